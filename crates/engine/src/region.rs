@@ -1,0 +1,143 @@
+//! Input regions of a batch: boxes and norm balls, optionally clipped to the data range.
+
+use crate::{EngineError, Real};
+
+/// The norm p of a perturbation ball.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// ℓ∞.
+    Inf,
+    /// ℓ2.
+    L2,
+    /// ℓ1.
+    L1,
+}
+
+/// An ℓ1 or ℓ2 ball around each sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ball<T> {
+    /// The norm; never [`Norm::Inf`], which is a box.
+    pub norm: Norm,
+    /// Centres `[N, d]`.
+    pub center: Vec<T>,
+    /// Radius ε ≥ 0.
+    pub epsilon: T,
+}
+
+/// One convex input set per sample: a box {c ± r}, or a ball, or the intersection of both.
+///
+/// Invariant: `center` and `radius` always hold a box that contains the set (for an unclipped
+/// ball its bounding box), so interval code may use them for any region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region<T> {
+    batch: usize,
+    dimension: usize,
+    /// Box centres `[N, d]`.
+    pub center: Vec<T>,
+    /// Box radii `[N, d]`, ≥ 0, per pixel.
+    pub radius: Vec<T>,
+    /// The ball, if the set is not just the box.
+    pub ball: Option<Ball<T>>,
+    /// True if the box cuts the ball (data range): bounds take the better of the two concretisations.
+    pub clipped: bool,
+}
+
+impl<T: Real> Region<T> {
+    /// {x' : ‖x' − x‖_p ≤ ε}, intersected with [lo, hi]^d if `clip` is given. `x` is `[N, d]`.
+    ///
+    /// # Errors
+    /// If ε is negative or not finite, x is not finite, or clipping leaves nothing (x outside the data range by more than ε).
+    pub fn ball(x: &[T], dimension: usize, epsilon: T, norm: Norm, clip: Option<(T, T)>) -> Result<Self, EngineError> {
+        let batch = batch_of(x.len(), dimension)?;
+        if !(epsilon >= T::ZERO && epsilon.is_finite()) {
+            return Err(EngineError::Usage(format!("ε = {epsilon} must be a finite number ≥ 0")));
+        }
+        let half = T::from_f64(0.5);
+        let mut center = Vec::with_capacity(x.len());
+        let mut radius = Vec::with_capacity(x.len());
+        for (i, &value) in x.iter().enumerate() {
+            if !value.is_finite() {
+                return Err(EngineError::Region {
+                    sample: i / dimension,
+                    problem: format!("pixel {} is {value}", i % dimension),
+                });
+            }
+            match clip {
+                None => {
+                    center.push(value);
+                    radius.push(epsilon);
+                }
+                Some((low, high)) => {
+                    let lower = (value - epsilon).max(low);
+                    let upper = (value + epsilon).min(high);
+                    if lower > upper {
+                        return Err(EngineError::Region {
+                            sample: i / dimension,
+                            problem: format!(
+                                "pixel {} = {value} lies outside the data range [{low}, {high}]; scale the inputs or change --clip",
+                                i % dimension
+                            ),
+                        });
+                    }
+                    center.push((lower + upper) * half);
+                    radius.push((upper - lower) * half);
+                }
+            }
+        }
+        let ball = (norm != Norm::Inf).then(|| Ball { norm, center: x.to_vec(), epsilon });
+        Ok(Region { batch, dimension, center, radius, clipped: clip.is_some() && ball.is_some(), ball })
+    }
+
+    /// The boxes [lower, upper], each `[N, d]`.
+    ///
+    /// # Errors
+    /// If a bound is not finite or lower exceeds upper.
+    pub fn boxes(lower: &[T], upper: &[T], dimension: usize) -> Result<Self, EngineError> {
+        let batch = batch_of(lower.len(), dimension)?;
+        EngineError::check_length("upper bounds", upper.len(), lower.len())?;
+        let half = T::from_f64(0.5);
+        let mut center = Vec::with_capacity(lower.len());
+        let mut radius = Vec::with_capacity(lower.len());
+        for (i, (&l, &u)) in lower.iter().zip(upper).enumerate() {
+            if !(l.is_finite() && u.is_finite() && l <= u) {
+                return Err(EngineError::Region {
+                    sample: i / dimension,
+                    problem: format!("element {}: [{l}, {u}] is no interval", i % dimension),
+                });
+            }
+            center.push((l + u) * half);
+            radius.push((u - l) * half);
+        }
+        Ok(Region { batch, dimension, center, radius, ball: None, clipped: false })
+    }
+
+    /// Number of samples N.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Input elements d.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The samples `first .. first + count` as a region of their own.
+    pub fn slice(&self, first: usize, count: usize) -> Self {
+        let range = first * self.dimension..(first + count) * self.dimension;
+        Region {
+            batch: count,
+            dimension: self.dimension,
+            center: self.center[range.clone()].to_vec(),
+            radius: self.radius[range.clone()].to_vec(),
+            ball: self.ball.as_ref().map(|ball| Ball { center: ball.center[range].to_vec(), ..*ball }),
+            clipped: self.clipped,
+        }
+    }
+}
+
+fn batch_of(values: usize, dimension: usize) -> Result<usize, EngineError> {
+    if dimension == 0 || !values.is_multiple_of(dimension) {
+        return Err(EngineError::Usage(format!("{values} input values are no multiple of the input size {dimension}")));
+    }
+    Ok(values / dimension)
+}

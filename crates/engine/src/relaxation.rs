@@ -1,0 +1,57 @@
+//! The bounding methods by name; the mathematics of each is in the engines.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How intermediate and final bounds are computed (sources: Gowal et al. 2018; Zhang et al. 2018, 2020; Singh et al. 2019).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Relaxation {
+    /// Interval arithmetic everywhere, final specification merged into the last linear layer.
+    Ibp,
+    /// Interval arithmetic for the intermediate bounds, one backward substitution for the specification.
+    CrownIbp,
+    /// Backward substitution to the input for every pre-activation and the specification (= DeepPoly),
+    /// intermediate bounds not intersected with IBP.
+    Crown,
+    /// As [`Relaxation::Crown`], every intermediate bound intersected with its IBP bound.
+    CrownMeetIbp,
+    /// As [`Relaxation::Crown`], but neurons that IBP proves stable keep their IBP bounds, without a gradient through them.
+    CrownSkipIbp,
+}
+
+impl Relaxation {
+    /// All relaxations, loosest first.
+    pub const ALL: [Relaxation; 5] =
+        [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];
+
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Relaxation::Ibp => "ibp",
+            Relaxation::CrownIbp => "crown-ibp",
+            Relaxation::Crown => "crown",
+            Relaxation::CrownMeetIbp => "crown-meet-ibp",
+            Relaxation::CrownSkipIbp => "crown-skip-ibp",
+        }
+    }
+}
+
+impl fmt::Display for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Relaxation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "deeppoly" {
+            return Ok(Relaxation::Crown);
+        }
+        Relaxation::ALL.into_iter().find(|r| r.name() == text).ok_or_else(|| {
+            let known: Vec<_> = Relaxation::ALL.iter().map(|r| r.name()).collect();
+            format!("unknown relaxation `{text}`; use one of {}", known.join(", "))
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! What can be wrong with a network, its description or its files.
+
+use std::path::PathBuf;
+
+/// Everything the network crate can refuse; each message says what was wrong and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A layer cannot follow its inputs.
+    #[error("layer `{layer}`: {problem}")]
+    Layer {
+        /// Name of the layer.
+        layer: String,
+        /// What does not fit, and how to mend it.
+        problem: String,
+    },
+    /// The network as a whole is not usable.
+    #[error("network: {0}")]
+    Network(String),
+    /// A description (TOML or JSON) does not parse or does not make sense.
+    #[error("network description {origin}: {problem}")]
+    Description {
+        /// File name or "(inline)".
+        origin: String,
+        /// What is wrong, with the line where the format gives one.
+        problem: String,
+    },
+    /// No preset of that name.
+    #[error("unknown network `{name}`; presets: {known}; or give a .toml/.json description or an .onnx file")]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// Comma-separated preset names.
+        known: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {problem}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong and how to mend it.
+        problem: String,
+    },
+    /// A parameter is missing, has another shape or is not finite.
+    #[error("{path}: parameter `{name}`: {problem}", path = path.display())]
+    Parameter {
+        /// The file.
+        path: PathBuf,
+        /// The parameter's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl NetworkError {
+    pub(crate) fn layer(layer: impl Into<String>, problem: impl Into<String>) -> Self {
+        NetworkError::Layer { layer: layer.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn file(path: impl Into<PathBuf>, problem: impl std::fmt::Display) -> Self {
+        NetworkError::File { path: path.into(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,23 @@
+//! Networks: graphs of layers over one flat parameter vector θ, with presets, initialisation and files.
+//!
+//! A [`Network`] holds structure only. Its parameters are one `Vec<f32>` θ whose layout is
+//! [`Network::parameters`]: parameters in node order, weight before bias, each row-major. A
+//! [`Model`] is the two together.
+
+mod description;
+mod error;
+mod files;
+mod init;
+mod layer;
+mod network;
+mod parameters;
+mod presets;
+
+pub use description::Description;
+pub use error::NetworkError;
+pub use files::{MODEL_FILE, NETWORK_FILE, write_atomically};
+pub use init::Initialisation;
+pub use layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
+pub use network::{Model, Network, NetworkBuilder, Node, NodeId};
+pub use parameters::{ParameterId, ParameterInfo, ParameterLayout};
+pub use presets::{Normalisation, Preset};
