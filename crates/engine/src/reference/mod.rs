@@ -1,5 +1,310 @@
 //! The reference engine: plain readable Rust, generic over f32 and f64, for every layer kind and graph.
+//!
+//! `affine` holds the three primitives of each linear layer; `concrete`, `interval` and `backward` are
+//! the domains composed from them; `bounds` composes the domains into the named relaxations.
+//! A batch is cut into groups whose size does not depend on the machine; groups run in parallel and
+//! are summed in order, so results are the same for any number of threads.
 
-/// The reference engine.
+mod affine;
+mod backward;
+mod bounds;
+mod concrete;
+mod gemm;
+mod interval;
+mod plan;
+
+use rayon::prelude::*;
+use tightrope_network::Network;
+
+use crate::{
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerCotangent, Real, Region,
+    RegionGradient, Relaxation, Spec, Tape, Wants,
+};
+use affine::MapGradients;
+use bounds::Group;
+use plan::Plan;
+
+/// The reference engine; the oracle that faster engines are tested against.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
+
+/// Samples per group for passes that treat a group as one batch.
+const BATCHED_GROUP: usize = 16;
+/// Number of gradient accumulators a batch is spread over; bounds their memory.
+const ACCUMULATORS: usize = 16;
+
+/// What a clean pass leaves behind: each group's node values.
+struct CleanTape<T> {
+    groups: Vec<(usize, Vec<Vec<T>>)>,
+}
+
+/// What a bound pass leaves behind.
+struct BoundTape<T> {
+    groups: Vec<Group<T>>,
+    rows: usize,
+}
+
+fn group_size(relaxation: Relaxation) -> usize {
+    match relaxation {
+        Relaxation::Ibp | Relaxation::CrownIbp => BATCHED_GROUP,
+        _ => 1,
+    }
+}
+
+fn batch_of<T>(network: &Network, inputs: &[T]) -> Result<usize, EngineError> {
+    let d = network.input_len();
+    if !inputs.len().is_multiple_of(d) {
+        return Err(EngineError::Usage(format!(
+            "{} input values are no multiple of the network's input size {d} ({:?})",
+            inputs.len(),
+            network.input_shape()
+        )));
+    }
+    Ok(inputs.len() / d)
+}
+
+fn slice_spec<T: Real>(spec: &Spec<T>, classes: usize, first: usize, count: usize) -> Spec<T> {
+    match spec {
+        Spec::Logits => Spec::Logits,
+        Spec::Margins { labels } => Spec::Margins { labels: labels[first..first + count].to_vec() },
+        Spec::Matrix { rows, matrix, offset } => {
+            let size = rows * classes;
+            let shared = matrix.len() == size;
+            let matrix = if shared { matrix.clone() } else { matrix[first * size..(first + count) * size].to_vec() };
+            Spec::Matrix { rows: *rows, matrix, offset: offset.clone() }
+        }
+    }
+}
+
+fn bound_groups<T: Real>(
+    plan: &Plan<'_, T>,
+    region: &Region<T>,
+    spec: &Spec<T>,
+    request: BoundRequest,
+) -> Result<Vec<Group<T>>, EngineError> {
+    let classes = plan.network.output_len();
+    EngineError::check_length("the region's samples", region.dimension(), plan.network.input_len())?;
+    spec.check(region.batch(), classes)?;
+    let size = group_size(request.relaxation);
+    let groups = (0..region.batch().div_ceil(size)).into_par_iter().map(|index| {
+        let first = index * size;
+        let count = size.min(region.batch() - first);
+        Group::new(plan, region.slice(first, count), slice_spec(spec, classes, first, count), request)
+    });
+    Ok(groups.collect())
+}
+
+fn collect_bounds<T: Real>(plan: &Plan<'_, T>, groups: &[Group<T>], rows: usize, request: BoundRequest) -> Bounds<T> {
+    let mut bounds = Bounds { rows, lower: Vec::new(), upper: request.upper.then(Vec::new), layers: Vec::new() };
+    if request.layers {
+        let empty = |&node| LayerBounds { node, lower: Vec::new(), upper: Vec::new() };
+        bounds.layers = plan.pre_activations.iter().map(empty).collect();
+    }
+    for group in groups {
+        bounds.lower.extend_from_slice(&group.lower);
+        if let Some(upper) = &mut bounds.upper {
+            upper.extend_from_slice(&group.upper);
+        }
+        for (layer, (_, pair)) in bounds.layers.iter_mut().zip(group.layers(plan)) {
+            layer.lower.extend_from_slice(&pair.lower);
+            layer.upper.extend_from_slice(&pair.upper);
+        }
+    }
+    bounds
+}
+
+/// Runs `work` on every group, with one weight-gradient accumulator per slot, and sums the slots in order.
+///
+/// Group g always belongs to slot g mod [`ACCUMULATORS`], whatever the number of threads.
+fn accumulate<T: Real, R: Send>(
+    plan: &Plan<'_, T>,
+    groups: usize,
+    theta_wanted: bool,
+    work: impl Fn(usize, Option<&mut MapGradients<T>>) -> R + Sync,
+) -> (Option<Vec<T>>, Vec<R>) {
+    let slots: Vec<(Option<MapGradients<T>>, Vec<R>)> = (0..ACCUMULATORS.min(groups))
+        .into_par_iter()
+        .map(|slot| {
+            let mut gradient = theta_wanted.then(|| MapGradients::new(&plan.maps));
+            let results = (slot..groups).step_by(ACCUMULATORS).map(|group| work(group, gradient.as_mut())).collect();
+            (gradient, results)
+        })
+        .collect();
+    let mut total = theta_wanted.then(|| MapGradients::new(&plan.maps));
+    let mut results: Vec<Option<R>> = (0..groups).map(|_| None).collect();
+    for (slot, (gradient, slot_results)) in slots.into_iter().enumerate() {
+        if let (Some(total), Some(gradient)) = (&mut total, &gradient) {
+            total.add(gradient);
+        }
+        for (index, result) in slot_results.into_iter().enumerate() {
+            results[slot + index * ACCUMULATORS] = Some(result);
+        }
+    }
+    let theta = total.map(|total| total.into_theta(&plan.maps, plan.network.parameters()));
+    (theta, results.into_iter().flatten().collect())
+}
+
+fn clean_vjp<T: Real>(
+    plan: &Plan<'_, T>,
+    tape: &CleanTape<T>,
+    cotangents: &Cotangents<T>,
+    wants: Wants,
+) -> Result<Gradients<T>, EngineError> {
+    let classes = plan.network.output_len();
+    let batch: usize = tape.groups.iter().map(|(count, _)| count).sum();
+    EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * classes)?;
+    if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
+        return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
+    }
+    let (theta, inputs) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
+        let (count, values) = &tape.groups[index];
+        let first = index * BATCHED_GROUP * classes;
+        let g = &cotangents.lower[first..first + count * classes];
+        concrete::backward(plan, values, g, *count, weights, wants.input)
+    });
+    Ok(Gradients { theta, input: wants.input.then(|| inputs.concat()), region: None })
+}
+
+/// The cotangents of samples `first .. first + count`.
+fn slice_cotangents<T: Real>(
+    cotangents: &Cotangents<T>,
+    rows: usize,
+    batch: usize,
+    first: usize,
+    count: usize,
+) -> Cotangents<T> {
+    let slice = |values: &[T]| {
+        let n = values.len() / batch;
+        values[first * n..(first + count) * n].to_vec()
+    };
+    debug_assert!(cotangents.lower.is_empty() || cotangents.lower.len() == batch * rows);
+    Cotangents {
+        lower: slice(&cotangents.lower),
+        upper: slice(&cotangents.upper),
+        layers: cotangents
+            .layers
+            .iter()
+            .map(|layer| LayerCotangent { node: layer.node, lower: slice(&layer.lower), upper: slice(&layer.upper) })
+            .collect(),
+    }
+}
+
+fn bound_vjp<T: Real>(
+    plan: &Plan<'_, T>,
+    tape: &BoundTape<T>,
+    cotangents: &Cotangents<T>,
+    wants: Wants,
+) -> Result<Gradients<T>, EngineError> {
+    let batch: usize = tape.groups.iter().map(Group::batch).sum();
+    EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * tape.rows)?;
+    if !cotangents.upper.is_empty() {
+        EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * tape.rows)?;
+    }
+    for layer in &cotangents.layers {
+        if !plan.pre_activations.contains(&layer.node) {
+            return Err(EngineError::Usage(format!("node {} is no pre-activation and has no bounds", layer.node)));
+        }
+        let n = plan.network.node(layer.node).len();
+        EngineError::check_length("cotangent of a layer's lower bounds", layer.lower.len(), batch * n)?;
+        EngineError::check_length("cotangent of a layer's upper bounds", layer.upper.len(), batch * n)?;
+    }
+    let firsts: Vec<usize> = tape
+        .groups
+        .iter()
+        .scan(0, |first, group| {
+            let this = *first;
+            *first += group.batch();
+            Some(this)
+        })
+        .collect();
+    let (theta, regions) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
+        let group = &tape.groups[index];
+        let own = slice_cotangents(cotangents, tape.rows, batch, firsts[index], group.batch());
+        group.backward(plan, &own, weights, wants.input)
+    });
+    let region = wants.input.then(|| {
+        let mut gradient = RegionGradient { center: Vec::new(), radius: Vec::new() };
+        for group in regions {
+            gradient.center.extend(group.center);
+            gradient.radius.extend(group.radius);
+        }
+        gradient
+    });
+    Ok(Gradients { theta, input: None, region })
+}
+
+impl<T: Real> Engine<T> for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn forward(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<Vec<T>, EngineError> {
+        let plan = Plan::new(network, theta)?;
+        batch_of(network, inputs)?;
+        let d = network.input_len();
+        let logits: Vec<Vec<T>> = inputs
+            .par_chunks(BATCHED_GROUP * d)
+            .map(|chunk| concrete::forward(&plan, chunk, chunk.len() / d).pop().unwrap_or_default())
+            .collect();
+        Ok(logits.concat())
+    }
+
+    fn forward_taped(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError> {
+        let plan = Plan::new(network, theta)?;
+        batch_of(network, inputs)?;
+        let d = network.input_len();
+        let groups: Vec<(usize, Vec<Vec<T>>)> = inputs
+            .par_chunks(BATCHED_GROUP * d)
+            .map(|chunk| (chunk.len() / d, concrete::forward(&plan, chunk, chunk.len() / d)))
+            .collect();
+        let output = network.output();
+        let logits = groups.iter().flat_map(|(_, values)| values[output].iter().copied()).collect();
+        Ok((logits, Tape(Box::new(CleanTape { groups }))))
+    }
+
+    fn bound(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+    ) -> Result<Bounds<T>, EngineError> {
+        let plan = Plan::new(network, theta)?;
+        let groups = bound_groups(&plan, region, spec, request)?;
+        Ok(collect_bounds(&plan, &groups, spec.rows(network.output_len()), request))
+    }
+
+    fn bound_taped(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+    ) -> Result<(Bounds<T>, Tape), EngineError> {
+        let plan = Plan::new(network, theta)?;
+        let groups = bound_groups(&plan, region, spec, request)?;
+        let rows = spec.rows(network.output_len());
+        let bounds = collect_bounds(&plan, &groups, rows, request);
+        Ok((bounds, Tape(Box::new(BoundTape { groups, rows }))))
+    }
+
+    fn vjp(
+        &self,
+        network: &Network,
+        theta: &[T],
+        tape: &Tape,
+        cotangents: &Cotangents<T>,
+        wants: Wants,
+    ) -> Result<Gradients<T>, EngineError> {
+        let plan = Plan::new(network, theta)?;
+        if let Some(tape) = tape.0.downcast_ref::<CleanTape<T>>() {
+            clean_vjp(&plan, tape, cotangents, wants)
+        } else if let Some(tape) = tape.0.downcast_ref::<BoundTape<T>>() {
+            bound_vjp(&plan, tape, cotangents, wants)
+        } else {
+            Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()))
+        }
+    }
+}

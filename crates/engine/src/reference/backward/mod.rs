@@ -1,0 +1,173 @@
+//! The backward-linear domain (CROWN/DeepPoly): linear lower bounds substituted back layer by layer, and their adjoint.
+//!
+//! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
+
+mod concretise;
+mod reach;
+mod relu;
+
+use tightrope_network::{Layer, NodeId};
+
+use super::affine::{MapGradients, Weights};
+use super::interval::Pair;
+use super::plan::Plan;
+use crate::Real;
+
+pub(super) use concretise::Set;
+use reach::{Reach, reach};
+use relu::LineCotangent;
+pub(super) use relu::Relaxation;
+
+/// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
+const CHUNK_ELEMENTS: usize = 1 << 20;
+
+/// Back-substitution for one image.
+pub(super) struct Walk<'a, 'p, T> {
+    pub(super) plan: &'a Plan<'p, T>,
+    /// Lines of the pre-activations known so far, by node.
+    pub(super) lines: &'a [Option<Relaxation<T>>],
+    /// Node whose values are concretised: the input, or the node before the last linear layer for IBP.
+    pub(super) stop: NodeId,
+    /// Set of values of `stop`.
+    pub(super) set: Set<'a, T>,
+}
+
+/// Where the adjoint of a walk adds its cotangents.
+pub(super) struct Sinks<'a, T> {
+    pub(super) weights: Option<&'a mut MapGradients<T>>,
+    /// Centre and radius of the set at `stop`.
+    pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
+}
+
+impl<T: Real> Walk<'_, '_, T> {
+    /// Rows per chunk for rows that start at `start`.
+    pub(super) fn chunk_rows(&self, start: NodeId) -> usize {
+        let elements: usize = self.plan.network.nodes()[..=start].iter().map(|node| node.len()).sum();
+        (CHUNK_ELEMENTS / elements.max(1)).clamp(1, 256)
+    }
+
+    /// Lower bounds of `rows` (`[count, n]` on the output of node `start`), and the coefficients on every node passed.
+    fn substitute(&self, start: NodeId, rows: Vec<T>, count: usize) -> (Vec<T>, Vec<Vec<T>>) {
+        let nodes = self.plan.network.nodes();
+        let mut coefficients: Vec<Vec<T>> = vec![Vec::new(); start + 1];
+        let mut values = vec![T::ZERO; count];
+        coefficients[start] = rows;
+        for id in (0..=start).rev() {
+            if coefficients[id].is_empty() {
+                continue;
+            }
+            if id == self.stop {
+                self.set.minimum(&coefficients[id], &mut values);
+                continue;
+            }
+            let node = &nodes[id];
+            match &node.layer {
+                Layer::Relu => {
+                    let input = node.inputs[0];
+                    let Some(lines) = &self.lines[input] else {
+                        unreachable!("pre-activation {input} is not bounded yet")
+                    };
+                    let result = lines.substitute(&coefficients[id], &mut values);
+                    accumulate(&mut coefficients[input], &result);
+                }
+                Layer::Add => {
+                    for &input in &node.inputs {
+                        let row = std::mem::take(&mut coefficients[id]);
+                        accumulate(&mut coefficients[input], &row);
+                        coefficients[id] = row;
+                    }
+                }
+                _ => {
+                    let (input, map) = (node.inputs[0], self.plan.map(id));
+                    map.bias_dot(&coefficients[id], &mut values);
+                    let mut target = std::mem::take(&mut coefficients[input]);
+                    target.resize(count * map.inputs, T::ZERO);
+                    map.transpose(Weights::Signed, &coefficients[id], count, &mut target);
+                    coefficients[input] = target;
+                }
+            }
+        }
+        (values, coefficients)
+    }
+
+    /// Lower bounds of `rows`, `[count, n]` on the output of node `start`.
+    pub(super) fn lower_bounds(&self, start: NodeId, rows: Vec<T>, count: usize) -> Vec<T> {
+        self.substitute(start, rows, count).0
+    }
+
+    /// The adjoint of [`Self::lower_bounds`] for cotangents `g` `[count]`.
+    ///
+    /// Adds to the sinks and to `bounds`, the cotangents of the pre-activation bounds by node, for this image.
+    pub(super) fn adjoint(
+        &self,
+        start: NodeId,
+        rows: Vec<T>,
+        g: &[T],
+        sinks: &mut Sinks<'_, T>,
+        pre_activations: &[Option<Pair<T>>],
+        bounds: &mut [Option<Pair<T>>],
+    ) {
+        let count = g.len();
+        let nodes = self.plan.network.nodes();
+        let reached = reach(self.plan, start, &rows, count);
+        let (_, coefficients) = self.substitute(start, rows, count);
+        let mut cotangents: Vec<Vec<T>> = vec![Vec::new(); start + 1];
+        for id in self.stop..=start {
+            if coefficients[id].is_empty() {
+                continue;
+            }
+            if id == self.stop {
+                let set = sinks.set.as_mut().map(|(center, radius)| (&mut **center, &mut **radius));
+                cotangents[id] = self.set.adjoint(&coefficients[id], g, set);
+                continue;
+            }
+            let node = &nodes[id];
+            cotangents[id] = match &node.layer {
+                Layer::Relu => {
+                    let input = node.inputs[0];
+                    let (Some(lines), Some(known), Some(target)) =
+                        (&self.lines[input], &pre_activations[input], &mut bounds[input])
+                    else {
+                        unreachable!("pre-activation {input} is not bounded")
+                    };
+                    let mut line = LineCotangent::zeros(known.lower.len());
+                    let g_rows = lines.adjoint(&coefficients[id], &cotangents[input], g, &mut line);
+                    line.pull_back(&known.lower, &known.upper, &mut target.lower, &mut target.upper);
+                    g_rows
+                }
+                Layer::Add => {
+                    let mut sum = cotangents[node.inputs[0]].clone();
+                    for &input in &node.inputs[1..] {
+                        accumulate(&mut sum, &cotangents[input]);
+                    }
+                    sum
+                }
+                _ => {
+                    let (input, map) = (node.inputs[0], self.plan.map(id));
+                    if let Some(weights) = sinks.weights.as_deref_mut() {
+                        weights.add_weight(id, map, Weights::Signed, &cotangents[input], &coefficients[id], count);
+                        weights.add_bias(id, map, Some(g), &coefficients[id]);
+                    }
+                    // The rows themselves are constants (unit vectors or a specification).
+                    if id == start {
+                        break;
+                    }
+                    let mut g_rows = match &reached[id] {
+                        Reach::Some(mask) => map.apply_at(&cotangents[input], count, mask),
+                        _ => map.apply(Weights::Signed, &cotangents[input], count),
+                    };
+                    map.add_scaled_bias(g, &mut g_rows);
+                    g_rows
+                }
+            };
+        }
+    }
+}
+
+fn accumulate<T: Real>(target: &mut Vec<T>, values: &[T]) {
+    if target.is_empty() {
+        target.extend_from_slice(values);
+    } else {
+        target.iter_mut().zip(values).for_each(|(t, &v)| *t += v);
+    }
+}

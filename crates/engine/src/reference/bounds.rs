@@ -1,0 +1,451 @@
+//! Bounds of one group of samples: the domains composed into the named relaxations, and the adjoint of the whole.
+
+use tightrope_network::NodeId;
+
+use super::affine::MapGradients;
+use super::backward::{Relaxation as Lines, Set, Sinks, Walk};
+use super::interval::{Intervals, Pair};
+use super::plan::Plan;
+use crate::{BoundRequest, Cotangents, Real, Region, Relaxation, Spec};
+
+/// Where the bounds of a pre-activation come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The interval pass.
+    Interval,
+    /// Back-substitution of every neuron.
+    Walk,
+    /// The intersection of both.
+    Meet,
+    /// Back-substitution of the neurons that the interval pass leaves unstable.
+    Skip,
+}
+
+/// One group of samples with everything its adjoint needs.
+pub(super) struct Group<T> {
+    region: Region<T>,
+    spec: Spec<T>,
+    request: BoundRequest,
+    intervals: Intervals<T>,
+    /// Bounds that replace interval arithmetic where a ball allows exact ones, by node.
+    known: Vec<Option<Pair<T>>>,
+    /// Pre-activation bounds used by the ReLUs, `[batch, n]`, by node.
+    pre_activations: Vec<Option<Pair<T>>>,
+    pub(super) lower: Vec<T>,
+    pub(super) upper: Vec<T>,
+}
+
+/// Gradient sums of a group.
+pub(super) struct GroupGradient<T> {
+    /// Cotangent of the box centres `[batch, d]`.
+    pub(super) center: Vec<T>,
+    /// Cotangent of the box radii `[batch, d]`.
+    pub(super) radius: Vec<T>,
+}
+
+fn origin<T: Real>(plan: &Plan<'_, T>, region: &Region<T>, relaxation: Relaxation, id: NodeId) -> Origin {
+    let exact = if region.ball.is_some() { plan.is_affine[id] } else { plan.interval_is_exact[id] };
+    match relaxation {
+        // For balls the exact bounds of affine nodes are given to the interval pass.
+        _ if exact => Origin::Interval,
+        Relaxation::Ibp | Relaxation::CrownIbp => Origin::Interval,
+        Relaxation::Crown => Origin::Walk,
+        Relaxation::CrownMeetIbp => Origin::Meet,
+        Relaxation::CrownSkipIbp => Origin::Skip,
+    }
+}
+
+/// ±unit vectors: the lower (even) and upper (odd) rows of the given neurons.
+fn unit_rows<T: Real>(neurons: &[(usize, bool)], n: usize) -> Vec<T> {
+    let mut rows = vec![T::ZERO; neurons.len() * n];
+    for (row, &(neuron, is_upper)) in rows.chunks_exact_mut(n).zip(neurons) {
+        row[neuron] = if is_upper { -T::ONE } else { T::ONE };
+    }
+    rows
+}
+
+impl<T: Real> Group<T> {
+    /// Bounds `spec` over `region`; the specification must be the group's own (labels or matrices sliced).
+    pub(super) fn new(plan: &Plan<'_, T>, region: Region<T>, spec: Spec<T>, request: BoundRequest) -> Self {
+        let count = plan.maps.len();
+        let batch = region.batch();
+        let mut group = Group {
+            intervals: Intervals { center: Vec::new(), radius: Vec::new() },
+            known: (0..count).map(|_| None).collect(),
+            pre_activations: (0..count).map(|_| None).collect(),
+            lower: Vec::new(),
+            upper: Vec::new(),
+            region,
+            spec,
+            request,
+        };
+        if group.region.ball.is_some() {
+            for &id in plan.pre_activations.iter().filter(|&&id| plan.is_affine[id]) {
+                let mut pair = Pair::zeros(batch * plan.network.node(id).len());
+                for sample in 0..batch {
+                    group.walk_neurons(plan, sample, &[], id, |_| true, &mut pair);
+                }
+                group.known[id] = Some(pair);
+            }
+        }
+        let needed = group.needed_intervals(plan);
+        group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known);
+        for &id in &plan.pre_activations {
+            let bounds = group.bound_pre_activation(plan, id);
+            group.pre_activations[id] = Some(bounds);
+        }
+        group.bound_spec(plan);
+        group
+    }
+
+    fn needed_intervals(&self, plan: &Plan<'_, T>) -> Vec<bool> {
+        let all_up_to = match self.request.relaxation {
+            Relaxation::Ibp => plan.elision_node() + 1,
+            _ => plan.pre_activations.iter().max().map_or(0, |&id| id + 1),
+        };
+        (0..plan.maps.len())
+            .map(|id| match self.request.relaxation {
+                Relaxation::Crown if self.region.ball.is_some() => plan.is_affine[id],
+                Relaxation::Crown => plan.interval_is_exact[id],
+                _ => id < all_up_to,
+            })
+            .collect()
+    }
+
+    fn origin(&self, plan: &Plan<'_, T>, id: NodeId) -> Origin {
+        origin(plan, &self.region, self.request.relaxation, id)
+    }
+
+    /// Lines of one sample for the pre-activations bounded so far.
+    fn lines(&self, sample: usize) -> Vec<Option<Lines<T>>> {
+        let of = |pair: &Option<Pair<T>>| {
+            pair.as_ref().map(|pair| {
+                let n = pair.lower.len() / self.region.batch();
+                Lines::new(&pair.lower[sample * n..(sample + 1) * n], &pair.upper[sample * n..(sample + 1) * n])
+            })
+        };
+        self.pre_activations.iter().map(of).collect()
+    }
+
+    /// Pre-activation bounds of one sample, by node.
+    fn sample_bounds(&self, sample: usize) -> Vec<Option<Pair<T>>> {
+        let of = |pair: &Option<Pair<T>>| {
+            pair.as_ref().map(|pair| {
+                let n = pair.lower.len() / self.region.batch();
+                let range = sample * n..(sample + 1) * n;
+                Pair { lower: pair.lower[range.clone()].to_vec(), upper: pair.upper[range].to_vec() }
+            })
+        };
+        self.pre_activations.iter().map(of).collect()
+    }
+
+    /// Walks the neurons of node `id` for which `wanted` holds and writes their bounds into `pair` (`[batch, n]`).
+    fn walk_neurons(
+        &self,
+        plan: &Plan<'_, T>,
+        sample: usize,
+        lines: &[Option<Lines<T>>],
+        id: NodeId,
+        wanted: impl Fn(usize) -> bool,
+        pair: &mut Pair<T>,
+    ) {
+        let n = plan.network.node(id).len();
+        let walk = Walk { plan, lines, stop: 0, set: Set::of_region(&self.region, sample) };
+        let neurons: Vec<(usize, bool)> = (0..n).filter(|&i| wanted(i)).flat_map(|i| [(i, false), (i, true)]).collect();
+        for chunk in neurons.chunks(walk.chunk_rows(id)) {
+            let values = walk.lower_bounds(id, unit_rows(chunk, n), chunk.len());
+            for (&(neuron, is_upper), value) in chunk.iter().zip(values) {
+                let position = sample * n + neuron;
+                if is_upper {
+                    pair.upper[position] = -value;
+                } else {
+                    pair.lower[position] = value;
+                }
+            }
+        }
+    }
+
+    fn bound_pre_activation(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
+        let origin = self.origin(plan, id);
+        if origin == Origin::Interval {
+            return self.intervals.ends(id);
+        }
+        let n = plan.network.node(id).len();
+        let interval = if origin == Origin::Walk { None } else { Some(self.intervals.ends(id)) };
+        let mut pair = match (&interval, origin) {
+            (Some(interval), Origin::Skip) => interval.clone(),
+            _ => Pair::zeros(self.region.batch() * n),
+        };
+        for sample in 0..self.region.batch() {
+            let lines = self.lines(sample);
+            let unstable = |i: usize| match (&interval, origin) {
+                (Some(interval), Origin::Skip) => {
+                    interval.lower[sample * n + i] < T::ZERO && interval.upper[sample * n + i] > T::ZERO
+                }
+                _ => true,
+            };
+            self.walk_neurons(plan, sample, &lines, id, unstable, &mut pair);
+        }
+        if let (Some(interval), Origin::Meet) = (&interval, origin) {
+            pair.lower.iter_mut().zip(&interval.lower).for_each(|(a, &b)| *a = a.max(b));
+            pair.upper.iter_mut().zip(&interval.upper).for_each(|(a, &b)| *a = a.min(b));
+        }
+        pair
+    }
+
+    /// Node and set at which the walks of the specification end, for one sample.
+    fn spec_stop<'s>(&'s self, plan: &Plan<'_, T>, sample: usize) -> (NodeId, Set<'s, T>) {
+        let stop = plan.elision_node();
+        let over_ball = self.region.ball.is_some() && plan.is_affine[stop];
+        if self.request.relaxation != Relaxation::Ibp || over_ball {
+            return (0, Set::of_region(&self.region, sample));
+        }
+        let n = plan.network.node(stop).len();
+        let range = sample * n..(sample + 1) * n;
+        (stop, Set::of_box(&self.intervals.center[stop][range.clone()], &self.intervals.radius[stop][range]))
+    }
+
+    /// Rows of the specification of one sample that are not identically 0, as (row index, negated coefficients?).
+    fn spec_rows(matrix: &[T], classes: usize, upper: bool) -> Vec<(usize, bool)> {
+        let live = matrix.chunks_exact(classes).map(|row| row.iter().any(|&c| c != T::ZERO));
+        live.enumerate()
+            .filter(|(_, live)| *live)
+            .flat_map(|(r, _)| [(r, false), (r, true)])
+            .filter(|(_, is_upper)| upper || !is_upper)
+            .collect()
+    }
+
+    fn spec_coefficients(matrix: &[T], classes: usize, rows: &[(usize, bool)]) -> Vec<T> {
+        rows.iter()
+            .flat_map(|&(r, is_upper)| {
+                matrix[r * classes..(r + 1) * classes].iter().map(move |&c| if is_upper { -c } else { c })
+            })
+            .collect()
+    }
+
+    fn bound_spec(&mut self, plan: &Plan<'_, T>) {
+        let classes = plan.network.output_len();
+        let output = plan.network.output();
+        let rows = self.spec.rows(classes);
+        let offset = self.spec.offset_of(classes);
+        for sample in 0..self.region.batch() {
+            let matrix = self.spec.matrix_of(sample, classes);
+            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(sample) };
+            let (stop, set) = self.spec_stop(plan, sample);
+            let walk = Walk { plan, lines: &lines, stop, set };
+            let mut lower = offset.clone();
+            let mut upper = offset.clone();
+            for chunk in Self::spec_rows(&matrix, classes, self.request.upper).chunks(walk.chunk_rows(output)) {
+                let coefficients = Self::spec_coefficients(&matrix, classes, chunk);
+                for (&(row, is_upper), value) in chunk.iter().zip(walk.lower_bounds(output, coefficients, chunk.len()))
+                {
+                    if is_upper {
+                        upper[row] += -value;
+                    } else {
+                        lower[row] += value;
+                    }
+                }
+            }
+            debug_assert_eq!(lower.len(), rows);
+            self.lower.extend(lower);
+            if self.request.upper {
+                self.upper.extend(upper);
+            }
+        }
+    }
+
+    /// Bounds of the pre-activations, in network order.
+    pub(super) fn layers<'s>(&'s self, plan: &'s Plan<'_, T>) -> impl Iterator<Item = (NodeId, &'s Pair<T>)> {
+        plan.pre_activations.iter().filter_map(|&id| self.pre_activations[id].as_ref().map(|pair| (id, pair)))
+    }
+
+    /// Samples in the group.
+    pub(super) fn batch(&self) -> usize {
+        self.region.batch()
+    }
+
+    /// Pulls the group's own slice of the cotangents back; adds weight gradients to `weights`.
+    pub(super) fn backward(
+        &self,
+        plan: &Plan<'_, T>,
+        cotangents: &Cotangents<T>,
+        mut weights: Option<&mut MapGradients<T>>,
+        input_wanted: bool,
+    ) -> GroupGradient<T> {
+        let batch = self.region.batch();
+        let dimension = self.region.dimension();
+        let mut region =
+            GroupGradient { center: vec![T::ZERO; batch * dimension], radius: vec![T::ZERO; batch * dimension] };
+        // Cotangents of the pre-activation bounds, by node, and of the interval pass.
+        let mut bounds: Vec<Option<Pair<T>>> =
+            self.pre_activations.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
+        for layer in &cotangents.layers {
+            if let Some(target) = &mut bounds[layer.node] {
+                target.lower.iter_mut().zip(&layer.lower).for_each(|(t, &g)| *t += g);
+                target.upper.iter_mut().zip(&layer.upper).for_each(|(t, &g)| *t += g);
+            }
+        }
+        let mut intervals = self.intervals.zero_cotangents();
+        self.spec_backward(plan, cotangents, &mut weights, &mut region, &mut bounds, &mut intervals);
+        for &id in plan.pre_activations.iter().rev() {
+            let Some(g) = bounds[id].take() else { continue };
+            match self.origin(plan, id) {
+                Origin::Interval => intervals.add_on_ends(id, 0, &g.lower, &g.upper),
+                Origin::Walk => self.walk_backward(plan, id, &g, &mut weights, &mut region, &mut bounds),
+                origin => {
+                    let (on_walk, on_interval) = self.split(id, g, origin);
+                    intervals.add_on_ends(id, 0, &on_interval.lower, &on_interval.upper);
+                    self.walk_backward(plan, id, &on_walk, &mut weights, &mut region, &mut bounds);
+                }
+            }
+        }
+        self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), input_wanted);
+        for &id in plan.pre_activations.iter().filter(|&&id| self.known[id].is_some()) {
+            let half = T::from_f64(0.5);
+            let (center, radius) = (&intervals.center[id], &intervals.radius[id]);
+            let on_bounds = Pair {
+                lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
+                upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),
+            };
+            self.walk_backward(plan, id, &on_bounds, &mut weights, &mut region, &mut bounds);
+        }
+        if input_wanted && !intervals.center[0].is_empty() {
+            region.center.iter_mut().zip(&intervals.center[0]).for_each(|(t, &g)| *t += g);
+            region.radius.iter_mut().zip(&intervals.radius[0]).for_each(|(t, &g)| *t += g);
+        }
+        if self.region.ball.is_some() && !self.region.clipped {
+            for radius in region.radius.chunks_exact_mut(dimension) {
+                let total = radius.iter().copied().sum();
+                radius.fill(T::ZERO);
+                radius[0] = total;
+            }
+        }
+        region
+    }
+
+    fn spec_backward(
+        &self,
+        plan: &Plan<'_, T>,
+        cotangents: &Cotangents<T>,
+        weights: &mut Option<&mut MapGradients<T>>,
+        region: &mut GroupGradient<T>,
+        bounds: &mut [Option<Pair<T>>],
+        intervals: &mut Intervals<T>,
+    ) {
+        let classes = plan.network.output_len();
+        let output = plan.network.output();
+        let rows = self.spec.rows(classes);
+        let upper_wanted = !cotangents.upper.is_empty();
+        for sample in 0..self.region.batch() {
+            let g_of = |&(row, is_upper): &(usize, bool)| {
+                if is_upper { -cotangents.upper[sample * rows + row] } else { cotangents.lower[sample * rows + row] }
+            };
+            let matrix = self.spec.matrix_of(sample, classes);
+            let mut live = Self::spec_rows(&matrix, classes, upper_wanted);
+            live.retain(|row| g_of(row) != T::ZERO);
+            if live.is_empty() {
+                continue;
+            }
+            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(sample) };
+            let known = self.sample_bounds(sample);
+            let (stop, set) = self.spec_stop(plan, sample);
+            let n = plan.network.node(stop).len();
+            let range = sample * n..(sample + 1) * n;
+            let set_sink =
+                if stop == 0 && (self.request.relaxation != Relaxation::Ibp || intervals.center[0].is_empty()) {
+                    (&mut region.center[range.clone()], &mut region.radius[range])
+                } else if stop == 0 {
+                    (&mut intervals.center[0][range.clone()], &mut intervals.radius[0][range])
+                } else {
+                    (&mut intervals.center[stop][range.clone()], &mut intervals.radius[stop][range])
+                };
+            let walk = Walk { plan, lines: &lines, stop, set };
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set: Some(set_sink) };
+            let mut sample_bounds = zeros_like(&known);
+            for chunk in live.chunks(walk.chunk_rows(output)) {
+                let g: Vec<T> = chunk.iter().map(g_of).collect();
+                let coefficients = Self::spec_coefficients(&matrix, classes, chunk);
+                walk.adjoint(output, coefficients, &g, &mut sinks, &known, &mut sample_bounds);
+            }
+            add_sample(bounds, &sample_bounds, sample);
+        }
+    }
+
+    /// The adjoint of [`Self::walk_neurons`]: `g` are cotangents on the bounds of node `id`, `[batch, n]`.
+    fn walk_backward(
+        &self,
+        plan: &Plan<'_, T>,
+        id: NodeId,
+        g: &Pair<T>,
+        weights: &mut Option<&mut MapGradients<T>>,
+        region: &mut GroupGradient<T>,
+        bounds: &mut [Option<Pair<T>>],
+    ) {
+        let n = plan.network.node(id).len();
+        let dimension = self.region.dimension();
+        for sample in 0..self.region.batch() {
+            let g_of = |&(neuron, is_upper): &(usize, bool)| {
+                if is_upper { -g.upper[sample * n + neuron] } else { g.lower[sample * n + neuron] }
+            };
+            let mut live: Vec<(usize, bool)> = (0..n).flat_map(|i| [(i, false), (i, true)]).collect();
+            live.retain(|row| g_of(row) != T::ZERO);
+            if live.is_empty() {
+                continue;
+            }
+            let lines = self.lines(sample);
+            let known = self.sample_bounds(sample);
+            let range = sample * dimension..(sample + 1) * dimension;
+            let walk = Walk { plan, lines: &lines, stop: 0, set: Set::of_region(&self.region, sample) };
+            let set = Some((&mut region.center[range.clone()], &mut region.radius[range]));
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set };
+            let mut sample_bounds = zeros_like(&known);
+            for chunk in live.chunks(walk.chunk_rows(id)) {
+                let g: Vec<T> = chunk.iter().map(g_of).collect();
+                walk.adjoint(id, unit_rows(chunk, n), &g, &mut sinks, &known, &mut sample_bounds);
+            }
+            add_sample(bounds, &sample_bounds, sample);
+        }
+    }
+
+    /// Divides cotangents between the walk and the interval pass by which of the two gave each bound.
+    fn split(&self, id: NodeId, g: Pair<T>, origin: Origin) -> (Pair<T>, Pair<T>) {
+        let interval = self.intervals.ends(id);
+        let mut on_walk = g;
+        let mut on_interval = Pair::zeros(on_walk.lower.len());
+        let Some(used) = &self.pre_activations[id] else { unreachable!("pre-activation {id} is not bounded") };
+        for i in 0..on_walk.lower.len() {
+            match origin {
+                Origin::Skip => {
+                    if !(interval.lower[i] < T::ZERO && interval.upper[i] > T::ZERO) {
+                        // Kept interval bounds carry no gradient, by definition of the method.
+                        (on_walk.lower[i], on_walk.upper[i]) = (T::ZERO, T::ZERO);
+                    }
+                }
+                _ => {
+                    if used.lower[i] == interval.lower[i] {
+                        on_interval.lower[i] = std::mem::take(&mut on_walk.lower[i]);
+                    }
+                    if used.upper[i] == interval.upper[i] {
+                        on_interval.upper[i] = std::mem::take(&mut on_walk.upper[i]);
+                    }
+                }
+            }
+        }
+        (on_walk, on_interval)
+    }
+}
+
+fn zeros_like<T: Real>(pairs: &[Option<Pair<T>>]) -> Vec<Option<Pair<T>>> {
+    pairs.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect()
+}
+
+/// Adds one sample's cotangents to those of the batch.
+fn add_sample<T: Real>(bounds: &mut [Option<Pair<T>>], sample_bounds: &[Option<Pair<T>>], sample: usize) {
+    for (target, source) in bounds.iter_mut().zip(sample_bounds) {
+        if let (Some(target), Some(source)) = (target, source) {
+            let offset = sample * source.lower.len();
+            target.lower[offset..].iter_mut().zip(&source.lower).for_each(|(t, &g)| *t += g);
+            target.upper[offset..].iter_mut().zip(&source.upper).for_each(|(t, &g)| *t += g);
+        }
+    }
+}

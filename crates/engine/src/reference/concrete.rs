@@ -1,0 +1,81 @@
+//! The concrete domain: clean forward passes and their adjoint.
+
+use tightrope_network::Layer;
+
+use super::affine::{MapGradients, Weights};
+use super::plan::Plan;
+use crate::Real;
+
+/// Values of every node, `[batch, n]` each.
+pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
+    let mut values: Vec<Vec<T>> = Vec::with_capacity(plan.maps.len());
+    for (id, node) in plan.network.nodes().iter().enumerate() {
+        let value = match &node.layer {
+            Layer::Input => inputs.to_vec(),
+            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.max(T::ZERO)).collect(),
+            Layer::Add => {
+                let mut sum = values[node.inputs[0]].clone();
+                for &input in &node.inputs[1..] {
+                    sum.iter_mut().zip(&values[input]).for_each(|(s, &v)| *s += v);
+                }
+                sum
+            }
+            _ => {
+                let map = plan.map(id);
+                let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
+                map.add_bias(&mut y);
+                y
+            }
+        };
+        values.push(value);
+    }
+    values
+}
+
+/// Pulls `cotangent` on the output back to the weights and, if wanted, the input.
+pub(super) fn backward<T: Real>(
+    plan: &Plan<'_, T>,
+    values: &[Vec<T>],
+    cotangent: &[T],
+    batch: usize,
+    mut weights: Option<&mut MapGradients<T>>,
+    input_wanted: bool,
+) -> Vec<T> {
+    let nodes = plan.network.nodes();
+    let mut cotangents: Vec<Vec<T>> = values.iter().map(|_| Vec::new()).collect();
+    cotangents[plan.network.output()] = cotangent.to_vec();
+    for (id, node) in nodes.iter().enumerate().skip(1).rev() {
+        let g = std::mem::take(&mut cotangents[id]);
+        for &input in &node.inputs {
+            if cotangents[input].is_empty() {
+                cotangents[input] = vec![T::ZERO; values[input].len()];
+            }
+        }
+        match &node.layer {
+            Layer::Relu => {
+                let input = node.inputs[0];
+                for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
+                    if v > T::ZERO {
+                        *target += g;
+                    }
+                }
+            }
+            Layer::Add => {
+                for &input in &node.inputs {
+                    cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
+                }
+            }
+            _ => {
+                let (input, map) = (node.inputs[0], plan.map(id));
+                if let Some(weights) = weights.as_deref_mut() {
+                    weights.add_weight(id, map, Weights::Signed, &values[input], &g, batch);
+                    weights.add_bias(id, map, None, &g);
+                }
+                if input != 0 || input_wanted {
+                    map.transpose(Weights::Signed, &g, batch, &mut cotangents[input]);
+                }
+            }
+        }
+    }
+    std::mem::take(&mut cotangents[0])
+}

@@ -1,0 +1,155 @@
+//! The interval domain (IBP, Gowal et al. 2018): centre and radius of every node, and their adjoint.
+//!
+//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0.
+
+use tightrope_network::{Layer, NodeId};
+
+use super::affine::{MapGradients, Weights};
+use super::plan::Plan;
+use crate::{Real, Region};
+
+/// Centres and radii per node, `[batch, n]`; empty where not computed.
+pub(super) struct Intervals<T> {
+    pub(super) center: Vec<Vec<T>>,
+    pub(super) radius: Vec<Vec<T>>,
+}
+
+/// Lower and upper values of the same length.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pair<T> {
+    pub(super) lower: Vec<T>,
+    pub(super) upper: Vec<T>,
+}
+
+impl<T: Real> Pair<T> {
+    pub(super) fn zeros(length: usize) -> Self {
+        Pair { lower: vec![T::ZERO; length], upper: vec![T::ZERO; length] }
+    }
+}
+
+impl<T: Real> Intervals<T> {
+    /// Interval bounds of the nodes marked in `needed` (closed under inputs); at nodes with an
+    /// entry in `known` those bounds are taken instead.
+    pub(super) fn forward(plan: &Plan<'_, T>, region: &Region<T>, needed: &[bool], known: &[Option<Pair<T>>]) -> Self {
+        let batch = region.batch();
+        let count = plan.maps.len();
+        let mut result = Intervals { center: vec![Vec::new(); count], radius: vec![Vec::new(); count] };
+        for (id, node) in plan.network.nodes().iter().enumerate().filter(|(id, _)| needed[*id]) {
+            let (center, radius) = if let Some(pair) = &known[id] {
+                from_ends(&pair.lower, &pair.upper)
+            } else {
+                match &node.layer {
+                    Layer::Input => (region.center.clone(), region.radius.clone()),
+                    Layer::Relu => {
+                        let pair = result.ends(node.inputs[0]);
+                        let clamp = |values: Vec<T>| -> Vec<T> { values.into_iter().map(|v| v.max(T::ZERO)).collect() };
+                        from_ends(&clamp(pair.lower), &clamp(pair.upper))
+                    }
+                    Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
+                    _ => {
+                        let (input, map) = (node.inputs[0], plan.map(id));
+                        let mut center = map.apply(Weights::Signed, &result.center[input], batch);
+                        map.add_bias(&mut center);
+                        (center, map.apply(Weights::Absolute, &result.radius[input], batch))
+                    }
+                }
+            };
+            result.center[id] = center;
+            result.radius[id] = radius;
+        }
+        result
+    }
+
+    /// [c − r, c + r] of a node.
+    pub(super) fn ends(&self, id: NodeId) -> Pair<T> {
+        let (center, radius) = (&self.center[id], &self.radius[id]);
+        Pair {
+            lower: center.iter().zip(radius).map(|(&c, &r)| c - r).collect(),
+            upper: center.iter().zip(radius).map(|(&c, &r)| c + r).collect(),
+        }
+    }
+
+    /// Zero cotangents for every computed node.
+    pub(super) fn zero_cotangents(&self) -> Self {
+        let zeros = |values: &[Vec<T>]| values.iter().map(|v| vec![T::ZERO; v.len()]).collect();
+        Intervals { center: zeros(&self.center), radius: zeros(&self.radius) }
+    }
+
+    /// Adds cotangents on the ends of a node, `offset` elements into the batch.
+    pub(super) fn add_on_ends(&mut self, id: NodeId, offset: usize, lower: &[T], upper: &[T]) {
+        for (i, (&l, &u)) in lower.iter().zip(upper).enumerate() {
+            self.center[id][offset + i] += l + u;
+            self.radius[id][offset + i] += u - l;
+        }
+    }
+
+    /// Pulls `cotangents` back through the interval pass.
+    ///
+    /// Cotangents that reach the input stay in node 0; those that reach a node of `known` stay there.
+    pub(super) fn backward(
+        &self,
+        plan: &Plan<'_, T>,
+        batch: usize,
+        known: &[Option<Pair<T>>],
+        cotangents: &mut Intervals<T>,
+        mut weights: Option<&mut MapGradients<T>>,
+        input_wanted: bool,
+    ) {
+        for (id, node) in plan.network.nodes().iter().enumerate().skip(1).rev() {
+            if self.center[id].is_empty() || known[id].is_some() {
+                continue;
+            }
+            let g_center = std::mem::take(&mut cotangents.center[id]);
+            let g_radius = std::mem::take(&mut cotangents.radius[id]);
+            if g_center.iter().chain(&g_radius).all(|&g| g == T::ZERO) {
+                continue;
+            }
+            match &node.layer {
+                Layer::Relu => {
+                    let input = node.inputs[0];
+                    let half = T::from_f64(0.5);
+                    for i in 0..g_center.len() {
+                        let (c, r) = (self.center[input][i], self.radius[input][i]);
+                        let g_lower = if c - r > T::ZERO { (g_center[i] - g_radius[i]) * half } else { T::ZERO };
+                        let g_upper = if c + r > T::ZERO { (g_center[i] + g_radius[i]) * half } else { T::ZERO };
+                        cotangents.center[input][i] += g_lower + g_upper;
+                        cotangents.radius[input][i] += g_upper - g_lower;
+                    }
+                }
+                Layer::Add => {
+                    for &input in &node.inputs {
+                        cotangents.center[input].iter_mut().zip(&g_center).for_each(|(t, &g)| *t += g);
+                        cotangents.radius[input].iter_mut().zip(&g_radius).for_each(|(t, &g)| *t += g);
+                    }
+                }
+                _ => {
+                    let (input, map) = (node.inputs[0], plan.map(id));
+                    if let Some(weights) = weights.as_deref_mut() {
+                        weights.add_weight(id, map, Weights::Signed, &self.center[input], &g_center, batch);
+                        weights.add_weight(id, map, Weights::Absolute, &self.radius[input], &g_radius, batch);
+                        weights.add_bias(id, map, None, &g_center);
+                    }
+                    if input != 0 || input_wanted {
+                        map.transpose(Weights::Signed, &g_center, batch, &mut cotangents.center[input]);
+                        map.transpose(Weights::Absolute, &g_radius, batch, &mut cotangents.radius[input]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn from_ends<T: Real>(lower: &[T], upper: &[T]) -> (Vec<T>, Vec<T>) {
+    let half = T::from_f64(0.5);
+    let center = lower.iter().zip(upper).map(|(&l, &u)| (l + u) * half).collect();
+    let radius = lower.iter().zip(upper).map(|(&l, &u)| (u - l) * half).collect();
+    (center, radius)
+}
+
+fn sum<T: Real>(values: &[Vec<T>], inputs: &[NodeId]) -> Vec<T> {
+    let mut total = values[inputs[0]].clone();
+    for &input in &inputs[1..] {
+        total.iter_mut().zip(&values[input]).for_each(|(t, &v)| *t += v);
+    }
+    total
+}

@@ -1,0 +1,71 @@
+//! What is worked out once per call: every node's map and how the nodes relate to the ReLUs.
+
+use tightrope_network::{Layer, Network, NodeId};
+
+use super::affine::Map;
+use crate::{EngineError, Real};
+
+/// A network with its weights in place.
+pub(super) struct Plan<'a, T> {
+    pub(super) network: &'a Network,
+    /// One map per affine node.
+    pub(super) maps: Vec<Option<Map<T>>>,
+    /// Pre-activation nodes in network order.
+    pub(super) pre_activations: Vec<NodeId>,
+    /// True for nodes with no ReLU before them: affine functions of the input.
+    pub(super) is_affine: Vec<bool>,
+    /// True for affine nodes whose interval bounds over a box are exact: at most one mixing layer after diagonal ones, and diagonal ones after it.
+    pub(super) interval_is_exact: Vec<bool>,
+}
+
+/// How much mixing lies between the input and a node.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Mixing {
+    None,
+    Once,
+    More,
+}
+
+impl<'a, T: Real> Plan<'a, T> {
+    /// Reads the weights of `network` from `theta`.
+    pub(super) fn new(network: &'a Network, theta: &[T]) -> Result<Self, EngineError> {
+        EngineError::check_length("θ", theta.len(), network.parameters().total())?;
+        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(network, theta, id)).collect();
+        let mut is_affine = Vec::new();
+        let mut mixing = Vec::new();
+        for (node, map) in network.nodes().iter().zip(&maps) {
+            let affine = node.layer != Layer::Relu && node.inputs.iter().all(|&input| is_affine[input]);
+            let before = node
+                .inputs
+                .iter()
+                .map(|&input| mixing[input])
+                .fold(Mixing::None, |a: Mixing, b| if b > a { b } else { a });
+            mixing.push(match (&node.layer, map) {
+                (Layer::Input, _) => Mixing::None,
+                (_, Some(map)) if map.is_diagonal() => before,
+                (_, Some(_)) if before == Mixing::None => Mixing::Once,
+                _ => Mixing::More,
+            });
+            is_affine.push(affine);
+        }
+        let interval_is_exact = is_affine.iter().zip(&mixing).map(|(&a, &m)| a && m < Mixing::More).collect();
+        Ok(Plan { network, maps, pre_activations: network.pre_activations(), is_affine, interval_is_exact })
+    }
+
+    /// The map of an affine node.
+    pub(super) fn map(&self, id: NodeId) -> &Map<T> {
+        match &self.maps[id] {
+            Some(map) => map,
+            None => unreachable!("node {id} is no affine layer"),
+        }
+    }
+
+    /// The node whose output the last linear layer reads, where specifications are merged; the output itself if it is not linear.
+    pub(super) fn elision_node(&self) -> NodeId {
+        let output = self.network.output();
+        match self.network.node(output).layer {
+            Layer::Linear(_) => self.network.node(output).inputs[0],
+            _ => output,
+        }
+    }
+}
