@@ -1,6 +1,6 @@
 //! The network under construction: layers that still own their parameters and may yet be folded.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Linear, Model, NetworkBuilder, ParameterId};
@@ -156,24 +156,26 @@ impl Drafts {
     }
 }
 
-/// Names given so far.
+/// Names given so far, each with the number that the search for its next variant starts from.
 #[derive(Default)]
-pub struct Names(HashSet<String>);
+pub struct Names(HashMap<String, usize>);
 
 impl Names {
     /// With one name taken.
     pub fn with(name: &str) -> Self {
-        Names(HashSet::from([name.to_string()]))
+        Names(HashMap::from([(name.to_string(), 1)]))
     }
 
     /// `wanted` where it is free, else with `.2`, `.3`, … behind it; taken from now on.
     pub fn unique(&mut self, wanted: &str) -> String {
         let mut name = wanted.to_string();
-        let mut count = 1;
-        while name.is_empty() || !self.0.insert(name.clone()) {
+        let mut count = self.0.get(wanted).copied().unwrap_or(1);
+        while name.is_empty() || self.0.contains_key(&name) {
             count += 1;
             name = format!("{wanted}.{count}");
         }
+        self.0.insert(wanted.to_string(), count);
+        self.0.insert(name.clone(), 1);
         name
     }
 }

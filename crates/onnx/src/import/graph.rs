@@ -9,7 +9,7 @@ use super::draft::{Activation, Draft, Drafts, Operation, Weight};
 use super::node::Node;
 use crate::error::Problem;
 use crate::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, code};
-use crate::tensor::{self, BUDGET, Data, Tensor};
+use crate::tensor::{self, Data, Tensor};
 
 /// Most nodes a graph may have; beyond it the file is taken for damaged.
 const MAX_NODES: usize = 20_000;
@@ -38,8 +38,8 @@ pub struct Importer<'a> {
     pub budget: usize,
 }
 
-/// Reads a graph.
-pub fn read(graph: &GraphProto) -> Result<Model, Problem> {
+/// Reads a graph; parameters and constants may take `budget` values together.
+pub fn read(graph: &GraphProto, budget: usize) -> Result<Model, Problem> {
     if graph.node.len() > MAX_NODES {
         return Err(Problem::Model(format!("its graph has {} nodes; at most {MAX_NODES} are read", graph.node.len())));
     }
@@ -68,7 +68,7 @@ pub fn read(graph: &GraphProto) -> Result<Model, Problem> {
     let mut values: HashMap<&str, Value> =
         initializers.into_iter().map(|(name, tensor)| (name, Value::Initializer(tensor))).collect();
     values.insert(&input.name, Value::Activation(start));
-    let mut importer = Importer { drafts: Drafts(vec![first]), values, uses, single, budget: BUDGET };
+    let mut importer = Importer { drafts: Drafts(vec![first]), values, uses, single, budget };
     for node in needed {
         importer.node(node)?;
     }

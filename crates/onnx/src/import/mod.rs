@@ -14,6 +14,9 @@ mod node;
 mod shape;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use prost::Message;
@@ -49,6 +52,9 @@ pub const SUPPORTED_OPERATORS: [&str; 17] = [
 /// The versions of ONNX's own operators whose meaning is known here.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
+/// Most values that an import may keep in parameters and constants together.
+const BUDGET: usize = 1 << 28;
+
 /// Reads an ONNX file.
 ///
 /// Parameters are called like the initializers they come from; a MatMul weight `[in, out]` is stored
@@ -68,10 +74,11 @@ pub fn import(path: &Path) -> Result<Model, OnnxError> {
 
 /// Reads an ONNX file's content; `origin` names it in errors. See [`import`].
 pub fn import_bytes(bytes: &[u8], origin: &str) -> Result<Model, OnnxError> {
-    read(bytes).map_err(|problem| problem.at(origin))
+    read(bytes, BUDGET).map_err(|problem| problem.at(origin))
 }
 
-fn read(bytes: &[u8]) -> Result<Model, Problem> {
+/// Reads a model that keeps at most `budget` values in parameters and constants.
+fn read(bytes: &[u8], budget: usize) -> Result<Model, Problem> {
     let model = ModelProto::decode(bytes)?;
     let Some(graph) = &model.graph else {
         return Err(Problem::Model("holds no graph; is it an ONNX file?".into()));
@@ -87,5 +94,5 @@ fn read(bytes: &[u8]) -> Result<Model, Problem> {
             OPSETS.end()
         )));
     }
-    graph::read(graph)
+    graph::read(graph, budget)
 }

@@ -28,9 +28,10 @@ pub fn window(node: &mut Node, kernel: [usize; 2], side: [usize; 2]) -> Result<W
                 let reach = kernel[axis].saturating_sub(1).checked_mul(dilation[axis]);
                 let total = last
                     .zip(reach)
-                    .and_then(|(last, reach)| last.checked_add(reach)?.checked_add(1))
-                    .ok_or_else(|| node.problem("its window is impossibly large; the file is damaged"))?
-                    .saturating_sub(side[axis]);
+                    .and_then(|(last, reach)| last.checked_add(reach)?.checked_add(1)?.checked_sub(side[axis]))
+                    .ok_or_else(|| {
+                        node.problem("auto_pad does not define the padding of this window; export it with pads")
+                    })?;
                 let (small, large) = (total / 2, total - total / 2);
                 [padding[axis], padding[axis + 2]] = if mode == "SAME_UPPER" { [small, large] } else { [large, small] };
             }
