@@ -11,6 +11,7 @@ mod bounds;
 mod concrete;
 mod gemm;
 mod interval;
+mod kernel_norm;
 mod plan;
 
 use rayon::prelude::*;
