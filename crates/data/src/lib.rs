@@ -16,13 +16,11 @@
 mod checksum;
 mod dataset;
 mod digits;
-mod download;
 mod error;
 mod fetch;
 mod idx;
 mod locate;
 mod order;
-mod partial;
 mod registry;
 mod sets;
 

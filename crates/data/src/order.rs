@@ -39,10 +39,8 @@ mod tests {
     /// A change here would change every trained network, so the values are pinned.
     #[test]
     fn the_order_is_pinned() {
-        assert_eq!(shuffled(10, 1, 0), PINNED);
+        assert_eq!(shuffled(10, 1, 0), [3, 9, 6, 7, 4, 0, 1, 5, 2, 8]);
     }
-
-    const PINNED: [usize; 10] = [0; 10];
 
     #[test]
     fn all_orders_of_three_are_equally_likely() {

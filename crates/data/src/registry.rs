@@ -91,10 +91,7 @@ impl DatasetInfo {
     pub fn folder(&self, split: Split, dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
         match &self.source {
             Source::Embedded(_) => Ok(None),
-            Source::Files { files, .. } => {
-                let root = locate::root(dir)?;
-                locate::find(self.name, files, split, &root).map(Some)
-            }
+            Source::Files { files, .. } => locate::find(self.name, files, split, &locate::root(dir)?).map(Some),
         }
     }
 }
@@ -125,10 +122,9 @@ pub fn info(name: &str) -> Result<&'static DatasetInfo, DataError> {
 /// command that gets them) or damaged.
 pub fn load(name: &str, split: Split, dir: Option<&Path>) -> Result<Dataset, DataError> {
     let info = info(name)?;
-    let mut set = match (&info.source, info.folder(split, dir)?) {
-        (Source::Files { load, .. }, Some(folder)) => load(&folder, split)?,
-        (Source::Embedded(make), _) => make(split),
-        (Source::Files { .. }, None) => return Err(DataError::NoFolder),
+    let mut set = match &info.source {
+        Source::Embedded(make) => make(split),
+        Source::Files { files, load, .. } => load(&locate::find(info.name, files, split, &locate::root(dir)?)?, split)?,
     };
     set.canonical = set.checksum == info.checksums[split as usize];
     Ok(set)

@@ -16,7 +16,8 @@ impl Draws {
         Draws { stream, block: 0, words: [0; 4], used: 4, spare: None }
     }
 
-    fn word(&mut self) -> u32 {
+    /// The next raw 32-bit word.
+    pub(super) fn word(&mut self) -> u32 {
         if self.used == 4 {
             self.words = self.stream.words(self.block);
             self.block += 1;
@@ -57,10 +58,5 @@ impl Draws {
             }
         };
         value.clamp(-2.0, 2.0) * deviation
-    }
-
-    /// Four independent bytes-to-be: one raw word.
-    pub(super) fn bits(&mut self) -> u32 {
-        self.word()
     }
 }

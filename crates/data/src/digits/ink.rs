@@ -5,7 +5,7 @@ use super::glyph::{Path, Point};
 use super::{PIXELS, SIDE};
 
 /// Half of a pen's width, in pixels.
-const PEN: [f32; 2] = [0.75, 1.55];
+const PEN: [f32; 2] = [0.9, 1.6];
 /// Width of the soft edge, in pixels.
 const EDGE: [f32; 2] = [0.8, 1.4];
 /// Darkness of full ink.
@@ -16,7 +16,7 @@ const TAPER: f32 = 0.15;
 const SMUDGE: f32 = 0.15;
 const SMUDGE_RADIUS: [f32; 2] = [1.2, 2.4];
 /// How often a stray stroke crosses the canvas, and its length in pixels.
-const STRAY: f32 = 0.25;
+const STRAY: f32 = 0.2;
 const STRAY_LENGTH: [f32; 2] = [3.0, 9.0];
 /// Largest strength of the paper's grain, and how often one pixel is a speck.
 const GRAIN: f32 = 0.08;
@@ -130,7 +130,7 @@ fn grain(image: &mut [f32; PIXELS], draws: &mut Draws) {
     let strength = draws.range(0.0, GRAIN) / 256.0;
     let limit = (SPECK * 65_536.0) as u32;
     for value in image.iter_mut() {
-        let bits = draws.bits();
+        let bits = draws.word();
         let noise = (bits & 0xff) as f32 - 127.5;
         // Half of the paper's grain lies below white and is cut.
         *value = (*value + 2.0 * strength * noise).clamp(0.0, 1.0);

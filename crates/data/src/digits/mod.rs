@@ -54,3 +54,100 @@ fn draw(class: usize, draws: &mut Draws, image: &mut [u8]) {
         *byte = (value * 255.0 + 0.5) as u8;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CLASSES, PIXELS, digits};
+    use crate::Split::{Test, Train};
+    use crate::sets::digits::INFO;
+
+    #[test]
+    fn a_longer_set_starts_with_the_shorter_one() {
+        let (short, long) = (digits(3, Train, 33), digits(3, Train, 90));
+        assert_eq!(short.labels, long.labels[..33]);
+        assert_eq!(short.images, long.images[..33 * PIXELS]);
+        assert!(digits(3, Train, 0).is_empty());
+    }
+
+    #[test]
+    fn classes_are_balanced_and_their_order_random() {
+        let set = digits(3, Train, 1000);
+        for block in set.labels.chunks(CLASSES) {
+            let mut block = block.to_vec();
+            block.sort_unstable();
+            assert_eq!(block, (0..CLASSES).collect::<Vec<_>>());
+        }
+        let first: std::collections::HashSet<_> = set.labels.chunks(CLASSES).collect();
+        assert!(first.len() > 95, "{}", first.len());
+    }
+
+    #[test]
+    fn images_depend_on_seed_and_split_and_none_comes_twice() {
+        let sets = [digits(3, Train, 500), digits(3, Test, 500), digits(4, Train, 500)];
+        let bits = |image: &[f32]| image.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let distinct: std::collections::HashSet<_> =
+            sets.iter().flat_map(|set| set.images.chunks(PIXELS).map(bits)).collect();
+        assert_eq!(distinct.len(), 1500);
+    }
+
+    #[test]
+    fn the_thread_count_changes_nothing() {
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool(1).install(|| digits(5, Train, 300)), pool(3).install(|| digits(5, Train, 300)));
+    }
+
+    /// The bits of the set are part of the interface: trained figures are only comparable on the same images.
+    #[test]
+    fn the_standard_set_is_pinned() {
+        for (split, count, checksum) in
+            [(Train, INFO.counts[0], INFO.checksums[0]), (Test, INFO.counts[1], INFO.checksums[1])]
+        {
+            assert_eq!(digits(0, split, count).checksum, checksum, "{split}");
+        }
+    }
+
+    #[test]
+    fn the_normalisation_is_that_of_the_standard_set() {
+        let set = digits(0, Train, INFO.counts[0]);
+        let count = set.images.len() as f64;
+        let mean = set.images.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let variance = set.images.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+        assert!((mean - INFO.mean[0]).abs() < 1e-4, "{mean}");
+        assert!((variance.sqrt() - INFO.std[0]).abs() < 1e-4, "{}", variance.sqrt());
+    }
+
+    #[test]
+    fn strokes_are_bright_on_a_dark_ground_and_inside_the_canvas() {
+        let set = digits(6, Train, 2000);
+        let dark = set.images.iter().filter(|&&value| value < 0.1).count() as f64 / set.images.len() as f64;
+        assert!((0.7..0.9).contains(&dark), "{dark}");
+        for index in 0..set.len() {
+            let image = set.image(index);
+            let ink = image.iter().filter(|&&value| value > 0.5).count();
+            // A thin 1 has some 15 bright pixels even where a smudge hides part of it.
+            assert!((12..300).contains(&ink), "image {index} has {ink} bright pixels");
+        }
+    }
+
+    /// Neither trivial nor hopeless: the nearest class mean is right far more often than chance, far from always.
+    #[test]
+    fn class_means_tell_much_but_not_all() {
+        let (train, test) = (digits(7, Train, 3000), digits(7, Test, 1000));
+        let mut means = vec![vec![0.0_f32; PIXELS]; CLASSES];
+        for (image, &label) in train.images.chunks(PIXELS).zip(&train.labels) {
+            means[label].iter_mut().zip(image).for_each(|(mean, value)| *mean += value / 300.0);
+        }
+        let distance = |mean: &[f32], image: &[f32]| -> f32 {
+            mean.iter().zip(image).map(|(mean, value)| (mean - value) * (mean - value)).sum()
+        };
+        let right = (0..test.len()).filter(|&index| {
+            let image = test.image(index);
+            let near = (0..CLASSES)
+                .min_by(|&a, &b| distance(&means[a], image).total_cmp(&distance(&means[b], image)))
+                .expect("there are ten classes");
+            near == test.labels[index]
+        });
+        let accuracy = right.count() as f64 / test.len() as f64;
+        assert!((0.5..0.85).contains(&accuracy), "{accuracy}");
+    }
+}

@@ -43,7 +43,7 @@ pub(super) fn place(mut paths: Vec<Path>, draws: &mut Draws) -> Vec<Path> {
         let (low, high) = extent(&paths, axis);
         let room = SIDE as f32 - 1.0 - 2.0 * MARGIN;
         let shrink = if high - low > room { room / (high - low) } else { 1.0 };
-        let slack = (room - (high - low) * shrink) * 0.5;
+        let slack = ((room - (high - low) * shrink) * 0.5).max(0.0);
         let middle = (SIDE as f32 - 1.0) * 0.5 + drift[axis].clamp(-slack, slack);
         (shrink, middle - (low + high) * 0.5 * shrink)
     });

@@ -22,8 +22,8 @@ pub(crate) static INFO: DatasetInfo = DatasetInfo {
     mean: &[0.1307],
     std: &[0.3081],
     checksums: [
-        "0000000000000000000000000000000000000000000000000000000000000000",
-        "0000000000000000000000000000000000000000000000000000000000000000",
+        "edc0d1098aa497be14ace79ddd5171e5a3dcf9c4d196c015389203eb3ba1f59b",
+        "c3f9adf9c66efb572b1f9326c3a511b45910c7173b97be66ceceeeeaef6b802b",
     ],
     source: Source::Files {
         mirrors: &[

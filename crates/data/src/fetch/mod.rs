@@ -1,5 +1,10 @@
 //! Getting a data set's files: from public mirrors or from a folder, always checked against the published SHA-256.
 
+mod download;
+mod partial;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,11 +12,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::checksum::Sha256Hex;
-use crate::download::{Failure, download};
 use crate::error::DataError;
-use crate::partial::PartialFile;
 use crate::registry::{PublishedFile, Source, info};
 use crate::{idx, locate};
+use download::{Failure, download};
+use partial::PartialFile;
 
 /// Called with (file name, bytes so far, bytes in all if known).
 pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
@@ -23,6 +28,13 @@ pub struct Fetched {
     pub folder: Option<PathBuf>,
     /// One entry per file of the data set.
     pub files: Vec<FetchedFile>,
+}
+
+impl Fetched {
+    /// The outcome for an embedded set.
+    fn nothing() -> Self {
+        Fetched { folder: None, files: Vec::new() }
+    }
 }
 
 /// One file that is there now, verified.
@@ -54,8 +66,8 @@ pub enum Origin {
 /// If no mirror gives a file whole (each mirror's error is listed) or the folder cannot be written.
 pub fn fetch(name: &str, dir: Option<&Path>, progress: &mut Progress<'_>) -> Result<Fetched, DataError> {
     match &info(name)?.source {
-        Source::Embedded(_) => Ok(Fetched { folder: None, files: Vec::new() }),
-        Source::Files { mirrors, .. } => fetch_through(name, mirrors, dir, progress),
+        Source::Embedded(_) => Ok(Fetched::nothing()),
+        Source::Files { mirrors, files, .. } => fetch_files(name, files, mirrors, dir, progress),
     }
 }
 
@@ -66,7 +78,20 @@ pub fn fetch_through(
     dir: Option<&Path>,
     progress: &mut Progress<'_>,
 ) -> Result<Fetched, DataError> {
-    fetch_with(name, dir, &mut |file, destination| {
+    match &info(name)?.source {
+        Source::Embedded(_) => Ok(Fetched::nothing()),
+        Source::Files { files, .. } => fetch_files(name, files, mirrors, dir, progress),
+    }
+}
+
+fn fetch_files(
+    name: &str,
+    files: &[PublishedFile],
+    mirrors: &[&str],
+    dir: Option<&Path>,
+    progress: &mut Progress<'_>,
+) -> Result<Fetched, DataError> {
+    fetch_with(name, files, dir, &mut |file, destination| {
         let mut attempts = Vec::new();
         for mirror in mirrors {
             let url = format!("{mirror}{}", file.remote);
@@ -101,7 +126,14 @@ pub fn fetch_through(
 /// # Errors
 /// If a file is missing from `folder`, is not the published one, or cannot be written.
 pub fn fetch_from(name: &str, folder: &Path, dir: Option<&Path>) -> Result<Fetched, DataError> {
-    fetch_with(name, dir, &mut |file, destination| {
+    match &info(name)?.source {
+        Source::Embedded(_) => Ok(Fetched::nothing()),
+        Source::Files { files, .. } => copy_files(name, files, folder, dir),
+    }
+}
+
+fn copy_files(name: &str, files: &[PublishedFile], folder: &Path, dir: Option<&Path>) -> Result<Fetched, DataError> {
+    fetch_with(name, files, dir, &mut |file, destination| {
         let inner = folder.join(name);
         let Some(source) = file.find(folder).or_else(|| file.find(&inner)) else {
             let problem =
@@ -121,16 +153,14 @@ pub fn fetch_from(name: &str, folder: &Path, dir: Option<&Path>) -> Result<Fetch
 /// Runs `get` (which makes a file at the given path) for every file that is not there yet.
 fn fetch_with(
     name: &str,
+    files: &[PublishedFile],
     dir: Option<&Path>,
     get: &mut dyn FnMut(&PublishedFile, &Path) -> Result<Origin, DataError>,
 ) -> Result<Fetched, DataError> {
-    let Source::Files { files, .. } = &info(name)?.source else {
-        return Ok(Fetched { folder: None, files: Vec::new() });
-    };
     let folder = locate::root(dir)?.join(name);
     std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
     let mut fetched = Vec::new();
-    for file in *files {
+    for file in files {
         // The form that loading would choose is the one that counts.
         if let Some(path) = file.find(&folder)
             && verify(&path, file).is_ok()
