@@ -3,9 +3,7 @@
 mod common;
 
 use common::{Random, RandomNet, logits};
-use tightrope_network::{
-    Affine, Conv2d, Initialisation, Layer, Model, NetworkBuilder, Normalisation, ParameterId, Preset,
-};
+use tightrope_network::{Affine, Initialisation, Layer, Model, NetworkBuilder, Normalisation, Preset};
 use tightrope_onnx::{export, export_bytes, import, import_bytes};
 
 fn round_trip(model: &Model) -> Model {
@@ -85,34 +83,6 @@ fn channels_across_axes_keep_their_function() {
     assert_eq!(logits(&round_trip(&model), &inputs), logits(&model, &inputs));
 }
 
-/// A tensor that two layers share becomes two parameters of equal values.
-#[test]
-fn shared_parameters_are_doubled() {
-    let mut builder = NetworkBuilder::new(&[1, 4, 4]).unwrap();
-    let weight = builder.parameter("w", &[1, 1, 3, 3]).unwrap();
-    let conv = Conv2d {
-        in_channels: 1,
-        out_channels: 1,
-        kernel: [3; 2],
-        stride: [1; 2],
-        padding: [1; 4],
-        dilation: [1; 2],
-        groups: 1,
-        weight,
-        bias: None,
-    };
-    let first = builder.add("first", Layer::Conv2d(conv.clone()), &[builder.input()]).unwrap();
-    let second = builder.add("second", Layer::Conv2d(conv), &[first]).unwrap();
-    builder.add("f", Layer::Flatten, &[second]).unwrap();
-    let model = Model { network: builder.build().unwrap(), theta: Random::new(2).values(9) };
-    let again = round_trip(&model);
-    let names: Vec<&str> = again.network.parameters().iter().map(|info| info.name.as_str()).collect();
-    assert_eq!(names, ["w", "w.2"]);
-    assert_eq!(again.theta, [model.theta.clone(), model.theta.clone()].concat());
-    let inputs: Vec<f64> = Random::new(5).values(16).iter().map(|&v| f64::from(v)).collect();
-    assert_eq!(logits(&again, &inputs), logits(&model, &inputs));
-}
-
 /// Layers may be called like anything the file format uses.
 #[test]
 fn awkward_names_do_not_collide() {
@@ -153,7 +123,6 @@ fn refuses_what_it_cannot_write() {
     builder.add("big", Layer::Affine(huge), &[0]).unwrap();
     let huge = Model { network: builder.build().unwrap(), theta: vec![] };
     assert!(export_bytes(&huge).unwrap_err().to_string().contains("layer `big`"));
-    assert_eq!(ParameterId(0), weight);
 }
 
 #[test]
