@@ -8,9 +8,6 @@ use crate::smoothing::{grad, pgpe_gradient, pgpe_loss, rgs};
 use crate::state::Tally;
 use crate::{TrainError, smoothing::Estimate};
 
-/// Accuracies that the loss does not give as a by-product are measured every so many steps, so that they cost little.
-const MEASURE_EVERY: u64 = 10;
-
 /// A gradient and the sums that go into the epoch's metrics.
 #[derive(Clone, Debug)]
 pub struct StepEstimate {
@@ -22,6 +19,8 @@ pub struct StepEstimate {
 
 /// The gradient of `method` on `batch` at `theta` with noise of standard deviation `sigma`, addressed by the batch's seed and step.
 ///
+/// With `measure`, accuracies that do not fall off the estimator are measured at `theta` by extra evaluations.
+///
 /// # Errors
 /// If the engine refuses or PGPE is asked for σ = 0.
 pub fn estimate(
@@ -30,6 +29,7 @@ pub fn estimate(
     theta: &[f32],
     smoothing: &SmoothingSection,
     sigma: f64,
+    measure: bool,
 ) -> Result<StepEstimate, TrainError> {
     let perturbation = Perturbation { seed: batch.seed, step: batch.step, sigma: sigma as f32 };
     let mut tally = Tally::default();
@@ -45,13 +45,13 @@ pub fn estimate(
         SmoothingKind::Pgpe => {
             let losses = method.population_loss(batch, theta, perturbation, 0..smoothing.population / 2)?;
             let gradient = pgpe_gradient(theta.len(), &perturbation, &losses)?;
-            if batch.step.is_multiple_of(MEASURE_EVERY) {
+            if measure {
                 tally.count(&method.loss(batch, theta)?, samples);
             }
             Estimate { loss: pgpe_loss(&losses), gradient }
         }
     };
-    if tally.natural_seen == 0 && batch.step.is_multiple_of(MEASURE_EVERY) {
+    if measure && tally.natural_seen == 0 {
         let (_, correct) = natural_loss(batch, theta)?;
         tally.count(&Evaluated { natural_correct: Some(correct), ..Evaluated::default() }, samples);
     }

@@ -16,6 +16,9 @@ use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetric
 use crate::run::{RunFolder, seconds_since_1970};
 use crate::state::{State, Tally};
 
+/// Accuracies that do not fall off the loss are measured every so many steps of an epoch, so that they cost little.
+const MEASURE_EVERY: usize = 10;
+
 /// A training run that fits together: configuration, network, engine and data.
 pub struct Job<'a> {
     pub(crate) config: Config,
@@ -161,7 +164,8 @@ pub fn train(
             let chosen = &order[first..(first + job.config.train.batch).min(order.len())];
             let (inputs, labels) = gather(job.train, chosen);
             let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
-            let step = estimate(&*job.method, &batch, &state.theta, &job.config.smoothing, scheduled.sigma)?;
+            let measure = state.position.is_multiple_of(MEASURE_EVERY);
+            let step = estimate(&*job.method, &batch, &state.theta, &job.config.smoothing, scheduled.sigma, measure)?;
             let mut gradient = step.estimate.gradient;
             add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
             let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
