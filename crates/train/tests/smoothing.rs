@@ -47,6 +47,8 @@ fn absolute(file: &Tensors) -> impl Fn(&[f64]) -> (f64, Vec<f64>) {
     }
 }
 
+type Loss<'a> = &'a dyn Fn(&[f64]) -> (f64, Vec<f64>);
+
 /// Mean and standard error over independent estimates of one quantity per element.
 fn statistics(estimates: &[Estimate<f64>]) -> Vec<(f64, f64)> {
     let n = estimates.len() as f64;
@@ -75,7 +77,7 @@ fn estimators_match_the_closed_forms() {
     let Some(file) = Tensors::golden("smoothing/closed_form.safetensors") else { return };
     let quadratic = Quadratic::of(&file);
     let absolute = absolute(&file);
-    let losses: [(&str, &dyn Fn(&[f64]) -> (f64, Vec<f64>)); 2] = [("quad", &|t| quadratic.at(t)), ("abs", &absolute)];
+    let losses: [(&str, Loss<'_>); 2] = [("quad", &|t| quadratic.at(t)), ("abs", &absolute)];
     for (name, loss) in losses {
         let theta = file.get(&format!("{name}.theta"));
         for (text, sigma) in SIGMAS {
