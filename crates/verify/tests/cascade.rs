@@ -28,7 +28,7 @@ fn small() -> (Model, Vec<f32>, Vec<usize>) {
     let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
     let theta = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
     let model = Model { network, theta };
-    let mut inputs = vec![0.0; 70 * 64];
+    let mut inputs = vec![0.0; 200 * 64];
     Stream::new(1, Purpose::Test, 0, 0).uniform(0, &mut inputs);
     let logits = Target::new(&model, &Reference, &Reference).logits(&inputs).unwrap();
     let mut labels: Vec<usize> =
@@ -190,13 +190,13 @@ fn random_starts_depend_on_neither_batches_nor_threads() {
         };
         attack.run(&target, &threat, &samples).unwrap()
     };
-    let whole = run(&attack, 0..70);
+    let whole = run(&attack, 0..200);
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(pool.install(|| run(&attack, 0..70)), whole);
+        assert_eq!(pool.install(|| run(&attack, 0..200)), whole);
     }
     let chance = Attack { steps: 0, ..attack };
-    let (whole, part) = (run(&chance, 0..70), run(&chance, 20..30));
+    let (whole, part) = (run(&chance, 0..200), run(&chance, 20..30));
     assert_eq!(part.adversarial, whole.adversarial[20 * 64..30 * 64]);
 }
 
@@ -210,21 +210,23 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
     let settings = Settings::from([("eps".to_string(), 0.02.into())]);
     let mut log = CertifyLog::create(&path, &settings).unwrap();
     let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ()).unwrap();
-    assert_eq!(whole.iter().map(|r| r.index).collect::<Vec<_>>(), (0..70).collect::<Vec<_>>());
+    assert_eq!(whole.iter().map(|r| r.index).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
 
+    drop(log);
     // Cut in the middle of the second batch, inside a line.
     let bytes = std::fs::read(&path).unwrap();
     let ends: Vec<usize> = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i).collect();
-    std::fs::write(&path, &bytes[..ends[45] + 20]).unwrap();
+    std::fs::write(&path, &bytes[..ends[160] + 20]).unwrap();
     let (mut log, done) = CertifyLog::resume(&path, &settings).unwrap();
-    assert_eq!(done.len(), 45);
+    assert_eq!(done.len(), 160);
     let mut heard = 0;
     let resumed = cascade.run(&target, &inputs, &labels, &mut log, &done, |new| heard += new.len()).unwrap();
-    assert_eq!(heard, 25);
+    assert_eq!(heard, 40);
     for (after, before) in timeless(&resumed).iter().zip(&timeless(&whole)) {
         assert_eq!(after, before);
     }
     assert_eq!(resumed.len(), whole.len());
+    drop(log);
     let (_, logged) = CertifyLog::resume(&path, &settings).unwrap();
     assert_eq!(logged, resumed);
 }
@@ -252,7 +254,18 @@ fn settings_without_sense_are_refused() {
     assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(VerifyError::Usage(_))));
     let outside = Samples { labels: &[4], ..samples };
     assert!(matches!(cascade(0.02).certify(&target, &outside), Err(VerifyError::Engine(_))));
-    let negative = cascade(-0.1);
-    let bounds_only = Cascade { stages: Stage::DEFAULT[1..].to_vec(), ..negative };
-    assert!(bounds_only.certify(&target, &samples).is_err());
+    for stages in [&Stage::DEFAULT[..1], &Stage::DEFAULT[1..]] {
+        let negative = Cascade { stages: stages.to_vec(), ..cascade(-0.1) };
+        assert!(negative.certify(&target, &samples).unwrap_err().to_string().contains("-0.1"));
+        let mut shifted = inputs[64..128].to_vec();
+        shifted[5] = 1.5;
+        let elsewhere = Samples { indices: &[77], inputs: &shifted, labels: &labels[1..2] };
+        let logits = target.logits(&shifted).unwrap();
+        let label = (0..4).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        let problem = Cascade { stages: stages.to_vec(), ..cascade(0.02) }
+            .certify(&target, &Samples { labels: &[label], ..elsewhere })
+            .unwrap_err()
+            .to_string();
+        assert!(problem.contains("sample 77") && problem.contains("outside the data range"), "{problem}");
+    }
 }

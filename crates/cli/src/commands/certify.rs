@@ -41,7 +41,7 @@ pub struct Options {
     #[command(flatten)]
     attack: AttackOptions,
     /// Begin no further stage for a sample that has taken S seconds.
-    #[arg(long, value_name = "S", value_parser = values::seconds)]
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Continue certify.jsonl where it ends.
     #[arg(long)]

@@ -24,7 +24,7 @@ model = "cnn3"
 eps = 0.1
 
 [train]
-epochs = 8
+epochs = 10
 batch = 128
 lr = 2e-3
 eval_limit = 500

@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "S")]
     smoothing: Option<String>,
     /// Standard deviation σ of the smoothing noise.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     sigma: Option<f64>,
     /// Evaluations per step: losses (pgpe, even) or gradients (rgs).
     #[arg(long, value_name = "N")]
@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     batch: Option<u64>,
     /// Learning rate.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// Train on the first N samples only.
     #[arg(long, value_name = "N")]
