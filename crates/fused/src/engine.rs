@@ -42,7 +42,7 @@ macro_rules! on_isa {
         }
     };
 }
-pub(crate) use on_isa;
+
 
 /// Most gradient accumulators for one batch; bounds their memory.
 const SLOTS: usize = 16;

@@ -54,7 +54,7 @@ pub struct WalkScratch {
     spot: Buffer,
     pub segments: Vec<Segment>,
     offsets: Vec<u32>,
-    offsets_row: usize,
+    offsets_for: Option<([usize; 2], [usize; 2], [usize; 3])>,
     /// Windows per stage, filled by the forward walk.
     pub windows: Vec<Window>,
     pub pixel_window: Option<Window>,
@@ -85,8 +85,10 @@ impl WalkScratch {
             self.windows[index] = window;
         }
         let pixel_window = stages[0].input_window(window);
-        if self.offsets_row != pixel_window.w * vp {
-            self.offsets_row = pixel_window.w * vp;
+        // The scratch outlives a network, so the key is everything the offsets depend on.
+        let key = Some((stages[0].kernel, stages[0].dilation, [stages[0].input.c, pixel_window.w, vp]));
+        if self.offsets_for != key {
+            self.offsets_for = key;
             self.offsets.clear();
             self.offsets.extend(patch_offsets(&stages[0], pixel_window.w).iter().map(|o| o * (vp * WIDTH) as u32));
         }
@@ -288,7 +290,7 @@ unsafe fn relax_rows<S: Lanes, const VP: usize>(
                 p_sum = S::fma(a, S::splat(line.e), p_sum);
                 q_sum = S::fma(size, S::splat(line.g), q_sum);
             } else {
-                S::store(place, S::fnma(size, S::splat(line.d), p));
+                S::store(place, S::sub(p, S::mul(size, S::splat(line.d))));
                 p_sum = S::fma(a, S::splat(line.e), p_sum);
                 p_sum = S::fnma(size, S::splat(line.g), p_sum);
             }
@@ -336,11 +338,13 @@ unsafe fn relax<S: Lanes, const VP: usize>(
             }
             let [m, d, e, g] = [line.m, line.d, line.e, line.g].map(|x| S::splat(x));
             let size = S::abs(low);
-            S::store(place, S::fnma(size, d, S::mul(low, m)));
+            // Not fused: where λ_l = 0 the two products are equal and must cancel exactly, because the
+            // adjoint reads the sign of the result.
+            S::store(place, S::sub(S::mul(low, m), S::mul(size, d)));
             low_sum = S::fnma(size, g, S::fma(low, e, low_sum));
             if VP == 2 {
                 let size = S::abs(high);
-                S::store(place.add(WIDTH), S::fma(size, d, S::mul(high, m)));
+                S::store(place.add(WIDTH), S::add(S::mul(high, m), S::mul(size, d)));
                 high_sum = S::fma(size, g, S::fma(high, e, high_sum));
             }
         }
