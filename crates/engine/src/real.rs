@@ -32,6 +32,8 @@ pub trait Real:
     const ONE: Self;
     /// +∞.
     const INFINITY: Self;
+    /// Not a number.
+    const NAN: Self;
     /// Nearest value to an f64.
     fn from_f64(value: f64) -> Self;
     /// Nearest value to an f32 (exact).
@@ -52,6 +54,10 @@ pub trait Real:
     fn min(self, other: Self) -> Self;
     /// True unless NaN or ±∞.
     fn is_finite(self) -> bool;
+    /// max(x, 0); NaN stays NaN, so that a diverged network shows it.
+    fn relu(self) -> Self {
+        if self <= Self::ZERO { Self::ZERO } else { self }
+    }
     /// sign(x) with sign(0) = 0.
     fn signum0(self) -> Self {
         if self > Self::ZERO {
@@ -70,6 +76,7 @@ macro_rules! real {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const INFINITY: Self = <$t>::INFINITY;
+            const NAN: Self = <$t>::NAN;
             #[inline]
             fn from_f64(value: f64) -> Self {
                 value as $t

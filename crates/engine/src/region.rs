@@ -111,6 +111,34 @@ impl<T: Real> Region<T> {
         Ok(Region { batch, dimension, center, radius, ball: None, clipped: false })
     }
 
+    /// Fails unless the public fields still hold a region: all of the right length, finite, radii ≥ 0.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let length = self.batch * self.dimension;
+        EngineError::check_length("the region's centre", self.center.len(), length)?;
+        EngineError::check_length("the region's radii", self.radius.len(), length)?;
+        let sample = |i: usize| i / self.dimension;
+        let finite = |values: &[T]| match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => {
+                let problem = format!("element {} of its centre is {}", i % self.dimension, values[i]);
+                Err(EngineError::Region { sample: sample(i), problem })
+            }
+            None => Ok(()),
+        };
+        finite(&self.center)?;
+        if let Some(i) = self.radius.iter().position(|&r| !(r >= T::ZERO && r.is_finite())) {
+            let problem = format!("radius {} is {}, not a finite number ≥ 0", i % self.dimension, self.radius[i]);
+            return Err(EngineError::Region { sample: sample(i), problem });
+        }
+        if let Some(ball) = &self.ball {
+            EngineError::check_length("the ball's centre", ball.center.len(), length)?;
+            finite(&ball.center)?;
+            if !(ball.epsilon >= T::ZERO && ball.epsilon.is_finite()) {
+                return Err(EngineError::Usage(format!("ε = {} must be a finite number ≥ 0", ball.epsilon)));
+            }
+        }
+        Ok(())
+    }
+
     /// Number of samples N.
     pub fn batch(&self) -> usize {
         self.batch

@@ -150,13 +150,12 @@ fn version() -> u32 {
 impl Description {
     /// Parses TOML; `origin` names the file in errors.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, NetworkError> {
-        toml::from_str(text).map_err(|e| NetworkError::Description { origin: origin.into(), problem: e.to_string() })
+        toml::from_str(text).map_err(|e| unreadable(origin, e.to_string()))
     }
 
     /// Parses JSON; `origin` names the file in errors.
     pub fn from_json(text: &str, origin: &str) -> Result<Self, NetworkError> {
-        serde_json::from_str(text)
-            .map_err(|e| NetworkError::Description { origin: origin.into(), problem: e.to_string() })
+        serde_json::from_str(text).map_err(|e| unreadable(origin, e.to_string()))
     }
 
     /// Reads a `.toml` or `.json` file.
@@ -389,6 +388,21 @@ impl LayerDescription {
     fn need<T>(&self, name: &str, key: &str, value: Option<T>) -> Result<T, NetworkError> {
         value.ok_or_else(|| NetworkError::layer(name, format!("`{key}` is missing")))
     }
+}
+
+/// A parser's complaint, with the nearest valid word where it met an unknown one.
+fn unreadable(origin: &str, mut problem: String) -> NetworkError {
+    problem.truncate(problem.trim_end().len());
+    // serde writes: unknown field `x`, expected one of `a`, `b`
+    if let Some(start) = problem.rfind("unknown field `").or_else(|| problem.rfind("unknown variant `")) {
+        let mut words = problem[start..].split('`').skip(1).step_by(2);
+        let wanted = words.next().unwrap_or_default();
+        let nearest = words.map(|word| (strsim::jaro_winkler(wanted, word), word)).max_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((_, word)) = nearest.filter(|(likeness, _)| *likeness > 0.7) {
+            problem = format!("{problem}; did you mean `{word}`?");
+        }
+    }
+    NetworkError::Description { origin: origin.into(), problem }
 }
 
 fn parameter(

@@ -36,7 +36,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 impl Network {
     /// θ as a safetensors file, one tensor per parameter.
+    ///
+    /// # Errors
+    /// If θ does not have the network's length or holds NaN or infinity.
     pub fn theta_to_safetensors(&self, theta: &[f32]) -> Result<Vec<u8>, NetworkError> {
+        self.check_theta(theta)?;
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = self
             .parameters()
             .iter()
@@ -65,7 +69,7 @@ impl Network {
         let bytes = std::fs::read(path).map_err(|e| NetworkError::file(path, e))?;
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))?;
-        let mut theta = Vec::with_capacity(self.parameters().total());
+        let mut theta = Vec::new();
         for info in self.parameters().iter() {
             let problem =
                 |problem: String| NetworkError::Parameter { path: path.into(), name: info.name.clone(), problem };
@@ -99,12 +103,13 @@ impl Model {
     pub fn save(&self, folder: &Path) -> Result<(), NetworkError> {
         let description = serde_json::to_string_pretty(&Description::of(&self.network))
             .map_err(|e| NetworkError::Network(e.to_string()))?;
+        let weights = self.network.theta_to_safetensors(&self.theta)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             write_atomically(&path, bytes).map_err(|e| NetworkError::file(path, e))
         };
         write(NETWORK_FILE, description.as_bytes())?;
-        write(MODEL_FILE, &self.network.theta_to_safetensors(&self.theta)?)
+        write(MODEL_FILE, &weights)
     }
 
     /// Reads a run folder, or a `.safetensors` file whose description lies beside it

@@ -198,7 +198,10 @@ impl Layer {
             Layer::Affine(affine) => {
                 let elements: usize = inputs[0].iter().product();
                 let channels = affine.scale.len();
-                if affine.inner == 0 || channels * affine.inner != elements || affine.shift.len() != channels {
+                if affine.inner == 0
+                    || channels.checked_mul(affine.inner) != Some(elements)
+                    || affine.shift.len() != channels
+                {
                     return fail(format!(
                         "{channels} channels of {} elements do not cover an input of shape {:?}",
                         affine.inner, inputs[0]

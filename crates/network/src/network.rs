@@ -187,7 +187,9 @@ impl NetworkBuilder {
 
     fn check_parameters(&self, name: &str, layer: &Layer) -> Result<(), NetworkError> {
         let check = |id: ParameterId, shape: &[usize]| {
-            let info = self.parameters.get(id);
+            let Some(info) = self.parameters.iter().nth(id.0) else {
+                return Err(NetworkError::layer(name, format!("its parameter number {} does not exist", id.0)));
+            };
             if info.shape == shape {
                 return Ok(());
             }
@@ -265,6 +267,35 @@ impl NetworkBuilder {
         self.add(name, Layer::AvgPool2d(pool), &[input])
     }
 
+    /// Fails unless the parameters stand in θ as the layers use them: each by one layer, in node order, weight before bias.
+    fn check_layout(&self) -> Result<(), NetworkError> {
+        let mut next = 0;
+        for node in &self.nodes {
+            let (weight, bias) = match &node.layer {
+                Layer::Conv2d(conv) => (Some(conv.weight), conv.bias),
+                Layer::Linear(linear) => (Some(linear.weight), linear.bias),
+                Layer::Affine(affine) => (affine.weight, affine.bias),
+                _ => (None, None),
+            };
+            for id in weight.into_iter().chain(bias) {
+                if id.0 != next {
+                    return Err(NetworkError::layer(
+                        &node.name,
+                        format!(
+                            "parameter `{}` is out of turn; make each layer's own weight and bias in the order of the layers",
+                            self.parameters.get(id).name
+                        ),
+                    ));
+                }
+                next += 1;
+            }
+        }
+        match self.parameters.iter().nth(next) {
+            Some(info) => Err(NetworkError::Network(format!("no layer uses the parameter `{}`", info.name))),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the whole graph and ends the building; the last node added is the output.
     pub fn build(self) -> Result<Network, NetworkError> {
         let last = self.nodes.len() - 1;
@@ -290,6 +321,7 @@ impl NetworkBuilder {
                 ),
             ));
         }
+        self.check_layout()?;
         Ok(Network { nodes: self.nodes, parameters: self.parameters })
     }
 }

@@ -25,9 +25,9 @@ pub enum Preset {
 /// Per-channel input normalisation (x − mean)/std, the first layer of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
-    /// Mean per channel.
+    /// Mean per channel, or one for all.
     pub mean: Vec<f64>,
-    /// Standard deviation per channel, > 0.
+    /// Standard deviation per channel or one for all, > 0.
     pub std: Vec<f64>,
 }
 
@@ -98,9 +98,12 @@ impl Chain {
         let builder = NetworkBuilder::new(input)?;
         let mut chain = Chain { last: builder.input(), builder, index: 0 };
         if let Some(Normalisation { mean, std }) = normalisation {
-            if mean.len() != std.len() || std.iter().any(|&s| !s.is_finite() || s <= 0.0) {
+            if mean.len() != std.len()
+                || ![Some(&1), input.first()].contains(&Some(&mean.len()))
+                || std.iter().any(|&s| !s.is_finite() || s <= 0.0)
+            {
                 return Err(NetworkError::Network(
-                    "normalisation needs one mean and one positive std per channel".into(),
+                    "normalisation needs one mean and one positive std for all channels or for each".into(),
                 ));
             }
             let scale: Vec<f64> = std.iter().map(|s| 1.0 / s).collect();

@@ -1,1 +1,42 @@
-//! stub
+//! Training of certifiably robust networks: losses, smoothed gradients, optimiser, schedules and the run itself.
+//!
+//! A run is a pure function of its [`Config`], the network, the data and the engine: the same bits
+//! for any number of threads, and after any interruption and resumption.
+//!
+//! ```
+//! use tightrope_data::{Split, load};
+//! use tightrope_engine::Reference;
+//! use tightrope_train::{Config, Job, Silent, train};
+//!
+//! let overrides = ["dataset=digits", "model=mlp", "limit_train=64", "train.epochs=1", "train.eval_limit=32"];
+//! let config = Config::parse("", "(inline)", &overrides.map(String::from))?;
+//! let (data, test) = (load("digits", Split::Train, None)?, load("digits", Split::Test, None)?);
+//! let outcome = train(&Job::new(&config, &Reference, &data, Some(&test))?, None, &mut Silent)?;
+//! assert_eq!(outcome.metrics.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod error;
+mod estimate;
+mod evaluate;
+pub mod methods;
+pub mod optimiser;
+mod progress;
+mod run;
+pub mod schedule;
+pub mod smoothing;
+mod state;
+mod trainer;
+
+pub use config::{
+    Clip, Config, Difference, Init, Key, MethodSection, NormName, Scheduled, SmoothingKind, SmoothingSection,
+    TrainSection, WarmupSection,
+};
+pub use error::TrainError;
+pub use estimate::{StepEstimate, estimate};
+pub use evaluate::{Evaluation, evaluate};
+pub use progress::{EpochMetrics, Flow, Plan, Progress, Silent, StepReport, TestMetrics};
+pub use run::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, MANIFEST_FILE, METRICS_FILE, RunFolder};
+pub use state::{State, Tally};
+pub use trainer::{Job, Outcome, train};

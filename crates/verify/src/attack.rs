@@ -52,6 +52,8 @@ impl Attack {
     ) -> Result<AttackOutcome, VerifyError> {
         self.check()?;
         target.check(samples)?;
+        // An empty or senseless region has no points to try, which must not look like robustness.
+        threat.region::<f32>(samples.inputs, target.network.input_len()).map_err(|e| samples.locate(e))?;
         let mut state = State::new(target, threat, samples);
         let everyone: Vec<usize> = (0..samples.labels.len()).collect();
         let logits = target.logits(samples.inputs)?;

@@ -24,7 +24,7 @@ pub struct Cascade {
 
 impl Cascade {
     /// Most samples one engine call gets, fixed so that a resumed run meets the same batches.
-    pub const BATCH: usize = 32;
+    pub const BATCH: usize = 128;
 
     /// Certifies a whole data set batch by batch, skipping what the log holds already.
     ///
@@ -122,7 +122,8 @@ impl Cascade {
         relaxation: Relaxation,
     ) -> Result<(), VerifyError> {
         let gathered = Gathered::new(samples, active, target.network.input_len());
-        let region = self.threat.region::<f32>(&gathered.inputs, target.network.input_len())?;
+        let region = self.threat.region::<f32>(&gathered.inputs, target.network.input_len());
+        let region = region.map_err(|e| gathered.samples().locate(e))?;
         let spec = Spec::Margins { labels: gathered.labels };
         let request = BoundRequest::lower(relaxation);
         let bounds = target.engine.bound(target.network, target.theta, &region, &spec, request)?;

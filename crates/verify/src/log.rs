@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,7 @@ impl CertifyLog {
         line.push('\n');
         write_atomically(path, line.as_bytes()).map_err(|e| VerifyError::file(path, e))?;
         let file = OpenOptions::new().append(true).open(path).map_err(|e| VerifyError::file(path, e))?;
+        lock(path, &file)?;
         Ok(CertifyLog { path: path.into(), file })
     }
 
@@ -130,7 +131,10 @@ impl CertifyLog {
     /// # Errors
     /// If it was made with other settings, or is damaged before its last line.
     pub fn resume(path: &Path, settings: &Settings) -> Result<(Self, Vec<SampleRecord>), VerifyError> {
-        let text = std::fs::read(path).map_err(|e| VerifyError::file(path, e))?;
+        let mut file = OpenOptions::new().read(true).append(true).open(path).map_err(|e| VerifyError::file(path, e))?;
+        lock(path, &file)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|e| VerifyError::file(path, e))?;
         let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
         let bad = |line: usize, problem: String| VerifyError::Log { path: path.into(), line, problem };
         let mut lines = text[..whole].split(|&b| b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
@@ -156,11 +160,8 @@ impl CertifyLog {
             }
             records.push(record);
         }
-        let file = OpenOptions::new().write(true).open(path).map_err(|e| VerifyError::file(path, e))?;
         file.set_len(whole as u64).map_err(|e| VerifyError::file(path, e))?;
-        let mut log = CertifyLog { path: path.into(), file };
-        log.file.seek(SeekFrom::End(0)).map_err(|e| VerifyError::file(path, e))?;
-        Ok((log, records))
+        Ok((CertifyLog { path: path.into(), file }, records))
     }
 
     /// Appends records as lines.
@@ -173,6 +174,21 @@ impl CertifyLog {
         self.file
             .write_all(&lines)
             .map_err(|e| VerifyError::file(&self.path, format!("{e}; free some space and --resume")))
+    }
+}
+
+/// Holds the log until the file is closed, so that no two processes write to it.
+fn lock(path: &Path, file: &File) -> Result<(), VerifyError> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(VerifyError::file(
+            path,
+            "another process certifies into this log; wait for it, stop it, or write elsewhere",
+        )),
+        // Some network file systems have no locks; there the user must take care.
+        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
+            Err(VerifyError::file(path, error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -212,10 +228,12 @@ mod tests {
         let header = std::fs::metadata(&path).unwrap().len() as usize;
         log.append(&[record(0), record(1)]).unwrap();
         log.append(&[record(2)]).unwrap();
+        drop(log);
         let whole = std::fs::read(&path).unwrap();
         for cut in header..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let (mut log, records) = CertifyLog::resume(&path, &settings(0.1)).unwrap();
+            assert!(CertifyLog::resume(&path, &settings(0.1)).unwrap_err().to_string().contains("another process"));
             let complete = whole[header..cut].iter().filter(|&&b| b == b'\n').count();
             assert_eq!(records, (0..complete as u64).map(record).collect::<Vec<_>>());
             log.append(&(complete as u64..3).map(record).collect::<Vec<_>>()).unwrap();
@@ -239,6 +257,7 @@ mod tests {
         let path = folder.path().join("certify.jsonl");
         let mut log = CertifyLog::create(&path, &settings(0.1)).unwrap();
         log.append(&[record(0), record(0)]).unwrap();
+        drop(log);
         let message = CertifyLog::resume(&path, &settings(0.1)).unwrap_err().to_string();
         assert!(message.contains("line 3") && message.contains("sample 0 stands twice"), "{message}");
         std::fs::write(&path, "\0\0\0\n").unwrap();

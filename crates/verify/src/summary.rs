@@ -87,7 +87,8 @@ impl Summary {
                 entered: seconds.len(),
                 verified: decided(Verdict::Verified),
                 falsified: decided(Verdict::Falsified),
-                seconds: seconds.iter().sum(),
+                // Not `sum`, whose empty value is −0.
+                seconds: seconds.iter().fold(0.0, |total, s| total + s),
             }
         };
         Summary {
@@ -97,7 +98,7 @@ impl Summary {
             certified: share(|r| r.verdict == Verdict::Verified),
             unknown: records.iter().filter(|r| r.verdict == Verdict::Unknown).count(),
             stages: stages.iter().map(totals).collect(),
-            seconds: records.iter().map(|r| r.seconds).sum(),
+            seconds: records.iter().fold(0.0, |total, r| total + r.seconds),
         }
     }
 }

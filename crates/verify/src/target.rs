@@ -28,6 +28,18 @@ pub struct Samples<'a> {
     pub labels: &'a [usize],
 }
 
+impl Samples<'_> {
+    /// An error about a position in the batch as one about the sample's index in the data set.
+    pub(crate) fn locate(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::Region { sample, problem } => {
+                EngineError::Region { sample: self.indices[sample] as usize, problem }
+            }
+            other => other,
+        }
+    }
+}
+
 impl<'a> Target<'a> {
     /// `engine` works in f32; `exact` replays counterexamples in f64.
     pub fn new(model: &'a Model, engine: &'a dyn Engine<f32>, exact: &'a dyn Engine<f64>) -> Self {

@@ -5,6 +5,7 @@ use tightrope_network::NodeId;
 use super::affine::MapGradients;
 use super::backward::{Relaxation as Lines, Set, Sinks, Walk};
 use super::interval::{Intervals, Pair};
+use super::kernel_norm;
 use super::plan::Plan;
 use crate::{BoundRequest, Cotangents, Real, Region, Relaxation, Spec};
 
@@ -68,7 +69,6 @@ impl<T: Real> Group<T> {
     /// Bounds `spec` over `region`; the specification must be the group's own (labels or matrices sliced).
     pub(super) fn new(plan: &Plan<'_, T>, region: Region<T>, spec: Spec<T>, request: BoundRequest) -> Self {
         let count = plan.maps.len();
-        let batch = region.batch();
         let mut group = Group {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
             known: (0..count).map(|_| None).collect(),
@@ -81,11 +81,7 @@ impl<T: Real> Group<T> {
         };
         if group.region.ball.is_some() {
             for &id in plan.pre_activations.iter().filter(|&&id| plan.is_affine[id]) {
-                let mut pair = Pair::zeros(batch * plan.network.node(id).len());
-                for sample in 0..batch {
-                    group.walk_neurons(plan, sample, &[], id, |_| true, &mut pair);
-                }
-                group.known[id] = Some(pair);
+                group.known[id] = Some(group.bound_over_ball(plan, id));
             }
         }
         let needed = group.needed_intervals(plan);
@@ -96,6 +92,19 @@ impl<T: Real> Group<T> {
         }
         group.bound_spec(plan);
         group
+    }
+
+    /// Bounds of an affine pre-activation over a ball.
+    fn bound_over_ball(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
+        let batch = self.region.batch();
+        if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
+            return kernel_norm::bounds(plan, ball, id, batch);
+        }
+        let mut pair = Pair::zeros(batch * plan.network.node(id).len());
+        for sample in 0..batch {
+            self.walk_neurons(plan, sample, &[], id, |_| true, &mut pair);
+        }
+        pair
     }
 
     fn needed_intervals(&self, plan: &Plan<'_, T>) -> Vec<bool> {
@@ -301,8 +310,15 @@ impl<T: Real> Group<T> {
         }
         self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), input_wanted);
         for &id in plan.pre_activations.iter().filter(|&&id| self.known[id].is_some()) {
-            let half = T::from_f64(0.5);
             let (center, radius) = (&intervals.center[id], &intervals.radius[id]);
+            if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
+                let mut epsilon = vec![T::ZERO; batch];
+                let sinks = (region.center.as_mut_slice(), epsilon.as_mut_slice());
+                kernel_norm::backward(plan, ball, id, (center, radius), weights.as_deref_mut(), sinks);
+                region.radius.iter_mut().step_by(dimension).zip(epsilon).for_each(|(r, g)| *r += g);
+                continue;
+            }
+            let half = T::from_f64(0.5);
             let on_bounds = Pair {
                 lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
                 upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),

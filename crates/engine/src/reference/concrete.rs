@@ -12,7 +12,7 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
     for (id, node) in plan.network.nodes().iter().enumerate() {
         let value = match &node.layer {
             Layer::Input => inputs.to_vec(),
-            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.max(T::ZERO)).collect(),
+            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {

@@ -42,7 +42,7 @@ impl<T: Real> Intervals<T> {
                     Layer::Input => (region.center.clone(), region.radius.clone()),
                     Layer::Relu => {
                         let pair = result.ends(node.inputs[0]);
-                        let clamp = |values: Vec<T>| -> Vec<T> { values.into_iter().map(|v| v.max(T::ZERO)).collect() };
+                        let clamp = |values: Vec<T>| -> Vec<T> { values.into_iter().map(T::relu).collect() };
                         from_ends(&clamp(pair.lower), &clamp(pair.upper))
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),

@@ -11,6 +11,7 @@ mod bounds;
 mod concrete;
 mod gemm;
 mod interval;
+mod kernel_norm;
 mod plan;
 
 use rayon::prelude::*;
@@ -35,13 +36,32 @@ const ACCUMULATORS: usize = 16;
 
 /// What a clean pass leaves behind: each group's node values.
 struct CleanTape<T> {
+    signature: Signature,
     groups: Vec<(usize, Vec<Vec<T>>)>,
 }
 
 /// What a bound pass leaves behind.
 struct BoundTape<T> {
+    signature: Signature,
     groups: Vec<Group<T>>,
     rows: usize,
+}
+
+/// Tells networks of different shape apart: the nodes' sizes and the length of θ.
+#[derive(PartialEq, Eq)]
+struct Signature(Vec<usize>, usize);
+
+impl Signature {
+    fn of(network: &Network) -> Self {
+        Signature(network.nodes().iter().map(|node| node.len()).collect(), network.parameters().total())
+    }
+
+    fn check(&self, network: &Network) -> Result<(), EngineError> {
+        if *self == Signature::of(network) {
+            return Ok(());
+        }
+        Err(EngineError::Usage("this tape was recorded with another network; record it anew".into()))
+    }
 }
 
 fn group_size(relaxation: Relaxation) -> usize {
@@ -83,7 +103,8 @@ fn bound_groups<T: Real>(
     request: BoundRequest,
 ) -> Result<Vec<Group<T>>, EngineError> {
     let classes = plan.network.output_len();
-    EngineError::check_length("the region's samples", region.dimension(), plan.network.input_len())?;
+    EngineError::check_length("a sample of the region", region.dimension(), plan.network.input_len())?;
+    region.check()?;
     spec.check(region.batch(), classes)?;
     let size = group_size(request.relaxation);
     let groups = (0..region.batch().div_ceil(size)).into_par_iter().map(|index| {
@@ -259,7 +280,7 @@ impl<T: Real> Engine<T> for Reference {
             .collect();
         let output = network.output();
         let logits = groups.iter().flat_map(|(_, values)| values[output].iter().copied()).collect();
-        Ok((logits, Tape(Box::new(CleanTape { groups }))))
+        Ok((logits, Tape(Box::new(CleanTape { signature: Signature::of(network), groups }))))
     }
 
     fn bound(
@@ -287,7 +308,7 @@ impl<T: Real> Engine<T> for Reference {
         let groups = bound_groups(&plan, region, spec, request)?;
         let rows = spec.rows(network.output_len());
         let bounds = collect_bounds(&plan, &groups, rows, request);
-        Ok((bounds, Tape(Box::new(BoundTape { groups, rows }))))
+        Ok((bounds, Tape(Box::new(BoundTape { signature: Signature::of(network), groups, rows }))))
     }
 
     fn vjp(
@@ -300,8 +321,10 @@ impl<T: Real> Engine<T> for Reference {
     ) -> Result<Gradients<T>, EngineError> {
         let plan = Plan::new(network, theta)?;
         if let Some(tape) = tape.0.downcast_ref::<CleanTape<T>>() {
+            tape.signature.check(network)?;
             clean_vjp(&plan, tape, cotangents, wants)
         } else if let Some(tape) = tape.0.downcast_ref::<BoundTape<T>>() {
+            tape.signature.check(network)?;
             bound_vjp(&plan, tape, cotangents, wants)
         } else {
             Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()))

@@ -107,6 +107,11 @@ impl<T: Real> Map<T> {
         matches!(self.kind, Kind::Channel { .. } | Kind::Identity)
     }
 
+    /// The weights of each of `channels` outputs.
+    pub(super) fn kernels(&self, channels: usize) -> std::slice::ChunksExact<'_, T> {
+        self.signed.chunks_exact(self.signed.len() / channels)
+    }
+
     fn weights(&self, which: Weights) -> &[T] {
         match which {
             Weights::Signed => &self.signed,
@@ -279,6 +284,15 @@ impl<T: Real> MapGradients<T> {
             }
         };
         map.weight_gradient(x, y, batch, target);
+    }
+
+    /// Adds factor·kernel for each output channel of node `id`.
+    pub(super) fn add_kernels(&mut self, id: NodeId, map: &Map<T>, factors: &[T]) {
+        let kernels = map.kernels(factors.len());
+        let targets = self.signed[id].chunks_exact_mut(map.signed.len() / factors.len());
+        for ((target, kernel), &factor) in targets.zip(kernels).zip(factors) {
+            target.iter_mut().zip(kernel).for_each(|(t, &w)| *t += factor * w);
+        }
     }
 
     /// Adds the bias gradient for node `id`, rows weighted by `factors`.

@@ -24,7 +24,10 @@ impl<T: Real> Relaxation<T> {
     pub(in crate::reference) fn new(lower: &[T], upper: &[T]) -> Self {
         let mut lines = Relaxation { lower_slope: Vec::new(), upper_slope: Vec::new(), upper_intercept: Vec::new() };
         for (&l, &u) in lower.iter().zip(upper) {
-            let (low, high, intercept) = if is_unstable(l, u) {
+            let (low, high, intercept) = if !(l.is_finite() && u.is_finite()) {
+                // Bounds that overflowed or are NaN must not pass for stable: NaN from here on.
+                (T::NAN, T::NAN, T::NAN)
+            } else if is_unstable(l, u) {
                 let slope = u / (u - l);
                 (if u > -l { T::ONE } else { T::ZERO }, slope, -l * slope)
             } else if l >= T::ZERO {

@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub mod attack;
+pub mod bounds;
+pub mod certify;
+pub mod data;
+pub mod export;
+pub mod quickstart;
+pub mod train;

@@ -1,0 +1,161 @@
+//! `tightrope attack`: projected gradient descent on a data set or a batch from a file.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+use tightrope_network::{Model, Network};
+use tightrope_verify::{Attack, AttackOutcome, Cascade, Proportion, Samples, Target};
+
+use crate::context::Context;
+use crate::dataset::{self, DataDir};
+use crate::engines::{EngineChoice, Precision};
+use crate::model;
+use crate::progress::Bar;
+use crate::table;
+use crate::tensors::{Inputs, TensorShape, TensorWriter};
+use crate::values::{Perturbation, percent, threat_text};
+
+/// Settings of the attack, as `attack` and `certify` offer them.
+#[derive(Clone, Debug, Args)]
+pub struct AttackOptions {
+    /// Gradient steps of the attack.
+    #[arg(long, default_value_t = 40)]
+    pub steps: usize,
+    /// Random starts of the attack.
+    #[arg(long, default_value_t = 3)]
+    pub restarts: usize,
+}
+
+impl AttackOptions {
+    /// The attack with these settings and `seed`.
+    pub fn attack(&self, seed: u64) -> anyhow::Result<Attack> {
+        anyhow::ensure!(self.restarts > 0, "--restarts 0: an attack needs at least one start");
+        Ok(Attack { steps: self.steps, restarts: self.restarts, seed, ..Attack::default() })
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  tightrope attack runs/mnist --dataset mnist --eps 0.1 --limit 1000 -o adversarial.safetensors"
+)]
+pub struct Options {
+    /// Run folder, .onnx, or .safetensors with its description beside it.
+    model: PathBuf,
+    /// Data set whose test split is attacked [default: a run folder's own].
+    #[arg(long, value_name = "D", conflicts_with = "inputs")]
+    dataset: Option<String>,
+    /// Attack `x` [N, …input shape] with labels `y` [N] of this file instead.
+    #[arg(long, value_name = "X.safetensors")]
+    inputs: Option<PathBuf>,
+    #[command(flatten)]
+    perturbation: Perturbation,
+    #[command(flatten)]
+    attack: AttackOptions,
+    /// Only the first N samples.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    folder: DataDir,
+    /// Engine.
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
+    /// Write the worst inputs found: `x`, `y`, and `margin` [N].
+    #[arg(short, long, value_name = "ADV.safetensors")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let threat = options.perturbation.threat(&options.model)?;
+    let attack = options.attack.attack(context.seed.unwrap_or(0))?;
+    let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
+    let model = model::load(&options.model)?;
+    let (name, inputs) = samples(options, &model)?;
+    let d = model.network.input_len();
+    let writer = options.output.as_ref().map(|path| Adversarial::create(path, inputs.len(), &model.network));
+    let mut writer = writer.transpose()?;
+
+    let target = Target::new(&model, &*engine, &*exact);
+    let bar = Bar::new(context, "attack", inputs.len());
+    let (mut correct, mut robust) = (0, 0);
+    for (part, labels) in inputs.y.chunks(Cascade::BATCH).enumerate() {
+        let first = part * Cascade::BATCH;
+        let indices: Vec<u64> = (first as u64..(first + labels.len()) as u64).collect();
+        let x = &inputs.x[first * d..(first + labels.len()) * d];
+        let outcome = attack.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
+        correct += tightrope_engine::cross_entropy(&target.logits(x)?, labels).correct;
+        robust += outcome.broken.iter().filter(|&&broken| !broken).count();
+        if let Some(writer) = &mut writer {
+            writer.write(first, labels, &outcome)?;
+        }
+        bar.advance(labels.len());
+    }
+    bar.finish();
+    if let Some(writer) = writer {
+        writer.0.finish()?;
+    }
+    let (natural, adversarial) = (Proportion::new(correct, inputs.len()), Proportion::new(robust, inputs.len()));
+    let document = json!({
+        "data": name,
+        "samples": inputs.len(),
+        "perturbation": threat_text(&threat),
+        "eps": threat.epsilon,
+        "steps": attack.steps,
+        "restarts": attack.restarts,
+        "seed": attack.seed,
+        "natural": natural,
+        "adversarial": adversarial,
+        "output": options.output,
+        "seconds": start.elapsed().as_secs_f64(),
+    });
+    let row = |title: &str, p: Proportion| vec![title.into(), percent(p.value), format!("{}/{}", p.count, p.total)];
+    let rows = [row("natural accuracy", natural), row("adversarial accuracy", adversarial)];
+    let mut text = format!("{name}, {}\n{}", threat_text(&threat), table::render(&rows));
+    if let Some(path) = &options.output {
+        text.push_str(&format!("worst inputs written to {}\n", path.display()));
+    }
+    context.print(&document, &text)
+}
+
+/// What is attacked, and its name.
+fn samples(options: &Options, model: &Model) -> anyhow::Result<(String, Inputs<f32>)> {
+    if let Some(path) = &options.inputs {
+        let mut inputs = Inputs::read(path, &model.network)?;
+        if let Some(limit) = options.limit {
+            anyhow::ensure!(limit > 0, "--limit 0 leaves no samples; give at least 1 or leave it out");
+            inputs.x.truncate(limit.saturating_mul(model.network.input_len()));
+            inputs.y.truncate(limit);
+        }
+        return Ok((path.display().to_string(), inputs));
+    }
+    let name = dataset::name(options.dataset.as_deref(), &options.model)
+        .context("nothing to attack; give --dataset D or --inputs X.safetensors")?;
+    let (set, _) = dataset::test_split(&name, &options.folder, options.limit, &model.network)?;
+    Ok((format!("{name} test"), Inputs { x: set.images, y: set.labels }))
+}
+
+/// The file of worst inputs.
+struct Adversarial(TensorWriter);
+
+impl Adversarial {
+    fn create(path: &Path, samples: usize, network: &Network) -> anyhow::Result<Self> {
+        let shape = [&[samples], network.input_shape()].concat();
+        let tensors = [
+            TensorShape::new::<f32>("x", &shape),
+            TensorShape::new::<i64>("y", &[samples]),
+            TensorShape::new::<f32>("margin", &[samples]),
+        ];
+        TensorWriter::create(path, &tensors).map(Adversarial)
+    }
+
+    fn write(&mut self, first: usize, labels: &[usize], outcome: &AttackOutcome) -> anyhow::Result<()> {
+        let labels: Vec<i64> = labels.iter().map(|&label| label as i64).collect();
+        self.0.write("x", first, &outcome.adversarial)?;
+        self.0.write("y", first, &labels)?;
+        self.0.write("margin", first, &outcome.margins)
+    }
+}

@@ -1,0 +1,253 @@
+//! `tightrope bounds`: margins, layer bounds and loss gradients over input regions, as safetensors.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use serde_json::json;
+use tightrope_engine::{
+    BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
+};
+use tightrope_network::{Network, NodeId};
+use tightrope_verify::ThreatModel;
+
+use crate::context::Context;
+use crate::engines::{EngineChoice, Precision, PrecisionChoice};
+use crate::model;
+use crate::progress::Bar;
+use crate::tensors::{Inputs, TensorShape, TensorWriter};
+use crate::values::{self, NormChoice, clip_range};
+
+/// Samples per engine call, which bounds the memory.
+const CHUNK: usize = 64;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  tightrope bounds runs/mnist --inputs x.safetensors --eps 0.1 --clip 0 1 --method crown \
+                        --layers -o bounds.safetensors"
+)]
+pub struct Options {
+    /// Run folder, .onnx, or .safetensors with its description beside it.
+    model: PathBuf,
+    /// Safetensors file with `x` f32 [N, …input shape] and `y` i64 [N].
+    #[arg(long, value_name = "X.safetensors")]
+    inputs: PathBuf,
+    /// Radius ε, a number or a fraction such as 8/255.
+    #[arg(long, value_name = "E", value_parser = values::radius, allow_hyphen_values = true)]
+    eps: f64,
+    /// Norm of the ball.
+    #[arg(long, value_enum, default_value = "inf")]
+    norm: NormChoice,
+    /// Intersect the ball with the data range.
+    #[arg(long, num_args = 2, value_names = ["LO", "HI"], allow_negative_numbers = true, conflicts_with = "no_clip")]
+    clip: Option<Vec<f64>>,
+    /// The bare ball (the default).
+    #[arg(long)]
+    no_clip: bool,
+    /// ibp, crown-ibp, crown (= deeppoly), crown-meet-ibp or crown-skip-ibp.
+    #[arg(long, value_parser = values::method)]
+    method: Relaxation,
+    /// Also write the mean certified cross-entropy and its gradient for every parameter.
+    #[arg(long)]
+    gradients: bool,
+    /// Also write the bounds of every pre-activation layer and of the logits.
+    #[arg(long)]
+    layers: bool,
+    /// Engine.
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
+    /// Precision of the computation and of the output.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionChoice,
+    /// Where to write the bounds.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    output: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    match options.precision {
+        PrecisionChoice::F32 => run_in::<f32>(options, context),
+        PrecisionChoice::F64 => run_in::<f64>(options, context),
+    }
+}
+
+fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let engine = T::engine(options.engine)?;
+    let clip = options.clip.as_deref().map(clip_range).transpose()?;
+    let model = model::load(&options.model)?;
+    let network = &model.network;
+    let inputs = Inputs::<T>::read(&options.inputs, network)?;
+    let region = Region::ball(
+        &inputs.x,
+        network.input_len(),
+        T::from_f64(options.eps),
+        Norm::from(options.norm),
+        clip.map(|(low, high)| (T::from_f64(low), T::from_f64(high))),
+    )?;
+    let theta: Vec<T> = model.theta.iter().map(|&v| T::from_f32(v)).collect();
+    let run = Run { engine: &*engine, network, theta: &theta, options };
+    let mut writer = TensorWriter::create(&options.output, &run.tensors(inputs.len()))?;
+
+    let bar = Bar::new(context, "bounds", inputs.len());
+    let mut totals = Totals { loss: 0.0, certified: 0, correct: 0, gradient: vec![T::ZERO; theta.len()] };
+    for first in (0..inputs.len()).step_by(CHUNK) {
+        let count = CHUNK.min(inputs.len() - first);
+        let chunk = Chunk {
+            first,
+            x: &inputs.x[first * network.input_len()..(first + count) * network.input_len()],
+            labels: &inputs.y[first..first + count],
+            region: region.slice(first, count),
+            share: T::from_f64(count as f64 / inputs.len() as f64),
+        };
+        run.chunk(&chunk, &mut writer, &mut totals)?;
+        bar.advance(count);
+    }
+    bar.finish();
+    let loss = totals.loss / inputs.len() as f64;
+    if options.gradients {
+        writer.write("loss", 0, &[T::from_f64(loss)])?;
+        for info in network.parameters().iter() {
+            writer.write(&format!("grad.{}", info.name), 0, &totals.gradient[info.range()])?;
+        }
+    }
+    writer.finish()?;
+    let document = json!({
+        "output": options.output,
+        "samples": inputs.len(),
+        "method": options.method.name(),
+        "norm": values::norm_name(options.norm.into()),
+        "eps": options.eps,
+        "clip": clip.map(|(low, high)| [low, high]),
+        "engine": engine.name(),
+        "precision": T::DTYPE.to_lowercase(),
+        "correct": totals.correct,
+        "certified": totals.certified,
+        "loss": loss,
+        "seconds": start.elapsed().as_secs_f64(),
+    });
+    let text = format!(
+        "{} samples: {} correct, {} certified by {}; {}; mean certified loss {loss:.6}\nwritten to {}",
+        inputs.len(),
+        totals.correct,
+        totals.certified,
+        options.method,
+        values::threat_text(&ThreatModel { norm: options.norm.into(), epsilon: options.eps, clip }),
+        options.output.display()
+    );
+    context.print(&document, &text)
+}
+
+/// What stays the same over all chunks.
+struct Run<'a, T> {
+    engine: &'a dyn Engine<T>,
+    network: &'a Network,
+    theta: &'a [T],
+    options: &'a Options,
+}
+
+/// Some consecutive samples.
+struct Chunk<'a, T> {
+    first: usize,
+    x: &'a [T],
+    labels: &'a [usize],
+    region: Region<T>,
+    /// Samples of the chunk over samples in all.
+    share: T,
+}
+
+/// Sums over the chunks.
+struct Totals<T> {
+    loss: f64,
+    certified: usize,
+    correct: usize,
+    gradient: Vec<T>,
+}
+
+impl<T: Precision> Run<'_, T> {
+    /// The tensors of the output file for `samples` samples.
+    fn tensors(&self, samples: usize) -> Vec<TensorShape> {
+        let classes = self.network.output_len();
+        let shape = |name: String, shape: &[usize]| TensorShape::new::<T>(name, shape);
+        let mut tensors =
+            vec![shape("logits".into(), &[samples, classes]), shape("margins_lower".into(), &[samples, classes])];
+        if self.options.layers {
+            for (i, node) in self.layer_nodes().into_iter().enumerate() {
+                let full = [&[samples], self.network.node(node).shape.as_slice()].concat();
+                tensors.extend(["lower", "upper"].map(|side| shape(format!("layer{i}.{side}"), &full)));
+            }
+        }
+        if self.options.gradients {
+            tensors.push(shape("loss".into(), &[1]));
+            let parameters = self.network.parameters();
+            tensors.extend(parameters.iter().map(|info| shape(format!("grad.{}", info.name), &info.shape)));
+        }
+        tensors
+    }
+
+    /// The pre-activations in network order, then the logits.
+    fn layer_nodes(&self) -> Vec<NodeId> {
+        let mut nodes = self.network.pre_activations();
+        nodes.push(self.network.output());
+        nodes
+    }
+
+    fn chunk(&self, chunk: &Chunk<'_, T>, writer: &mut TensorWriter, totals: &mut Totals<T>) -> anyhow::Result<()> {
+        let logits = self.engine.forward(self.network, self.theta, chunk.x)?;
+        totals.correct += cross_entropy(&logits, chunk.labels).correct;
+        writer.write("logits", chunk.first, &logits)?;
+        let margins = self.margins(chunk, totals)?;
+        writer.write("margins_lower", chunk.first, &margins)?;
+        if self.options.layers { self.layers(chunk, writer) } else { Ok(()) }
+    }
+
+    /// Lower margins; also adds up loss and gradient.
+    fn margins(&self, chunk: &Chunk<'_, T>, totals: &mut Totals<T>) -> anyhow::Result<Vec<T>> {
+        let spec = Spec::Margins { labels: chunk.labels.to_vec() };
+        let request = BoundRequest::lower(self.options.method);
+        let (bounds, tape) = if self.options.gradients {
+            let (bounds, tape) = self.engine.bound_taped(self.network, self.theta, &chunk.region, &spec, request)?;
+            (bounds, Some(tape))
+        } else {
+            (self.engine.bound(self.network, self.theta, &chunk.region, &spec, request)?, None)
+        };
+        let mut margins = bounds.lower;
+        chunk.labels.iter().enumerate().for_each(|(i, &label)| margins[i * bounds.rows + label] = T::ZERO);
+        if let Some(position) = margins.iter().position(|m| !m.is_finite()) {
+            bail!(
+                "the margins of sample {} overflow {}; use a smaller ε{}",
+                chunk.first + position / bounds.rows,
+                T::DTYPE.to_lowercase(),
+                if T::DTYPE == "F32" { " or --precision f64" } else { "" }
+            );
+        }
+        let loss = certified_cross_entropy(&margins, chunk.labels);
+        totals.loss += loss.per_sample.iter().map(|l| l.to_f64()).sum::<f64>();
+        totals.certified += loss.certified;
+        if let Some(tape) = tape {
+            // The cotangent belongs to the chunk's mean; the file holds that of all samples.
+            let cotangents = Cotangents::on_lower(loss.cotangent.iter().map(|&c| c * chunk.share).collect());
+            let gradients = self.engine.vjp(self.network, self.theta, &tape, &cotangents, Wants::THETA)?;
+            let gradient = gradients.theta.context("the engine returned no parameter gradient")?;
+            totals.gradient.iter_mut().zip(gradient).for_each(|(total, g)| *total += g);
+        }
+        Ok(margins)
+    }
+
+    fn layers(&self, chunk: &Chunk<'_, T>, writer: &mut TensorWriter) -> anyhow::Result<()> {
+        let request = BoundRequest { relaxation: self.options.method, upper: true, layers: true };
+        let bounds = self.engine.bound(self.network, self.theta, &chunk.region, &Spec::Logits, request)?;
+        let nodes = self.layer_nodes();
+        for (i, layer) in bounds.layers.iter().enumerate() {
+            ensure!(nodes[..nodes.len() - 1].get(i) == Some(&layer.node), "the engine returned layers out of order");
+            writer.write(&format!("layer{i}.lower"), chunk.first, &layer.lower)?;
+            writer.write(&format!("layer{i}.upper"), chunk.first, &layer.upper)?;
+        }
+        ensure!(bounds.layers.len() + 1 == nodes.len(), "the engine left out layers");
+        let upper = bounds.upper.context("the engine returned no upper bounds")?;
+        writer.write(&format!("layer{}.lower", nodes.len() - 1), chunk.first, &bounds.lower)?;
+        writer.write(&format!("layer{}.upper", nodes.len() - 1), chunk.first, &upper)
+    }
+}

@@ -1,0 +1,55 @@
+//! Which engine computes: the one place to plug in another.
+
+use anyhow::bail;
+use clap::ValueEnum;
+use tightrope_engine::{Engine, Real, Reference};
+
+use crate::tensors::Element;
+
+/// `--engine`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// The fastest engine that can do what is asked.
+    Auto,
+    /// Plain code for every layer kind, in f32 or f64.
+    Reference,
+    /// Vector kernels.
+    Fused,
+}
+
+/// `--precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionChoice {
+    /// Single precision.
+    F32,
+    /// Double precision, always by the reference engine.
+    F64,
+}
+
+/// A scalar type with its engines.
+pub trait Precision: Real + Element {
+    /// The engine of a choice.
+    fn engine(choice: EngineChoice) -> anyhow::Result<Box<dyn Engine<Self>>>;
+}
+
+impl Precision for f32 {
+    fn engine(choice: EngineChoice) -> anyhow::Result<Box<dyn Engine<f32>>> {
+        match choice {
+            EngineChoice::Auto | EngineChoice::Reference => Ok(Box::new(Reference)),
+            EngineChoice::Fused => {
+                bail!("--engine fused: this version has the reference engine only; use --engine auto or reference")
+            }
+        }
+    }
+}
+
+impl Precision for f64 {
+    fn engine(choice: EngineChoice) -> anyhow::Result<Box<dyn Engine<f64>>> {
+        match choice {
+            EngineChoice::Auto | EngineChoice::Reference => Ok(Box::new(Reference)),
+            EngineChoice::Fused => {
+                bail!("--engine fused computes in f32; use --precision f32, or --engine reference for f64")
+            }
+        }
+    }
+}

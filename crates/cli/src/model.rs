@@ -1,0 +1,37 @@
+//! MODEL arguments: a run folder, an ONNX file, or safetensors with a description beside it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest, Sha256};
+use tightrope_network::{Description, Model};
+
+/// Reads the model at `path` and checks its parameters.
+pub fn load(path: &Path) -> anyhow::Result<Model> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    if !path.exists() {
+        bail!("{}: no such file or folder; give a run folder, an .onnx file or a .safetensors file", path.display());
+    }
+    let model = if path.is_dir() || extension == "safetensors" {
+        Model::load(path)?
+    } else if extension == "onnx" {
+        tightrope_onnx::import(path)?
+    } else {
+        bail!("{}: no model; give a run folder, an .onnx file or a .safetensors file", path.display());
+    };
+    model.network.check_theta(&model.theta).with_context(|| path.display().to_string())?;
+    Ok(model)
+}
+
+/// SHA-256 over structure and parameters, in hexadecimal.
+pub fn checksum(model: &Model) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(&Description::of(&model.network))?);
+    model.theta.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+/// Lower-case hexadecimal.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

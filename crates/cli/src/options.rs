@@ -1,0 +1,83 @@
+//! The command line: the options every command has, and the commands.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands::{attack, bounds, certify, data, export, quickstart, train};
+use crate::context::Context;
+
+/// Trains neural networks that are certifiably robust, and certifies them.
+#[derive(Debug, Parser)]
+#[command(name = "tightrope", version, subcommand_required = true, arg_required_else_help = false)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Global {
+    /// Seed of everything random [default: 0, or the recipe's].
+    #[arg(long, global = true, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Worker threads [default: one per core]; results do not depend on it.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where to compute; this version knows `cpu`.
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+    /// Print the result as one JSON document on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress on standard error, only errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More detail on standard error.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train and certify a small network on drawn digits, without downloads, in under a minute.
+    Quickstart(quickstart::Options),
+    /// Train a network.
+    Train(train::Options),
+    /// Certify a network on a data set by a cascade of attack and bounds.
+    Certify(certify::Options),
+    /// Attack a network by projected gradient descent.
+    Attack(attack::Options),
+    /// Bound the margins, layers and loss gradients of a network over input regions.
+    Bounds(bounds::Options),
+    /// Convert a network to ONNX or safetensors.
+    Export(export::Options),
+    /// List and fetch data sets.
+    Data(data::Options),
+}
+
+impl Command {
+    /// Runs the command.
+    pub fn run(&self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Command::Quickstart(options) => quickstart::run(options, context),
+            Command::Train(options) => train::run(options, context),
+            Command::Certify(options) => certify::run(options, context),
+            Command::Attack(options) => attack::run(options, context),
+            Command::Bounds(options) => bounds::run(options, context),
+            Command::Export(options) => export::run(options, context),
+            Command::Data(options) => data::run(options, context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

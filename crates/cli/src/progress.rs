@@ -1,0 +1,150 @@
+//! Progress on standard error: a bar on a terminal, nothing elsewhere.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tightrope_train::{EpochMetrics, Flow, Plan, Progress, StepReport};
+
+use crate::context::Context;
+use crate::values::percent;
+
+/// A bar over items, steps or bytes.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar called `title` over `total` items; hidden unless standard error is a terminal.
+    pub fn new(context: &Context, title: &str, total: usize) -> Self {
+        Bar::styled(context, title, total as u64, "{prefix} {wide_bar} {pos}/{len} {msg} ETA {eta}")
+    }
+
+    /// A bar over the bytes of a file.
+    pub fn bytes(context: &Context, title: &str, total: Option<u64>) -> Self {
+        let template = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
+        Bar::styled(context, title, total.unwrap_or(0), template)
+    }
+
+    fn styled(context: &Context, title: &str, total: u64, template: &str) -> Self {
+        if !context.bars {
+            return Bar(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new(total).with_prefix(title.to_string());
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Bar(bar)
+    }
+
+    /// `count` more are done.
+    pub fn advance(&self, count: usize) {
+        self.0.inc(count as u64);
+    }
+
+    /// `position` are done.
+    pub fn place(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
+    /// Figures beside the bar.
+    pub fn message(&self, text: String) {
+        self.0.set_message(text);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Follows a training run: a bar on a terminal, a line per epoch everywhere.
+#[derive(Debug)]
+pub struct Training<'a> {
+    context: &'a Context,
+    folder: &'a Path,
+    bar: Bar,
+}
+
+impl<'a> Training<'a> {
+    /// For a run in `folder`.
+    pub fn new(context: &'a Context, folder: &'a Path) -> Self {
+        Training { context, folder, bar: Bar(ProgressBar::hidden()) }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish();
+    }
+
+    fn line(&self, line: &str) {
+        self.bar.0.suspend(|| self.context.note(line));
+    }
+}
+
+impl Progress for Training<'_> {
+    fn started(&mut self, plan: &Plan) {
+        let resumed =
+            if plan.steps_done > 0 { format!(", resumed after {} steps", plan.steps_done) } else { String::new() };
+        self.line(&format!(
+            "training {} parameters on {} samples, {} epochs, in {}{resumed}",
+            plan.parameters,
+            plan.samples,
+            plan.epochs,
+            self.folder.display()
+        ));
+        let steps = plan.epochs * plan.steps_per_epoch;
+        self.bar = Bar::styled(self.context, "train", steps as u64, "{prefix} {wide_bar} {msg}");
+    }
+
+    fn step(&mut self, report: &StepReport) -> Flow {
+        self.bar.place(report.step);
+        self.bar.message(format!(
+            "epoch {} loss {:.4}{}{} {:.0} images/s ETA {}",
+            report.epoch,
+            report.loss,
+            accuracy(" natural", report.natural_accuracy),
+            accuracy(" certified", report.certified_accuracy),
+            report.images_per_second,
+            duration(report.eta_seconds)
+        ));
+        Flow::Continue
+    }
+
+    fn epoch(&mut self, metrics: &EpochMetrics) {
+        let test = metrics.test.as_ref().map_or_else(String::new, |test| {
+            format!("; test natural {} certified {}", percent(test.natural_accuracy), percent(test.certified_accuracy))
+        });
+        self.line(&format!(
+            "epoch {} ε {:.4} lr {} loss {:.4}{}{} {:.0} images/s{test}",
+            metrics.epoch,
+            metrics.eps,
+            metrics.lr,
+            metrics.loss,
+            accuracy(" natural", metrics.train_natural_accuracy),
+            accuracy(" certified", metrics.train_certified_accuracy),
+            metrics.images_per_second,
+        ));
+    }
+}
+
+fn accuracy(title: &str, value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| format!("{title} {}", percent(value)))
+}
+
+/// Whole seconds as h:mm:ss or m:ss.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_are_clock_times() {
+        assert_eq!(duration(59.6), "1:00");
+        assert_eq!(duration(3661.0), "1:01:01");
+        assert_eq!(duration(f64::NAN), "0:00");
+    }
+}

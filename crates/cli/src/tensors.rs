@@ -1,0 +1,7 @@
+//! Safetensors files in and out: input batches read and checked, results written piece by piece.
+
+mod reader;
+mod writer;
+
+pub use reader::Inputs;
+pub use writer::{Element, TensorShape, TensorWriter};

@@ -1,0 +1,276 @@
+//! Every bad input ends with exit code 4, a message that says how to mend it, and nothing half-written.
+
+mod support;
+
+use std::path::Path;
+
+use safetensors::tensor::Dtype;
+use support::{Tensor, fails, files, floats, integers, model, run, text, write_inputs, write_tensors};
+
+/// A folder with a model, its ONNX file and inputs that fit it.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    model().save(&run).unwrap();
+    tightrope_onnx::export(&model(), &folder.path().join("model.onnx")).unwrap();
+    write_inputs(&folder.path().join("x.safetensors"));
+    folder
+}
+
+/// Fails as [`fails`] and leaves the files in `folder` as they were.
+fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) {
+    let before = files(folder);
+    fails(arguments, parts);
+    assert!(files(folder) == before, "{arguments:?} changed files");
+}
+
+/// Bounds of `model` over `inputs` in `folder` must be refused.
+fn bounds_refused(folder: &Path, model: &str, inputs: &str, extra: &[&str], parts: &[&str]) {
+    let path = |name: &str| text(&folder.join(name)).to_string();
+    let (model, inputs, output) = (path(model), path(inputs), path("out.safetensors"));
+    let mut arguments = vec!["bounds", &model, "--inputs", &inputs, "-o", &output];
+    arguments.extend(extra);
+    for (option, value) in [("--eps", "0.1"), ("--method", "ibp")] {
+        if !extra.contains(&option) {
+            arguments.extend([option, value]);
+        }
+    }
+    refused(folder, &arguments, parts);
+}
+
+/// Data set files in the IDX format: training and test images and labels.
+fn write_mnist(folder: &Path, images: &[u8], labels: &[u8]) {
+    std::fs::create_dir_all(folder).unwrap();
+    for split in ["train", "t10k"] {
+        std::fs::write(folder.join(format!("{split}-images-idx3-ubyte")), images).unwrap();
+        std::fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+fn idx(magic: u32, sizes: &[u32], bytes: usize) -> Vec<u8> {
+    let header = std::iter::once(&magic).chain(sizes).flat_map(|v| v.to_be_bytes());
+    header.chain(std::iter::repeat_n(0, bytes)).collect()
+}
+
+fn certify_refused(folder: &Path, parts: &[&str]) {
+    let (run, data) = (folder.join("run"), folder.join("data"));
+    let arguments = ["certify", text(&run), "--dataset", "mnist", "--eps", "0.1", "--data-dir", text(&data)];
+    refused(folder, &arguments, parts);
+}
+
+#[test]
+fn truncated_idx() {
+    let folder = folder();
+    let whole = idx(0x803, &[4, 28, 28], 4 * 784);
+    write_mnist(&folder.path().join("data/mnist"), &whole[..whole.len() - 100], &idx(0x801, &[4], 4));
+    certify_refused(folder.path(), &["t10k-images-idx3-ubyte", "data fetch mnist"]);
+}
+
+#[test]
+fn idx_with_wrong_magic() {
+    let folder = folder();
+    write_mnist(&folder.path().join("data/mnist"), &idx(0x1234, &[4, 28, 28], 4 * 784), &idx(0x801, &[4], 4));
+    certify_refused(folder.path(), &["t10k-images-idx3-ubyte", "magic"]);
+}
+
+#[test]
+fn missing_data_set() {
+    let folder = folder();
+    certify_refused(folder.path(), &["data set `mnist` not found", "tightrope data fetch mnist"]);
+    let (out, data) = (folder.path().join("new"), folder.path().join("data"));
+    let arguments = ["train", "--dataset", "mnist", "--data-dir", text(&data), "--out", text(&out)];
+    refused(folder.path(), &arguments, &["tightrope data fetch mnist"]);
+    fails(&["train", "--dataset", "minst", "--out", text(&out)], &["did you mean `mnist`"]);
+    fails(&["data", "fetch", "mnist", "--from", text(&out), "--data-dir", text(&data)], &[text(&out)]);
+}
+
+#[test]
+fn data_that_does_not_fit_the_model() {
+    let folder = folder();
+    let run = folder.path().join("small");
+    std::fs::create_dir(&run).unwrap();
+    let network = tightrope_network::Preset::Cnn3Tiny.build(&[3, 32, 32], 10, None).unwrap();
+    let theta = tightrope_network::Initialisation::Default.theta(&network, 0);
+    tightrope_network::Model { network, theta }.save(&run).unwrap();
+    let arguments = ["certify", text(&run), "--dataset", "digits", "--eps", "0.1"];
+    refused(folder.path(), &arguments, &["[1, 28, 28]", "[3, 32, 32]"]);
+}
+
+#[test]
+fn onnx_with_an_unknown_operator() {
+    let folder = folder();
+    let path = folder.path().join("model.onnx");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let position = bytes.windows(4).position(|window| window == b"Relu").unwrap();
+    bytes[position..position + 4].copy_from_slice(b"Tanh");
+    std::fs::write(&path, bytes).unwrap();
+    bounds_refused(folder.path(), "model.onnx", "x.safetensors", &[], &["model.onnx", "Tanh", "node"]);
+}
+
+#[test]
+fn damaged_models() {
+    let folder = folder();
+    let path = folder.path().join("cut.onnx");
+    let bytes = std::fs::read(folder.path().join("model.onnx")).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    bounds_refused(folder.path(), "cut.onnx", "x.safetensors", &[], &["cut.onnx"]);
+
+    let weights = folder.path().join("run/model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    bounds_refused(folder.path(), "run", "x.safetensors", &[], &["model.safetensors", "write it again"]);
+    bounds_refused(folder.path(), "none.onnx", "x.safetensors", &[], &["none.onnx", "no such file"]);
+    bounds_refused(folder.path(), "x.safetensors", "x.safetensors", &[], &["no network description"]);
+}
+
+#[test]
+fn nan_weights() {
+    let folder = folder();
+    let mut model = model();
+    model.theta[7] = f32::NAN;
+    let tensors =
+        model.network.parameters().iter().map(|info| floats(&info.name, &info.shape, &model.theta[info.range()]));
+    write_tensors(&folder.path().join("run/model.safetensors"), &tensors.collect::<Vec<_>>());
+    let parts = ["`0.weight`", "NaN at element 7", "damaged or the training diverged"];
+    bounds_refused(folder.path(), "run", "x.safetensors", &[], &parts);
+    let (run, out) = (folder.path().join("run"), folder.path().join("new.onnx"));
+    refused(folder.path(), &["export", text(&run), "--to", "onnx", "-o", text(&out)], &parts);
+}
+
+#[test]
+fn inputs_that_do_not_fit() {
+    let pixels = vec![0.5; 2 * 784];
+    let mut broken = pixels.clone();
+    broken[800] = f32::NAN;
+    let good_x = || floats("x", &[2, 1, 28, 28], &pixels);
+    let good_y = || integers("y", &[0, 9]);
+    let whole: Tensor<'_> = ("x", Dtype::I32, vec![2, 1, 28, 28], vec![0; 2 * 784 * 4]);
+    let real: Tensor<'_> = ("y", Dtype::F32, vec![2], vec![0; 8]);
+    let cases: [(&str, Vec<Tensor<'_>>, Vec<&str>); 10] = [
+        ("label above", vec![good_x(), integers("y", &[0, 10])], vec!["sample 1 has label 10", "classes 0 to 9"]),
+        ("label below", vec![good_x(), integers("y", &[-1, 0])], vec!["sample 0 has label -1", "classes 0 to 9"]),
+        ("labels too few", vec![good_x(), integers("y", &[0])], vec!["`y`", "[1]", "2 samples"]),
+        ("labels real", vec![good_x(), real], vec!["`y`", "F32", "store it as I64"]),
+        ("shape", vec![floats("x", &[2, 28, 28, 1], &pixels), good_y()], vec!["[2, 28, 28, 1]", "[N, 1, 28, 28]"]),
+        ("none", vec![floats("x", &[0, 1, 28, 28], &[]), integers("y", &[])], vec!["no samples"]),
+        ("nan", vec![floats("x", &[2, 1, 28, 28], &broken), good_y()], vec!["NaN in sample 1, element 16"]),
+        ("integers", vec![whole, good_y()], vec!["`x`", "I32", "store it as F32"]),
+        ("no x", vec![good_y()], vec!["no tensor `x`", "`y`"]),
+        ("no y", vec![good_x()], vec!["no tensor `y`", "`x`"]),
+    ];
+    let folder = folder();
+    for (name, tensors, parts) in cases {
+        eprintln!("case: {name}");
+        write_tensors(&folder.path().join("bad.safetensors"), &tensors);
+        bounds_refused(folder.path(), "model.onnx", "bad.safetensors", &[], &parts);
+    }
+    std::fs::write(folder.path().join("bad.safetensors"), b"not tensors").unwrap();
+    bounds_refused(folder.path(), "model.onnx", "bad.safetensors", &[], &["bad.safetensors", "write it again"]);
+    bounds_refused(folder.path(), "model.onnx", "absent.safetensors", &[], &["absent.safetensors", "cannot read"]);
+}
+
+#[test]
+fn options_out_of_range() {
+    let folder = folder();
+    let refused = |extra: &[&str], parts: &[&str]| {
+        bounds_refused(folder.path(), "run", "x.safetensors", extra, parts);
+    };
+    refused(&["--eps", "-0.1"], &["--eps", "finite number ≥ 0"]);
+    refused(&["--eps", "nan"], &["--eps", "finite number ≥ 0"]);
+    refused(&["--clip", "1", "0"], &["--clip", "LO < HI"]);
+    refused(&["--clip", "2", "3"], &["outside the data range", "--clip"]);
+    refused(&["--method", "zonotope"], &["not in this version", "crown-ibp"]);
+    refused(&["--method", "crwn"], &["crwn", "crown"]);
+    refused(&["--engine", "fused"], &["--engine fused", "use --engine auto or reference"]);
+    refused(&["--device", "cuda:0"], &["--device cpu"]);
+    refused(&["--threads", "0"], &["--threads 0", "at least one"]);
+    refused(&["--no-such-option"], &["--no-such-option"]);
+    let model = folder.path().join("model.onnx");
+    let certify = |extra: &[&str], parts: &[&str]| {
+        fails(&[&["certify", text(&model), "--dataset", "digits"], extra].concat(), parts);
+    };
+    certify(&["--eps", "0.1", "--stages", "pgd,bab"], &["`bab` is not in this version"]);
+    certify(&["--eps", "0.1", "--stages", "pgd,foo"], &["unknown stage `foo`"]);
+    certify(&["--eps", "0.1", "--limit", "0"], &["--limit 0"]);
+    certify(&["--eps", "0.1", "--timeout", "-3"], &["--timeout", "positive"]);
+    certify(&[], &["--eps E is needed"]);
+    fails(&["attack", text(&model), "--eps", "0.1"], &["--dataset D or --inputs"]);
+    fails(&["attack", text(&model), "--eps", "0.1", "--dataset", "digits", "--restarts", "0"], &["--restarts 0"]);
+    fails(&["verify", "model.onnx", "property.vnnlib"], &["unrecognized subcommand"]);
+    fails(&[], &["Usage"]);
+}
+
+#[test]
+fn unknown_configuration_keys_are_named_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipe, out) = (folder.path().join("recipe.toml"), folder.path().join("out"));
+    std::fs::write(&recipe, "dataset = \"digits\"\n[train]\nepoch = 3\n").unwrap();
+    refused(
+        folder.path(),
+        &["train", text(&recipe), "--out", text(&out)],
+        &["`train.epoch`", "`train.epochs`", "recipe.toml"],
+    );
+    std::fs::write(&recipe, "dataset = \"digits\n").unwrap();
+    refused(folder.path(), &["train", text(&recipe), "--out", text(&out)], &["recipe.toml", "line 1"]);
+    let set = ["train", "--dataset", "digits", "--out", text(&out), "--set"];
+    refused(folder.path(), &[&set[..], &["train.lrr=1"]].concat(), &["`train.lrr`", "`train.lr`"]);
+    refused(folder.path(), &[&set[..], &["train.lr=fast"]].concat(), &["`train.lr`", "fast"]);
+    let train = ["train", "--dataset", "digits", "--out", text(&out)];
+    refused(folder.path(), &[&train[..], &["--method", "sabr"]].concat(), &["sabr", "not in this version"]);
+    refused(folder.path(), &[&train[..], &["--model", "cnn9"]].concat(), &["cnn9", "cnn3-tiny"]);
+    refused(folder.path(), &[&train[..], &["--lr", "-1"]].concat(), &["train.lr", "> 0"]);
+    refused(folder.path(), &[&train[..], &["--epochs", "0"]].concat(), &["train.epochs"]);
+}
+
+/// Tests may run as root, so places are chosen that nobody can write: below a file, and in /proc.
+#[test]
+fn unwritable_outputs() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("file"), b"").unwrap();
+    let below = path("file/out");
+    let mut places = vec![text(&below)];
+    if Path::new("/proc/self").exists() {
+        places.push("/proc/tightrope-out");
+    }
+    let (model, inputs) = (path("model.onnx"), path("x.safetensors"));
+    let (model, inputs) = (text(&model), text(&inputs));
+    for place in places {
+        let tensors = format!("{place}.safetensors");
+        let small = ["--dataset", "digits", "--limit-train", "32", "--epochs", "1", "--model", "cnn3-tiny"];
+        let cases = [
+            [&["train", "--out", place], &small[..]].concat(),
+            vec!["quickstart", "--out", place],
+            vec!["bounds", model, "--inputs", inputs, "--eps", "0.1", "--method", "ibp", "-o", &tensors],
+            vec!["attack", model, "--inputs", inputs, "--eps", "0.1", "-o", &tensors],
+            vec!["export", model, "--to", "safetensors", "-o", &tensors],
+            vec!["certify", model, "--dataset", "digits", "--eps", "0.1", "--limit", "1", "--out", place],
+        ];
+        for arguments in cases {
+            refused(folder.path(), &arguments, &[place, "choose a"]);
+        }
+    }
+}
+
+#[test]
+fn outputs_are_not_overwritten_unasked() {
+    let folder = folder();
+    let (model, out) = (folder.path().join("model.onnx"), folder.path().join("run"));
+    refused(folder.path(), &["export", text(&model), "--to", "onnx"], &["is the model itself", "-o"]);
+    refused(folder.path(), &["train", "--dataset", "digits", "--out", text(&out)], &["not empty", "--out"]);
+    refused(folder.path(), &["quickstart", "--out", text(&out)], &["not empty"]);
+}
+
+#[test]
+fn a_closed_standard_output_is_no_crash() {
+    let folder = folder();
+    let (model, out) = (folder.path().join("model.onnx"), folder.path().join("new.safetensors"));
+    let mut child = support::command(&["export", text(&model), "--to", "safetensors", "-o", text(&out)])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}

@@ -1,0 +1,116 @@
+//! Killing the program at any moment and going on gives what an undisturbed run gives; so does any number of threads.
+
+mod support;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::{TINY, fails, read_tensors, succeeds, text, timeless_log, write_inputs};
+
+/// Kills the program after ever longer times until it ends by itself; the number of kills.
+fn kill_until_done(arguments: &[&str]) -> usize {
+    for kills in 0.. {
+        let mut child = support::command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // Long enough to get anywhere in the end, odd enough to hit different moments.
+        std::thread::sleep(Duration::from_millis(150 + 170 * kills as u64));
+        let running = child.try_wait().unwrap().is_none();
+        if running {
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        if output.status.code().is_some() {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return kills;
+        }
+    }
+    unreachable!("the loop ends with the program")
+}
+
+fn bytes(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+#[test]
+fn a_killed_training_resumes_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let settings =
+        ["--limit-train", "640", "--epochs", "30", "--set", "train.checkpoint_steps=3", "--smoothing", "rgs"];
+    let train = |out: &Path| [&["train", "--out", text(out)], &TINY[..], &settings[..]].concat().join("\n");
+    succeeds(&train(&whole).lines().collect::<Vec<_>>());
+    let resume = format!("{}\n--resume", train(&killed));
+    let kills = kill_until_done(&resume.lines().collect::<Vec<_>>());
+    assert!(kills >= 2, "the run ended after {kills} kills; make it longer");
+    for name in ["checkpoint.safetensors", "model.safetensors", "network.json", "model.onnx", "config.toml"] {
+        assert!(bytes(&whole, name) == bytes(&killed, name), "{name} differs");
+    }
+    let losses = |folder: &Path| -> Vec<_> {
+        let lines = String::from_utf8(bytes(folder, "metrics.jsonl")).unwrap();
+        let metrics = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        metrics.map(|m| (m["epoch"].clone(), m["loss"].clone(), m["test"]["certified_loss"].clone())).collect()
+    };
+    assert_eq!(losses(&whole), losses(&killed));
+    // Done is done: resuming once more changes nothing.
+    succeeds(&["train", "--out", text(&killed), "--resume"]);
+    assert!(bytes(&whole, "checkpoint.safetensors") == bytes(&killed, "checkpoint.safetensors"));
+    fails(&["train", "--out", text(&killed), "--resume", "--seed", "9"], &["cannot resume", "seed"]);
+}
+
+#[test]
+fn a_killed_certification_resumes_without_gaps_or_repeats() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeeds(
+        &[&["train", "--out", text(&run), "--limit-train", "320", "--epochs", "4"], &TINY[..], &["--lr", "3e-3"]]
+            .concat(),
+    );
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let certify = |out: &Path| ["certify", text(&run), "--eps", "0.01", "--out", text(out)].join("\n");
+    succeeds(&certify(&whole).lines().collect::<Vec<_>>());
+    let resume = format!("{}\n--resume", certify(&killed));
+    let resume: Vec<&str> = resume.lines().collect();
+    let kills = kill_until_done(&resume);
+    assert!(kills >= 1, "the certification was not interrupted; make it longer");
+    let (expected, found) = (timeless_log(&whole.join("certify.jsonl")), timeless_log(&killed.join("certify.jsonl")));
+    assert_eq!(expected.len(), 2001);
+    assert_eq!(found.len(), expected.len());
+    for (a, b) in expected.iter().zip(&found) {
+        assert_eq!(a, b);
+    }
+    let other = [&resume[..3], &["0.3"], &resume[4..]].concat();
+    fails(&other, &["eps: 0.01 there, 0.3 now", "leave out --resume"]);
+    // Beginning anew keeps the earlier log under another name.
+    let again = [&resume[..resume.len() - 1], &["--limit", "10"]].concat();
+    succeeds(&again);
+    assert_eq!(timeless_log(&killed.join("certify.jsonl")).len(), 11);
+    assert_eq!(timeless_log(&killed.join("certify.previous.jsonl")), found);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = folder.path().join("x.safetensors");
+    write_inputs(&inputs);
+    let outputs = ["1", "2"].map(|threads| {
+        let place = folder.path().join(threads);
+        let path = |name: &str| place.join(name);
+        std::fs::create_dir(&place).unwrap();
+        let run = path("run");
+        let with = |arguments: &[&str]| succeeds(&[arguments, &["--threads", threads, "--seed", "11"]].concat());
+        let small = ["--limit-train", "160", "--epochs", "2", "--method", "deeppoly", "--smoothing", "pgpe"];
+        with(&[&["train", "--out", text(&run), "--population", "4"], &small[..], &TINY[..]].concat());
+        with(&["certify", text(&run), "--eps", "0.01", "--limit", "150"]);
+        let (adversarial, bounds) = (path("adversarial"), path("bounds"));
+        with(&["attack", text(&run), "--eps", "0.05", "--limit", "140", "--steps", "5", "-o", text(&adversarial)]);
+        let bound = ["--eps", "0.05", "--method", "crown", "--gradients", "--layers", "-o", text(&bounds)];
+        with(&[&["bounds", text(&run), "--inputs", text(&inputs)], &bound[..]].concat());
+        let same = ["checkpoint.safetensors", "model.safetensors", "model.onnx"].map(|name| bytes(&run, name));
+        (same, timeless_log(&path("run/certify.jsonl")), read_tensors(&adversarial), read_tensors(&bounds))
+    });
+    let [one, two] = outputs;
+    assert!(one.0 == two.0, "training differs");
+    assert_eq!(one.1, two.1);
+    assert!(one.2 == two.2, "attacks differ");
+    assert!(one.3 == two.3, "bounds differ");
+}

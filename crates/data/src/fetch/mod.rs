@@ -1,0 +1,227 @@
+//! Getting a data set's files: from public mirrors or from a folder, always checked against the published SHA-256.
+
+mod download;
+mod partial;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::checksum::Sha256Hex;
+use crate::error::DataError;
+use crate::registry::{PublishedFile, Source, info};
+use crate::{idx, locate};
+use download::{Failure, download};
+use partial::PartialFile;
+
+/// Called with (file name, bytes so far, bytes in all if known).
+pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
+
+/// What [`fetch`] or [`fetch_from`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The folder that holds the files now; `None` for an embedded set, which needs none.
+    pub folder: Option<PathBuf>,
+    /// One entry per file of the data set.
+    pub files: Vec<FetchedFile>,
+}
+
+impl Fetched {
+    /// The outcome for an embedded set.
+    fn nothing() -> Self {
+        Fetched { folder: None, files: Vec::new() }
+    }
+}
+
+/// One file that is there now, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a fetched file came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there, whole and right.
+    Kept,
+    /// It was downloaded from this address.
+    Downloaded(String),
+    /// It was copied from this file.
+    Copied(PathBuf),
+}
+
+/// Downloads the data set called `name` into `dir`/NAME (`dir` as in [`crate::load`]) from its public mirrors.
+///
+/// Files that are there and verify are kept. Each file is checked before it takes its name, so a
+/// failure leaves nothing half-written.
+///
+/// # Errors
+/// If no mirror gives a file whole (each mirror's error is listed) or the folder cannot be written.
+pub fn fetch(name: &str, dir: Option<&Path>, progress: &mut Progress<'_>) -> Result<Fetched, DataError> {
+    match &info(name)?.source {
+        Source::Embedded(_) => Ok(Fetched::nothing()),
+        Source::Files { mirrors, files, .. } => fetch_files(name, files, mirrors, dir, progress),
+    }
+}
+
+/// [`fetch`] from other mirrors: base addresses ending with `/`, tried in order for every file.
+pub fn fetch_through(
+    name: &str,
+    mirrors: &[&str],
+    dir: Option<&Path>,
+    progress: &mut Progress<'_>,
+) -> Result<Fetched, DataError> {
+    match &info(name)?.source {
+        Source::Embedded(_) => Ok(Fetched::nothing()),
+        Source::Files { files, .. } => fetch_files(name, files, mirrors, dir, progress),
+    }
+}
+
+fn fetch_files(
+    name: &str,
+    files: &[PublishedFile],
+    mirrors: &[&str],
+    dir: Option<&Path>,
+    progress: &mut Progress<'_>,
+) -> Result<Fetched, DataError> {
+    fetch_with(name, files, dir, &mut |file, destination| {
+        let mut attempts = Vec::new();
+        for mirror in mirrors {
+            let url = format!("{mirror}{}", file.remote);
+            let mut partial = create(destination)?;
+            // Compressed content is never larger than plain content by more than a few bytes per block.
+            let limit = file.bytes + file.bytes / 1000 + 1024;
+            let result = download(&url, limit, &mut partial, &mut |done, total| progress(file.remote, done, total));
+            match result {
+                Ok(()) => {}
+                Err(Failure::Address(problem)) => {
+                    attempts.push(format!("{url}: {problem}"));
+                    continue;
+                }
+                Err(Failure::Local(error)) => return Err(unwritable(destination, &error)),
+            }
+            match verify(partial.path(), file) {
+                Ok(()) => {
+                    partial.finish().map_err(|error| unwritable(destination, &error))?;
+                    return Ok(Origin::Downloaded(url));
+                }
+                Err(problem) => attempts.push(format!("{url}: {problem}")),
+            }
+        }
+        Err(DataError::Download { name: name.into(), file: file.remote.into(), attempts })
+    })
+}
+
+/// Copies the files of the data set called `name` from `folder` (or `folder`/NAME) into `dir`/NAME, verifying each.
+///
+/// They may be plain or gzip-compressed; they are stored compressed. Files that are there and verify are kept.
+///
+/// # Errors
+/// If a file is missing from `folder`, is not the published one, or cannot be written.
+pub fn fetch_from(name: &str, folder: &Path, dir: Option<&Path>) -> Result<Fetched, DataError> {
+    match &info(name)?.source {
+        Source::Embedded(_) => Ok(Fetched::nothing()),
+        Source::Files { files, .. } => copy_files(name, files, folder, dir),
+    }
+}
+
+fn copy_files(name: &str, files: &[PublishedFile], folder: &Path, dir: Option<&Path>) -> Result<Fetched, DataError> {
+    fetch_with(name, files, dir, &mut |file, destination| {
+        let inner = folder.join(name);
+        let Some(source) = file.find(folder).or_else(|| file.find(&inner)) else {
+            let problem =
+                format!("holds no {} (nor with .gz, nor {}); name the folder with the files", file.name, file.alias);
+            return Err(DataError::file(folder, problem));
+        };
+        verify(&source, file)
+            .map_err(|problem| DataError::file(&source, format!("{problem}; copy it again from where it came")))?;
+        let mut partial = create(destination)?;
+        store(&source, &mut partial)
+            .and_then(|()| partial.finish())
+            .map_err(|error| unwritable(destination, &error))?;
+        Ok(Origin::Copied(source))
+    })
+}
+
+/// Runs `get` (which makes a file at the given path) for every file that is not there yet.
+fn fetch_with(
+    name: &str,
+    files: &[PublishedFile],
+    dir: Option<&Path>,
+    get: &mut dyn FnMut(&PublishedFile, &Path) -> Result<Origin, DataError>,
+) -> Result<Fetched, DataError> {
+    let folder = locate::root(dir)?.join(name);
+    std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
+    let mut fetched = Vec::new();
+    for file in files {
+        // The form that loading would choose is the one that counts.
+        if let Some(path) = file.find(&folder)
+            && verify(&path, file).is_ok()
+        {
+            fetched.push(FetchedFile { path, origin: Origin::Kept });
+            continue;
+        }
+        let [destination, ..] = file.candidates(&folder);
+        let origin = get(file, &destination)?;
+        fetched.push(FetchedFile { path: destination, origin });
+    }
+    Ok(Fetched { folder: Some(folder), files: fetched })
+}
+
+/// Checks the plain content of `path` against the published size and SHA-256; never reads past the size.
+fn verify(path: &Path, file: &PublishedFile) -> Result<(), String> {
+    let unreadable = |error: io::Error| format!("is damaged or cannot be read ({error})");
+    let (mut reader, _) = idx::open(path).map_err(unreadable)?;
+    let mut hasher = Sha256Hex::default();
+    let mut buffer = vec![0; 1 << 16];
+    let mut done = 0;
+    loop {
+        let count = reader.read(&mut buffer).map_err(unreadable)?;
+        if count == 0 {
+            break;
+        }
+        done += count as u64;
+        if done > file.bytes {
+            return Err(format!("holds more than the published {} bytes", file.bytes));
+        }
+        hasher.update(&buffer[..count]);
+    }
+    if done < file.bytes {
+        return Err(format!("holds {done} bytes, the published file {}", file.bytes));
+    }
+    let found = hasher.finish();
+    if found != file.sha256 {
+        return Err(format!("has SHA-256 {found}, the published file {}", file.sha256));
+    }
+    Ok(())
+}
+
+/// Copies `source` to `partial`, compressing it if it is plain.
+fn store(source: &Path, partial: &mut PartialFile) -> io::Result<()> {
+    match idx::open(source)? {
+        (_, None) => io::copy(&mut std::fs::File::open(source)?, partial).map(drop),
+        (mut reader, Some(_)) => {
+            let mut encoder = GzEncoder::new(partial, Compression::default());
+            io::copy(&mut reader, &mut encoder)?;
+            encoder.finish()?.flush()
+        }
+    }
+}
+
+fn create(destination: &Path) -> Result<PartialFile, DataError> {
+    PartialFile::create(destination).map_err(|error| unwritable(destination, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> DataError {
+    DataError::file(
+        path,
+        format!("cannot be written ({error}); choose another folder with --data-dir or free some space"),
+    )
+}

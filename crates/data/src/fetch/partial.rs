@@ -1,0 +1,56 @@
+//! A file under construction: it takes its name only when it is whole.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes go to a temporary file beside the destination; dropped unfinished, it leaves nothing behind.
+pub(crate) struct PartialFile {
+    file: File,
+    temporary: PathBuf,
+    destination: PathBuf,
+    finished: bool,
+}
+
+impl PartialFile {
+    /// Starts the file that is to become `destination`.
+    pub(crate) fn create(destination: &Path) -> io::Result<Self> {
+        let name = destination.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+        let mut temporary = name.to_os_string();
+        temporary.push(format!(".{}.tmp", std::process::id()));
+        let temporary = destination.with_file_name(temporary);
+        Ok(PartialFile { file: File::create(&temporary)?, temporary, destination: destination.into(), finished: false })
+    }
+
+    /// Where the bytes are for now.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Flushes to disk and gives the file its name, replacing what had it.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.temporary, &self.destination)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Write for PartialFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for PartialFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Whatever went wrong has been reported; a leftover that cannot be removed changes nothing.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}

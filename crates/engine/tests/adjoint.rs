@@ -1,0 +1,276 @@
+//! Hand-written adjoints against central differences in f64: every relaxation × network kind × region norm.
+
+mod common;
+
+use common::random::{Kind, Rng, Shape, network, region};
+use common::report;
+use tightrope_engine::{
+    BoundRequest, Bounds, Cotangents, Engine, LayerCotangent, Reference, Region, Relaxation, Spec, Wants,
+};
+use tightrope_network::Network;
+
+/// Step of the differences.
+const STEP: f64 = 1e-6;
+/// One-sided differences further apart than this, relative to the gradient's size, show a kink or a jump.
+const KINK: f64 = 1e-3;
+/// Agreement of adjoint and central difference, relative to the gradient's size.
+const TOLERANCE: f64 = 2e-6;
+
+/// Counts of directions compared and of those skipped at kinks.
+#[derive(Default)]
+struct Count {
+    compared: usize,
+    kinks: usize,
+}
+
+impl Count {
+    /// Compares one directional derivative; `value(t)` is the objective at distance t along the direction.
+    fn compare(&mut self, what: &str, adjoint: f64, value: impl Fn(f64) -> f64) {
+        let (minus, here, plus) = (value(-STEP), value(0.0), value(STEP));
+        let (left, right) = ((here - minus) / STEP, (plus - here) / STEP);
+        let scale = 1.0 + adjoint.abs();
+        if (left - right).abs() > KINK * scale {
+            self.kinks += 1;
+            return;
+        }
+        self.compared += 1;
+        let central = (plus - minus) / (2.0 * STEP);
+        // A kink too weak to notice moves the difference by at most half of what the sides differ.
+        let allowed = TOLERANCE * scale + 0.5 * (left - right).abs() + 1e-9 * here.abs();
+        assert!((adjoint - central).abs() <= allowed, "{what}: adjoint {adjoint}, difference {central}");
+    }
+
+    fn finish(&self, least: usize) {
+        report(&format!("{} derivatives compared, {} skipped at kinks", self.compared, self.kinks));
+        assert!(self.compared >= least, "only {} compared", self.compared);
+        assert!(self.kinks * 20 <= self.compared, "{} of {} skipped", self.kinks, self.compared);
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn moved(point: &[f64], step: f64, direction: &[f64]) -> Vec<f64> {
+    point.iter().zip(direction).map(|(p, d)| p + step * d).collect()
+}
+
+/// Two random directions of unit length and some single coordinates.
+fn directions(rng: &Rng, length: usize, coordinates: usize) -> Vec<Vec<f64>> {
+    let mut all: Vec<Vec<f64>> = (0..2)
+        .map(|_| {
+            let v = rng.normals(length);
+            let norm = dot(&v, &v).sqrt();
+            v.iter().map(|v| v / norm).collect()
+        })
+        .collect();
+    for _ in 0..coordinates {
+        let mut unit = vec![0.0; length];
+        unit[rng.integer(0, length - 1)] = 1.0;
+        all.push(unit);
+    }
+    all
+}
+
+/// ⟨cotangents, bounds⟩.
+fn objective(bounds: &Bounds<f64>, cotangents: &Cotangents<f64>) -> f64 {
+    let mut sum = dot(&bounds.lower, &cotangents.lower);
+    if !cotangents.upper.is_empty() {
+        sum += dot(bounds.upper.as_ref().unwrap(), &cotangents.upper);
+    }
+    for cotangent in &cotangents.layers {
+        let layer = bounds.layers.iter().find(|layer| layer.node == cotangent.node).unwrap();
+        sum += dot(&layer.lower, &cotangent.lower) + dot(&layer.upper, &cotangent.upper);
+    }
+    sum
+}
+
+/// Random cotangents on both ends of the specification and of every layer.
+fn random_cotangents(rng: &Rng, network: &Network, bounds: &Bounds<f64>) -> Cotangents<f64> {
+    let layer = |layer: &tightrope_engine::LayerBounds<f64>| LayerCotangent {
+        node: layer.node,
+        lower: rng.normals(layer.lower.len()),
+        upper: rng.normals(layer.upper.len()),
+    };
+    assert_eq!(bounds.layers.len(), network.pre_activations().len());
+    Cotangents {
+        lower: rng.normals(bounds.lower.len()),
+        upper: rng.normals(bounds.lower.len()),
+        layers: bounds.layers.iter().map(layer).collect(),
+    }
+}
+
+/// Bounds that the method keeps from IBP carry no gradient by its definition: no cotangent on them.
+fn silence_kept(
+    network: &Network,
+    theta: &[f64],
+    region: &Region<f64>,
+    relaxation: Relaxation,
+    cotangents: &mut Cotangents<f64>,
+) {
+    if relaxation != Relaxation::CrownSkipIbp {
+        return;
+    }
+    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true };
+    let ibp = Reference.bound(network, theta, region, &Spec::Logits, request).unwrap();
+    for (cotangent, layer) in cotangents.layers.iter_mut().zip(&ibp.layers) {
+        for i in 0..layer.lower.len() {
+            if layer.lower[i] >= 0.0 || layer.upper[i] <= 0.0 {
+                (cotangent.lower[i], cotangent.upper[i]) = (0.0, 0.0);
+            }
+        }
+    }
+}
+
+fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Shape, relaxation: Relaxation) {
+    let (network, theta) = network(rng, kind);
+    let batch = rng.integer(1, 2);
+    let region = region(rng, shape, batch, network.input_len(), rng.between(0.3, 1.0));
+    let classes = network.output_len();
+    let spec = if rng.coin() {
+        Spec::Margins { labels: (0..batch).map(|_| rng.integer(0, classes - 1)).collect() }
+    } else {
+        Spec::Matrix { rows: 2, matrix: rng.normals(2 * classes), offset: rng.normals(2) }
+    };
+    let request = BoundRequest { relaxation, upper: true, layers: true };
+    let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
+    let mut cotangents = random_cotangents(rng, &network, &bounds);
+    silence_kept(&network, &theta, &region, relaxation, &mut cotangents);
+    if rng.integer(0, 2) == 0 {
+        cotangents.upper.clear();
+    }
+    let wants = Wants { theta: true, input: true };
+    let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
+    let (g_theta, g_region) = (gradients.theta.unwrap(), gradients.region.unwrap());
+    assert!(gradients.input.is_none());
+    let at = |theta: &[f64], region: &Region<f64>| {
+        objective(&Reference.bound(&network, theta, region, &spec, request).unwrap(), &cotangents)
+    };
+
+    for direction in directions(rng, theta.len(), 4) {
+        let value = |t| at(&moved(&theta, t, &direction), &region);
+        count.compare(&format!("{what}, θ"), dot(&g_theta, &direction), value);
+    }
+    for direction in directions(rng, g_region.center.len(), 2) {
+        let value = |t| {
+            let mut there = region.clone();
+            there.center = moved(&region.center, t, &direction);
+            if let Some(ball) = &mut there.ball {
+                ball.center = moved(&ball.center, t, &direction);
+            }
+            at(&theta, &there)
+        };
+        count.compare(&format!("{what}, centre"), dot(&g_region.center, &direction), value);
+    }
+    if region.ball.is_some() && !region.clipped {
+        let d = region.dimension();
+        let on_epsilon: f64 = g_region.radius.iter().step_by(d).sum();
+        let elsewhere = g_region.radius.iter().enumerate().filter(|(i, _)| i % d != 0);
+        assert!(elsewhere.map(|(_, &g)| g).all(|g| g == 0.0), "{what}: ε stands in element 0");
+        let value = |t: f64| {
+            let mut there = region.clone();
+            there.radius.iter_mut().for_each(|r| *r += t);
+            there.ball.as_mut().unwrap().epsilon += t;
+            at(&theta, &there)
+        };
+        count.compare(&format!("{what}, ε"), on_epsilon, value);
+    } else if region.ball.is_none() {
+        for direction in directions(rng, g_region.radius.len(), 2) {
+            let value = |t| {
+                let mut there = region.clone();
+                there.radius = moved(&region.radius, t, &direction);
+                at(&theta, &there)
+            };
+            count.compare(&format!("{what}, radius"), dot(&g_region.radius, &direction), value);
+        }
+    }
+}
+
+fn check_relaxation(relaxation: Relaxation) {
+    let mut count = Count::default();
+    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+        for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
+            for repeat in 0..6 {
+                let rng = Rng::new((70_000 + kind_index * 1000 + shape_index * 10 + repeat) as u64);
+                let what = format!("{relaxation} {kind:?} {shape:?} {repeat}");
+                check_bounds(&mut count, &what, &rng, kind, shape, relaxation);
+            }
+        }
+    }
+    count.finish(4000);
+}
+
+#[test]
+fn ibp() {
+    check_relaxation(Relaxation::Ibp);
+}
+
+#[test]
+fn crown_ibp() {
+    check_relaxation(Relaxation::CrownIbp);
+}
+
+#[test]
+fn crown() {
+    check_relaxation(Relaxation::Crown);
+}
+
+#[test]
+fn crown_meet_ibp() {
+    check_relaxation(Relaxation::CrownMeetIbp);
+}
+
+#[test]
+fn crown_skip_ibp() {
+    check_relaxation(Relaxation::CrownSkipIbp);
+}
+
+#[test]
+fn clean_pass() {
+    let mut count = Count::default();
+    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+        for repeat in 0..20 {
+            let rng = Rng::new((90_000 + kind_index * 100 + repeat) as u64);
+            let (network, theta) = network(&rng, kind);
+            // More samples than fit one internal group now and then.
+            let batch = if repeat == 0 { 37 } else { rng.integer(1, 3) };
+            let x = rng.normals(batch * network.input_len());
+            let (logits, tape) = Reference.forward_taped(&network, &theta, &x).unwrap();
+            let cotangents = Cotangents::on_lower(rng.normals(logits.len()));
+            let wants = Wants { theta: true, input: true };
+            let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
+            assert!(gradients.region.is_none());
+            let (g_theta, g_input) = (gradients.theta.unwrap(), gradients.input.unwrap());
+            let at = |theta: &[f64], x: &[f64]| dot(&Reference.forward(&network, theta, x).unwrap(), &cotangents.lower);
+            for direction in directions(&rng, theta.len(), 4) {
+                let value = |t| at(&moved(&theta, t, &direction), &x);
+                count.compare(&format!("{kind:?} θ"), dot(&g_theta, &direction), value);
+            }
+            for direction in directions(&rng, x.len(), 4) {
+                let value = |t| at(&theta, &moved(&x, t, &direction));
+                count.compare(&format!("{kind:?} input"), dot(&g_input, &direction), value);
+            }
+        }
+    }
+    count.finish(2500);
+}
+
+/// What is not wanted is not returned, and asking for less does not change the rest.
+#[test]
+fn wants_select() {
+    let rng = Rng::new(5);
+    let (network, theta) = network(&rng, Kind::Residual);
+    let region = region(&rng, Shape::Linf, 3, network.input_len(), 1.0);
+    for relaxation in Relaxation::ALL {
+        let request = BoundRequest::lower(relaxation);
+        let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
+        let cotangents = Cotangents::on_lower(rng.normals(bounds.lower.len()));
+        let pull = |wants| Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
+        let both = pull(Wants { theta: true, input: true });
+        let (theta_only, region_only) = (pull(Wants::THETA), pull(Wants::INPUT));
+        assert!(theta_only.region.is_none() && region_only.theta.is_none());
+        assert_eq!(both.theta, theta_only.theta, "{relaxation}");
+        assert_eq!(both.region, region_only.region, "{relaxation}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Reads the golden cases: reference bounds, losses and gradients with their tolerances.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use tightrope_engine::Real;
+use tightrope_network::{Model, Preset};
+
+/// One stored tensor, widened to f64 (indices and labels are exact in it).
+pub struct Tensor {
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+    /// True if stored rounded to f32, which limits the precision of a comparison.
+    pub rounded: bool,
+}
+
+/// A safetensors file in memory.
+pub struct TensorFile(pub BTreeMap<String, Tensor>);
+
+impl TensorFile {
+    pub fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+            let data = view.data();
+            let values = match view.dtype() {
+                Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+                Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+                Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+                other => panic!("{name}: unexpected type {other:?}"),
+            };
+            (name, Tensor { shape: view.shape().to_vec(), values, rounded: view.dtype() == Dtype::F32 })
+        };
+        TensorFile(file.tensors().into_iter().map(read).collect())
+    }
+
+    pub fn get(&self, name: &str) -> &Tensor {
+        self.0.get(name).unwrap_or_else(|| panic!("tensor `{name}` is missing"))
+    }
+
+    pub fn indices(&self, name: &str) -> Vec<usize> {
+        self.get(name).values.iter().map(|&v| v as usize).collect()
+    }
+}
+
+/// The folder of shared reference data; `None` (with a message) where it is absent and not required.
+pub fn shared(folder: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("TIGHTROPE_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
+    let path = root.join(folder);
+    if path.is_dir() {
+        return Some(path);
+    }
+    let required = std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_some_and(|v| v == "1");
+    assert!(!required, "{} is missing, but TIGHTROPE_REQUIRE_SHARED=1", path.display());
+    eprintln!("SKIPPED: {} is missing; set TIGHTROPE_SHARED to the folder of reference data", path.display());
+    None
+}
+
+/// A golden case: network, inputs and expected values.
+pub struct Case {
+    pub name: String,
+    pub model: Model,
+    pub inputs: TensorFile,
+    pub expected: TensorFile,
+    /// Images whose mean loss the stored gradients belong to.
+    pub gradient_images: usize,
+}
+
+impl Case {
+    pub fn read(golden: &Path, name: &str) -> Self {
+        let folder = golden.join("cases").join(name);
+        let meta: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder.join("meta.json")).expect("meta.json")).expect("meta.json");
+        let inputs = TensorFile::read(&folder.join("inputs.safetensors"));
+        let shape = &inputs.get("x").shape[1..];
+        let classes = meta["n_classes"].as_u64().expect("n_classes") as usize;
+        let preset = match meta["arch"].as_str().expect("arch") {
+            "mlp" => Some(Preset::Mlp),
+            "cnn3_tiny" => Some(Preset::Cnn3Tiny),
+            "cnn3" => Some(Preset::Cnn3),
+            "cnn5" => Some(Preset::Cnn5),
+            _ => None,
+        };
+        let model = match preset {
+            Some(preset) => {
+                let network = preset.build(shape, classes, None).expect("preset");
+                let theta = network.theta_from_safetensors(&folder.join("weights.safetensors")).expect("weights");
+                Model { network, theta }
+            }
+            None => tightrope_onnx::import(&folder.join("model.onnx")).expect("model.onnx"),
+        };
+        let gradient_images = meta["grad"]["n_images"].as_u64().expect("grad.n_images") as usize;
+        let expected = TensorFile::read(&folder.join("expected.safetensors"));
+        Case { name: name.into(), model, inputs, expected, gradient_images }
+    }
+
+    pub fn labels(&self) -> Vec<usize> {
+        self.inputs.indices("y")
+    }
+
+    pub fn x<T: Real>(&self) -> Vec<T> {
+        cast(&self.inputs.get("x").values)
+    }
+}
+
+pub fn cast<T: Real>(values: &[f64]) -> Vec<T> {
+    values.iter().map(|&v| T::from_f64(v)).collect()
+}
+
+/// An input setting: the norm, the clipping and ε that a tag such as `linf_0.1_clip` stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    pub l2: bool,
+    pub clip: bool,
+    pub epsilon: f64,
+}
+
+impl Setting {
+    /// Reads a tag; ε in full precision is the nearest of `candidates`.
+    pub fn parse(tag: &str, candidates: &[f64]) -> Self {
+        let (norm, rest) = tag.split_once('_').unwrap_or_else(|| panic!("tag `{tag}`"));
+        let (digits, clip) = rest.strip_suffix("_clip").map_or((rest, false), |digits| (digits, true));
+        let rounded: f64 = digits.parse().unwrap_or_else(|_| panic!("tag `{tag}`"));
+        let close = |&&candidate: &&f64| (candidate - rounded).abs() <= 1e-5 * rounded;
+        let epsilon = *candidates.iter().find(close).unwrap_or_else(|| panic!("no ε for `{tag}` in {candidates:?}"));
+        Setting { l2: norm == "l2", clip, epsilon }
+    }
+}
+
+/// Splits a key of `expected.safetensors` into its tag and the rest; `None` for the logits.
+pub fn split_key(key: &str) -> Option<(&str, &str)> {
+    const METHODS: [&str; 8] =
+        [".ibp.", ".crown_ibp.", ".crown.", ".grad.", ".alpha_crown.", ".alpha_crown_full.", ".box.", ".deeppoly"];
+    let position = METHODS.iter().filter_map(|method| key.find(method)).min()?;
+    Some((&key[..position], &key[position + 1..]))
+}
+
+/// Largest |got − expected| / (1 + max |expected|), NaN if a value is NaN.
+pub fn scaled_error<T: Real>(got: &[T], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len(), "lengths differ");
+    assert!(!got.is_empty(), "nothing to compare");
+    let scale = 1.0 + expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    let error = |(g, e): (&T, &f64)| {
+        let d = (g.to_f64() - e).abs();
+        if d.is_nan() { f64::INFINITY } else { d }
+    };
+    got.iter().zip(expected).map(error).fold(0.0, f64::max) / scale
+}

@@ -1,0 +1,325 @@
+//! Refusals: every message names the place and what to do.
+
+use prost::Message;
+
+use super::{import_bytes, read};
+use crate::proto::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, code,
+};
+use crate::tensor::{encode_floats, encode_integers};
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        input: inputs.iter().map(|name| name.to_string()).collect(),
+        output: vec![output.into()],
+        name: format!("/{operator}_3"),
+        op_type: operator.into(),
+        ..Default::default()
+    }
+}
+
+fn with_ints(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
+    let attribute =
+        AttributeProto { name: name.into(), ints: ints.to_vec(), r#type: code::ATTRIBUTE_INTS, ..Default::default() };
+    node.attribute.push(attribute);
+    node
+}
+
+fn with_int(mut node: NodeProto, name: &str, value: i64) -> NodeProto {
+    let attribute =
+        AttributeProto { name: name.into(), i: Some(value), r#type: code::ATTRIBUTE_INT, ..Default::default() };
+    node.attribute.push(attribute);
+    node
+}
+
+fn with_string(mut node: NodeProto, name: &str, value: &str) -> NodeProto {
+    let s = Some(value.as_bytes().to_vec());
+    node.attribute.push(AttributeProto { name: name.into(), s, r#type: code::ATTRIBUTE_STRING, ..Default::default() });
+    node
+}
+
+fn value_info(name: &str, dims: &[i64]) -> ValueInfoProto {
+    // −1 stands for a dynamic axis.
+    let dim = dims.iter().map(|&side| DimensionProto { dim_value: (side != -1).then_some(side), dim_param: None });
+    let shape = Some(TensorShapeProto { dim: dim.collect() });
+    let tensor_type = Some(TensorTypeProto { elem_type: code::TENSOR_FLOAT, shape });
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type }) }
+}
+
+/// A model from `x` (−1 being a dynamic axis) to `y`.
+fn model(input: &[i64], nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
+    ModelProto {
+        ir_version: 7,
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: 13 }],
+        graph: Some(GraphProto {
+            node: nodes,
+            name: "g".into(),
+            initializer,
+            input: vec![value_info("x", input)],
+            output: vec![value_info("y", &[])],
+        }),
+        ..Default::default()
+    }
+}
+
+/// Fails unless the model is refused with a message that has all `parts`.
+#[track_caller]
+fn refused(model: &ModelProto, parts: &[&str]) {
+    match import_bytes(&model.encode_to_vec(), "net.onnx") {
+        Ok(read) => panic!("was read: {:?}", read.network),
+        Err(error) => {
+            let message = error.to_string();
+            assert!(message.starts_with("net.onnx: "), "{message}");
+            parts.iter().for_each(|part| assert!(message.contains(part), "`{part}` is not in: {message}"));
+        }
+    }
+}
+
+fn ones(name: &str, dims: &[usize]) -> TensorProto {
+    encode_floats(name, dims, &vec![1.0; dims.iter().product()])
+}
+
+#[test]
+fn the_helpers_make_readable_models() {
+    let gemm = node("Gemm", &["x", "w"], "y");
+    let read = import_bytes(&model(&[-1, 3], vec![gemm], vec![ones("w", &[3, 2])]).encode_to_vec(), "m").unwrap();
+    assert_eq!((read.network.output_len(), read.theta), (2, vec![1.0; 6]));
+}
+
+#[test]
+fn unknown_operators_are_named() {
+    let sine = model(&[1, 3], vec![node("Sin", &["x"], "y")], vec![]);
+    refused(
+        &sine,
+        &["node `/Sin_3`: operator Sin is not supported; supported are Add, AveragePool, Batch", "Transpose"],
+    );
+    let mut foreign = node("Relu", &["x"], "y");
+    (foreign.domain, foreign.name) = ("com.example".into(), String::new());
+    refused(&model(&[1, 3], vec![foreign], vec![]), &["node `y`: operator com.example::Relu is not supported"]);
+}
+
+#[test]
+fn models_without_a_usable_frame() {
+    let relu = || vec![node("Relu", &["x"], "y")];
+    let good = model(&[1, 3], relu(), vec![]);
+    assert!(import_bytes(&good.encode_to_vec(), "m").is_ok());
+    refused(&ModelProto::default(), &["holds no graph"]);
+    refused(&ModelProto { opset_import: vec![], ..good.clone() }, &["no version"]);
+    for version in [6, 99, -1] {
+        let opset_import = vec![OperatorSetIdProto { domain: "ai.onnx".into(), version }];
+        refused(&ModelProto { opset_import, ..good.clone() }, &["opset", &version.to_string(), "7 to 28"]);
+    }
+    let changed = |change: &dyn Fn(&mut GraphProto)| {
+        let mut model = good.clone();
+        change(model.graph.as_mut().unwrap());
+        model
+    };
+    refused(&changed(&|graph| graph.input.clear()), &["0 inputs"]);
+    refused(&changed(&|graph| graph.input.push(value_info("z", &[1, 3]))), &["2 inputs"]);
+    refused(&changed(&|graph| graph.output.push(value_info("x", &[1, 3]))), &["2 outputs"]);
+    refused(&changed(&|graph| graph.output[0].name = "q".into()), &["no node makes its output `q`"]);
+    refused(&changed(&|graph| graph.input[0].r#type = None), &["input `x` is no tensor"]);
+    refused(&changed(&|graph| graph.node = vec![node("Relu", &["x"], "y"); 20_001]), &["20001 nodes", "at most 20000"]);
+    refused(&changed(&|graph| graph.node.push(node("Relu", &["x"], "y"))), &["makes `y`, which exists already"]);
+    for (dims, parts) in [
+        (&[][..], "has no shape"),
+        (&[3], "has one axis"),
+        (&[64, 3], "fixed batch of 64"),
+        (&[-1, -1], "dynamic axis 1"),
+        (&[1, 0], "impossible length on axis 1"),
+        (&[1, -7], "impossible length on axis 1"),
+        (&[1, i64::MAX, i64::MAX], "impossible shape"),
+    ] {
+        refused(&model(dims, relu(), vec![]), &[parts]);
+    }
+    let mut doubles = good.clone();
+    if let Some(kind) = &mut doubles.graph.as_mut().unwrap().input[0].r#type {
+        kind.tensor_type.as_mut().unwrap().elem_type = 10;
+    }
+    refused(&doubles, &["float16", "must be float32"]);
+}
+
+#[test]
+fn broken_graphs() {
+    let missing = model(&[1, 3], vec![node("Gemm", &["x", "w"], "y")], vec![]);
+    refused(&missing, &["node `/Gemm_3` (Gemm)", "reads `w`, which is no initializer and no output"]);
+    let cycle = vec![node("Add", &["x", "b"], "a"), node("Relu", &["a"], "b"), node("Relu", &["b"], "y")];
+    refused(&model(&[1, 3], cycle, vec![]), &["reads `b`"]);
+    let itself = vec![node("Add", &["x", "y"], "y")];
+    refused(&model(&[1, 3], itself, vec![]), &["reads `y`"]);
+    refused(&model(&[1, 3], vec![node("Relu", &[], "y")], vec![]), &["has 0 inputs; it takes 1 to 1"]);
+    refused(&model(&[1, 3], vec![node("Relu", &["x", "x"], "y")], vec![]), &["has 2 inputs"]);
+    let constant = model(&[1, 3], vec![node("Identity", &["w"], "y")], vec![ones("w", &[1, 3])]);
+    refused(&constant, &["output `y` does not depend on its input"]);
+    let both =
+        model(&[1, 3], vec![node("Add", &["w", "w"], "c"), node("Add", &["x", "c"], "y")], vec![ones("w", &[3])]);
+    refused(&both, &["both inputs are constants"]);
+    let mut two = node("Relu", &["x"], "y");
+    two.output.push("z".into());
+    refused(&model(&[1, 3], vec![two], vec![]), &["2 outputs"]);
+}
+
+#[test]
+fn broken_tensors() {
+    let gemm = |weight: TensorProto| model(&[1, 3], vec![node("Gemm", &["x", "w"], "y")], vec![weight]);
+    refused(&gemm(encode_floats("w", &[3, 1], &[1.0, f32::NAN, 2.0])), &["tensor `w`: holds NaN at element 1"]);
+    refused(&gemm(encode_floats("w", &[3, 1], &[1.0, 2.0, f32::INFINITY])), &["tensor `w`: holds inf at element 2"]);
+    refused(&gemm(encode_floats("w", &[3, 1], &[1.0; 2])), &["tensor `w`: holds 2 values for the shape [3, 1]"]);
+    refused(&gemm(TensorProto { dims: vec![3, -1], ..ones("w", &[3, 1]) }), &["impossible shape [3, -1]"]);
+    refused(&gemm(TensorProto { dims: vec![i64::MAX, 4], ..ones("w", &[3, 1]) }), &["impossible shape"]);
+    refused(&gemm(TensorProto { raw_data: Some(vec![0; 11]), ..ones("w", &[3, 1]) }), &["11 bytes"]);
+    refused(&gemm(TensorProto { raw_data: None, ..ones("w", &[3, 1]) }), &["holds 0 values"]);
+    refused(&gemm(TensorProto { data_type: 10, ..ones("w", &[3, 1]) }), &["float16", "export the model with float32"]);
+    refused(&gemm(TensorProto { data_type: 77, ..ones("w", &[3, 1]) }), &["number 77"]);
+    refused(
+        &gemm(TensorProto { dims: vec![3, 1], ..encode_integers("w", &[1, 2, 3]) }),
+        &["tensor `w`: holds integers"],
+    );
+    let entry = StringStringEntryProto { key: "location".into(), value: "weights.bin".into() };
+    let external = TensorProto { data_location: 1, external_data: vec![entry], raw_data: None, ..ones("w", &[3, 1]) };
+    refused(&gemm(external), &["tensor `w`", "weights.bin (external data)"]);
+    let double = |value: f64| TensorProto {
+        dims: vec![3, 1],
+        data_type: code::TENSOR_DOUBLE,
+        double_data: vec![value; 3],
+        name: "w".into(),
+        ..Default::default()
+    };
+    refused(&gemm(double(1e300)), &["too large for single precision"]);
+    let read = import_bytes(&gemm(double(0.1)).encode_to_vec(), "m").unwrap();
+    assert_eq!(read.theta, [0.1; 3]);
+    let listed = TensorProto { raw_data: None, float_data: vec![1.0, 2.0, 3.0], ..ones("w", &[3, 1]) };
+    assert_eq!(import_bytes(&gemm(listed).encode_to_vec(), "m").unwrap().theta, [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn a_small_file_cannot_claim_much_memory() {
+    // 64 KiB of constant against an activation of 2³¹ elements.
+    let wide = vec![node("Add", &["x", "c"], "y")];
+    refused(&model(&[1, 1 << 17, 1 << 14], wide, vec![ones("c", &[1 << 14])]), &["tensor `c`", "in memory"]);
+    // One tensor as the weight of several layers.
+    let chain = vec![
+        node("Gemm", &["x", "w"], "a"),
+        node("Gemm", &["a", "w"], "b"),
+        node("Gemm", &["b", "w"], "c"),
+        node("Gemm", &["c", "w"], "y"),
+    ];
+    let shared = model(&[1, 16], chain, vec![ones("w", &[16, 16])]).encode_to_vec();
+    assert!(read(&shared, 4 * 256).is_ok());
+    let message = read(&shared, 4 * 256 - 1).unwrap_err().to_string();
+    assert!(message.contains("tensor `w`") && message.contains("in memory"), "{message}");
+}
+
+#[test]
+fn forms_that_are_no_layer() {
+    let case = |input: &[i64], node: NodeProto, initializer: Vec<TensorProto>, parts: &[&str]| {
+        let name = format!("node `{}` ({})", node.name, node.op_type);
+        let parts: Vec<&str> = parts.iter().copied().chain([name.as_str()]).collect();
+        refused(&model(input, vec![node], initializer), &parts);
+    };
+    let conv = || node("Conv", &["x", "w"], "y");
+    let image = &[1, 2, 5, 5];
+    case(&[1, 2, 5], conv(), vec![ones("w", &[1, 2, 3])], &["[channels, height, width]"]);
+    case(image, conv(), vec![ones("w", &[1, 2, 3])], &["only 2-D convolutions"]);
+    case(image, conv(), vec![ones("w", &[1, 3, 3, 3])], &["does not fit an input of 2 channels"]);
+    case(image, conv(), vec![ones("w", &[1, 2, 7, 3])], &["7×3 window", "does not fit an input of 5×5"]);
+    case(image, conv(), vec![ones("w", &[0, 2, 3, 3])], &["impossible"]);
+    case(image, conv(), vec![ones("w", &[1, 2, 0, 3])], &["does not fit"]);
+    case(image, with_int(conv(), "group", 0), vec![ones("w", &[1, 2, 3, 3])], &["group must be at least 1"]);
+    case(image, with_int(conv(), "group", i64::MAX), vec![ones("w", &[1, 2, 3, 3])], &["does not fit"]);
+    case(image, with_ints(conv(), "pads", &[0, 0, -1, 0]), vec![ones("w", &[1, 2, 3, 3])], &["`pads`", "at least 0"]);
+    case(image, with_ints(conv(), "pads", &[i64::MAX; 4]), vec![ones("w", &[1, 2, 3, 3])], &["does not fit"]);
+    case(image, with_ints(conv(), "strides", &[0, 1]), vec![ones("w", &[1, 2, 3, 3])], &["`strides`", "at least 1"]);
+    case(image, with_ints(conv(), "dilations", &[1]), vec![ones("w", &[1, 2, 3, 3])], &["`dilations`", "2 values"]);
+    case(image, with_ints(conv(), "kernel_shape", &[2, 2]), vec![ones("w", &[1, 2, 3, 3])], &["kernel_shape"]);
+    case(image, with_int(conv(), "strides", 2), vec![ones("w", &[1, 2, 3, 3])], &["`strides` has the wrong type"]);
+    case(image, with_string(conv(), "auto_pad", "MIRROR"), vec![ones("w", &[1, 2, 3, 3])], &["auto_pad = MIRROR"]);
+    let narrow = with_ints(with_string(conv(), "auto_pad", "SAME_UPPER"), "strides", &[4, 4]);
+    case(&[1, 2, 8, 8], narrow, vec![ones("w", &[1, 2, 1, 1])], &["auto_pad does not define"]);
+    case(image, with_int(conv(), "fused", 1), vec![ones("w", &[1, 2, 3, 3])], &["attribute `fused` is not known"]);
+    case(image, node("Conv", &["x", "x"], "y"), vec![], &["must be a constant"]);
+    let biased = node("Conv", &["x", "w", "b"], "y");
+    case(image, biased, vec![ones("w", &[1, 2, 3, 3]), ones("b", &[4])], &["bias of shape [4]"]);
+
+    case(image, node("Gemm", &["x", "w"], "y"), vec![ones("w", &[50, 3])], &["put a Flatten before it"]);
+    case(&[1, 4], node("Gemm", &["x", "w"], "y"), vec![ones("w", &[3, 4])], &["does not fit an input of 4"]);
+    case(&[1, 4], with_int(node("Gemm", &["x", "w"], "y"), "transA", 1), vec![ones("w", &[4, 4])], &["transA"]);
+    case(&[1, 4], node("Gemm", &["w", "x"], "y"), vec![ones("w", &[4, 4])], &["is a constant"]);
+    case(&[1, 2, 4], node("MatMul", &["x", "w"], "y"), vec![ones("w", &[4, 3])], &["one row vector"]);
+    case(&[1, 4, 2], node("MatMul", &["w", "x"], "y"), vec![ones("w", &[3, 4])], &["one column vector"]);
+    case(&[1, 4], node("MatMul", &["w", "x"], "y"), vec![ones("w", &[3, 4])], &["one column vector"]);
+    case(&[1, 4], node("MatMul", &["x", "w"], "y"), vec![ones("w", &[4])], &["must be a matrix"]);
+    case(&[1, 4], node("MatMul", &["x", "x"], "y"), vec![], &["exactly one"]);
+
+    case(&[1, 4], node("Mul", &["x", "x"], "y"), vec![], &["multiplies or divides two activations"]);
+    case(&[1, 4], node("Div", &["w", "x"], "y"), vec![ones("w", &[4])], &["divides by an activation"]);
+    case(&[1, 4], node("Div", &["x", "w"], "y"), vec![encode_floats("w", &[1], &[0.0])], &["zeros to divide by"]);
+    case(&[1, 4], node("Add", &["x", "w"], "y"), vec![ones("w", &[3])], &["`w` of shape [3] does not fit"]);
+    case(&[1, 1], node("Add", &["x", "w"], "y"), vec![ones("w", &[3])], &["`w` of shape [3] does not fit"]);
+    case(&[1, 4], node("Sum", &["x", "w"], "y"), vec![ones("w", &[4])], &["is a constant"]);
+    let shapes = vec![with_ints(node("Transpose", &["x"], "t"), "perm", &[0, 2, 1]), node("Add", &["x", "t"], "y")];
+    refused(&model(&[1, 1, 3], shapes, vec![]), &["[1, 3] and [3, 1]", "must be equal"]);
+
+    let norm = |mode| with_int(node("BatchNormalization", &["x", "a", "b", "m", "v"], "y"), mode, 1);
+    let four = |variance: f32| {
+        let mut tensors: Vec<TensorProto> = ["a", "b", "m"].map(|name| ones(name, &[2])).into();
+        tensors.push(encode_floats("v", &[2], &[1.0, variance]));
+        tensors
+    };
+    case(image, norm("training_mode"), four(1.0), &["training mode"]);
+    case(image, norm("spatial"), four(-1.0), &["`v` plus epsilon is not positive"]);
+    case(&[1, 3, 5, 5], norm("spatial"), four(1.0), &["3 channels"]);
+
+    let pool = || with_ints(node("AveragePool", &["x"], "y"), "kernel_shape", &[2, 2]);
+    case(image, node("AveragePool", &["x"], "y"), vec![], &["`kernel_shape` is missing"]);
+    case(image, with_int(with_ints(pool(), "strides", &[2, 2]), "ceil_mode", 1), vec![], &["ceil_mode"]);
+    case(image, with_ints(pool(), "dilations", &[2, 2]), vec![], &["dilations"]);
+    case(&[1, 4], node("GlobalAveragePool", &["x"], "y"), vec![], &["[channels, height, width]"]);
+
+    case(&[-1, 2, 4], with_int(node("Flatten", &["x"], "y"), "axis", 2), vec![], &["use axis = 1"]);
+    case(&[-1, 4], with_int(node("Flatten", &["x"], "y"), "axis", 0), vec![], &["use axis = 1"]);
+    case(&[1, 4], with_int(node("Flatten", &["x"], "y"), "axis", i64::MIN), vec![], &["use axis = 1"]);
+    let reshape = || node("Reshape", &["x", "s"], "y");
+    case(&[1, 2, 4], reshape(), vec![encode_integers("s", &[2, 4])], &["cannot reshape [1, 2, 4] to [2, 4]"]);
+    case(&[1, 2, 4], reshape(), vec![encode_integers("s", &[-1])], &["batch must stay the first axis"]);
+    refused(&model(&[1, 2, 4], vec![reshape()], vec![ones("s", &[2])]), &["tensor `s`: holds floats"]);
+    case(&[1, 2, 4], reshape(), vec![encode_integers("s", &[1; 100])], &["cannot reshape"]);
+    case(&[1, 2, 4], with_ints(node("Transpose", &["x"], "y"), "perm", &[0, 2, 1]), vec![], &["would reorder"]);
+    case(&[1, 2, 4], with_ints(node("Transpose", &["x"], "y"), "perm", &[0, 2, 2]), vec![], &["no order of 3 axes"]);
+    case(&[1, 2, 4], with_ints(node("Transpose", &["x"], "y"), "perm", &[-1, 2, 1]), vec![], &["no order"]);
+    case(&[1, 1, 4], node("Transpose", &["x"], "y"), vec![], &["would reorder"]);
+    case(&[1, 4], node("Constant", &[], "y"), vec![], &["no dense value"]);
+}
+
+#[test]
+fn only_the_input_is_reshaped_to_an_image() {
+    let nodes = vec![node("Relu", &["x"], "r"), node("Reshape", &["r", "s"], "i"), node("Conv", &["i", "w"], "y")];
+    let constants = vec![encode_integers("s", &[0, 1, 2, 2]), ones("w", &[1, 1, 2, 2])];
+    refused(&model(&[-1, 4], nodes, constants.clone()), &["node `/Conv_3`", "for the network's input only"]);
+    // Another reader sees the input flat, so it cannot become an image.
+    let nodes = vec![
+        node("Reshape", &["x", "s"], "i"),
+        node("Conv", &["i", "w"], "c"),
+        node("Flatten", &["c"], "f"),
+        node("Gemm", &["x", "v"], "g"),
+        node("Add", &["f", "g"], "y"),
+    ];
+    let constants = [constants, vec![ones("v", &[4, 1])]].concat();
+    refused(&model(&[-1, 4], nodes, constants), &["node `/Conv_3`", "for the network's input only"]);
+}
+
+#[test]
+fn long_graphs_of_equal_names_are_read() {
+    let count = 5000;
+    let name = |index: usize| match index {
+        0 => "x".to_string(),
+        _ if index == count => "y".to_string(),
+        _ => format!("t{index}"),
+    };
+    let nodes = (0..count).map(|index| node("Relu", &[&name(index)], &name(index + 1))).collect();
+    let read = import_bytes(&model(&[1, 2], nodes, vec![]).encode_to_vec(), "m").unwrap();
+    assert_eq!(read.network.nodes().len(), count + 1);
+    assert_eq!(read.network.node(1).name, "/Relu_3");
+    assert_eq!(read.network.node(count).name, format!("/Relu_3.{count}"));
+}

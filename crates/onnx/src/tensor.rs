@@ -1,0 +1,279 @@
+//! Constant tensors: decoding, broadcasting along a channel axis, and encoding.
+
+use crate::error::Problem;
+use crate::proto::{StringStringEntryProto, TensorProto, code};
+
+/// Most elements a stored tensor may claim; beyond it the file is taken for damaged.
+const MAX_ELEMENTS: usize = 1 << 31;
+
+/// A decoded constant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Name in the graph.
+    pub name: String,
+    /// Shape; the data has exactly its product of elements.
+    pub dims: Vec<usize>,
+    /// Row-major elements.
+    pub data: Data,
+    /// True for an initializer, false for the value of a Constant node.
+    pub trainable: bool,
+}
+
+/// The elements of a constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// From float32 or float64.
+    Real(Vec<f64>),
+    /// From int64.
+    Integer(Vec<i64>),
+}
+
+/// Most axes of a tensor, as in the common array libraries.
+const MAX_AXES: usize = 32;
+
+/// The product of `dims`, if it is a possible number of elements.
+pub fn elements(dims: &[usize]) -> Option<usize> {
+    if dims.len() > MAX_AXES {
+        return None;
+    }
+    let count = dims.iter().try_fold(1_usize, |product, &side| product.checked_mul(side))?;
+    (count <= MAX_ELEMENTS).then_some(count)
+}
+
+impl Tensor {
+    /// Decodes a stored tensor under the name `name`.
+    pub fn decode(proto: &TensorProto, name: &str, trainable: bool) -> Result<Self, Problem> {
+        let fail = |problem: String| Problem::tensor(name, problem);
+        if proto.data_location != 0 || !proto.external_data.is_empty() {
+            let is_path = |entry: &&StringStringEntryProto| entry.key == "location";
+            let place = proto.external_data.iter().find(is_path).map_or("another file", |entry| entry.value.as_str());
+            return Err(fail(format!(
+                "its values lie in {place} (external data), which is not read; export the model with its weights inside"
+            )));
+        }
+        let dims = proto.dims.iter().map(|&side| usize::try_from(side).ok()).collect::<Option<Vec<_>>>();
+        let Some((dims, count)) = dims.and_then(|dims| elements(&dims).map(|count| (dims, count))) else {
+            return Err(fail(format!("has the impossible shape {:?}; the file is damaged", proto.dims)));
+        };
+        let data = match proto.data_type {
+            code::TENSOR_FLOAT => Data::Real(match &proto.raw_data {
+                Some(raw) => chunks(raw, f32::from_le_bytes).map_err(fail)?.map(f64::from).collect(),
+                None => proto.float_data.iter().map(|&value| f64::from(value)).collect(),
+            }),
+            code::TENSOR_DOUBLE => Data::Real(match &proto.raw_data {
+                Some(raw) => chunks(raw, f64::from_le_bytes).map_err(fail)?.collect(),
+                None => proto.double_data.clone(),
+            }),
+            code::TENSOR_INT64 => Data::Integer(match &proto.raw_data {
+                Some(raw) => chunks(raw, i64::from_le_bytes).map_err(fail)?.collect(),
+                None => proto.int64_data.clone(),
+            }),
+            other => {
+                return Err(fail(format!("has data type {}; export the model with float32 weights", type_name(other))));
+            }
+        };
+        let tensor = Tensor { name: name.into(), dims, data, trainable };
+        if tensor.len() != count {
+            return Err(fail(format!(
+                "holds {} values for the shape {:?}; the file is damaged",
+                tensor.len(),
+                tensor.dims
+            )));
+        }
+        if let Data::Real(values) = &tensor.data {
+            tensor.check_finite(values)?;
+        }
+        Ok(tensor)
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match &self.data {
+            Data::Real(values) => values.len(),
+            Data::Integer(values) => values.len(),
+        }
+    }
+
+    /// The floating-point elements.
+    pub fn reals(&self) -> Result<&[f64], Problem> {
+        match &self.data {
+            Data::Real(values) => Ok(values),
+            Data::Integer(_) => Err(Problem::tensor(&self.name, "holds integers where float32 values are needed")),
+        }
+    }
+
+    /// The integer elements.
+    pub fn integers(&self) -> Result<&[i64], Problem> {
+        match &self.data {
+            Data::Integer(values) => Ok(values),
+            Data::Real(_) => Err(Problem::tensor(&self.name, "holds floats where int64 values are needed")),
+        }
+    }
+
+    /// Fails if a value is NaN or infinite.
+    pub fn check_finite(&self, values: &[f64]) -> Result<(), Problem> {
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(index) => Err(Problem::tensor(
+                &self.name,
+                format!("holds {} at element {index}; the file is damaged or the training diverged", values[index]),
+            )),
+        }
+    }
+
+    /// The elements with the axes reordered: axis `i` of the result is axis `order[i]` of this tensor.
+    pub fn transposed(&self, order: &[usize]) -> Tensor {
+        let mut strides = vec![1; self.dims.len()];
+        for axis in (1..self.dims.len()).rev() {
+            strides[axis - 1] = strides[axis] * self.dims[axis];
+        }
+        let dims: Vec<usize> = order.iter().map(|&axis| self.dims[axis]).collect();
+        let source = |index: usize| {
+            let mut rest = index;
+            (0..dims.len()).rev().fold(0, |sum, axis| {
+                let position = rest % dims[axis];
+                rest /= dims[axis];
+                sum + position * strides[order[axis]]
+            })
+        };
+        let data = match &self.data {
+            Data::Real(values) => Data::Real((0..values.len()).map(|i| values[source(i)]).collect()),
+            Data::Integer(values) => Data::Integer((0..values.len()).map(|i| values[source(i)]).collect()),
+        };
+        Tensor { name: self.name.clone(), dims, data, trainable: self.trainable }
+    }
+
+    /// Broadcasts to an activation of `[1, view…]` and returns (values per channel, elements per channel).
+    ///
+    /// Element `e` of the activation meets `values[e / inner]`. None if the shapes do not broadcast
+    /// to the activation's own shape; `budget` bounds the values and is lowered by them.
+    pub fn per_channel(&self, view: &[usize], budget: &mut usize) -> Result<Option<(Vec<f64>, usize)>, Problem> {
+        let values = self.reals()?;
+        let mut full = vec![1];
+        full.extend_from_slice(view);
+        if self.dims.len() > full.len() {
+            return Ok(None);
+        }
+        let mut dims = vec![1; full.len() - self.dims.len()];
+        dims.extend_from_slice(&self.dims);
+        if dims.iter().zip(&full).any(|(&own, &side)| own != 1 && own != side) {
+            return Ok(None);
+        }
+        let shared = dims.iter().rev().take_while(|&&own| own == 1).count();
+        let (outer, inner) = full.split_at(full.len() - shared);
+        let (channels, inner): (usize, usize) = (outer.iter().product(), inner.iter().product());
+        spend(budget, channels, &self.name)?;
+        let spread = (0..channels)
+            .map(|channel| {
+                let (mut rest, mut index, mut stride) = (channel, 0, 1);
+                for axis in (0..outer.len()).rev() {
+                    let position = rest % full[axis];
+                    rest /= full[axis];
+                    if dims[axis] != 1 {
+                        index += position * stride;
+                    }
+                    stride *= dims[axis];
+                }
+                values[index]
+            })
+            .collect();
+        Ok(Some((spread, inner)))
+    }
+}
+
+/// Lowers `budget` by `count` values for `name`, or fails: a small file must not claim much memory.
+pub fn spend(budget: &mut usize, count: usize, name: &str) -> Result<(), Problem> {
+    match budget.checked_sub(count) {
+        Some(rest) => {
+            *budget = rest;
+            Ok(())
+        }
+        None => Err(Problem::tensor(
+            name,
+            "the model's parameters and constants would take too much room in memory; use a smaller network",
+        )),
+    }
+}
+
+fn chunks<T, const N: usize>(raw: &[u8], from: impl Fn([u8; N]) -> T) -> Result<impl Iterator<Item = T>, String> {
+    let (values, rest) = raw.as_chunks::<N>();
+    if !rest.is_empty() {
+        return Err(format!("its {} bytes are no whole number of {N}-byte values; the file is damaged", raw.len()));
+    }
+    Ok(values.iter().map(move |bytes| from(*bytes)))
+}
+
+/// Name of a `TensorProto.DataType`.
+pub fn type_name(data_type: i32) -> String {
+    let known = match data_type {
+        0 => "undefined",
+        1 => "float32",
+        2 => "uint8",
+        3 => "int8",
+        5 => "int16",
+        6 => "int32",
+        7 => "int64",
+        8 => "string",
+        9 => "bool",
+        10 => "float16",
+        11 => "float64",
+        16 => "bfloat16",
+        other => return format!("number {other}"),
+    };
+    known.into()
+}
+
+/// Encodes float32 values.
+pub fn encode_floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
+    TensorProto {
+        dims: dims.iter().map(|&side| side as i64).collect(),
+        data_type: code::TENSOR_FLOAT,
+        name: name.into(),
+        raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        ..Default::default()
+    }
+}
+
+/// Encodes int64 values as a vector.
+pub fn encode_integers(name: &str, values: &[i64]) -> TensorProto {
+    TensorProto {
+        dims: vec![values.len() as i64],
+        data_type: code::TENSOR_INT64,
+        name: name.into(),
+        raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Data, Tensor};
+
+    fn tensor(dims: &[usize]) -> Tensor {
+        let count = dims.iter().product::<usize>();
+        let data = Data::Real((0..count).map(|i| i as f64).collect());
+        Tensor { name: "c".into(), dims: dims.to_vec(), data, trainable: true }
+    }
+
+    #[test]
+    fn constants_broadcast_as_numpy_does() {
+        let spread = |dims: &[usize], view: &[usize]| tensor(dims).per_channel(view, &mut 1000).unwrap();
+        assert_eq!(spread(&[], &[2, 3]), Some((vec![0.0], 6)));
+        assert_eq!(spread(&[1, 2, 1], &[2, 3]), Some((vec![0.0, 1.0], 3)));
+        assert_eq!(spread(&[3], &[2, 3]), Some((vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0], 1)));
+        assert_eq!(spread(&[2, 1, 2], &[2, 3, 2]).unwrap().0[4..8], [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(spread(&[1, 3, 1], &[2, 3, 2]), Some((vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0], 2)));
+        assert_eq!(spread(&[4], &[2, 3]), None);
+        assert_eq!(spread(&[2, 2, 3], &[2, 3]), None);
+        assert_eq!(spread(&[1, 1, 2, 3], &[2, 3]), None);
+    }
+
+    #[test]
+    fn transposing_twice_gives_the_same_tensor() {
+        let original = tensor(&[2, 3, 4]);
+        let turned = original.transposed(&[2, 0, 1]);
+        assert_eq!(turned.dims, [4, 2, 3]);
+        assert_eq!(turned.reals().unwrap()[..4], [0.0, 4.0, 8.0, 12.0]);
+        assert_eq!(turned.transposed(&[1, 2, 0]), original);
+    }
+}

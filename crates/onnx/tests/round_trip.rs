@@ -1,0 +1,146 @@
+//! Export and import give back the same network and the same θ.
+
+mod common;
+
+use common::{Random, RandomNet, logits};
+use tightrope_network::{Affine, Initialisation, Layer, Model, NetworkBuilder, Normalisation, Preset};
+use tightrope_onnx::{export, export_bytes, import, import_bytes};
+
+fn round_trip(model: &Model) -> Model {
+    import_bytes(&export_bytes(model).unwrap(), "(memory)").unwrap()
+}
+
+#[test]
+fn random_networks_come_back_whole() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in 0..300 {
+        let model = RandomNet::model(seed);
+        kinds.extend(model.network.nodes().iter().map(|node| node.layer.kind()));
+        assert_eq!(round_trip(&model), model, "seed {seed}");
+    }
+    assert_eq!(kinds.len(), 8, "{kinds:?}");
+}
+
+#[test]
+fn presets_come_back_whole() {
+    for preset in Preset::ALL {
+        let normalisation = Normalisation { mean: vec![0.5, 0.25, 0.125], std: vec![0.25, 0.3_f32.into(), 0.5] };
+        for normalisation in [None, Some(&normalisation)] {
+            let network = preset.build(&[3, 8, 8], 7, normalisation).unwrap();
+            let theta = Initialisation::Ibp.theta(&network, 3);
+            let model = Model { network, theta };
+            assert_eq!(round_trip(&model), model, "{}", preset.name());
+        }
+    }
+}
+
+#[test]
+fn constants_that_float32_cannot_hold_are_rounded() {
+    let normalisation = Normalisation { mean: vec![0.1307], std: vec![0.3081] };
+    let network = Preset::Cnn3Tiny.build(&[1, 28, 28], 10, Some(&normalisation)).unwrap();
+    let theta = Initialisation::Default.theta(&network, 3);
+    let model = Model { network, theta };
+    let again = round_trip(&model);
+    assert_eq!(again.theta, model.theta);
+    let (Layer::Affine(found), Layer::Affine(expected)) = (&again.network.node(1).layer, &model.network.node(1).layer)
+    else {
+        panic!("node 1 is no affine layer")
+    };
+    assert_eq!((found.inner, found.scale.len()), (expected.inner, expected.scale.len()));
+    assert!((found.scale[0] / expected.scale[0] - 1.0).abs() < 6e-8);
+    assert!((found.shift[0] / expected.shift[0] - 1.0).abs() < 6e-8);
+    assert_eq!(round_trip(&again), again);
+}
+
+/// Trainable affine layers whose constants no variance gives: zero, negative and tiny scales.
+#[test]
+fn affine_layers_that_are_no_batch_norm_keep_their_function() {
+    for scale in [vec![-1.5, 2.0], vec![0.0, 1.0], vec![1e-30, 1.0]] {
+        let mut builder = NetworkBuilder::new(&[2, 3, 1]).unwrap();
+        let weight = Some(builder.parameter("w", &[2]).unwrap());
+        let bias = Some(builder.parameter("b", &[2]).unwrap());
+        let layer = Layer::Affine(Affine { inner: 3, scale, shift: vec![0.5, -0.25], weight, bias });
+        let affine = builder.add("a", layer, &[builder.input()]).unwrap();
+        builder.add("f", Layer::Flatten, &[affine]).unwrap();
+        let model = Model { network: builder.build().unwrap(), theta: vec![0.75, -3.0, 0.1, 0.2] };
+        let inputs: Vec<f64> = Random::new(5).values(12).iter().map(|&v| f64::from(v)).collect();
+        let again = round_trip(&model);
+        assert_eq!(again.theta, model.theta);
+        for (found, expected) in logits(&again, &inputs).iter().zip(logits(&model, &inputs)) {
+            assert!((found - expected).abs() < 1e-7, "{found} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn channels_across_axes_keep_their_function() {
+    let mut builder = NetworkBuilder::new(&[2, 3, 2]).unwrap();
+    let scale: Vec<f64> = (1..=3).map(f64::from).collect();
+    let affine = builder.normalise("n", scale, vec![0.5; 3], builder.input()).unwrap();
+    builder.add("f", Layer::Flatten, &[affine]).unwrap();
+    let model = Model { network: builder.build().unwrap(), theta: vec![] };
+    let inputs: Vec<f64> = Random::new(5).values(12).iter().map(|&v| f64::from(v)).collect();
+    assert_eq!(logits(&round_trip(&model), &inputs), logits(&model, &inputs));
+}
+
+/// Layers may be called like anything the file format uses.
+#[test]
+fn awkward_names_do_not_collide() {
+    let mut builder = NetworkBuilder::new(&[4]).unwrap();
+    let first = builder.linear("logits.output", 3, true, builder.input()).unwrap();
+    let second = builder.add("logits", Layer::Relu, &[first]).unwrap();
+    let third = builder.linear("", 3, false, second).unwrap();
+    let weight = builder.parameter("logits.output.2", &[2, 3]).unwrap();
+    let linear = tightrope_network::Linear { in_features: 3, out_features: 2, weight, bias: None };
+    builder.add("last", Layer::Linear(linear), &[third]).unwrap();
+    let network = builder.build().unwrap();
+    let theta = Initialisation::Default.theta(&network, 1);
+    let model = Model { network, theta };
+    let again = round_trip(&model);
+    assert_eq!(again.theta, model.theta);
+    assert_eq!(again.network.parameters(), model.network.parameters());
+}
+
+#[test]
+fn refuses_what_it_cannot_write() {
+    let model = RandomNet::model(1);
+    let mut damaged = model.clone();
+    damaged.theta[3] = f32::NAN;
+    let message = export_bytes(&damaged).unwrap_err().to_string();
+    assert!(message.contains("NaN at element 3"), "{message}");
+    damaged.theta.truncate(5);
+    assert!(export_bytes(&damaged).unwrap_err().to_string().contains("5 values"));
+
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let weight = builder.parameter("input", &[2, 2]).unwrap();
+    let linear = tightrope_network::Linear { in_features: 2, out_features: 2, weight, bias: None };
+    builder.add("l", Layer::Linear(linear), &[0]).unwrap();
+    let named_input = Model { network: builder.build().unwrap(), theta: vec![1.0; 4] };
+    assert!(export_bytes(&named_input).unwrap_err().to_string().contains("tensor `input`"));
+
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let huge = Affine { inner: 2, scale: vec![1e200], shift: vec![0.0], weight: None, bias: None };
+    builder.add("big", Layer::Affine(huge), &[0]).unwrap();
+    let huge = Model { network: builder.build().unwrap(), theta: vec![] };
+    assert!(export_bytes(&huge).unwrap_err().to_string().contains("layer `big`"));
+}
+
+#[test]
+fn files_are_written_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = RandomNet::model(4);
+    let path = folder.path().join("model.onnx");
+    export(&model, &path).unwrap();
+    assert_eq!(import(&path).unwrap(), model);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    let mut damaged = model.clone();
+    damaged.theta[0] = f32::INFINITY;
+    export(&damaged, &path).unwrap_err();
+    assert_eq!(import(&path).unwrap(), model, "a failed export left the old file alone");
+
+    let nowhere = folder.path().join("absent/model.onnx");
+    let message = export(&model, &nowhere).unwrap_err().to_string();
+    assert!(message.contains("absent/model.onnx"), "{message}");
+    assert!(import(&nowhere).unwrap_err().to_string().contains("absent/model.onnx"));
+}

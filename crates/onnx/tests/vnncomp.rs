@@ -1,0 +1,41 @@
+//! Networks of the verification competition, as other exporters wrote them.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Random, logits, shared};
+use tightrope_network::Layer;
+use tightrope_onnx::{export_bytes, import, import_bytes};
+
+#[test]
+fn every_network_imports() {
+    let Some(archive) = shared("vnncomp/vnncomp2021-dev.tar.xz") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(folder.path()).status();
+    assert!(status.expect("the tar command").success(), "unpacking {}", archive.display());
+    let mut checked = 0;
+    for (part, input, outputs) in
+        [("acasxu", vec![1, 1, 5], 5), ("mnistfc", vec![784, 1], 10), ("oval21", vec![3, 32, 32], 10)]
+    {
+        for path in std::fs::read_dir(folder.path().join(part)).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_none_or(|extension| extension != "onnx") {
+                continue;
+            }
+            let model = import(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(model.network.input_shape(), input, "{}", path.display());
+            assert_eq!(model.network.output_len(), outputs, "{}", path.display());
+            for node in model.network.nodes() {
+                if let Layer::Linear(linear) = &node.layer {
+                    assert!(linear.bias.is_some(), "{}: `{}` lost its bias", path.display(), node.name);
+                }
+            }
+            let again = import_bytes(&export_bytes(&model).unwrap(), "(memory)").unwrap();
+            let inputs: Vec<f64> =
+                Random::new(1).values(2 * model.network.input_len()).iter().map(|&v| f64::from(v)).collect();
+            assert_eq!(logits(&again, &inputs), logits(&model, &inputs), "{}", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "only {checked} networks found");
+}

@@ -1,0 +1,368 @@
+//! The configuration of a training run; [`Config::keys`] documents every key.
+
+mod check;
+mod keys;
+mod parse;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tightrope_engine::{Norm, Relaxation};
+use tightrope_network::{Description, Initialisation, Network, Normalisation, Preset};
+
+pub use keys::Key;
+pub use parse::Difference;
+
+use crate::TrainError;
+use crate::schedule::{Ramp, RampShape, between, milestones};
+
+/// Everything that determines a run besides the data and the engine.
+///
+/// Read one with [`Config::parse`] or fill one in code and call [`Config::resolved`]; keys that
+/// are `None` then get a default that depends on the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Seed of initialisation, sample order and smoothing noise.
+    pub seed: u64,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Train on the first so many samples only; 0 for all.
+    pub limit_train: usize,
+    /// Preset name, or path of a network description.
+    pub model: String,
+    /// Put the data set's input normalisation before a preset's first layer.
+    pub normalise: bool,
+    /// Initialisation; `ibp`, but `default` for the method `standard`.
+    pub init: Option<Init>,
+    /// Radius ε that is certified in evaluations; a number or a fraction such as "2/255".
+    #[serde(deserialize_with = "parse::radius")]
+    pub eps: f64,
+    /// Norm of the perturbation.
+    pub norm: NormName,
+    /// Data range that perturbed inputs are clipped to.
+    pub clip: Clip,
+    /// Optimisation.
+    pub train: TrainSection,
+    /// How ε rises.
+    pub warmup: WarmupSection,
+    /// The loss.
+    pub method: MethodSection,
+    /// The gradient estimator.
+    pub smoothing: SmoothingSection,
+}
+
+/// `[train]`: optimisation, evaluation and checkpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSection {
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Samples per step.
+    pub batch: usize,
+    /// Learning rate of Adam.
+    pub lr: f64,
+    /// Epochs at which the learning rate is multiplied by `lr_decay`; 70 % and 85 % of the run by default.
+    pub milestones: Option<Vec<f64>>,
+    /// Factor at each milestone.
+    pub lr_decay: f64,
+    /// Radius ε trained with after the warm-up; `eps` by default.
+    #[serde(deserialize_with = "parse::optional_radius")]
+    pub eps: Option<f64>,
+    /// Longest gradient norm; 0 for no limit.
+    pub grad_clip: f64,
+    /// Weight of the ℓ1 norm of the weights (not of biases).
+    pub l1: f64,
+    /// Evaluate on the test set every so many epochs and after the last; 0 for never.
+    pub eval_every: usize,
+    /// Evaluate the first so many test samples; 0 for all, the default but for backward relaxations (1000).
+    pub eval_limit: Option<usize>,
+    /// Relaxation of the evaluation; the method's by default.
+    pub eval_relaxation: Option<String>,
+    /// Also write a checkpoint every so many steps; 0 for at epochs only.
+    pub checkpoint_steps: u64,
+    /// Also write a checkpoint after so many seconds; 0 for never.
+    pub checkpoint_seconds: f64,
+}
+
+/// `[warmup]`: how ε rises from 0 to `train.eps`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WarmupSection {
+    /// Shape of the rise.
+    pub shape: RampShape,
+    /// Epoch at which it begins.
+    pub start: f64,
+    /// Epoch at which it ends; 30 % of the run by default.
+    pub end: Option<f64>,
+}
+
+/// `[method]`: the training loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MethodSection {
+    /// One of [`crate::methods::METHODS`].
+    pub name: String,
+    /// Weight w of the certified part after the warm-up.
+    pub robust_weight: f64,
+    /// Weight at the start of the warm-up, from which it goes linearly; `robust_weight` by default.
+    pub robust_weight_start: Option<f64>,
+}
+
+/// `[smoothing]`: the gradient estimator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmoothingSection {
+    /// Estimator.
+    pub kind: SmoothingKind,
+    /// Standard deviation σ of the noise on θ at the start.
+    pub sigma: f64,
+    /// σ at the end of the run, to which it goes linearly; `sigma` by default.
+    pub sigma_end: Option<f64>,
+    /// Epochs at which σ is multiplied by `sigma_decay`.
+    pub sigma_milestones: Vec<f64>,
+    /// Factor at each σ milestone.
+    pub sigma_decay: f64,
+    /// PGPE: loss evaluations per step, two for each antithetic pair.
+    pub population: u64,
+    /// RGS: gradients per step.
+    pub samples: u64,
+}
+
+/// Gradient estimators (arXiv 2403.07095).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmoothingKind {
+    /// The plain gradient.
+    Grad,
+    /// Mean of gradients at perturbed parameters.
+    Rgs,
+    /// Antithetic differences of losses at perturbed parameters.
+    Pgpe,
+}
+
+impl SmoothingKind {
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            SmoothingKind::Grad => "grad",
+            SmoothingKind::Rgs => "rgs",
+            SmoothingKind::Pgpe => "pgpe",
+        }
+    }
+}
+
+/// Initialisations by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// Uniform in ±1/√n_in.
+    Default,
+    /// N(0, 2π/n_in²) (Shi et al. 2021).
+    Ibp,
+}
+
+/// Norms by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NormName {
+    /// ℓ∞.
+    #[serde(rename = "inf")]
+    Inf,
+    /// ℓ2.
+    #[serde(rename = "2")]
+    L2,
+    /// ℓ1.
+    #[serde(rename = "1")]
+    L1,
+}
+
+/// Whether perturbed inputs are clipped to a data range.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`clip` must be true (for [0, 1]), false or [low, high]")]
+pub enum Clip {
+    /// true for [0, 1], false for no clipping.
+    Unit(bool),
+    /// [low, high].
+    Range([f64; 2]),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            seed: 0,
+            dataset: "mnist".into(),
+            limit_train: 0,
+            model: "cnn3".into(),
+            normalise: false,
+            init: None,
+            eps: 0.1,
+            norm: NormName::Inf,
+            clip: Clip::Range([0.0, 1.0]),
+            train: TrainSection::default(),
+            warmup: WarmupSection::default(),
+            method: MethodSection::default(),
+            smoothing: SmoothingSection::default(),
+        }
+    }
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        TrainSection {
+            epochs: 20,
+            batch: 256,
+            lr: 5e-4,
+            milestones: None,
+            lr_decay: 0.2,
+            eps: None,
+            grad_clip: 10.0,
+            l1: 0.0,
+            eval_every: 1,
+            eval_limit: None,
+            eval_relaxation: None,
+            checkpoint_steps: 0,
+            checkpoint_seconds: 300.0,
+        }
+    }
+}
+
+impl Default for WarmupSection {
+    fn default() -> Self {
+        WarmupSection { shape: RampShape::Smooth, start: 0.0, end: None }
+    }
+}
+
+impl Default for MethodSection {
+    fn default() -> Self {
+        MethodSection { name: "ibp".into(), robust_weight: 1.0, robust_weight_start: None }
+    }
+}
+
+impl Default for SmoothingSection {
+    fn default() -> Self {
+        SmoothingSection {
+            kind: SmoothingKind::Grad,
+            sigma: 1e-3,
+            sigma_end: None,
+            sigma_milestones: Vec::new(),
+            sigma_decay: 0.5,
+            population: 256,
+            samples: 2,
+        }
+    }
+}
+
+/// The schedules' values at one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scheduled {
+    /// Learning rate.
+    pub lr: f64,
+    /// Radius ε.
+    pub epsilon: f64,
+    /// Standard deviation σ of the noise on θ.
+    pub sigma: f64,
+    /// Weight of the robust part of the loss.
+    pub robust_weight: f64,
+}
+
+impl Config {
+    /// The schedules at `time`, in epochs from 0.
+    pub fn at(&self, time: f64) -> Scheduled {
+        let (train, method, smoothing) = (&self.train, &self.method, &self.smoothing);
+        let end = self.warmup.end.unwrap_or(self.warmup.start);
+        let ramp = |shape| Ramp { shape, start: self.warmup.start, end };
+        let weight_start = method.robust_weight_start.unwrap_or(method.robust_weight);
+        let sigma_end = smoothing.sigma_end.unwrap_or(smoothing.sigma);
+        let sigma = between(smoothing.sigma, sigma_end, (time / train.epochs as f64).clamp(0.0, 1.0));
+        Scheduled {
+            lr: milestones(train.lr, train.lr_decay, train.milestones.as_deref().unwrap_or(&[]), time),
+            epsilon: train.eps.unwrap_or(self.eps) * ramp(self.warmup.shape).at(time),
+            sigma: milestones(sigma, smoothing.sigma_decay, &smoothing.sigma_milestones, time),
+            robust_weight: between(weight_start, method.robust_weight, ramp(RampShape::Linear).at(time)),
+        }
+    }
+
+    /// The perturbation norm.
+    pub fn norm(&self) -> Norm {
+        match self.norm {
+            NormName::Inf => Norm::Inf,
+            NormName::L2 => Norm::L2,
+            NormName::L1 => Norm::L1,
+        }
+    }
+
+    /// The data range, if perturbed inputs are clipped to one.
+    pub fn clip(&self) -> Option<(f32, f32)> {
+        match self.clip {
+            Clip::Unit(false) => None,
+            Clip::Unit(true) => Some((0.0, 1.0)),
+            Clip::Range([low, high]) => Some((low as f32, high as f32)),
+        }
+    }
+
+    /// The relaxation that evaluations bound with.
+    pub fn eval_relaxation(&self) -> Result<Relaxation, TrainError> {
+        let name = match &self.train.eval_relaxation {
+            Some(name) => name,
+            None if self.method.name == "standard" => "ibp",
+            None => &self.method.name,
+        };
+        name.parse()
+            .map_err(|problem: String| TrainError::value("train.eval_relaxation", format!("\"{name}\""), problem))
+    }
+
+    /// The initialisation.
+    pub fn initialisation(&self) -> Initialisation {
+        match self.init {
+            Some(Init::Default) => Initialisation::Default,
+            Some(Init::Ibp) => Initialisation::Ibp,
+            None if self.method.name == "standard" => Initialisation::Default,
+            None => Initialisation::Ibp,
+        }
+    }
+
+    /// The network that `model` names, for inputs of `shape` and `classes` logits.
+    ///
+    /// # Errors
+    /// If the model is neither a preset nor a usable TOML or JSON description, or does not fit the data.
+    pub fn network(&self, shape: &[usize], classes: usize) -> Result<Network, TrainError> {
+        let path = Path::new(&self.model);
+        let described = path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
+        let network = if described {
+            Description::read(path)?.build()?
+        } else {
+            let normalisation = if self.normalise { Some(self.normalisation(shape)?) } else { None };
+            Preset::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
+        };
+        if network.input_shape() != shape || network.output_len() != classes {
+            return Err(TrainError::value(
+                "model",
+                format!("\"{}\"", self.model),
+                format!(
+                    "reads inputs {:?} and has {} logits, but `{}` has images {shape:?} and {classes} classes",
+                    network.input_shape(),
+                    network.output_len(),
+                    self.dataset
+                ),
+            ));
+        }
+        Ok(network)
+    }
+
+    /// Mean and standard deviation per channel of the training pixels.
+    fn normalisation(&self, shape: &[usize]) -> Result<Normalisation, TrainError> {
+        match tightrope_data::info(&self.dataset) {
+            Ok(info) if info.shape[..] == *shape => {
+                Ok(Normalisation { mean: info.mean.to_vec(), std: info.std.to_vec() })
+            }
+            _ => Err(TrainError::value(
+                "normalise",
+                self.normalise,
+                format!(
+                    "no statistics are known for `{}` with images {shape:?}; set it to false, or describe a network with an affine first layer",
+                    self.dataset
+                ),
+            )),
+        }
+    }
+}

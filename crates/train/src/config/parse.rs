@@ -1,0 +1,179 @@
+//! Configurations from and to TOML, with overrides and comparison.
+
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, de};
+use toml::{Table, Value};
+
+use super::{Config, keys};
+use crate::TrainError;
+
+/// One key whose value differs between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Dotted path.
+    pub key: String,
+    /// Value in the first, as TOML.
+    pub first: String,
+    /// Value in the second, as TOML.
+    pub second: String,
+}
+
+impl Config {
+    /// Parses TOML, applies `key=value` overrides in order, checks everything and fills in what depends on other keys.
+    ///
+    /// `origin` names the text in errors. A value of an override is read as TOML and, if it is
+    /// none, as a string: `train.lr=1e-3`, `train.milestones=[5, 8]`, `model=cnn5`.
+    ///
+    /// # Errors
+    /// If the text is not TOML, a key is unknown or a value has a wrong type or is out of range.
+    pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, TrainError> {
+        let fail = |origin: &str, problem: String| TrainError::ConfigText { origin: origin.into(), problem };
+        let mut table: Table = text.parse().map_err(|e: toml::de::Error| fail(origin, e.to_string()))?;
+        check_keys(&table, origin)?;
+        for text in overrides {
+            let origin = format!("--set {text}");
+            let Some((path, value)) = text.split_once('=') else {
+                return Err(fail(&origin, "an override has the form key=value".into()));
+            };
+            let (path, value) = (path.trim(), value.trim());
+            let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+            let mut single = Table::new();
+            insert(&mut single, path, parsed.unwrap_or_else(|| Value::String(value.into())));
+            check_keys(&single, &origin)?;
+            merge(&mut table, single);
+        }
+        let config: Config =
+            Value::Table(table).try_into().map_err(|e: toml::de::Error| fail(origin, e.to_string().trim().into()))?;
+        config.resolved()
+    }
+
+    /// As [`Config::parse`], from a file.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, e))?;
+        Config::parse(&text, &path.display().to_string(), overrides)
+    }
+
+    /// The configuration as TOML, every key with its value.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.table()).unwrap_or_default()
+    }
+
+    /// Keys whose values differ, in alphabetical order within each section.
+    pub fn differences(&self, other: &Config) -> Vec<Difference> {
+        let (first, second) = (flatten(&self.table()), flatten(&other.table()));
+        let find =
+            |list: &[(String, Value)], key: &str| list.iter().find(|(k, _)| k == key).map(|(_, v)| v.to_string());
+        let mut keys: Vec<&String> = first.iter().chain(&second).map(|(key, _)| key).collect();
+        keys.dedup();
+        let mut differences: Vec<Difference> = Vec::new();
+        for key in keys {
+            let values = (find(&first, key), find(&second, key));
+            if values.0 != values.1 && differences.iter().all(|d| d.key != *key) {
+                let text = |value: Option<String>| value.unwrap_or_else(|| "not set".into());
+                differences.push(Difference { key: key.clone(), first: text(values.0), second: text(values.1) });
+            }
+        }
+        differences
+    }
+
+    fn table(&self) -> Table {
+        // Every field is a string, number, boolean, list or table: the conversion has nothing to refuse but a seed
+        // beyond 2⁶³, which `resolved` refuses with its range.
+        Table::try_from(self).unwrap_or_default()
+    }
+}
+
+/// All values with their dotted paths.
+pub(super) fn flatten(table: &Table) -> Vec<(String, Value)> {
+    let mut list = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                list.extend(flatten(inner).into_iter().map(|(path, value)| (format!("{key}.{path}"), value)));
+            }
+            _ => list.push((key.clone(), value.clone())),
+        }
+    }
+    list
+}
+
+fn check_keys(table: &Table, origin: &str) -> Result<(), TrainError> {
+    for (key, value) in table {
+        let empty_section = matches!(value, Value::Table(inner) if inner.is_empty());
+        if empty_section && !keys::is_key(key) && keys::inside_section(key).is_none() {
+            return Err(unknown(key, origin));
+        }
+    }
+    for (path, _) in flatten(table) {
+        if keys::is_key(&path) {
+            continue;
+        }
+        if let Some(example) = keys::inside_section(&path) {
+            let problem = format!("`{path}` is a section, not a value; set a key inside it, such as `{example}`");
+            return Err(TrainError::ConfigText { origin: origin.into(), problem });
+        }
+        return Err(unknown(&path, origin));
+    }
+    Ok(())
+}
+
+fn unknown(path: &str, origin: &str) -> TrainError {
+    TrainError::UnknownKey { origin: origin.into(), key: path.into(), nearest: keys::nearest(path).map(Into::into) }
+}
+
+fn insert(table: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            table.insert(path.into(), value);
+        }
+        Some((section, rest)) => {
+            let mut inner = Table::new();
+            insert(&mut inner, rest, value);
+            table.insert(section.into(), Value::Table(inner));
+        }
+    }
+}
+
+fn merge(table: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(inner)), Value::Table(value)) => merge(inner, value),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+/// A number, or text such as "2/255".
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a radius must be a number or a fraction such as \"2/255\"")]
+enum RadiusText {
+    Number(f64),
+    Fraction(String),
+}
+
+impl RadiusText {
+    fn value(self) -> Result<f64, String> {
+        match self {
+            RadiusText::Number(value) => Ok(value),
+            RadiusText::Fraction(text) => {
+                let number = |text: &str| text.trim().parse::<f64>().ok();
+                let value = match text.split_once('/') {
+                    Some((above, below)) => number(above).zip(number(below)).map(|(above, below)| above / below),
+                    None => number(&text),
+                };
+                value.ok_or_else(|| format!("`{text}` is no radius; write a number or a fraction such as \"2/255\""))
+            }
+        }
+    }
+}
+
+pub(super) fn radius<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    RadiusText::deserialize(deserializer)?.value().map_err(de::Error::custom)
+}
+
+pub(super) fn optional_radius<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    radius(deserializer).map(Some)
+}

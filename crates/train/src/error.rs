@@ -1,0 +1,110 @@
+//! What can stop a training run.
+
+use std::path::{Path, PathBuf};
+
+use tightrope_engine::EngineError;
+use tightrope_network::NetworkError;
+
+/// Everything the train crate can refuse; each message says what was wrong and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A configuration text is not TOML, or a value has the wrong type.
+    #[error("configuration {origin}: {problem}")]
+    ConfigText {
+        /// File name, or where the text came from.
+        origin: String,
+        /// What is wrong, with the line where TOML gives one.
+        problem: String,
+    },
+    /// A key that does not exist.
+    #[error("configuration {origin}: unknown key `{key}`{}", suggestion(.nearest.as_deref()))]
+    UnknownKey {
+        /// File name, or where the key came from.
+        origin: String,
+        /// Dotted path of the key.
+        key: String,
+        /// The most similar key that exists.
+        nearest: Option<String>,
+    },
+    /// A value outside its range.
+    #[error("configuration key `{key}` = {value}: {allowed}")]
+    Value {
+        /// Dotted path of the key.
+        key: &'static str,
+        /// The value given.
+        value: String,
+        /// What is allowed, and how to mend it.
+        allowed: String,
+    },
+    /// The data cannot be trained on with this network.
+    #[error("data set `{dataset}`: {problem}")]
+    Data {
+        /// Name of the data set.
+        dataset: String,
+        /// What is wrong and how to mend it.
+        problem: String,
+    },
+    /// An engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A network or one of its files is not usable.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// An estimator was called with arguments it cannot work with.
+    #[error("{estimator}: {problem}")]
+    Smoothing {
+        /// Name of the estimator.
+        estimator: &'static str,
+        /// What is wrong and how to mend it.
+        problem: String,
+    },
+    /// The loss or its gradient is no longer a number.
+    #[error(
+        "training diverged: {what} is {value} at step {step} (epoch {epoch}); lower train.lr, set train.grad_clip, or \
+         lengthen warmup.end; the last checkpoint is kept"
+    )]
+    Diverged {
+        /// "the loss" or "the gradient norm".
+        what: &'static str,
+        /// The value.
+        value: f64,
+        /// Optimiser step, from 0.
+        step: u64,
+        /// Epoch, from 1.
+        epoch: usize,
+    },
+    /// A file or folder of the run could not be read or written.
+    #[error("{path}: {problem}", path = .path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What went wrong and how to mend it.
+        problem: String,
+    },
+    /// The run folder belongs to another configuration, network or data set.
+    #[error("{path}: cannot resume: `{key}` was {was} and is now {now}; give the value it had, or start anew with another --out", path = .path.display())]
+    Mismatch {
+        /// The run folder.
+        path: PathBuf,
+        /// What differs.
+        key: String,
+        /// Its value when the run began.
+        was: String,
+        /// Its value now.
+        now: String,
+    },
+}
+
+impl TrainError {
+    pub(crate) fn file(path: &Path, problem: impl std::fmt::Display) -> Self {
+        TrainError::File { path: path.into(), problem: problem.to_string() }
+    }
+
+    pub(crate) fn value(key: &'static str, value: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
+        TrainError::Value { key, value: value.to_string(), allowed: allowed.into() }
+    }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |key| format!("; did you mean `{key}`?"))
+}

@@ -1,0 +1,154 @@
+//! Training losses composed from engine calls; one method per file.
+//!
+//! A method turns a [`Minibatch`] and θ into a loss and its gradient. A new one implements
+//! [`Method`] in a file of its own and gets a line in [`method`].
+
+mod relaxed;
+mod standard;
+
+use std::ops::Range;
+
+use tightrope_engine::{Cotangents, Engine, Norm, Perturbation, Region, Relaxation, Wants, cross_entropy};
+use tightrope_network::Network;
+
+pub use relaxed::Relaxed;
+pub use standard::Standard;
+
+use crate::TrainError;
+use crate::smoothing::Noise;
+
+/// What a training loss is evaluated on.
+#[derive(Clone, Copy)]
+pub struct Minibatch<'a> {
+    /// Engine that computes.
+    pub engine: &'a dyn Engine<f32>,
+    /// Network structure.
+    pub network: &'a Network,
+    /// Clean inputs `[N, d]`.
+    pub inputs: &'a [f32],
+    /// One label per sample.
+    pub labels: &'a [usize],
+    /// Radius ε ≥ 0 of this step.
+    pub epsilon: f32,
+    /// Norm of the perturbation.
+    pub norm: Norm,
+    /// Data range that perturbed inputs are clipped to.
+    pub clip: Option<(f32, f32)>,
+    /// Weight w in [0, 1] of the robust part.
+    pub robust_weight: f64,
+    /// Seed of the run, for methods that draw random numbers.
+    pub seed: u64,
+    /// Optimiser step, for methods that draw random numbers.
+    pub step: u64,
+}
+
+impl Minibatch<'_> {
+    /// The perturbation sets of the samples.
+    pub fn region(&self) -> Result<Region<f32>, TrainError> {
+        Ok(Region::ball(self.inputs, self.network.input_len(), self.epsilon, self.norm, self.clip)?)
+    }
+}
+
+/// The mean loss of a minibatch at some θ, with what fell off on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evaluated {
+    /// The mean loss that is trained on.
+    pub loss: f64,
+    /// Mean natural cross-entropy, if it is a part of the loss.
+    pub natural_loss: Option<f64>,
+    /// Samples classified correctly, if logits were computed.
+    pub natural_correct: Option<usize>,
+    /// Samples certified, if sound margins were computed.
+    pub certified: Option<usize>,
+}
+
+/// A training loss; implementations compose engine calls at the level of margins.
+pub trait Method: Send + Sync {
+    /// The name in configurations.
+    fn name(&self) -> &'static str;
+
+    /// The loss at `theta`.
+    fn loss(&self, batch: &Minibatch<'_>, theta: &[f32]) -> Result<Evaluated, TrainError>;
+
+    /// The loss and its gradient `[|θ|]` at `theta`.
+    fn gradient(&self, batch: &Minibatch<'_>, theta: &[f32]) -> Result<(Evaluated, Vec<f32>), TrainError>;
+
+    /// The losses at θ + δ and θ − δ of each member in `pairs`; methods that the engine can
+    /// evaluate for a whole population at once override this.
+    fn population_loss(
+        &self,
+        batch: &Minibatch<'_>,
+        theta: &[f32],
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+    ) -> Result<Vec<[f64; 2]>, TrainError> {
+        let mut sample = vec![0.0; theta.len()];
+        let mut at = |pair, sign| {
+            perturbation.perturb(theta, pair, sign, &mut sample);
+            self.loss(batch, &sample).map(|evaluated| evaluated.loss)
+        };
+        pairs.map(|pair| Ok([at(pair, 1.0)?, at(pair, -1.0)?])).collect()
+    }
+}
+
+/// Names of the methods of this version, in the order of help texts.
+pub const METHODS: [&str; 6] = ["standard", "ibp", "crown-ibp", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"];
+
+/// Published methods that a configuration may name but this version does not have.
+const ANNOUNCED: [&str; 7] = ["pgd", "sabr", "taps", "staps", "mtl-ibp", "cc-ibp", "exp-ibp"];
+
+/// The method called `name` in configurations (`crown` means `deeppoly`).
+///
+/// # Errors
+/// If there is none, or it is not in this version.
+pub fn method(name: &str) -> Result<Box<dyn Method>, TrainError> {
+    let relaxed = |relaxation| Ok(Box::new(Relaxed { relaxation }) as Box<dyn Method>);
+    match name {
+        "standard" => Ok(Box::new(Standard)),
+        "ibp" => relaxed(Relaxation::Ibp),
+        "crown-ibp" => relaxed(Relaxation::CrownIbp),
+        "deeppoly" | "crown" => relaxed(Relaxation::Crown),
+        "crown-meet-ibp" => relaxed(Relaxation::CrownMeetIbp),
+        "crown-skip-ibp" => relaxed(Relaxation::CrownSkipIbp),
+        _ => {
+            let known = METHODS.join(", ");
+            let problem = if ANNOUNCED.contains(&name) {
+                format!("this method is not in this version; use one of {known}")
+            } else {
+                format!("no such method; use one of {known}")
+            };
+            Err(TrainError::value("method.name", format!("\"{name}\""), problem))
+        }
+    }
+}
+
+/// Mean of per-sample losses, summed in order in f64.
+fn mean(losses: &[f32]) -> f64 {
+    losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
+}
+
+/// Mean natural cross-entropy and the number of correct samples at `theta`.
+pub(crate) fn natural_loss(batch: &Minibatch<'_>, theta: &[f32]) -> Result<(f64, usize), TrainError> {
+    let logits = batch.engine.forward(batch.network, theta, batch.inputs)?;
+    let natural = cross_entropy(&logits, batch.labels);
+    Ok((mean(&natural.per_sample), natural.correct))
+}
+
+/// As [`natural_loss`], with the gradient of `weight` times the loss.
+fn natural_gradient(batch: &Minibatch<'_>, theta: &[f32], weight: f64) -> Result<(f64, usize, Vec<f32>), TrainError> {
+    let (logits, tape) = batch.engine.forward_taped(batch.network, theta, batch.inputs)?;
+    let natural = cross_entropy(&logits, batch.labels);
+    let cotangents = Cotangents::on_lower(scaled(natural.cotangent, weight));
+    let gradients = batch.engine.vjp(batch.network, theta, &tape, &cotangents, Wants::THETA)?;
+    Ok((mean(&natural.per_sample), natural.correct, theta_of(gradients.theta, theta)))
+}
+
+fn scaled(mut cotangent: Vec<f32>, weight: f64) -> Vec<f32> {
+    cotangent.iter_mut().for_each(|value| *value *= weight as f32);
+    cotangent
+}
+
+/// An engine that returns no gradient found that nothing depends on θ.
+fn theta_of(gradient: Option<Vec<f32>>, theta: &[f32]) -> Vec<f32> {
+    gradient.unwrap_or_else(|| vec![0.0; theta.len()])
+}

@@ -1,0 +1,191 @@
+//! The state of a run as one safetensors file, and the check that it belongs to the job at hand.
+//!
+//! Tensors `theta`, `adam.first`, `adam.second` (f32) and `tally.loss` (f64); all else is JSON under
+//! one metadata key, since several keys would be written in random order and the same state must
+//! give the same bytes. No wall-clock time is in it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tightrope_network::{Description, write_atomically};
+
+use crate::optimiser::Adam;
+use crate::state::{State, Tally};
+use crate::trainer::Job;
+use crate::{Config, TrainError};
+
+/// The metadata key that holds the [`Header`].
+const METADATA: &str = "tightrope";
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// What a checkpoint says besides its tensors.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    program: String,
+    epoch: usize,
+    position: usize,
+    step: u64,
+    adam_step: u64,
+    seed: u64,
+    samples: u64,
+    natural_seen: u64,
+    natural_correct: u64,
+    certified_seen: u64,
+    certified: u64,
+    /// The resolved configuration as TOML, and its SHA-256.
+    config: String,
+    config_hash: String,
+    /// SHA-256 of the network's description.
+    network: String,
+    /// Name, split, size and checksum of the training set.
+    data: String,
+    /// Name of the engine, since engines round differently.
+    engine: String,
+}
+
+/// Hexadecimal SHA-256.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn network_hash(job: &Job<'_>) -> String {
+    sha256(serde_json::to_string(&Description::of(&job.network)).unwrap_or_default().as_bytes())
+}
+
+fn data_identity(job: &Job<'_>) -> String {
+    format!("{} {} {} {}", job.train.name, job.train.split, job.train.len(), job.train.checksum)
+}
+
+/// Writes `state` to `path`, whole or not at all.
+pub(super) fn write(path: &Path, job: &Job<'_>, state: &State) -> Result<(), TrainError> {
+    let config = job.config.to_toml();
+    let header = Header {
+        version: VERSION,
+        program: env!("CARGO_PKG_VERSION").into(),
+        epoch: state.epoch,
+        position: state.position,
+        step: state.step,
+        adam_step: state.adam.step,
+        seed: job.config.seed,
+        samples: state.tally.samples,
+        natural_seen: state.tally.natural_seen,
+        natural_correct: state.tally.natural_correct,
+        certified_seen: state.tally.certified_seen,
+        certified: state.tally.certified,
+        config_hash: sha256(config.as_bytes()),
+        config,
+        network: network_hash(job),
+        data: data_identity(job),
+        engine: job.engine.name().into(),
+    };
+    let header = serde_json::to_string(&header).map_err(|e| TrainError::file(path, e))?;
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let tensors = [
+        ("theta", Dtype::F32, state.theta.len(), bytes(&state.theta)),
+        ("adam.first", Dtype::F32, state.theta.len(), bytes(&state.adam.first)),
+        ("adam.second", Dtype::F32, state.theta.len(), bytes(&state.adam.second)),
+        ("tally.loss", Dtype::F64, 1, state.tally.loss.to_le_bytes().to_vec()),
+    ];
+    let mut views = Vec::new();
+    for (name, dtype, length, data) in &tensors {
+        let view = TensorView::new(*dtype, vec![*length], data).map_err(|e| TrainError::file(path, e))?;
+        views.push((*name, view));
+    }
+    let metadata = HashMap::from([(METADATA.to_string(), header)]);
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| TrainError::file(path, e))?;
+    write_atomically(path, &file).map_err(|e| cannot_write(path, &e))
+}
+
+pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> TrainError {
+    TrainError::file(
+        path,
+        format!("cannot be written ({error}); choose a folder with write permission and free space by --out"),
+    )
+}
+
+/// Reads the state at `path` and checks that it belongs to `job`.
+pub(super) fn read(path: &Path, job: &Job<'_>) -> Result<State, TrainError> {
+    let damaged = |problem: &dyn std::fmt::Display| {
+        TrainError::file(path, format!("the checkpoint is damaged ({problem}); start the run anew with another --out"))
+    };
+    let bytes = std::fs::read(path).map_err(|e| TrainError::file(path, e))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
+    let header = metadata.metadata().as_ref().and_then(|map| map.get(METADATA)).ok_or_else(|| damaged(&"no header"))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+    if header.version != VERSION {
+        let problem = format!("checkpoint version {} cannot be read by this program ({VERSION})", header.version);
+        return Err(TrainError::file(path, problem));
+    }
+    check_identity(path, job, &header)?;
+    let parameters = job.network.parameters().total();
+    let floats = |name: &str| -> Result<Vec<f32>, TrainError> {
+        let tensor = file.tensor(name).map_err(|e| damaged(&e))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != [parameters] {
+            return Err(damaged(&format!("`{name}` is {:?} {:?}", tensor.dtype(), tensor.shape())));
+        }
+        let values: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(damaged(&format!("`{name}` holds NaN")))
+        }
+    };
+    let loss = file.tensor("tally.loss").map_err(|e| damaged(&e))?;
+    let loss: [u8; 8] = loss.data().try_into().map_err(|_| damaged(&"`tally.loss` is no f64"))?;
+    Ok(State {
+        theta: floats("theta")?,
+        adam: Adam { step: header.adam_step, first: floats("adam.first")?, second: floats("adam.second")? },
+        epoch: header.epoch,
+        position: header.position,
+        step: header.step,
+        tally: Tally {
+            samples: header.samples,
+            loss: f64::from_le_bytes(loss),
+            natural_seen: header.natural_seen,
+            natural_correct: header.natural_correct,
+            certified_seen: header.certified_seen,
+            certified: header.certified,
+        },
+    })
+}
+
+/// Keys that may change at a resumption, because steps already done do not depend on them.
+const FREE: [&str; 2] = ["train.checkpoint_steps", "train.checkpoint_seconds"];
+
+fn check_identity(path: &Path, job: &Job<'_>, header: &Header) -> Result<(), TrainError> {
+    let mismatch = |key: &str, was: String, now: String| {
+        let path = path.parent().unwrap_or(path).into();
+        Err(TrainError::Mismatch { path, key: key.into(), was, now })
+    };
+    let old = Config::parse(&header.config, &path.display().to_string(), &[])?;
+    let linear_sigma = old.smoothing.sigma_end != Some(old.smoothing.sigma);
+    for difference in old.differences(&job.config) {
+        let free = match difference.key.as_str() {
+            // A run may be made longer (or shorter, down to where it is) unless a schedule spans all of it.
+            "train.epochs" => !linear_sigma && job.config.train.epochs >= header.epoch + header.position.min(1),
+            key => FREE.contains(&key),
+        };
+        if !free {
+            return mismatch(&difference.key, difference.first, difference.second);
+        }
+    }
+    let network = network_hash(job);
+    if network != header.network {
+        return mismatch("network description (sha256)", header.network.clone(), network);
+    }
+    let data = data_identity(job);
+    if data != header.data {
+        return mismatch("training data", header.data.clone(), data);
+    }
+    if job.engine.name() != header.engine {
+        return mismatch("engine", header.engine.clone(), job.engine.name().into());
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Opening, locking and writing a run folder.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use tightrope_network::{MODEL_FILE, Model, NETWORK_FILE, Network, write_atomically};
+
+use super::checkpoint::{self, cannot_write};
+use super::manifest::Manifest;
+use super::metrics::MetricsLog;
+use super::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, LOCK_FILE, MANIFEST_FILE, METRICS_FILE};
+use crate::state::State;
+use crate::trainer::Job;
+use crate::{Config, EpochMetrics, TrainError};
+
+/// Files that a run which never wrote a checkpoint may have left.
+const EARLY_FILES: [&str; 4] = [CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, EVENTS_FILE];
+
+/// A run folder held by this process; the lock ends with the value, or with the process however it ends.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    resumes: bool,
+    command: Vec<String>,
+    _lock: File,
+    manifest: Option<Manifest>,
+    metrics: Option<MetricsLog>,
+}
+
+impl RunFolder {
+    /// A folder for a new run, made if it is not there; `command` is recorded in the manifest.
+    ///
+    /// # Errors
+    /// If it holds anything already, cannot be written, or another process trains in it.
+    pub fn create(path: &Path, command: &[String]) -> Result<Self, TrainError> {
+        let folder = RunFolder::lock(path, command, false, |entries| match entries.first() {
+            None => Ok(()),
+            Some(file) => Err(TrainError::file(
+                path,
+                format!(
+                    "the folder is not empty (it holds `{file}`); go on with its run by --resume, or choose another --out"
+                ),
+            )),
+        })?;
+        Ok(folder)
+    }
+
+    /// The folder of a run to go on with; one without a checkpoint begins from the start.
+    ///
+    /// # Errors
+    /// If it holds other files than a run's, cannot be written, or another process trains in it.
+    pub fn resume(path: &Path, command: &[String]) -> Result<Self, TrainError> {
+        RunFolder::lock(path, command, true, |entries| {
+            let foreign = entries.iter().find(|name| !EARLY_FILES.contains(&name.as_str()) && !is_temporary(name));
+            match foreign {
+                Some(file) if !entries.iter().any(|name| name == CHECKPOINT_FILE) => Err(TrainError::file(
+                    path,
+                    format!(
+                        "holds `{file}` but no {CHECKPOINT_FILE}, so there is no run to resume; choose another --out"
+                    ),
+                )),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Checks the folder's entries before anything is put into it and again under the lock.
+    fn lock(
+        path: &Path,
+        command: &[String],
+        resumes: bool,
+        check: impl Fn(&[String]) -> Result<(), TrainError>,
+    ) -> Result<Self, TrainError> {
+        if path.exists() {
+            check(&entries(path)?)?;
+        } else {
+            fs::create_dir_all(path).map_err(|e| cannot_write(path, &e))?;
+        }
+        let lock_path = path.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(|e| cannot_write(&lock_path, &e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            // Some network file systems have no locks; there the user must take care.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(cannot_write(&lock_path, &error)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(TrainError::file(
+                    path,
+                    "another process trains in this folder; wait for it, stop it, or choose another --out",
+                ));
+            }
+        }
+        check(&entries(path)?)?;
+        Ok(RunFolder {
+            path: path.into(),
+            resumes,
+            command: command.into(),
+            _lock: lock,
+            manifest: None,
+            metrics: None,
+        })
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved configuration of the run in `path`, with overrides, if it has one.
+    pub fn stored_config(path: &Path, overrides: &[String]) -> Result<Option<Config>, TrainError> {
+        let file = path.join(CONFIG_FILE);
+        if file.is_file() { Config::read(&file, overrides).map(Some) } else { Ok(None) }
+    }
+
+    /// Writes the first files and returns the state to start from with the metrics of the epochs before it.
+    pub(crate) fn begin(&mut self, job: &Job<'_>, initial: State) -> Result<(State, Vec<EpochMetrics>), TrainError> {
+        let file = self.path.join(CHECKPOINT_FILE);
+        let resumed = self.resumes && file.is_file();
+        let state = if resumed { checkpoint::read(&file, job)? } else { initial };
+        for name in entries(&self.path)?.iter().filter(|name| is_temporary(name)) {
+            // Left by a process that was killed while writing; harmless if it stays.
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        let config = format!("# Resolved configuration of this run.\n{}", job.config.to_toml());
+        self.write(CONFIG_FILE, config.as_bytes())?;
+        let mut manifest = Manifest::open(&self.path.join(MANIFEST_FILE), job, resumed);
+        manifest.begin_session(&self.command, state.step);
+        self.write(MANIFEST_FILE, manifest.to_json().as_bytes())?;
+        self.manifest = Some(manifest);
+        let (log, kept) = MetricsLog::open(&self.path, state.epoch)?;
+        self.metrics = Some(log);
+        if !resumed {
+            self.checkpoint(job, &state)?;
+        }
+        Ok((state, kept))
+    }
+
+    pub(crate) fn checkpoint(&self, job: &Job<'_>, state: &State) -> Result<(), TrainError> {
+        checkpoint::write(&self.path.join(CHECKPOINT_FILE), job, state)
+    }
+
+    pub(crate) fn append(&mut self, metrics: &EpochMetrics) -> Result<(), TrainError> {
+        match &mut self.metrics {
+            Some(log) => log.append(metrics),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn save_model(&self, network: &Network, theta: &[f32]) -> Result<(), TrainError> {
+        Ok(Model { network: network.clone(), theta: theta.to_vec() }.save(&self.path)?)
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
+        let Some(manifest) = &mut self.manifest else { return Ok(()) };
+        manifest.finish_session();
+        let json = manifest.to_json();
+        self.write(MANIFEST_FILE, json.as_bytes())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
+        let path = self.path.join(name);
+        write_atomically(&path, bytes).map_err(|e| cannot_write(&path, &e))
+    }
+}
+
+/// Names in the folder but the lock's, sorted.
+fn entries(path: &Path) -> Result<Vec<String>, TrainError> {
+    let unreadable = |e| TrainError::file(path, format!("cannot be read as a folder ({e}); choose another --out"));
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        if name != LOCK_FILE {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// True for what an interrupted atomic write of one of the run's files leaves.
+fn is_temporary(name: &str) -> bool {
+    let files = [CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, EVENTS_FILE, CHECKPOINT_FILE, MODEL_FILE, NETWORK_FILE];
+    files.iter().any(|file| {
+        let process = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"));
+        process.is_some_and(|process| !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit()))
+    })
+}

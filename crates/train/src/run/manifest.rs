@@ -1,0 +1,114 @@
+//! `manifest.json`: what a run was made with, for whoever finds the folder later.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tightrope_data::Dataset;
+
+use super::checkpoint::sha256;
+use crate::trainer::Job;
+
+/// Seconds since 1970, with fractions.
+pub(crate) fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// The whole manifest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    program: String,
+    version: String,
+    engine: String,
+    seed: u64,
+    config_sha256: String,
+    parameters: usize,
+    machine: Machine,
+    data: Vec<Data>,
+    /// One entry for each process that worked on the run.
+    sessions: Vec<Session>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Machine {
+    cpu: String,
+    cores: usize,
+    threads: usize,
+    os: String,
+    architecture: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Data {
+    name: String,
+    split: String,
+    samples: usize,
+    sha256: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Session {
+    command: Vec<String>,
+    version: String,
+    first_step: u64,
+    started: String,
+    /// Absent where the process was killed or failed.
+    finished: Option<String>,
+}
+
+impl Manifest {
+    /// The manifest of `job`; the sessions of the file at `path` are kept if the run is `resumed`.
+    pub(super) fn open(path: &Path, job: &Job<'_>, resumed: bool) -> Self {
+        let old = || serde_json::from_slice::<Manifest>(&std::fs::read(path).ok()?).ok();
+        let data = |set: &Dataset| Data {
+            name: set.name.clone(),
+            split: set.split.to_string(),
+            samples: set.len(),
+            sha256: set.checksum.clone(),
+        };
+        Manifest {
+            program: "tightrope".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            engine: job.engine.name().into(),
+            seed: job.config.seed,
+            config_sha256: sha256(job.config.to_toml().as_bytes()),
+            parameters: job.network.parameters().total(),
+            machine: Machine {
+                cpu: cpu(),
+                cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+                threads: rayon::current_num_threads(),
+                os: std::env::consts::OS.into(),
+                architecture: std::env::consts::ARCH.into(),
+            },
+            data: [Some(job.train), job.test].into_iter().flatten().map(data).collect(),
+            sessions: if resumed { old().map_or_else(Vec::new, |old| old.sessions) } else { Vec::new() },
+        }
+    }
+
+    pub(super) fn begin_session(&mut self, command: &[String], first_step: u64) {
+        let version = self.version.clone();
+        self.sessions.push(Session { command: command.into(), version, first_step, started: now(), finished: None });
+    }
+
+    pub(super) fn finish_session(&mut self) {
+        if let Some(session) = self.sessions.last_mut() {
+            session.finished = Some(now());
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// The processor's name where the system tells it, else its architecture.
+fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_string());
+    name.unwrap_or_else(|| std::env::consts::ARCH.into())
+}

@@ -1,0 +1,21 @@
+//! Gradient estimators of the Gaussian-smoothed loss L_σ(θ) = E L(θ+δ), δ ~ N(0, σ²I), over any loss.
+//!
+//! The mean parameters θ are never written to: every sample θ+δ lives in a buffer of its own, and
+//! the noise of every member is regenerated from its address instead of being stored.
+
+mod noise;
+mod pgpe;
+mod rgs;
+
+pub use noise::Noise;
+pub use pgpe::{pgpe, pgpe_gradient, pgpe_loss};
+pub use rgs::{grad, rgs};
+
+/// A loss and an estimate of its gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate<T> {
+    /// Mean of the losses that were evaluated, an estimate of L_σ(θ).
+    pub loss: f64,
+    /// Estimate of ∇L_σ(θ), `[|θ|]`.
+    pub gradient: Vec<T>,
+}

@@ -1,0 +1,397 @@
+//! The training loop.
+
+use std::time::Instant;
+
+use tightrope_data::{Dataset, shuffled};
+use tightrope_engine::{Engine, Relaxation};
+use tightrope_network::{Model, Network};
+
+use crate::TrainError;
+use crate::config::{Config, Scheduled, SmoothingKind};
+use crate::estimate::estimate;
+use crate::evaluate::evaluate;
+use crate::methods::{self, Method, Minibatch};
+use crate::optimiser::{add_l1, clip_norm, weight_ranges};
+use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
+use crate::run::{RunFolder, seconds_since_1970};
+use crate::state::{State, Tally};
+
+/// Accuracies that do not fall off the loss are measured every so many steps of an epoch, so that they cost little.
+const MEASURE_EVERY: usize = 10;
+
+/// A training run that fits together: configuration, network, engine and data.
+pub struct Job<'a> {
+    pub(crate) config: Config,
+    pub(crate) network: Network,
+    pub(crate) engine: &'a dyn Engine<f32>,
+    pub(crate) train: &'a Dataset,
+    pub(crate) test: Option<&'a Dataset>,
+    initial: Option<Vec<f32>>,
+    method: Box<dyn Method>,
+    relaxation: Relaxation,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The network with θ as it is now.
+    pub model: Model,
+    /// Metrics of every epoch, those before a resumption included.
+    pub metrics: Vec<EpochMetrics>,
+    /// False if the observer stopped the run.
+    pub finished: bool,
+}
+
+impl<'a> Job<'a> {
+    /// The job that `config` describes, with the network that it names and a fresh θ.
+    ///
+    /// # Errors
+    /// If the configuration is out of range, or network and data do not fit each other.
+    pub fn new(
+        config: &Config,
+        engine: &'a dyn Engine<f32>,
+        train: &'a Dataset,
+        test: Option<&'a Dataset>,
+    ) -> Result<Self, TrainError> {
+        let network = config.network(&train.shape, train.classes)?;
+        Job::with_network(config, network, None, engine, train, test)
+    }
+
+    /// As [`Job::new`], with a network of the caller's and, if `initial` is given, its parameters to start from.
+    pub fn with_network(
+        config: &Config,
+        network: Network,
+        initial: Option<Vec<f32>>,
+        engine: &'a dyn Engine<f32>,
+        train: &'a Dataset,
+        test: Option<&'a Dataset>,
+    ) -> Result<Self, TrainError> {
+        let config = config.clone().resolved()?;
+        if let Some(theta) = &initial {
+            network.check_theta(theta)?;
+        }
+        for data in [Some(train), test].into_iter().flatten() {
+            check_data(data, &network)?;
+        }
+        let method = methods::method(&config.method.name)?;
+        let relaxation = config.eval_relaxation()?;
+        Ok(Job { config, network, engine, train, test, initial, method, relaxation })
+    }
+
+    /// The configuration with every key resolved.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The network's structure.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Training samples per epoch.
+    pub(crate) fn samples(&self) -> usize {
+        match self.config.limit_train {
+            0 => self.train.len(),
+            limit => limit.min(self.train.len()),
+        }
+    }
+
+    /// θ and optimiser before the first step.
+    pub(crate) fn initial_state(&self) -> State {
+        let fresh = || self.config.initialisation().theta(&self.network, self.config.seed);
+        State::new(self.initial.clone().unwrap_or_else(fresh))
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.samples().div_ceil(self.config.train.batch)
+    }
+}
+
+fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
+    let fail = |problem: String| Err(TrainError::Data { dataset: data.name.clone(), problem });
+    if data.is_empty() {
+        return fail(format!("the {} split has no samples", data.split));
+    }
+    if data.images.len() != data.len() * network.input_len() {
+        return fail(format!(
+            "images of {:?} do not fit the network's input {:?}; use a network for this data set",
+            data.shape,
+            network.input_shape()
+        ));
+    }
+    if let Some(sample) = data.labels.iter().position(|&label| label >= network.output_len()) {
+        return fail(format!(
+            "sample {sample} of the {} split has label {}, but the network has only {} logits",
+            data.split,
+            data.labels[sample],
+            network.output_len()
+        ));
+    }
+    if let Some(position) = data.images.iter().position(|value| !value.is_finite()) {
+        return fail(format!(
+            "image {} of the {} split has a pixel that is no number",
+            position / network.input_len(),
+            data.split
+        ));
+    }
+    Ok(())
+}
+
+/// Trains `job` to its last epoch, in `folder` if one is given (which may hold a run to go on with).
+///
+/// Each step estimates the gradient of the smoothed loss on a minibatch, adds ℓ1, clips and takes
+/// an Adam step; each epoch ends with an evaluation, a line of metrics and a checkpoint. The
+/// result depends neither on the number of threads nor on interruptions.
+///
+/// # Errors
+/// If the engine refuses, the loss diverges or the folder cannot be written.
+pub fn train(
+    job: &Job<'_>,
+    folder: Option<&mut RunFolder>,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new() };
+    let mut state = run.open()?;
+    let steps = job.steps_per_epoch();
+    let weights = weight_ranges(&job.network);
+    progress.started(&run.plan(&state));
+    while state.epoch < job.config.train.epochs {
+        let order = shuffled(job.samples(), job.config.seed, state.epoch as u64);
+        run.clock.start_epoch();
+        while state.position < steps {
+            let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
+            let first = state.position * job.config.train.batch;
+            let chosen = &order[first..(first + job.config.train.batch).min(order.len())];
+            let (inputs, labels) = gather(job.train, chosen);
+            let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
+            let measure = state.position.is_multiple_of(MEASURE_EVERY);
+            let step = estimate(&*job.method, &batch, &state.theta, &job.config.smoothing, scheduled.sigma, measure)?;
+            let mut gradient = step.estimate.gradient;
+            add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
+            let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
+            must_be_finite("the loss", step.estimate.loss, &state)?;
+            must_be_finite("the gradient norm", norm, &state)?;
+            state.adam.update(&mut state.theta, &gradient, scheduled.lr);
+            if let Some(&value) = state.theta.iter().find(|value| !value.is_finite()) {
+                must_be_finite("a parameter", f64::from(value), &state)?;
+            }
+            state.tally.add(&step.tally);
+            state.position += 1;
+            state.step += 1;
+            run.clock.images += labels.len();
+            let flow = progress.step(&run.report(&state, &scheduled, norm));
+            run.checkpoint_if_due(&state, flow)?;
+            if flow == Flow::Stop {
+                return Ok(run.outcome(state, false));
+            }
+        }
+        let metrics = run.end_epoch(&mut state, progress)?;
+        progress.epoch(&metrics);
+        run.metrics.push(metrics);
+    }
+    run.finish()?;
+    Ok(run.outcome(state, true))
+}
+
+fn must_be_finite(what: &'static str, value: f64, state: &State) -> Result<(), TrainError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1 })
+}
+
+/// The chosen samples as one batch.
+fn gather(data: &Dataset, chosen: &[usize]) -> (Vec<f32>, Vec<usize>) {
+    let mut inputs = Vec::with_capacity(chosen.len() * data.image_len());
+    chosen.iter().for_each(|&index| inputs.extend_from_slice(data.image(index)));
+    (inputs, chosen.iter().map(|&index| data.labels[index]).collect())
+}
+
+fn minibatch<'b>(
+    job: &'b Job<'_>,
+    inputs: &'b [f32],
+    labels: &'b [usize],
+    scheduled: &Scheduled,
+    step: u64,
+) -> Minibatch<'b> {
+    Minibatch {
+        engine: job.engine,
+        network: &job.network,
+        inputs,
+        labels,
+        epsilon: scheduled.epsilon as f32,
+        norm: job.config.norm(),
+        clip: job.config.clip(),
+        robust_weight: scheduled.robust_weight,
+        seed: job.config.seed,
+        step,
+    }
+}
+
+/// Wall-clock times; they go into reports and metrics, never into the state.
+struct Clock {
+    epoch_start: Instant,
+    run_start: Instant,
+    checkpoint: Instant,
+    /// Images since the start of the epoch or the resumption.
+    images: usize,
+    /// Steps done when the run started or resumed.
+    first_step: u64,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        let now = Instant::now();
+        Clock { epoch_start: now, run_start: now, checkpoint: now, images: 0, first_step: 0 }
+    }
+}
+
+impl Clock {
+    fn start_epoch(&mut self) {
+        self.epoch_start = Instant::now();
+        self.images = 0;
+    }
+
+    fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.epoch_start.elapsed().as_secs_f64().max(1e-9)
+    }
+}
+
+/// A job under way: what surrounds the steps.
+struct Run<'a, 'b> {
+    job: &'a Job<'b>,
+    folder: Option<&'a mut RunFolder>,
+    clock: Clock,
+    metrics: Vec<EpochMetrics>,
+}
+
+impl Run<'_, '_> {
+    /// The state to start from, and the folder's first files.
+    fn open(&mut self) -> Result<State, TrainError> {
+        let mut state = self.job.initial_state();
+        if let Some(folder) = &mut self.folder {
+            (state, self.metrics) = folder.begin(self.job, state)?;
+        }
+        self.clock.first_step = state.step;
+        Ok(state)
+    }
+
+    fn plan(&self, state: &State) -> Plan {
+        Plan {
+            epochs: self.job.config.train.epochs,
+            epochs_done: state.epoch,
+            steps_per_epoch: self.job.steps_per_epoch(),
+            steps_done: state.step,
+            samples: self.job.samples(),
+            parameters: state.theta.len(),
+        }
+    }
+
+    fn report(&self, state: &State, scheduled: &Scheduled, gradient_norm: f64) -> StepReport {
+        let steps_per_epoch = self.job.steps_per_epoch();
+        let left = (self.job.config.train.epochs * steps_per_epoch) as f64 - state.step as f64;
+        let done = (state.step - self.clock.first_step) as f64;
+        StepReport {
+            epoch: state.epoch + 1,
+            position: state.position,
+            steps_per_epoch,
+            step: state.step,
+            loss: state.tally.mean_loss(),
+            natural_accuracy: state.tally.natural_accuracy(),
+            certified_accuracy: state.tally.certified_accuracy(),
+            gradient_norm,
+            lr: scheduled.lr,
+            epsilon: scheduled.epsilon,
+            images_per_second: self.clock.images_per_second(),
+            eta_seconds: self.clock.run_start.elapsed().as_secs_f64() / done * left,
+        }
+    }
+
+    fn checkpoint_if_due(&mut self, state: &State, flow: Flow) -> Result<(), TrainError> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        let train = &self.job.config.train;
+        let by_steps = train.checkpoint_steps > 0 && state.step.is_multiple_of(train.checkpoint_steps);
+        let seconds = self.clock.checkpoint.elapsed().as_secs_f64();
+        let by_time = train.checkpoint_seconds > 0.0 && seconds >= train.checkpoint_seconds;
+        if by_steps || by_time || flow == Flow::Stop {
+            folder.checkpoint(self.job, state)?;
+            self.clock.checkpoint = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Evaluates, moves on to the next epoch and writes metrics, model and checkpoint, in this order.
+    fn end_epoch(&mut self, state: &mut State, progress: &mut dyn Progress) -> Result<EpochMetrics, TrainError> {
+        let job = self.job;
+        let steps = job.steps_per_epoch();
+        let scheduled = job.config.at(state.epoch as f64 + (steps - 1) as f64 / steps as f64);
+        let (images_per_second, seconds) =
+            (self.clock.images_per_second(), self.clock.epoch_start.elapsed().as_secs_f64());
+        let epoch = state.epoch + 1;
+        let every = job.config.train.eval_every;
+        let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
+        let test = match job.test {
+            Some(data) if due => {
+                progress.evaluating(epoch);
+                Some(self.evaluate(data, &state.theta)?)
+            }
+            _ => None,
+        };
+        let metrics = EpochMetrics {
+            epoch,
+            step: state.step,
+            time: seconds_since_1970(),
+            loss: state.tally.mean_loss(),
+            train_natural_accuracy: state.tally.natural_accuracy(),
+            train_certified_accuracy: state.tally.certified_accuracy(),
+            lr: scheduled.lr,
+            eps: scheduled.epsilon,
+            sigma: if job.config.smoothing.kind == SmoothingKind::Grad { 0.0 } else { scheduled.sigma },
+            robust_weight: scheduled.robust_weight,
+            images_per_second,
+            seconds,
+            test,
+        };
+        (state.epoch, state.position, state.tally) = (epoch, 0, Tally::default());
+        if let Some(folder) = &mut self.folder {
+            folder.append(&metrics)?;
+            folder.save_model(&job.network, &state.theta)?;
+            folder.checkpoint(job, state)?;
+            self.clock.checkpoint = Instant::now();
+        }
+        Ok(metrics)
+    }
+
+    fn evaluate(&self, data: &Dataset, theta: &[f32]) -> Result<TestMetrics, TrainError> {
+        let (job, start) = (self.job, Instant::now());
+        let config = &job.config;
+        let threat = (config.eps as f32, config.norm(), config.clip());
+        let limit = config.train.eval_limit.unwrap_or(0);
+        let result = evaluate(job.engine, &job.network, theta, data, limit, threat, job.relaxation)?;
+        Ok(TestMetrics {
+            samples: result.samples,
+            eps: config.eps,
+            relaxation: job.relaxation.name().into(),
+            natural_accuracy: result.natural_accuracy(),
+            certified_accuracy: result.certified_accuracy(),
+            natural_loss: result.natural_loss,
+            certified_loss: result.certified_loss,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn finish(&mut self) -> Result<(), TrainError> {
+        match &mut self.folder {
+            Some(folder) => folder.finish(),
+            None => Ok(()),
+        }
+    }
+
+    fn outcome(self, state: State, finished: bool) -> Outcome {
+        Outcome {
+            model: Model { network: self.job.network.clone(), theta: state.theta },
+            metrics: self.metrics,
+            finished,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What several tests need: small data, a small configuration and the shared reference data.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::path::PathBuf;
+
+use safetensors::SafeTensors;
+use tightrope_data::{Dataset, Split};
+use tightrope_noise::{Purpose, Stream};
+use tightrope_train::Config;
+
+/// Noisy 8×8 images of three classes, each a bright bar at another place: learnable, not trivial.
+pub fn bars(split: Split, count: usize) -> Dataset {
+    let stream = Stream::new(11, Purpose::Test, split as u64, 0);
+    let mut images = vec![0.0; count * 64];
+    stream.uniform(0, &mut images);
+    let labels: Vec<usize> = (0..count).map(|i| i % 3).collect();
+    for (i, &label) in labels.iter().enumerate() {
+        for (p, pixel) in images[i * 64..(i + 1) * 64].iter_mut().enumerate() {
+            let bar = p / 8 / 2 == label;
+            *pixel = *pixel * 0.4 + if bar { 0.5 } else { 0.0 };
+        }
+    }
+    Dataset {
+        name: "bars".into(),
+        split,
+        images,
+        labels,
+        shape: [1, 8, 8],
+        classes: 3,
+        class_names: None,
+        checksum: format!("bars-{split}"),
+        canonical: true,
+    }
+}
+
+/// A run of some seconds in the slowest test profile: three epochs of five steps, the last one short.
+pub fn config(overrides: &[&str]) -> Config {
+    let base = "dataset = \"bars\"\nmodel = \"mlp\"\neps = 0.02\n\
+                train = { epochs = 3, batch = 16, checkpoint_seconds = 0.0, lr = 0.005, l1 = 1e-5 }";
+    let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
+    Config::parse(base, "(test)", &overrides).unwrap()
+}
+
+/// The folder of shared reference data, unless it is absent.
+pub fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("TIGHTROPE_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert_ne!(
+        std::env::var("TIGHTROPE_REQUIRE_SHARED").ok().as_deref(),
+        Some("1"),
+        "{} is no folder; set TIGHTROPE_SHARED to the shared data",
+        folder.display()
+    );
+    eprintln!("skipped: no shared data at {}; set TIGHTROPE_SHARED", folder.display());
+    None
+}
+
+/// A file of tensors, all read as f64.
+pub struct Tensors(Vec<u8>);
+
+impl Tensors {
+    pub fn golden(name: &str) -> Option<Self> {
+        Some(Tensors(std::fs::read(shared()?.join("golden").join(name)).unwrap()))
+    }
+
+    pub fn get(&self, name: &str) -> Vec<f64> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
+        let data = tensor.data();
+        match tensor.dtype() {
+            safetensors::Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            safetensors::Dtype::F32 => {
+                data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+            }
+            safetensors::Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+}

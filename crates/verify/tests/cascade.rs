@@ -1,0 +1,271 @@
+//! Attacks and the cascade on real engines: no contradiction with published verdicts, no dependence on batches, threads or kills.
+
+use std::path::PathBuf;
+
+use safetensors::SafeTensors;
+use tightrope_engine::{Norm, Reference};
+use tightrope_network::{Initialisation, Model, Preset};
+use tightrope_noise::{Purpose, Stream};
+use tightrope_verify::{
+    Attack, Cascade, CertifyLog, SampleRecord, Samples, Settings, Stage, Target, ThreatModel, Verdict, VerifyError,
+};
+
+/// The folder of published reference data, or none where it is absent and not required.
+fn golden() -> Option<PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    let folder =
+        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("golden");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{} is missing", folder.display());
+    eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", folder.display());
+    None
+}
+
+/// A small network on 8×8 images with samples labelled by its own prediction, two of them wrongly.
+fn small() -> (Model, Vec<f32>, Vec<usize>) {
+    let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
+    let theta = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
+    let model = Model { network, theta };
+    let mut inputs = vec![0.0; 200 * 64];
+    Stream::new(1, Purpose::Test, 0, 0).uniform(0, &mut inputs);
+    let logits = Target::new(&model, &Reference, &Reference).logits(&inputs).unwrap();
+    let mut labels: Vec<usize> =
+        logits.chunks(4).map(|z| (0..4).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap()).collect();
+    labels[3] = (labels[3] + 1) % 4;
+    labels[40] = (labels[40] + 1) % 4;
+    (model, inputs, labels)
+}
+
+fn cascade(epsilon: f64) -> Cascade {
+    Cascade {
+        stages: Stage::DEFAULT.to_vec(),
+        attack: Attack { steps: 10, restarts: 2, ..Attack::default() },
+        threat: ThreatModel { norm: Norm::Inf, epsilon, clip: Some((0.0, 1.0)) },
+        timeout: None,
+    }
+}
+
+/// A record without its times.
+fn timeless(records: &[SampleRecord]) -> Vec<SampleRecord> {
+    let forget = |r: &SampleRecord| {
+        let mut record = SampleRecord { seconds: 0.0, ..r.clone() };
+        record.stage_seconds.values_mut().for_each(|value| *value = 0.into());
+        record
+    };
+    records.iter().map(forget).collect()
+}
+
+#[test]
+fn cascade_never_contradicts_published_verdicts_and_decides_most() {
+    let Some(golden) = golden() else { return };
+    let verdicts: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(golden.join("verification/verdicts.json")).unwrap()).unwrap();
+    for (name, preset) in [("mlp_nat", Preset::Mlp), ("cnn3_tiny_ibp", Preset::Cnn3Tiny)] {
+        let network = preset.build(&[1, 28, 28], 10, None).unwrap();
+        let theta = network.theta_from_safetensors(&golden.join(format!("cases/{name}/weights.safetensors"))).unwrap();
+        let model = Model { network, theta };
+        let target = Target::new(&model, &Reference, &Reference);
+        let bytes = std::fs::read(golden.join(format!("verification/{name}.safetensors"))).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let inputs: Vec<f32> =
+            file.tensor("x").unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let labels: Vec<usize> = file
+            .tensor("y")
+            .unwrap()
+            .data()
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|b| i64::from_le_bytes(*b).try_into().unwrap())
+            .collect();
+        let indices: Vec<u64> = (0..labels.len() as u64).collect();
+        for (epsilon, published) in verdicts["results"][name].as_object().unwrap() {
+            let cascade = Cascade { attack: Attack::default(), ..cascade(epsilon.parse().unwrap()) };
+            let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
+            let records = cascade.certify(&target, &samples).unwrap();
+            let mut decided = 0;
+            for instance in published["instances"].as_array().unwrap() {
+                let record = &records[instance["i"].as_u64().unwrap() as usize];
+                let truth = instance["verdict"].as_str().unwrap();
+                let contradiction = matches!(
+                    (record.verdict, truth),
+                    (Verdict::Verified, "falsified") | (Verdict::Falsified, "verified")
+                );
+                assert!(!contradiction, "{name} ε = {epsilon}: {record:?} against {truth}");
+                decided += usize::from(record.verdict != Verdict::Unknown);
+            }
+            eprintln!("{name} ε = {epsilon}: {decided} of {} decided", records.len());
+            // The smallest published radii are decided without branching.
+            if ["0.01", "0.05"].contains(&epsilon.as_str()) {
+                assert!(decided * 10 >= records.len() * 6, "{name} ε = {epsilon}: only {decided} decided");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_verdict_comes_with_its_evidence() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
+    let cascade = cascade(0.02);
+    let records = cascade.certify(&target, &samples).unwrap();
+    let count = |verdict| records.iter().filter(|r| r.verdict == verdict).count();
+    assert!(count(Verdict::Verified) > 5 && count(Verdict::Falsified) > 5, "{records:?}");
+    let strong = Attack { steps: 100, restarts: 5, seed: 9, ..Attack::default() };
+    let attacked = strong.run(&target, &cascade.threat, &samples).unwrap();
+    for (i, record) in records.iter().enumerate() {
+        assert_eq!(record.natural_correct, i != 3 && i != 40);
+        assert_eq!(record.natural_correct, record.prediction == record.label);
+        match record.verdict {
+            Verdict::Verified => {
+                assert!(record.margin_lower.unwrap() > 0.0);
+                assert!(!attacked.broken[i] && f64::from(attacked.margins[i]) >= record.margin_lower.unwrap());
+            }
+            Verdict::Falsified if record.natural_correct => {
+                assert_eq!(record.stage.as_deref(), Some("pgd"));
+                assert!(record.margin_attack.unwrap() <= 0.0);
+            }
+            Verdict::Falsified => assert_eq!(record.stage.as_deref(), Some("natural")),
+            Verdict::Unknown => assert_eq!(record.stage, None),
+        }
+    }
+    for i in (0..labels.len()).filter(|&i| attacked.broken[i]) {
+        let point = &attacked.adversarial[i * 64..(i + 1) * 64];
+        let x = &inputs[i * 64..(i + 1) * 64];
+        assert!(target.replay(&cascade.threat, x, point, labels[i]).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_point_outside_the_region_or_on_the_right_side_is_no_counterexample() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let threat = cascade(0.02).threat;
+    let x = &inputs[..64];
+    assert_eq!(target.replay(&threat, x, x, labels[0]).unwrap(), None);
+    let wrong = (labels[0] + 1) % 4;
+    assert!(target.replay(&threat, x, x, wrong).unwrap().unwrap() < 0.0);
+    let mut outside = x.to_vec();
+    outside[7] += if outside[7] < 0.5 { 0.1 } else { -0.1 };
+    assert_eq!(target.replay(&threat, x, &outside, wrong).unwrap(), None);
+}
+
+#[test]
+fn attacks_break_networks_in_every_norm() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
+    for (norm, epsilon) in [(Norm::Inf, 0.08), (Norm::L2, 0.5), (Norm::L1, 3.0)] {
+        let threat = ThreatModel { norm, epsilon, clip: Some((0.0, 1.0)) };
+        let attack = |steps| Attack { steps, restarts: 2, ..Attack::default() };
+        let broken = |steps| {
+            let outcome = attack(steps).run(&target, &threat, &samples).unwrap();
+            for (i, point) in outcome.adversarial.chunks(64).enumerate() {
+                assert!(threat.contains(&inputs[i * 64..(i + 1) * 64], point), "{norm:?} sample {i}");
+            }
+            outcome.broken.iter().filter(|&&b| b).count()
+        };
+        let (random, descent) = (broken(0), broken(20));
+        assert!(descent > random + 10, "{norm:?}: {random} by chance, {descent} by descent");
+    }
+}
+
+#[test]
+fn random_starts_depend_on_neither_batches_nor_threads() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let threat = cascade(0.02).threat;
+    let attack = Attack { steps: 6, restarts: 2, ..Attack::default() };
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let run = |attack: &Attack, range: std::ops::Range<usize>| {
+        let samples = Samples {
+            indices: &indices[range.clone()],
+            inputs: &inputs[range.start * 64..range.end * 64],
+            labels: &labels[range],
+        };
+        attack.run(&target, &threat, &samples).unwrap()
+    };
+    let whole = run(&attack, 0..200);
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool.install(|| run(&attack, 0..200)), whole);
+    }
+    let chance = Attack { steps: 0, ..attack };
+    let (whole, part) = (run(&chance, 0..200), run(&chance, 20..30));
+    assert_eq!(part.adversarial, whole.adversarial[20 * 64..30 * 64]);
+}
+
+#[test]
+fn an_interrupted_certification_resumes_to_the_same_records() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("certify.jsonl");
+    let cascade = cascade(0.02);
+    let settings = Settings::from([("eps".to_string(), 0.02.into())]);
+    let mut log = CertifyLog::create(&path, &settings).unwrap();
+    let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ()).unwrap();
+    assert_eq!(whole.iter().map(|r| r.index).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+
+    drop(log);
+    // Cut in the middle of the second batch, inside a line.
+    let bytes = std::fs::read(&path).unwrap();
+    let ends: Vec<usize> = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i).collect();
+    std::fs::write(&path, &bytes[..ends[160] + 20]).unwrap();
+    let (mut log, done) = CertifyLog::resume(&path, &settings).unwrap();
+    assert_eq!(done.len(), 160);
+    let mut heard = 0;
+    let resumed = cascade.run(&target, &inputs, &labels, &mut log, &done, |new| heard += new.len()).unwrap();
+    assert_eq!(heard, 40);
+    for (after, before) in timeless(&resumed).iter().zip(&timeless(&whole)) {
+        assert_eq!(after, before);
+    }
+    assert_eq!(resumed.len(), whole.len());
+    drop(log);
+    let (_, logged) = CertifyLog::resume(&path, &settings).unwrap();
+    assert_eq!(logged, resumed);
+}
+
+#[test]
+fn a_time_limit_leaves_later_stages_out() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
+    let hasty = Cascade { timeout: Some(std::time::Duration::from_nanos(1)), ..cascade(0.02) };
+    let records = hasty.certify(&target, &samples).unwrap();
+    assert!(records.iter().all(|r| r.stage_seconds.len() <= 1 && r.verdict != Verdict::Verified));
+    assert!(records.iter().any(|r| r.verdict == Verdict::Unknown));
+}
+
+#[test]
+fn settings_without_sense_are_refused() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let samples = Samples { indices: &[0], inputs: &inputs[..64], labels: &labels[..1] };
+    let twice = Cascade { stages: vec![Stage::Pgd, Stage::Pgd], ..cascade(0.02) };
+    assert!(matches!(twice.certify(&target, &samples), Err(VerifyError::Usage(_))));
+    let attack = Attack { restarts: 0, ..Attack::default() };
+    assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(VerifyError::Usage(_))));
+    let outside = Samples { labels: &[4], ..samples };
+    assert!(matches!(cascade(0.02).certify(&target, &outside), Err(VerifyError::Engine(_))));
+    for stages in [&Stage::DEFAULT[..1], &Stage::DEFAULT[1..]] {
+        let negative = Cascade { stages: stages.to_vec(), ..cascade(-0.1) };
+        assert!(negative.certify(&target, &samples).unwrap_err().to_string().contains("-0.1"));
+        let mut shifted = inputs[64..128].to_vec();
+        shifted[5] = 1.5;
+        let elsewhere = Samples { indices: &[77], inputs: &shifted, labels: &labels[1..2] };
+        let logits = target.logits(&shifted).unwrap();
+        let label = (0..4).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        let problem = Cascade { stages: stages.to_vec(), ..cascade(0.02) }
+            .certify(&target, &Samples { labels: &[label], ..elsewhere })
+            .unwrap_err()
+            .to_string();
+        assert!(problem.contains("sample 77") && problem.contains("outside the data range"), "{problem}");
+    }
+}
