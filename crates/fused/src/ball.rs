@@ -18,9 +18,14 @@ pub struct BallRows {
 
 impl BallRows {
     /// The norms dual to `norm`.
-    pub fn new(net: &Net<'_>, norm: Norm) -> Self {
+    ///
+    /// Over an unclipped ℓ2 ball a convolution of the raw input takes the norm of its whole kernel at every
+    /// position, padding included, as the field's tools do: sound, and looser only at the border.
+    pub fn new(net: &Net<'_>, norm: Norm, clipped: bool) -> Self {
         let stage = &net.plan.stages[0];
-        let mut scale = vec![0.0; net.input_len(0)];
+        let whole_kernel =
+            norm == Norm::L2 && !clipped && stage.folds.is_empty() && net.plan.normalisation.is_none();
+        let mut scale = vec![if whole_kernel { 1.0 } else { 0.0 }; net.input_len(0)];
         for e in 0..net.plan.dimension {
             if let Some(place) = net.pixel(e) {
                 scale[place] = net.plan.normalisation.as_ref().map_or(1.0, |(scale, _)| scale[e]);

@@ -72,7 +72,7 @@ pub unsafe fn gather<S: Lanes, const VP: usize, const ADD: bool>(
         // SAFETY: passed on from the caller.
         unsafe {
             if VP == 2 {
-                dispatch!(1 2 3 4 5 6 7 8)
+                dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13)
             } else {
                 dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
             }

@@ -4,12 +4,13 @@
 //! gradient slot takes a fixed set of chunks, and slots are summed in order. Results are therefore
 //! the same for any number of threads.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, Reference, Region, RegionGradient,
-    Relaxation, Spec, Tape, Wants,
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, Perturbation, PopulationBatch,
+    Reference, Region, RegionGradient, Relaxation, Spec, Tape, Wants,
 };
 use tightrope_network::Network;
 
@@ -21,6 +22,7 @@ use crate::isa::Isa;
 use crate::lanes::{Lanes, WIDTH, scalar::Scalar};
 use crate::net::Net;
 use crate::plan::Plan;
+use crate::population::{MemberScratch, losses};
 use crate::pullback::{ChunkRegion, Sums};
 use crate::specification::Specification;
 use crate::weights::{GradientSums, Weights};
@@ -66,10 +68,11 @@ pub struct Fused {
 pub(crate) struct Pool {
     workers: Mutex<Vec<Worker>>,
     clean: Mutex<Vec<CleanScratch>>,
-    parts: Mutex<Vec<Part>>,
+    pub(crate) parts: Mutex<Vec<Part>>,
+    pub(crate) members: Mutex<Vec<MemberScratch>>,
 }
 
-fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> R {
+pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> R {
     let taken = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let mut item = taken.unwrap_or_default();
     let result = work(&mut item);
@@ -77,8 +80,23 @@ fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> 
     result
 }
 
-/// What a taped call leaves behind.
-enum FusedTape {
+/// What a taped call leaves behind, and the network it belongs to: the nodes' sizes and the length of θ.
+struct FusedTape {
+    signature: (Vec<usize>, usize),
+    record: Record,
+}
+
+impl FusedTape {
+    fn boxed(network: &Network, record: Record) -> Tape {
+        Tape(Box::new(FusedTape { signature: signature(network), record }))
+    }
+}
+
+fn signature(network: &Network) -> (Vec<usize>, usize) {
+    (network.nodes().iter().map(|node| node.len()).collect(), network.parameters().total())
+}
+
+enum Record {
     /// Activations per chunk, and the batch.
     Clean { chunks: Vec<Activations>, batch: usize },
     /// Everything needed to run again, and the bounds that walks found.
@@ -328,10 +346,11 @@ impl Fused {
     ) -> Result<R, EngineError> {
         check_theta(network, theta)?;
         EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
+        region.check()?;
         spec.check(region.batch(), network.output_len())?;
         let weights = Weights::new(plan, network.parameters(), theta, true);
         let net = Net::new(plan, &weights);
-        let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm));
+        let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
         let chunks = region.batch().div_ceil(bound_chunk(request.relaxation, region.batch())).max(1);
         let divide = request.relaxation != Relaxation::Ibp && chunks < BUSY;
         let last = plan.hidden();
@@ -404,14 +423,14 @@ impl Engine<f32> for Fused {
     fn forward_taped(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
         let Some(plan) = Plan::new(network) else {
             let (logits, tape) = Reference.forward_taped(network, theta, inputs)?;
-            return Ok((logits, Tape(Box::new(FusedTape::Reference(tape)))));
+            return Ok((logits, FusedTape::boxed(network, Record::Reference(tape))));
         };
         check_theta(network, theta)?;
         let batch = batch_of(network, inputs)?;
         let weights = Weights::new(&plan, network.parameters(), theta, false);
         let net = Net::new(&plan, &weights);
         let (logits, chunks) = on_isa!(self.isa, forward_all, &self.pool, &net, inputs, true);
-        Ok((logits, Tape(Box::new(FusedTape::Clean { chunks, batch }))))
+        Ok((logits, FusedTape::boxed(network, Record::Clean { chunks, batch })))
     }
 
     fn bound(
@@ -439,14 +458,14 @@ impl Engine<f32> for Fused {
     ) -> Result<(Bounds<f32>, Tape), EngineError> {
         let Some(plan) = Plan::new(network) else {
             let (bounds, tape) = Reference.bound_taped(network, theta, region, spec, request)?;
-            return Ok((bounds, Tape(Box::new(FusedTape::Reference(tape)))));
+            return Ok((bounds, FusedTape::boxed(network, Record::Reference(tape))));
         };
         self.with_job(network, &plan, theta, region, spec, request, true, |job| {
             let chunks = on_isa!(self.isa, bound_all, &self.pool, job);
             let bounds = Fused::collect(&plan, spec, request, &chunks);
             let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
-            let tape = FusedTape::Bound { region: region.clone(), spec: spec.clone(), request, kept };
-            (bounds, Tape(Box::new(tape)))
+            let record = Record::Bound { region: region.clone(), spec: spec.clone(), request, kept };
+            (bounds, FusedTape::boxed(network, record))
         })
     }
 
@@ -461,15 +480,19 @@ impl Engine<f32> for Fused {
         let Some(tape) = tape.0.downcast_ref::<FusedTape>() else {
             return Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()));
         };
+        if tape.signature != signature(network) {
+            return Err(EngineError::Usage("this tape was recorded with another network; record it anew".into()));
+        }
+        let tape = &tape.record;
         let plan = match (tape, Plan::new(network)) {
-            (FusedTape::Reference(tape), _) => return Reference.vjp(network, theta, tape, cotangents, wants),
+            (Record::Reference(tape), _) => return Reference.vjp(network, theta, tape, cotangents, wants),
             (_, Some(plan)) => plan,
             (_, None) => return Err(EngineError::Usage("this tape was recorded for another network".into())),
         };
         check_theta(network, theta)?;
         let unpack = |sums: Option<GradientSums>| sums.map(|sums| sums.unpack(&plan, network.parameters(), theta));
         match tape {
-            FusedTape::Clean { chunks, batch } => {
+            Record::Clean { chunks, batch } => {
                 EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * plan.classes)?;
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
                     return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
@@ -480,7 +503,7 @@ impl Engine<f32> for Fused {
                 let (sums, input) = on_isa!(self.isa, backward_all, &self.pool, &net, chunks, *batch, lower, wants);
                 Ok(Gradients { theta: unpack(sums), input, region: None })
             }
-            FusedTape::Bound { region, spec, request, kept } => {
+            Record::Bound { region, spec, request, kept } => {
                 check_cotangents(&plan, region.batch(), spec.rows(plan.classes), cotangents)?;
                 let (sums, region) =
                     self.with_job(network, &plan, theta, region, spec, *request, true, |job| {
@@ -488,7 +511,30 @@ impl Engine<f32> for Fused {
                     })?;
                 Ok(Gradients { theta: unpack(sums), input: None, region })
             }
-            FusedTape::Reference(_) => unreachable!("handled above"),
+            Record::Reference(_) => unreachable!("handled above"),
         }
+    }
+
+    fn population_loss(
+        &self,
+        network: &Network,
+        theta: &[f32],
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+        batch: &PopulationBatch<'_, f32>,
+    ) -> Result<Vec<[f64; 2]>, EngineError> {
+        let Some(plan) = Plan::new(network) else {
+            return Reference.population_loss(network, theta, perturbation, pairs, batch);
+        };
+        check_theta(network, theta)?;
+        let samples = batch.labels.len();
+        if batch.robust_weight < 1.0 {
+            EngineError::check_length("the clean inputs", batch.inputs.len(), samples * plan.dimension)?;
+        }
+        EngineError::check_length("the region's samples", batch.region.dimension(), plan.dimension)?;
+        batch.region.check()?;
+        Spec::<f32>::Margins { labels: batch.labels.to_vec() }.check(batch.region.batch(), plan.classes)?;
+        let layout = network.parameters();
+        Ok(on_isa!(self.isa, losses, &self.pool, &plan, layout, theta, perturbation, pairs, batch))
     }
 }

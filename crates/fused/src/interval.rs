@@ -417,8 +417,8 @@ unsafe fn rectify<S: Lanes>(
     unsafe {
         let half = S::splat(0.5);
         for i in (0..vectors * WIDTH).step_by(WIDTH) {
-            let l = S::max(S::load(lower.add(i)), S::zero());
-            let u = S::max(S::load(upper.add(i)), S::zero());
+            let l = S::max(S::zero(), S::load(lower.add(i)));
+            let u = S::max(S::zero(), S::load(upper.add(i)));
             S::store(center.add(i), S::mul(S::add(l, u), half));
             S::store(radius.add(i), S::mul(S::sub(u, l), half));
         }

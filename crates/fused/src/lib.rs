@@ -27,6 +27,7 @@ mod margins;
 mod net;
 mod outer;
 mod plan;
+mod population;
 mod pullback;
 mod rows;
 mod specification;

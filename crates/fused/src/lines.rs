@@ -42,6 +42,12 @@ pub fn is_unstable(lower: f32, upper: f32) -> bool {
     lower < 0.0 && upper > 0.0
 }
 
+/// Unstable neurons, and those whose bounds overflowed or are NaN: these must not pass for stable, so
+/// they get lines, with NaN slopes that show in every bound.
+fn needs_line(lower: f32, upper: f32) -> bool {
+    is_unstable(lower, upper) || !(lower.is_finite() && upper.is_finite())
+}
+
 impl Lines {
     /// Lines for bounds `[position][channel padded]` and biases per channel.
     pub fn build(&mut self, stage: &Stage, bias: &[f32], lower: &[f32], upper: &[f32]) {
@@ -60,22 +66,23 @@ impl Lines {
             let mut count = 0;
             for c in 0..channels {
                 list[count] = c as u16;
-                count += usize::from(is_unstable(lower[c], upper[c]));
+                count += usize::from(needs_line(lower[c], upper[c]));
             }
             let unstable = count;
             for c in 0..channels {
                 list[count] = c as u16;
-                count += usize::from(lower[c] >= 0.0);
+                count += usize::from(lower[c] >= 0.0 && !needs_line(lower[c], upper[c]));
             }
             self.live.unstable[position] = unstable as u16;
             self.live.count[position] = count as u16;
             let lines = &mut self.line[position * channels..][..channels];
             for (c, line) in lines.iter_mut().enumerate() {
                 let (l, u, b) = (lower[c], upper[c], bias[c]);
-                let unstable = is_unstable(l, u);
+                let unstable = needs_line(l, u);
                 // The quotient of a stable neuron is computed and thrown away: cheaper than a branch.
                 let slope = if unstable { u / (u - l) } else { 1.0 };
                 let low = if !unstable || u > -l { 1.0 } else { 0.0 };
+                let slope = if l.is_finite() && u.is_finite() { slope } else { f32::NAN };
                 let intercept = if unstable { -l * slope } else { 0.0 };
                 let (m, d) = (0.5 * (low + slope), 0.5 * (slope - low));
                 *line = Line {

@@ -226,7 +226,7 @@ pub unsafe fn add_bias<S: Lanes, const VP: usize>(values: *mut f32, bias: &[f32]
                 for v in 0..VP {
                     let place = values.add((c * VP + v) * WIDTH);
                     let value = S::add(S::load(place), b);
-                    S::store(place, if rectify { S::max(value, S::zero()) } else { value });
+                    S::store(place, if rectify { S::max(S::zero(), value) } else { value });
                 }
             }
         });

@@ -17,7 +17,7 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
 
 impl Lanes for Avx512 {
     type V = __m512;
-    const BLOCK: [usize; 2] = [16, 8];
+    const BLOCK: [usize; 2] = [16, 13];
 
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
@@ -54,10 +54,6 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn mul(a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {

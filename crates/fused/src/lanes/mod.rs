@@ -50,17 +50,15 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     /// a·b.
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
-    /// a/b.
-    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// a·b + c.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// c − a·b.
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// |a|.
     unsafe fn abs(a: Self::V) -> Self::V;
-    /// Larger of two.
+    /// Larger of two; `b` if either is NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    /// Smaller of two.
+    /// Smaller of two; `b` if either is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// √a.
     unsafe fn sqrt(a: Self::V) -> Self::V;
