@@ -100,9 +100,10 @@ impl Accumulator {
         if stage.first {
             // Padded coordinates: every tap is read from everywhere, so taps share one block.
             let offsets = patch_offsets(stage, right.window.w);
-            let places = offsets.iter().enumerate().map(|(j, &offset)| {
-                (offset * (VP * WIDTH) as u32, (j * padded(co) * lane) as u32)
-            });
+            let places = offsets
+                .iter()
+                .enumerate()
+                .map(|(j, &offset)| (offset * (VP * WIDTH) as u32, (j * padded(co) * lane) as u32));
             self.rights.extend(places);
             run(&base, &self.rights);
             return;
@@ -156,7 +157,12 @@ impl Accumulator {
 
 /// `[position][channel][VP][16]` to `[position][VP·16][channel padded]`.
 #[inline(always)]
-unsafe fn transpose_field<S: Lanes, const VP: usize>(source: *const f32, target: *mut f32, positions: usize, co: usize) {
+unsafe fn transpose_field<S: Lanes, const VP: usize>(
+    source: *const f32,
+    target: *mut f32,
+    positions: usize,
+    co: usize,
+) {
     let columns = padded(co);
     for position in 0..positions {
         for v in 0..VP {

@@ -23,8 +23,7 @@ impl BallRows {
     /// position, padding included, as the field's tools do: sound, and looser only at the border.
     pub fn new(net: &Net<'_>, norm: Norm, clipped: bool) -> Self {
         let stage = &net.plan.stages[0];
-        let whole_kernel =
-            norm == Norm::L2 && !clipped && stage.folds.is_empty() && net.plan.normalisation.is_none();
+        let whole_kernel = norm == Norm::L2 && !clipped && stage.folds.is_empty() && net.plan.normalisation.is_none();
         let mut scale = vec![if whole_kernel { 1.0 } else { 0.0 }; net.input_len(0)];
         for e in 0..net.plan.dimension {
             if let Some(place) = net.pixel(e) {
@@ -34,7 +33,8 @@ impl BallRows {
         let mut rows = BallRows { norm, scale, norms: vec![0.0; stage.output.len()] };
         Self::for_each_row(net, |index, channel, entries| {
             let weights = &net.weights.signed[0].forward;
-            let value = |&(e, place): &(usize, usize)| weights[e * padded(stage.output.c) + channel] * rows.scale[place];
+            let value =
+                |&(e, place): &(usize, usize)| weights[e * padded(stage.output.c) + channel] * rows.scale[place];
             let total = match rows.norm {
                 Norm::L2 => entries.iter().map(|p| value(p) * value(p)).sum::<f32>().sqrt(),
                 Norm::L1 => entries.iter().fold(0.0_f32, |m, p| m.max(value(p).abs())),

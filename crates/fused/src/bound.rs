@@ -53,6 +53,10 @@ pub struct Worker {
     pub cotangents: IntervalCotangents,
     pub lines: Vec<Lines>,
     pub part: Part,
+    /// The interval pass's bounds image by image, then the walks'.
+    pub bounds: StageBounds,
+    /// Cotangents on them.
+    pub on_bounds: StageBounds,
 }
 
 /// Bounds of the pre-activations per hidden stage, `[image][position][channel padded]`.
@@ -60,6 +64,15 @@ pub struct Worker {
 pub struct StageBounds {
     pub lower: Vec<Buffer>,
     pub upper: Vec<Buffer>,
+}
+
+impl StageBounds {
+    /// Room for `stages` stages at least; memory already there stays.
+    pub fn resize(&mut self, stages: usize) {
+        let count = stages.max(self.lower.len());
+        self.lower.resize_with(count, Buffer::default);
+        self.upper.resize_with(count, Buffer::default);
+    }
 }
 
 /// Bounds of one chunk.
@@ -102,12 +115,13 @@ impl Job<'_> {
             if self.relaxation == Relaxation::Ibp {
                 self.bound_by_interval::<S>(worker, VP, first, count, &mut result);
                 if self.layers {
-                    let bounds = self.unpack_interval::<S, VP>(&worker.interval);
-                    self.export_layers(&bounds, count, &mut result);
+                    self.unpack_interval::<S, VP>(&worker.interval, &mut worker.bounds);
+                    self.export_layers(&worker.bounds, count, &mut result);
                 }
                 return result;
             }
-            let mut bounds = self.unpack_interval::<S, VP>(&worker.interval);
+            let mut bounds = std::mem::take(&mut worker.bounds);
+            self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
             for image in 0..count {
                 let input = InputSet::new(self.net, &region, image);
                 self.bound_stages::<S>(worker, &input, image, &mut bounds);
@@ -116,26 +130,25 @@ impl Job<'_> {
             if self.layers {
                 self.export_layers(&bounds, count, &mut result);
             }
-            result.kept = (self.keep && walks(self.relaxation)).then(|| shrink(self.net, bounds, count));
+            result.kept = (self.keep && walks(self.relaxation)).then(|| shrink(self.net, &bounds, count));
+            worker.bounds = bounds;
         }
         result
     }
 
     /// The interval pass's bounds, image by image; room for those of deeper stages.
-    pub unsafe fn unpack_interval<S: Lanes, const VP: usize>(&self, interval: &Interval) -> StageBounds {
-        let mut bounds = StageBounds::default();
+    pub unsafe fn unpack_interval<S: Lanes, const VP: usize>(&self, interval: &Interval, bounds: &mut StageBounds) {
+        bounds.resize(self.net.plan.hidden());
         for index in 0..self.net.plan.hidden() {
             let grid = self.net.plan.stages[index].output;
             for (lanes, images) in [(&interval.lower, &mut bounds.lower), (&interval.upper, &mut bounds.upper)] {
-                let mut buffer = Buffer::zeroed(image_len(grid) * WIDTH * VP);
+                let buffer = images[index].at_least(image_len(grid) * WIDTH * VP);
                 if index < self.interval_depth() {
                     // SAFETY: the interval pass sized its maps with slack.
-                    unsafe { unpack::<S, VP>(grid, &lanes[index], &mut buffer) };
+                    unsafe { unpack::<S, VP>(grid, &lanes[index], buffer) };
                 }
-                images.push(buffer);
             }
         }
-        bounds
     }
 
     fn export_layers(&self, bounds: &StageBounds, count: usize, result: &mut ChunkBounds) {
@@ -298,9 +311,10 @@ impl Job<'_> {
 }
 
 /// Only the images that exist.
-fn shrink(net: &Net<'_>, bounds: StageBounds, count: usize) -> StageBounds {
-    let cut = |buffers: Vec<Buffer>| {
-        let cut = buffers.into_iter().enumerate().map(|(index, buffer)| {
+fn shrink(net: &Net<'_>, bounds: &StageBounds, count: usize) -> StageBounds {
+    let cut = |buffers: &[Buffer]| {
+        let hidden = net.plan.hidden();
+        let cut = buffers[..hidden].iter().enumerate().map(|(index, buffer)| {
             let len = count * image_len(net.plan.stages[index].output);
             let mut kept = Buffer::zeroed(len);
             kept[..len].copy_from_slice(&buffer[..len]);
@@ -308,5 +322,5 @@ fn shrink(net: &Net<'_>, bounds: StageBounds, count: usize) -> StageBounds {
         });
         cut.collect()
     };
-    StageBounds { lower: cut(bounds.lower), upper: cut(bounds.upper) }
+    StageBounds { lower: cut(&bounds.lower), upper: cut(&bounds.upper) }
 }

@@ -37,14 +37,11 @@ macro_rules! on_isa {
                 Isa::Avx512 => $function::<$crate::lanes::avx512::Avx512>($($argument),*),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => $function::<$crate::lanes::avx2::Avx2>($($argument),*),
-                #[cfg(target_arch = "aarch64")]
-                Isa::Neon => $function::<$crate::lanes::neon::Neon>($($argument),*),
                 _ => $function::<Scalar>($($argument),*),
             }
         }
     };
 }
-
 
 /// Most gradient accumulators for one batch; bounds their memory.
 const SLOTS: usize = 16;
@@ -80,6 +77,9 @@ pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T
     result
 }
 
+/// Sums of one slot and what each of its chunks returned.
+type SlotResult<T, R> = (T, Vec<(usize, R)>);
+
 /// What a taped call leaves behind, and the network it belongs to: the nodes' sizes and the length of θ.
 struct FusedTape {
     signature: (Vec<usize>, usize),
@@ -112,6 +112,8 @@ fn image_chunk(batch: usize) -> usize {
 fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
     match relaxation {
         Relaxation::Ibp => image_chunk(batch),
+        // The interval pass is a good part of the work: fill its lanes.
+        Relaxation::CrownIbp if batch >= 4 * WIDTH => WIDTH,
         _ => batch.div_ceil(SLOTS).clamp(1, WIDTH),
     }
 }
@@ -217,7 +219,7 @@ unsafe fn backward_all<S: Lanes>(
     let chunk = image_chunk(batch);
     let parameters = net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
     let slots = slots(chunks.len(), parameters);
-    let results: Vec<(Option<GradientSums>, Vec<(usize, Vec<f32>)>)> = (0..slots)
+    let results: Vec<SlotResult<Option<GradientSums>, Vec<f32>>> = (0..slots)
         .into_par_iter()
         .map(|slot| {
             let mut accumulator = wants.theta.then(|| Accumulator::new(net.plan, false));
@@ -288,7 +290,7 @@ unsafe fn pull_back_all<S: Lanes>(
     let chunks = batch.div_ceil(chunk);
     let parameters = job.net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
     let slots = slots(chunks, parameters);
-    let results: Vec<(Vec<GradientSums>, Vec<(usize, ChunkRegion)>)> = (0..slots)
+    let results: Vec<SlotResult<Vec<GradientSums>, ChunkRegion>> = (0..slots)
         .into_par_iter()
         .map(|slot| {
             let mut sums = Sums::new(job, wants.theta);
@@ -375,7 +377,8 @@ impl Fused {
     }
 
     fn collect(plan: &Plan, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
-        let join = |pick: &dyn Fn(&ChunkBounds) -> &[f32]| chunks.iter().flat_map(|c| pick(c).iter().copied()).collect();
+        let join =
+            |pick: &dyn Fn(&ChunkBounds) -> &[f32]| chunks.iter().flat_map(|c| pick(c).iter().copied()).collect();
         let layer = |index: usize| LayerBounds {
             node: plan.stages[index].node,
             lower: join(&|c| &c.layers[index][0]),
@@ -505,10 +508,9 @@ impl Engine<f32> for Fused {
             }
             Record::Bound { region, spec, request, kept } => {
                 check_cotangents(&plan, region.batch(), spec.rows(plan.classes), cotangents)?;
-                let (sums, region) =
-                    self.with_job(network, &plan, theta, region, spec, *request, true, |job| {
-                        on_isa!(self.isa, pull_back_all, &self.pool, job, kept, cotangents, wants)
-                    })?;
+                let (sums, region) = self.with_job(network, &plan, theta, region, spec, *request, true, |job| {
+                    on_isa!(self.isa, pull_back_all, &self.pool, job, kept, cotangents, wants)
+                })?;
                 Ok(Gradients { theta: unpack(sums), input: None, region })
             }
             Record::Reference(_) => unreachable!("handled above"),

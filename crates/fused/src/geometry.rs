@@ -47,13 +47,7 @@ pub struct Field {
     pub window: Window,
 }
 
-fn segment(
-    inputs: Inputs<'_>,
-    position: usize,
-    field: *const f32,
-    weight: *const f32,
-    channels: usize,
-) -> Segment {
+fn segment(inputs: Inputs<'_>, position: usize, field: *const f32, weight: *const f32, channels: usize) -> Segment {
     match inputs {
         Inputs::All(list) => Segment { input: field, weight, list: list.as_ptr(), full: channels, first_only: 0 },
         Inputs::Live(live) => {
@@ -115,10 +109,7 @@ pub fn apply_segments(
             let Some(qx) = reach(x, 1, kx) else { continue };
             // SAFETY: as above.
             let (data, weight) = unsafe {
-                (
-                    input.data.add(place(qy, qx) * channels * vp * WIDTH),
-                    weight.add((ky * kw + kx) * channels * stride),
-                )
+                (input.data.add(place(qy, qx) * channels * vp * WIDTH), weight.add((ky * kw + kx) * channels * stride))
             };
             segments.push(segment(inputs, qy * side[1] + qx, data, weight, channels));
         }
@@ -235,7 +226,16 @@ mod tests {
         for y in 0..4 {
             for x in 0..3 {
                 let all = Inputs::All(&identity);
-                apply_segments(&stage, data.as_ptr(), 1, field(Window::all(stage.input)), 1, [y, x], all, &mut segments);
+                apply_segments(
+                    &stage,
+                    data.as_ptr(),
+                    1,
+                    field(Window::all(stage.input)),
+                    1,
+                    [y, x],
+                    all,
+                    &mut segments,
+                );
                 for s in &segments {
                     for i in 0..s.full {
                         forward.push((offset(s.input) / 16 + i, y * 3 + x, offset(s.weight) + i));

@@ -121,10 +121,7 @@ impl Interval {
     fn inputs(&self, net: &Net<'_>, index: usize) -> [Field; 2] {
         let [h, w] = net.plan.stages[index].input_side();
         let window = Window { y: 0, x: 0, h, w };
-        [
-            Field { data: self.center[index].as_ptr(), window },
-            Field { data: self.radius[index].as_ptr(), window },
-        ]
+        [Field { data: self.center[index].as_ptr(), window }, Field { data: self.radius[index].as_ptr(), window }]
     }
 
     /// lower, upper = W c + b ∓ |W| r at one position.
@@ -406,13 +403,7 @@ impl Interval {
 
 /// Centre and radius of max(0, [l, u]).
 #[inline(always)]
-unsafe fn rectify<S: Lanes>(
-    lower: *const f32,
-    upper: *const f32,
-    center: *mut f32,
-    radius: *mut f32,
-    vectors: usize,
-) {
+unsafe fn rectify<S: Lanes>(lower: *const f32, upper: *const f32, center: *mut f32, radius: *mut f32, vectors: usize) {
     // SAFETY: the caller gives four maps of `vectors` aligned vectors.
     unsafe {
         let half = S::splat(0.5);

@@ -12,22 +12,19 @@ pub enum Isa {
     Avx512,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// 64-bit ARM.
-    Neon,
     /// Any machine.
     Scalar,
 }
 
 impl Isa {
     /// All instruction sets, best first.
-    pub const ALL: [Isa; 4] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Scalar];
+    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Scalar];
 
     /// The name in [`ISA_VARIABLE`].
     pub fn name(self) -> &'static str {
         match self {
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
-            Isa::Neon => "neon",
             Isa::Scalar => "scalar",
         }
     }
@@ -45,8 +42,6 @@ impl Isa {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => true,
             Isa::Scalar => true,
             #[allow(unreachable_patterns)]
             _ => false,

@@ -75,8 +75,7 @@ impl<'a> Net<'a> {
         let stride = padded(stage.output.c);
         let all = Inputs::All(&self.identity);
         apply_segments(stage, weights.forward.as_ptr(), stride, input, VP, position, all, segments);
-        let target =
-            Target { output, outputs: &self.identity[..stage.output.c], offsets: &self.offsets[VP - 1] };
+        let target = Target { output, outputs: &self.identity[..stage.output.c], offsets: &self.offsets[VP - 1] };
         // SAFETY: segments and target describe memory the caller vouches for.
         unsafe { gather::<S, VP, false>(segments, stride, target) }
     }
@@ -98,8 +97,7 @@ impl<'a> Net<'a> {
         let stride = padded(stage.input.c);
         let all = Inputs::All(&self.identity);
         transpose_segments(stage, weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
-        let target =
-            Target { output: input, outputs: &self.identity[..stage.input.c], offsets: &self.offsets[VP - 1] };
+        let target = Target { output: input, outputs: &self.identity[..stage.input.c], offsets: &self.offsets[VP - 1] };
         // SAFETY: as above.
         unsafe { gather::<S, VP, false>(segments, stride, target) }
     }

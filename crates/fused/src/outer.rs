@@ -42,11 +42,8 @@ pub unsafe fn outer<S: Lanes, const BROADCAST: bool>(sum: &Sum, lefts: usize, ri
         let rest = lefts - i;
         // SAFETY: passed on from the caller.
         unsafe {
-            let part = Sum {
-                left: sum.left.add(i * sum.left_next),
-                output: sum.output.add(i * sum.output_next),
-                ..*sum
-            };
+            let part =
+                Sum { left: sum.left.add(i * sum.left_next), output: sum.output.add(i * sum.output_next), ..*sum };
             if rest >= 4 && S::BLOCK[1] >= 8 {
                 columns::<S, BROADCAST, 4>(&part, rights, 6);
                 i += 4;
@@ -78,13 +75,7 @@ unsafe fn columns<S: Lanes, const BROADCAST: bool, const NI: usize>(sum: &Sum, r
             };
         }
         // SAFETY: passed on from the caller.
-        unsafe {
-            if NI == 4 {
-                dispatch!(1 2 3 4 5 6)
-            } else {
-                dispatch!(1 2 3 4 5 6 7 8 9 10 11 12)
-            }
-        }
+        unsafe { if NI == 4 { dispatch!(1 2 3 4 5 6) } else { dispatch!(1 2 3 4 5 6 7 8 9 10 11 12) } }
         start += n;
     }
 }

@@ -87,7 +87,8 @@ impl Stage {
         if !self.first {
             return [self.input.h, self.input.w];
         }
-        let side = |n: usize, axis: usize| (n - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+        let side =
+            |n: usize, axis: usize| (n - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
         [side(self.output.h, 0), side(self.output.w, 1)]
     }
 
@@ -204,7 +205,8 @@ impl Plan {
             }
         }
         let last = plan.stages.last()?;
-        let dense_end = last.output.positions() == 1 && last.kernel == [last.input.h, last.input.w] && last.pad == [0, 0];
+        let dense_end =
+            last.output.positions() == 1 && last.kernel == [last.input.h, last.input.w] && last.pad == [0, 0];
         let small_lists = plan.stages.iter().all(|s| {
             let row = s.input.c * if s.first { s.taps() } else { s.kernel[1] };
             s.output.c.max(row) <= usize::from(u16::MAX)

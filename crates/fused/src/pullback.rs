@@ -81,13 +81,16 @@ impl Job<'_> {
         // SAFETY: the machine and the chunk's size are the caller's word; buffers are sized below.
         unsafe {
             worker.interval.forward::<S, VP>(self.net, &region, self.ball, depth);
-            let intervals = self.unpack_interval::<S, VP>(&worker.interval);
+            let mut intervals = std::mem::take(&mut worker.bounds);
+            self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
             // Cotangents on the interval bounds, image by image.
-            let mut on_intervals = StageBounds::default();
+            let mut on_intervals = std::mem::take(&mut worker.on_bounds);
+            on_intervals.resize(depth);
             for index in 0..depth {
                 let len = image_len(plan.stages[index].output) * WIDTH * VP;
-                on_intervals.lower.push(Buffer::zeroed(len));
-                on_intervals.upper.push(Buffer::zeroed(len));
+                for buffer in [&mut on_intervals.lower[index], &mut on_intervals.upper[index]] {
+                    buffer.at_least(len)[..len].fill(0.0);
+                }
             }
             worker.cotangents.center = Buffer::default();
             worker.cotangents.radius = Buffer::default();
@@ -120,6 +123,8 @@ impl Job<'_> {
                 }
             }
             self.interval_adjoint::<S, VP>(worker, sums, &region, &on_intervals, gradient.as_mut());
+            worker.bounds = intervals;
+            worker.on_bounds = on_intervals;
         }
         if let (Some(gradient), Some(_), false) = (&mut gradient, &region.ball, region.clipped) {
             // An unclipped ball has one radius; its gradient stands in element 0.
@@ -205,7 +210,11 @@ impl Job<'_> {
         lines.resize_with(plan.hidden(), Lines::default);
         let slice = |bounds: &StageBounds, index: usize| {
             let len = image_len(plan.stages[index].output);
-            (bounds.lower[index].as_ptr().wrapping_add(image * len), bounds.upper[index].as_ptr().wrapping_add(image * len), len)
+            (
+                bounds.lower[index].as_ptr().wrapping_add(image * len),
+                bounds.upper[index].as_ptr().wrapping_add(image * len),
+                len,
+            )
         };
         for index in 0..plan.hidden() {
             let stage = &plan.stages[index];
@@ -308,11 +317,8 @@ impl Job<'_> {
             let spec = self.specification_tile(&part.rows);
             part.row_cotangents.at_least(size)[..size].fill(0.0);
             let sink = part.row_cotangents.as_mut_ptr();
-            let mut sinks = Sinks {
-                weights: sums.accumulator.as_mut(),
-                neurons: &mut sums.neurons,
-                input: sums.input.as_mut(),
-            };
+            let mut sinks =
+                Sinks { weights: sums.accumulator.as_mut(), neurons: &mut sums.neurons, input: sums.input.as_mut() };
             if g[1].iter().any(|&g| g != 0.0) {
                 part.walk.adjoint::<S, 2>(image, &spec, g, sink, WIDTH, &mut sinks);
             } else {

@@ -65,9 +65,7 @@ impl RowSet {
         let position = [self.position() / stage.output.w, self.position() % stage.output.w];
         let (stride, weights) = (padded(stage.output.c), &net.weights.signed[index].forward);
         match self {
-            RowSet::Block { start, .. } => {
-                Tile { stage: index, position, rows: weights[*start..].as_ptr(), stride }
-            }
+            RowSet::Block { start, .. } => Tile { stage: index, position, rows: weights[*start..].as_ptr(), stride },
             RowSet::Chosen { channels, .. } => {
                 let elements = stage.taps() * stage.input.c;
                 let target = rows.at_least(elements * WIDTH);

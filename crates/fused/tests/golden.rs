@@ -55,7 +55,9 @@ fn run(name: &str) -> Option<usize> {
     let mut methods: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (tag, rest) in case.expected.0.keys().filter_map(|key| split_key(key)) {
         if !rest.starts_with("alpha_crown") {
-            let end = if rest.starts_with("grad.") { rest[5..].find('.').unwrap() + 5 } else { rest.find('.').unwrap() };
+            // `crown.margin.lower` or `grad.crown.0.weight`: the method is the first part, or the first two.
+            let skipped = rest.len() - rest.strip_prefix("grad.").unwrap_or(rest).len();
+            let end = skipped + rest[skipped..].find('.').unwrap();
             methods.entry((tag.into(), rest[..end].into())).or_default().push(rest[end + 1..].into());
         }
     }
@@ -88,7 +90,8 @@ fn run(name: &str) -> Option<usize> {
         let region = region(&case, &tag, labels.len());
         let on_margins = engine.bound(network, theta, &region, &margins, request).unwrap();
         let on_logits = engine.bound(network, theta, &region, &Spec::Logits, request).unwrap();
-        let side = |lower: &[f32], upper: &[f32], which: &str| if which == "lower" { lower.to_vec() } else { upper.to_vec() };
+        let side =
+            |lower: &[f32], upper: &[f32], which: &str| if which == "lower" { lower.to_vec() } else { upper.to_vec() };
         for key in keys {
             let full = format!("{tag}.{method}.{key}");
             let parts: Vec<&str> = key.split('.').collect();

@@ -17,8 +17,7 @@ fn members_match_the_plain_loop() {
         let labels: Vec<usize> = (0..5).map(|i| i % network.output_len()).collect();
         for relaxation in [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown] {
             for robust_weight in [0.0, 0.6, 1.0] {
-                let batch =
-                    PopulationBatch { inputs: &x, region: &region, labels: &labels, relaxation, robust_weight };
+                let batch = PopulationBatch { inputs: &x, region: &region, labels: &labels, relaxation, robust_weight };
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
                 let expected = Reference.population_loss(&network, &theta, perturbation, 3..6, &batch).unwrap();
                 for engine in engines() {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lanes};
+use super::Lanes;
 
 /// One zmm register; needs AVX-512 F and DQ.
 #[derive(Clone, Copy)]

@@ -12,8 +12,6 @@
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
-#[cfg(target_arch = "aarch64")]
-pub mod neon;
 pub mod scalar;
 
 /// Lanes of a vector.
