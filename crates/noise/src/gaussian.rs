@@ -9,7 +9,7 @@ use std::f32::consts::TAU;
 /// Two independent standard normal values from two random words.
 ///
 /// `first` gives the radius √(−2 ln u) with u in (0, 1] (24 bits, so |z| ≤ 5.77), `second` the angle.
-#[inline]
+#[inline(always)]
 pub fn box_muller(first: u32, second: u32) -> (f32, f32) {
     let uniform = ((first >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
     let radius = (-2.0 * ln(uniform)).sqrt();
@@ -20,7 +20,7 @@ pub fn box_muller(first: u32, second: u32) -> (f32, f32) {
 /// Natural logarithm of a normal positive number, relative error below 2⁻²².
 ///
 /// x = m·2ᵉ with m in [√½, √2); ln m = 2 artanh((m−1)/(m+1)) by its odd series.
-#[inline]
+#[inline(always)]
 fn ln(x: f32) -> f32 {
     let bits = x.to_bits();
     let shifted = bits.wrapping_sub(0x3f35_04f3);
@@ -37,7 +37,7 @@ fn ln(x: f32) -> f32 {
 /// Sine and cosine of 2π·word/2³², absolute error below 2⁻²².
 ///
 /// The word's top three bits choose the octant, the rest an angle in [−π/4, π/4].
-#[inline]
+#[inline(always)]
 fn sin_cos_turns(word: u32) -> (f32, f32) {
     let quadrant = word.wrapping_add(0x2000_0000) >> 30;
     let remainder = word.wrapping_sub(quadrant << 30) as i32;

@@ -65,6 +65,35 @@ impl Stream {
         });
     }
 
+    /// As [`Stream::gaussian`], bit for bit, sixteen blocks at a time.
+    ///
+    /// Always inlined: called from a function compiled for a vector instruction set it becomes vector
+    /// code, where generating the noise costs a fraction of reading it from memory would.
+    #[inline(always)]
+    pub fn gaussian_wide(&self, first: u64, out: &mut [f32]) {
+        const BLOCKS: usize = 16;
+        let head = ((4 - first % 4) % 4).min(out.len() as u64) as usize;
+        let (start, rest) = out.split_at_mut(head);
+        self.gaussian(first, start);
+        let mut index = first + head as u64;
+        let mut groups = rest.chunks_exact_mut(4 * BLOCKS);
+        for group in &mut groups {
+            let words = philox::philox_wide::<BLOCKS>((index / 4) as u32, self.tail, self.key);
+            let mut values = [[0.0_f32; BLOCKS]; 4];
+            for i in 0..BLOCKS {
+                (values[0][i], values[1][i]) = box_muller(words[0][i], words[1][i]);
+            }
+            for i in 0..BLOCKS {
+                (values[2][i], values[3][i]) = box_muller(words[2][i], words[3][i]);
+            }
+            for (i, out) in group.chunks_exact_mut(4).enumerate() {
+                out.copy_from_slice(&[values[0][i], values[1][i], values[2][i], values[3][i]]);
+            }
+            index += 4 * BLOCKS as u64;
+        }
+        self.gaussian(index, groups.into_remainder());
+    }
+
     /// Fills `out` with uniform draws in [0, 1) number `first .. first + out.len()`.
     pub fn uniform(&self, first: u64, out: &mut [f32]) {
         self.fill(first, out, |words| words.map(unit_interval));

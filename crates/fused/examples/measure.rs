@@ -1,0 +1,108 @@
+//! Best-of-many processor times per image of the main kernels on one core, as JSON lines.
+//!
+//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`
+
+use std::time::Instant;
+
+use tightrope_engine::{BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants};
+use tightrope_fused::Fused;
+use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_noise::{Purpose, Stream};
+
+/// Processor seconds of this thread where the system tells them, so that a busy machine does not matter.
+fn processor_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
+}
+
+/// Seconds of the fastest of several runs.
+fn best(runs: usize, mut work: impl FnMut()) -> f64 {
+    (0..runs.max(2)).fold(f64::INFINITY, |best, _| {
+        // The system counts processor time in ticks of some milliseconds: measure a good many of them.
+        let (start, before) = (Instant::now(), processor_seconds());
+        let mut times = 0;
+        while start.elapsed().as_secs_f64() < 0.1 {
+            work();
+            times += 1;
+        }
+        let used = match (before, processor_seconds()) {
+            (Some(before), Some(after)) => after - before,
+            _ => start.elapsed().as_secs_f64(),
+        };
+        best.min(used / f64::from(times))
+    })
+}
+
+/// The network's initial parameters; with `stable`, biases moved away from 0 so that few neurons are unstable.
+fn parameters(network: &Network, stable: bool) -> Vec<f32> {
+    let mut theta = Initialisation::Default.theta(network, 1);
+    if stable {
+        for info in network.parameters().iter().filter(|info| info.shape.len() == 1) {
+            for (i, value) in theta[info.range()].iter_mut().enumerate() {
+                *value += if i % 2 == 0 { 1.0 } else { -1.0 };
+            }
+        }
+    }
+    theta
+}
+
+fn main() {
+    let only = std::env::args().nth(1).unwrap_or_default();
+    // One thread, this one: its processor time is the work's.
+    rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().expect("the first pool");
+    let engine = Fused::new().expect("TIGHTROPE_ISA names no usable instruction set");
+    let report = |name: &str, images: usize, seconds: f64| {
+        println!("{{\"name\": \"{name}\", \"ms_per_image\": {:.5}}}", seconds * 1e3 / images as f64);
+    };
+    for (preset, shape) in [
+        (Preset::Cnn3, [1, 28, 28]),
+        (Preset::Cnn5, [1, 28, 28]),
+        (Preset::Cnn5, [3, 32, 32]),
+        (Preset::Cnn5L, [3, 32, 32]),
+        (Preset::Cnn7, [3, 32, 32]),
+    ] {
+        let network = preset.build(&shape, 10, None).expect("presets fit these shapes");
+        let d = network.input_len();
+        for stable in [false, true] {
+            let theta = parameters(&network, stable);
+            for relaxation in [None, Some(Relaxation::Ibp), Some(Relaxation::CrownIbp), Some(Relaxation::Crown)] {
+                let label = relaxation.map_or("clean", Relaxation::name);
+                let kind = if stable { "stable" } else { "random" };
+                let name = format!("{}-{} {label} {kind}", preset.name(), shape[0]);
+                if !name.contains(&only) {
+                    continue;
+                }
+                let heavy = relaxation == Some(Relaxation::Crown) && preset != Preset::Cnn3;
+                let batch = match preset {
+                    _ if relaxation.is_none() => 64,
+                    Preset::Cnn3 => 128,
+                    Preset::Cnn7 if heavy => 1,
+                    _ => 16,
+                };
+                let runs = if heavy { 3 } else { 20 };
+                let mut x = vec![0.0; batch * d];
+                Stream::new(2, Purpose::Test, 0, 0).uniform(0, &mut x);
+                let Some(relaxation) = relaxation else {
+                    report(&name, batch, best(runs, || drop(engine.forward(&network, &theta, &x).unwrap())));
+                    let seconds = best(runs, || {
+                        let (logits, tape) = engine.forward_taped(&network, &theta, &x).unwrap();
+                        drop(engine.vjp(&network, &theta, &tape, &Cotangents::on_lower(logits), Wants::THETA).unwrap());
+                    });
+                    report(&format!("{name} + gradient"), batch, seconds);
+                    continue;
+                };
+                let region = Region::ball(&x, d, 0.1, Norm::Inf, None).unwrap();
+                let spec = Spec::Margins { labels: (0..batch).map(|i| i % 10).collect() };
+                let request = BoundRequest::lower(relaxation);
+                let seconds = best(runs, || drop(engine.bound(&network, &theta, &region, &spec, request).unwrap()));
+                report(&name, batch, seconds);
+                let seconds = best(runs, || {
+                    let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
+                    let g = Cotangents::on_lower(bounds.lower);
+                    drop(engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap());
+                });
+                report(&format!("{name} + gradient"), batch, seconds);
+            }
+        }
+    }
+}

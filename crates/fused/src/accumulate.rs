@@ -1,0 +1,179 @@
+//! Weight-gradient sums of one worker: which form of the outer-product kernel each stage uses.
+
+use crate::buffer::Buffer;
+use crate::geometry::{Field, patch_offsets, tap_range};
+use crate::lanes::{Lanes, WIDTH};
+use crate::outer::{Sum, outer};
+use crate::plan::{Plan, Stage};
+use crate::weights::{GradientSums, padded};
+
+/// Most weights a stage may have for lane-wise partial sums: sixteen-fold that is 1 MB, half a second-level cache.
+const LANEWISE_WEIGHTS: usize = 1 << 14;
+
+/// Gradient sums of one worker over its share of the batch.
+pub struct Accumulator {
+    /// What is summed over lanes already.
+    pub sums: GradientSums,
+    /// Lane-wise partial sums per stage, of W and of |W|; empty for large stages.
+    partial: Vec<[Buffer; 2]>,
+    /// The first factor with channels in lanes.
+    transposed: Buffer,
+    rights: Vec<(u32, u32)>,
+}
+
+/// Which of a stage's two gradients a product belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// W.
+    Signed,
+    /// |W|.
+    Absolute,
+}
+
+impl Accumulator {
+    /// Zeros; `absolute` for methods with an interval pass.
+    pub fn new(plan: &Plan, absolute: bool) -> Self {
+        Accumulator {
+            sums: GradientSums::zeroed(plan, absolute),
+            partial: plan.stages.iter().map(|_| Default::default()).collect(),
+            transposed: Buffer::default(),
+            rights: Vec::new(),
+        }
+    }
+
+    /// Adds Σ over positions and lanes of left ⊗ right: `left` on the stage's outputs (a window), `right` on its inputs.
+    ///
+    /// # Safety
+    /// The machine has `S`. Both fields hold their windows and one more vector block of slack after
+    /// the end of `left`; all entries are finite numbers, zero where nothing shall be added.
+    pub unsafe fn add<S: Lanes, const VP: usize>(
+        &mut self,
+        stage: &Stage,
+        index: usize,
+        of: Of,
+        left: Field,
+        right: Field,
+    ) {
+        let (ci, co) = (stage.input.c, stage.output.c);
+        let weights = stage.taps() * ci * padded(co);
+        let lanewise = weights <= LANEWISE_WEIGHTS;
+        let slot = usize::from(of == Of::Absolute);
+        let (output, lane) = if lanewise {
+            (self.partial[index][slot].at_least(weights * WIDTH).as_mut_ptr(), WIDTH)
+        } else {
+            let sums = &mut self.sums.stages[index];
+            (if slot == 0 { sums.signed.as_mut_ptr() } else { sums.absolute.as_mut_ptr() }, 1)
+        };
+        let (rows, columns) = (left.window.h, left.window.w);
+        // Strides of the first factor: [position][channel][VP][16], or transposed [position][VP·16][channel].
+        let (left_data, position, inner, next) = if lanewise {
+            (left.data, co * VP * WIDTH, [VP, WIDTH], VP * WIDTH)
+        } else {
+            let position = VP * WIDTH * padded(co);
+            let target = self.transposed.at_least(rows * columns * position).as_mut_ptr();
+            // SAFETY: the caller's slack covers the channels that pad the last block.
+            unsafe { S::run(|| transpose_field::<S, VP>(left.data, target, rows * columns, co)) };
+            (target.cast_const(), position, [VP * WIDTH, padded(co)], WIDTH)
+        };
+        let lefts = if lanewise { co } else { padded(co) / WIDTH };
+        let base = Sum {
+            left: left_data,
+            right: right.data,
+            output,
+            count: [rows, columns, inner[0]],
+            left_stride: [columns * position, position, inner[1]],
+            right_stride: [
+                stage.stride[0] * right.window.w * ci * VP * WIDTH,
+                stage.stride[1] * ci * VP * WIDTH,
+                if lanewise { WIDTH } else { 1 },
+            ],
+            left_next: next,
+            output_next: WIDTH,
+        };
+        let run = |sum: &Sum, rights: &[(u32, u32)]| {
+            // SAFETY: strides and counts describe the fields the caller gave.
+            unsafe {
+                if lanewise { outer::<S, false>(sum, lefts, rights) } else { outer::<S, true>(sum, lefts, rights) }
+            }
+        };
+        self.rights.clear();
+        if stage.first {
+            // Padded coordinates: every tap is read from everywhere, so taps share one block.
+            let offsets = patch_offsets(stage, right.window.w);
+            let places = offsets
+                .iter()
+                .enumerate()
+                .map(|(j, &offset)| (offset * (VP * WIDTH) as u32, (j * padded(co) * lane) as u32));
+            self.rights.extend(places);
+            run(&base, &self.rights);
+            return;
+        }
+        self.rights.extend((0..ci).map(|i| ((i * VP * WIDTH) as u32, (i * padded(co) * lane) as u32)));
+        for ky in 0..stage.kernel[0] {
+            let outs = (left.window.y, rows);
+            let (py, ny, qy) = tap_range(stage, 0, ky, outs, (right.window.y, right.window.h));
+            for kx in 0..stage.kernel[1] {
+                let outs = (left.window.x, columns);
+                let (px, nx, qx) = tap_range(stage, 1, kx, outs, (right.window.x, right.window.w));
+                if ny == 0 || nx == 0 {
+                    continue;
+                }
+                let tap = ky * stage.kernel[1] + kx;
+                // SAFETY: the ranges stay in both windows.
+                let sum = unsafe {
+                    Sum {
+                        left: base.left.add((py * columns + px) * position),
+                        right: base.right.add((qy * right.window.w + qx) * ci * VP * WIDTH),
+                        output: base.output.add(tap * ci * padded(co) * lane),
+                        count: [ny, nx, inner[0]],
+                        ..base
+                    }
+                };
+                run(&sum, &self.rights);
+            }
+        }
+    }
+
+    /// Adds the lane-wise partial sums up and returns the total.
+    ///
+    /// # Safety
+    /// The machine has `S`.
+    pub unsafe fn finish<S: Lanes>(mut self) -> GradientSums {
+        for (sums, partial) in self.sums.stages.iter_mut().zip(&self.partial) {
+            for (target, partial) in [&mut sums.signed, &mut sums.absolute].into_iter().zip(partial) {
+                // SAFETY: the buffer is aligned and whole vectors long.
+                unsafe {
+                    S::run(|| {
+                        for (index, target) in target.iter_mut().take(partial.len() / WIDTH).enumerate() {
+                            *target += S::sum(S::load(partial.as_ptr().add(index * WIDTH)));
+                        }
+                    });
+                }
+            }
+        }
+        self.sums
+    }
+}
+
+/// `[position][channel][VP][16]` to `[position][VP·16][channel padded]`.
+#[inline(always)]
+unsafe fn transpose_field<S: Lanes, const VP: usize>(
+    source: *const f32,
+    target: *mut f32,
+    positions: usize,
+    co: usize,
+) {
+    let columns = padded(co);
+    for position in 0..positions {
+        for v in 0..VP {
+            for block in (0..columns).step_by(WIDTH) {
+                // SAFETY: passed on from the caller.
+                unsafe {
+                    let from = source.add(((position * co + block) * VP + v) * WIDTH);
+                    let to = target.add((position * VP + v) * WIDTH * columns + block);
+                    S::transpose(from, VP * WIDTH, to, columns);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Bounds of one chunk of samples: the domains composed into the named relaxations.
+
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+use tightrope_engine::{Region, Relaxation};
+
+use crate::ball::BallRows;
+use crate::buffer::Buffer;
+use crate::exchange::{image_len, to_planes, unpack};
+use crate::input::InputSet;
+use crate::interval::{Interval, IntervalCotangents};
+use crate::lanes::{Lanes, WIDTH};
+use crate::lines::{Lines, is_unstable};
+use crate::margins;
+use crate::net::Net;
+use crate::rows::RowSet;
+use crate::specification::Specification;
+use crate::walk::{Image, Tile, WalkScratch};
+use crate::weights::padded;
+
+/// What is asked about a batch.
+pub struct Job<'a> {
+    pub net: &'a Net<'a>,
+    pub region: &'a Region<f32>,
+    pub specification: Specification<'a>,
+    pub relaxation: Relaxation,
+    /// Bound the specification from above as well.
+    pub upper: bool,
+    /// Return the bounds of the pre-activations.
+    pub layers: bool,
+    /// Keep what the adjoint needs.
+    pub keep: bool,
+    pub ball: Option<&'a BallRows>,
+    /// Parts that the tiles of one image are divided into, at most; fixed by the batch, not the threads.
+    pub parts: usize,
+    /// Free walk memory.
+    pub pool: &'a Mutex<Vec<Part>>,
+}
+
+/// One part's memory for walks.
+#[derive(Default)]
+pub struct Part {
+    pub walk: WalkScratch,
+    pub rows: Buffer,
+    pub row_cotangents: Buffer,
+}
+
+/// Memory of one worker.
+#[derive(Default)]
+pub struct Worker {
+    pub interval: Interval,
+    pub cotangents: IntervalCotangents,
+    pub lines: Vec<Lines>,
+    pub part: Part,
+    /// The interval pass's bounds image by image, then the walks'.
+    pub bounds: StageBounds,
+    /// Cotangents on them.
+    pub on_bounds: StageBounds,
+}
+
+/// Bounds of the pre-activations per hidden stage, `[image][position][channel padded]`.
+#[derive(Default)]
+pub struct StageBounds {
+    pub lower: Vec<Buffer>,
+    pub upper: Vec<Buffer>,
+}
+
+impl StageBounds {
+    /// Room for `stages` stages at least; memory already there stays.
+    pub fn resize(&mut self, stages: usize) {
+        let count = stages.max(self.lower.len());
+        self.lower.resize_with(count, Buffer::default);
+        self.upper.resize_with(count, Buffer::default);
+    }
+}
+
+/// Bounds of one chunk.
+#[derive(Default)]
+pub struct ChunkBounds {
+    pub lower: Vec<f32>,
+    pub upper: Vec<f32>,
+    /// Per hidden stage, lower and upper `[image][channel][height][width]`.
+    pub layers: Vec<[Vec<f32>; 2]>,
+    /// Bounds the ReLUs used, if the adjoint needs them.
+    pub kept: Option<StageBounds>,
+}
+
+/// True for the methods that bound intermediate layers by walks.
+pub fn walks(relaxation: Relaxation) -> bool {
+    !matches!(relaxation, Relaxation::Ibp | Relaxation::CrownIbp)
+}
+
+impl Job<'_> {
+    /// Stages that the interval pass must bound.
+    pub fn interval_depth(&self) -> usize {
+        if self.relaxation == Relaxation::Crown { 1 } else { self.net.plan.hidden() }
+    }
+
+    /// Bounds of samples `first .. first + count`.
+    ///
+    /// # Safety
+    /// The machine has `S`; `count` ≤ 16·VP.
+    pub unsafe fn bound<S: Lanes, const VP: usize>(
+        &self,
+        worker: &mut Worker,
+        first: usize,
+        count: usize,
+    ) -> ChunkBounds {
+        let region = self.region.slice(first, count);
+        let mut result = ChunkBounds::default();
+        // SAFETY: the machine and the chunk's size are the caller's word.
+        unsafe {
+            worker.interval.forward::<S, VP>(self.net, &region, self.ball, self.interval_depth());
+            if self.relaxation == Relaxation::Ibp {
+                self.bound_by_interval::<S>(worker, VP, first, count, &mut result);
+                if self.layers {
+                    self.unpack_interval::<S, VP>(&worker.interval, &mut worker.bounds);
+                    self.export_layers(&worker.bounds, count, &mut result);
+                }
+                return result;
+            }
+            let mut bounds = std::mem::take(&mut worker.bounds);
+            self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
+            for image in 0..count {
+                let input = InputSet::new(self.net, &region, image);
+                self.bound_stages::<S>(worker, &input, image, &mut bounds);
+                self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
+            }
+            if self.layers {
+                self.export_layers(&bounds, count, &mut result);
+            }
+            result.kept = (self.keep && walks(self.relaxation)).then(|| shrink(self.net, &bounds, count));
+            worker.bounds = bounds;
+        }
+        result
+    }
+
+    /// The interval pass's bounds, image by image; room for those of deeper stages.
+    pub unsafe fn unpack_interval<S: Lanes, const VP: usize>(&self, interval: &Interval, bounds: &mut StageBounds) {
+        bounds.resize(self.net.plan.hidden());
+        for index in 0..self.net.plan.hidden() {
+            let grid = self.net.plan.stages[index].output;
+            for (lanes, images) in [(&interval.lower, &mut bounds.lower), (&interval.upper, &mut bounds.upper)] {
+                let buffer = images[index].at_least(image_len(grid) * WIDTH * VP);
+                if index < self.interval_depth() {
+                    // SAFETY: the interval pass sized its maps with slack.
+                    unsafe { unpack::<S, VP>(grid, &lanes[index], buffer) };
+                }
+            }
+        }
+    }
+
+    fn export_layers(&self, bounds: &StageBounds, count: usize, result: &mut ChunkBounds) {
+        for index in 0..self.net.plan.hidden() {
+            let grid = self.net.plan.stages[index].output;
+            let len = image_len(grid);
+            let export = |buffer: &Buffer| {
+                let mut planes = Vec::with_capacity(count * grid.len());
+                (0..count).for_each(|image| to_planes(grid, &buffer[image * len..][..len], &mut planes));
+                planes
+            };
+            result.layers.push([export(&bounds.lower[index]), export(&bounds.upper[index])]);
+        }
+    }
+
+    unsafe fn bound_by_interval<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        vp: usize,
+        first: usize,
+        count: usize,
+        result: &mut ChunkBounds,
+    ) {
+        for image in 0..count {
+            for tile in 0..self.specification.tiles() {
+                // SAFETY: the interval pass holds the image.
+                let values = unsafe {
+                    let rows = &mut worker.part.rows;
+                    let constants = self.specification.fill::<S>(first + image, tile, rows);
+                    let elements = self.specification.elements;
+                    margins::bound_rows::<S>(rows, &worker.interval, elements, vp, image, &constants)
+                };
+                self.push_rows(tile, &values, result);
+            }
+        }
+    }
+
+    fn push_rows(&self, tile: usize, values: &[[f32; WIDTH]; 2], result: &mut ChunkBounds) {
+        let rows = (self.specification.rows() - tile * WIDTH).min(WIDTH);
+        result.lower.extend_from_slice(&values[0][..rows]);
+        if self.upper {
+            result.upper.extend_from_slice(&values[1][..rows]);
+        }
+    }
+
+    /// Bounds every hidden stage of one image and builds its lines.
+    unsafe fn bound_stages<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        input: &InputSet,
+        image: usize,
+        bounds: &mut StageBounds,
+    ) {
+        let plan = self.net.plan;
+        worker.lines.resize_with(plan.hidden(), Lines::default);
+        for index in 0..plan.hidden() {
+            let stage = &plan.stages[index];
+            let len = image_len(stage.output);
+            let range = image * len..(image + 1) * len;
+            let lower = &mut bounds.lower[index][range.clone()];
+            let upper = &mut bounds.upper[index][range];
+            if index > 0 && walks(self.relaxation) {
+                let context = Image { net: self.net, lines: &worker.lines[..index], input };
+                // SAFETY: the lines of all stages before are built.
+                unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper) };
+            }
+            worker.lines[index].build(stage, &self.net.weights.signed[index].bias, lower, upper);
+        }
+    }
+
+    /// Walks the rows of one stage; `lower` and `upper` come with the interval bounds where the method uses them.
+    unsafe fn bound_stage<S: Lanes>(
+        &self,
+        image: Image<'_>,
+        index: usize,
+        part: &mut Part,
+        lower: &mut [f32],
+        upper: &mut [f32],
+    ) {
+        let stage = &self.net.plan.stages[index];
+        let row = padded(stage.output.c);
+        let tiles = RowSet::tiles(self.net, index, |position, c| {
+            let i = position * row + c;
+            self.relaxation != Relaxation::CrownSkipIbp || is_unstable(lower[i], upper[i])
+        });
+        let walk = |part: &mut Part, set: &RowSet| {
+            let tile = set.tile(self.net, index, &mut part.rows);
+            // SAFETY: the tile's rows are the stage's weights.
+            unsafe { part.walk.forward::<S, 2>(image, &tile, false) }
+        };
+        let values: Vec<[[f32; WIDTH]; 2]> = if self.parts <= 1 {
+            tiles.iter().map(|set| walk(part, set)).collect()
+        } else {
+            let share = tiles.len().div_ceil(self.parts).max(1);
+            let shares: Vec<Vec<_>> = tiles
+                .par_chunks(share)
+                .map(|sets| self.with_part(|part| sets.iter().map(|set| walk(part, set)).collect()))
+                .collect();
+            shares.concat()
+        };
+        let bias = &self.net.weights.signed[index].bias;
+        for (set, values) in tiles.iter().zip(&values) {
+            set.each(stage.output.c, |lane, c| {
+                let i = set.position() * row + c;
+                let (low, high) = (values[0][lane] + bias[c], values[1][lane] + bias[c]);
+                match self.relaxation {
+                    Relaxation::CrownMeetIbp => {
+                        lower[i] = lower[i].max(low);
+                        upper[i] = upper[i].min(high);
+                    }
+                    // A whole block may be walked for the sake of some of its rows.
+                    Relaxation::CrownSkipIbp if !is_unstable(lower[i], upper[i]) => {}
+                    _ => (lower[i], upper[i]) = (low, high),
+                }
+            });
+        }
+    }
+
+    /// Runs `work` with walk memory from the pool.
+    pub fn with_part<R>(&self, work: impl FnOnce(&mut Part) -> R) -> R {
+        let taken = self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        let mut part = taken.unwrap_or_default();
+        let result = work(&mut part);
+        self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part);
+        result
+    }
+
+    unsafe fn bound_by_walk<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        input: &InputSet,
+        sample: usize,
+        result: &mut ChunkBounds,
+    ) {
+        let image = Image { net: self.net, lines: &worker.lines, input };
+        for tile in 0..self.specification.tiles() {
+            let part = &mut worker.part;
+            // SAFETY: all lines are built; the rows hold the last stage's window.
+            let values = unsafe {
+                let constants = self.specification.fill::<S>(sample, tile, &mut part.rows);
+                let spec = self.specification_tile(&part.rows);
+                let mut values = if self.upper {
+                    part.walk.forward::<S, 2>(image, &spec, false)
+                } else {
+                    part.walk.forward::<S, 1>(image, &spec, false)
+                };
+                for plane in &mut values {
+                    plane.iter_mut().zip(&constants).for_each(|(v, c)| *v += c);
+                }
+                values
+            };
+            self.push_rows(tile, &values, result);
+        }
+    }
+
+    /// The tile of specification rows in `rows`.
+    pub fn specification_tile(&self, rows: &Buffer) -> Tile {
+        Tile { stage: self.net.plan.hidden(), position: [0, 0], rows: rows.as_ptr(), stride: WIDTH }
+    }
+}
+
+/// Only the images that exist.
+fn shrink(net: &Net<'_>, bounds: &StageBounds, count: usize) -> StageBounds {
+    let cut = |buffers: &[Buffer]| {
+        let hidden = net.plan.hidden();
+        let cut = buffers[..hidden].iter().enumerate().map(|(index, buffer)| {
+            let len = count * image_len(net.plan.stages[index].output);
+            let mut kept = Buffer::zeroed(len);
+            kept[..len].copy_from_slice(&buffer[..len]);
+            kept
+        });
+        cut.collect()
+    };
+    StageBounds { lower: cut(&bounds.lower), upper: cut(&bounds.upper) }
+}

@@ -1,0 +1,542 @@
+//! The [`Engine`] implementation: checks arguments, cuts the batch into chunks and picks the instruction set.
+//!
+//! A batch is cut into chunks whose size depends on the batch alone; chunks run in parallel, each
+//! gradient slot takes a fixed set of chunks, and slots are summed in order. Results are therefore
+//! the same for any number of threads.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+use tightrope_engine::{
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, Perturbation, PopulationBatch,
+    Reference, Region, RegionGradient, Relaxation, Spec, Tape, Wants,
+};
+use tightrope_network::Network;
+
+use crate::accumulate::Accumulator;
+use crate::ball::BallRows;
+use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker, walks};
+use crate::clean::{Activations, CleanScratch};
+use crate::isa::Isa;
+use crate::lanes::{Lanes, WIDTH, scalar::Scalar};
+use crate::net::Net;
+use crate::plan::Plan;
+use crate::population::{MemberScratch, losses};
+use crate::pullback::{ChunkRegion, Sums};
+use crate::specification::Specification;
+use crate::weights::{GradientSums, Weights};
+
+/// Calls a function generic over [`Lanes`] for the engine's instruction set.
+macro_rules! on_isa {
+    ($isa:expr, $function:ident $(, $argument:expr)* $(,)?) => {
+        // SAFETY: an engine's instruction set was checked against the machine when it was made.
+        unsafe {
+            match $isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => $function::<$crate::lanes::avx512::Avx512>($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => $function::<$crate::lanes::avx2::Avx2>($($argument),*),
+                _ => $function::<Scalar>($($argument),*),
+            }
+        }
+    };
+}
+
+/// Most gradient accumulators for one batch; bounds their memory.
+const SLOTS: usize = 16;
+/// The same for networks of more than [`LARGE`] parameters.
+const SLOTS_LARGE: usize = 4;
+const LARGE: usize = 1 << 22;
+/// Below this many chunks an image's tiles are divided as well.
+const BUSY: usize = 8;
+
+/// The fused engine.
+///
+/// Holds no state but scratch memory, which grows to what the calls need and is reused.
+#[derive(Clone)]
+pub struct Fused {
+    isa: Isa,
+    pub(crate) pool: Arc<Pool>,
+}
+
+/// Free scratch memory: at most as many of each as ever ran at once.
+#[derive(Default)]
+pub(crate) struct Pool {
+    workers: Mutex<Vec<Worker>>,
+    clean: Mutex<Vec<CleanScratch>>,
+    pub(crate) parts: Mutex<Vec<Part>>,
+    pub(crate) members: Mutex<Vec<MemberScratch>>,
+}
+
+pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> R {
+    let taken = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut item = taken.unwrap_or_default();
+    let result = work(&mut item);
+    pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+    result
+}
+
+/// Sums of one slot and what each of its chunks returned.
+type SlotResult<T, R> = (T, Vec<(usize, R)>);
+
+/// What a taped call leaves behind, and the network it belongs to: the nodes' sizes and the length of θ.
+struct FusedTape {
+    signature: (Vec<usize>, usize),
+    record: Record,
+}
+
+impl FusedTape {
+    fn boxed(network: &Network, record: Record) -> Tape {
+        Tape(Box::new(FusedTape { signature: signature(network), record }))
+    }
+}
+
+fn signature(network: &Network) -> (Vec<usize>, usize) {
+    (network.nodes().iter().map(|node| node.len()).collect(), network.parameters().total())
+}
+
+enum Record {
+    /// Activations per chunk, and the batch.
+    Clean { chunks: Vec<Activations>, batch: usize },
+    /// Everything needed to run again, and the bounds that walks found.
+    Bound { region: Region<f32>, spec: Spec<f32>, request: BoundRequest, kept: Vec<Option<StageBounds>> },
+    /// A network left to the reference engine.
+    Reference(Tape),
+}
+
+fn image_chunk(batch: usize) -> usize {
+    if batch > WIDTH { 2 * WIDTH } else { WIDTH }
+}
+
+fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
+    match relaxation {
+        Relaxation::Ibp => image_chunk(batch),
+        // The interval pass is a good part of the work: fill its lanes.
+        Relaxation::CrownIbp if batch >= 4 * WIDTH => WIDTH,
+        _ => batch.div_ceil(SLOTS).clamp(1, WIDTH),
+    }
+}
+
+fn slots(chunks: usize, parameters: usize) -> usize {
+    chunks.min(if parameters > LARGE { SLOTS_LARGE } else { SLOTS })
+}
+
+impl Fused {
+    /// The engine on the best instruction set of this machine, or the one that `TIGHTROPE_ISA` names.
+    ///
+    /// # Errors
+    /// If the variable names no instruction set, or one that the machine lacks.
+    pub fn new() -> Result<Self, EngineError> {
+        Fused::on(Isa::detect()?)
+    }
+
+    /// The engine on a given instruction set.
+    ///
+    /// # Errors
+    /// If the machine lacks it.
+    pub fn on(isa: Isa) -> Result<Self, EngineError> {
+        let isa = Isa::named(isa.name())?;
+        Ok(Fused { isa, pool: Arc::default() })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// True if the kernels cover `network`; others are computed by the reference engine.
+    pub fn covers(network: &Network) -> bool {
+        Plan::new(network).is_some()
+    }
+}
+
+fn batch_of(network: &Network, inputs: &[f32]) -> Result<usize, EngineError> {
+    let d = network.input_len();
+    if !inputs.len().is_multiple_of(d) {
+        return Err(EngineError::Usage(format!(
+            "{} input values are no multiple of the network's input size {d} ({:?})",
+            inputs.len(),
+            network.input_shape()
+        )));
+    }
+    Ok(inputs.len() / d)
+}
+
+fn check_theta(network: &Network, theta: &[f32]) -> Result<(), EngineError> {
+    EngineError::check_length("θ", theta.len(), network.parameters().total())
+}
+
+/// Logits of all images, and the activations if `keep`.
+pub(crate) unsafe fn forward_all<S: Lanes>(
+    pool: &Pool,
+    net: &Net<'_>,
+    inputs: &[f32],
+    keep: bool,
+) -> (Vec<f32>, Vec<Activations>) {
+    let (d, classes) = (net.plan.dimension, net.plan.classes);
+    let batch = inputs.len() / d;
+    let chunk = image_chunk(batch);
+    let parts: Vec<(Vec<f32>, Option<Activations>)> = inputs
+        .par_chunks(chunk * d)
+        .map(|images| {
+            let mut logits = vec![0.0; images.len() / d * classes];
+            let mut activations = Activations::default();
+            with(&pool.clean, |scratch| {
+                // SAFETY: the machine has `S`; a chunk has at most 16 (VP = 1) or 32 images.
+                unsafe {
+                    if chunk == WIDTH {
+                        scratch.forward::<S, 1>(net, images, &mut activations, &mut logits);
+                    } else {
+                        scratch.forward::<S, 2>(net, images, &mut activations, &mut logits);
+                    }
+                }
+            });
+            (logits, keep.then_some(activations))
+        })
+        .collect();
+    let logits = parts.iter().flat_map(|(logits, _)| logits.iter().copied()).collect();
+    (logits, parts.into_iter().filter_map(|(_, activations)| activations).collect())
+}
+
+/// Sums slots in order.
+fn reduce(plan: &Plan, absolute: bool, slots: Vec<GradientSums>) -> GradientSums {
+    let mut slots = slots.into_iter();
+    let mut total = slots.next().unwrap_or_else(|| GradientSums::zeroed(plan, absolute));
+    slots.for_each(|slot| total.add(&slot));
+    total
+}
+
+unsafe fn backward_all<S: Lanes>(
+    pool: &Pool,
+    net: &Net<'_>,
+    chunks: &[Activations],
+    batch: usize,
+    cotangent: &[f32],
+    wants: Wants,
+) -> (Option<GradientSums>, Option<Vec<f32>>) {
+    let (d, classes) = (net.plan.dimension, net.plan.classes);
+    let chunk = image_chunk(batch);
+    let parameters = net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
+    let slots = slots(chunks.len(), parameters);
+    let results: Vec<SlotResult<Option<GradientSums>, Vec<f32>>> = (0..slots)
+        .into_par_iter()
+        .map(|slot| {
+            let mut accumulator = wants.theta.then(|| Accumulator::new(net.plan, false));
+            let mut inputs = Vec::new();
+            with(&pool.clean, |scratch| {
+                for index in (slot..chunks.len()).step_by(slots) {
+                    let count = chunk.min(batch - index * chunk);
+                    let g = &cotangent[index * chunk * classes..][..count * classes];
+                    let mut on_inputs = wants.input.then(|| vec![0.0; count * d]);
+                    // SAFETY: as in the forward pass.
+                    unsafe {
+                        let (accumulator, target) = (accumulator.as_mut(), on_inputs.as_deref_mut());
+                        if chunk == WIDTH {
+                            scratch.backward::<S, 1>(net, &chunks[index], g, accumulator, target);
+                        } else {
+                            scratch.backward::<S, 2>(net, &chunks[index], g, accumulator, target);
+                        }
+                    }
+                    inputs.extend(on_inputs.map(|g| (index, g)));
+                }
+            });
+            // SAFETY: the machine has `S`.
+            (accumulator.map(|accumulator| unsafe { accumulator.finish::<S>() }), inputs)
+        })
+        .collect();
+    let mut sums = Vec::new();
+    let mut inputs = Vec::new();
+    for (slot, own) in results {
+        sums.extend(slot);
+        inputs.extend(own);
+    }
+    inputs.sort_by_key(|(index, _)| *index);
+    let inputs = wants.input.then(|| inputs.into_iter().flat_map(|(_, g)| g).collect());
+    (wants.theta.then(|| reduce(net.plan, false, sums)), inputs)
+}
+
+pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> Vec<ChunkBounds> {
+    let batch = job.region.batch();
+    let chunk = bound_chunk(job.relaxation, batch);
+    (0..batch.div_ceil(chunk))
+        .into_par_iter()
+        .map(|index| {
+            let first = index * chunk;
+            let count = chunk.min(batch - first);
+            with(&pool.workers, |worker| {
+                // SAFETY: the machine has `S`; a chunk has at most 16 (VP = 1) or 32 images.
+                unsafe {
+                    if chunk <= WIDTH {
+                        job.bound::<S, 1>(worker, first, count)
+                    } else {
+                        job.bound::<S, 2>(worker, first, count)
+                    }
+                }
+            })
+        })
+        .collect()
+}
+
+unsafe fn pull_back_all<S: Lanes>(
+    pool: &Pool,
+    job: &Job<'_>,
+    kept: &[Option<StageBounds>],
+    cotangents: &Cotangents<f32>,
+    wants: Wants,
+) -> (Option<GradientSums>, Option<RegionGradient<f32>>) {
+    let batch = job.region.batch();
+    let chunk = bound_chunk(job.relaxation, batch);
+    let chunks = batch.div_ceil(chunk);
+    let parameters = job.net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
+    let slots = slots(chunks, parameters);
+    let results: Vec<SlotResult<Vec<GradientSums>, ChunkRegion>> = (0..slots)
+        .into_par_iter()
+        .map(|slot| {
+            let mut sums = Sums::new(job, wants.theta);
+            let mut regions = Vec::new();
+            with(&pool.workers, |worker| {
+                for index in (slot..chunks).step_by(slots) {
+                    let first = index * chunk;
+                    let place = [first, chunk.min(batch - first)];
+                    let kept = kept.get(index).and_then(Option::as_ref);
+                    // SAFETY: as in the forward pass.
+                    let region = unsafe {
+                        if chunk <= WIDTH {
+                            job.pull_back::<S, 1>(worker, &mut sums, place, kept, cotangents, wants.input)
+                        } else {
+                            job.pull_back::<S, 2>(worker, &mut sums, place, kept, cotangents, wants.input)
+                        }
+                    };
+                    regions.extend(region.map(|region| (index, region)));
+                }
+            });
+            // SAFETY: the machine has `S`.
+            let sums = sums.parts.into_iter().filter_map(|p| p.accumulator).map(|a| unsafe { a.finish::<S>() });
+            (sums.collect(), regions)
+        })
+        .collect();
+    let (mut sums, mut regions) = (Vec::new(), Vec::new());
+    for (slot, own) in results {
+        sums.extend(slot);
+        regions.extend(own);
+    }
+    regions.sort_by_key(|(index, _)| *index);
+    let region = wants.input.then(|| {
+        let mut total = RegionGradient { center: Vec::new(), radius: Vec::new() };
+        for (_, region) in regions {
+            total.center.extend(region.center);
+            total.radius.extend(region.radius);
+        }
+        total
+    });
+    (wants.theta.then(|| reduce(job.net.plan, true, sums)), region)
+}
+
+impl Fused {
+    /// Runs `work` with the job that the arguments describe.
+    fn with_job<R>(
+        &self,
+        network: &Network,
+        plan: &Plan,
+        theta: &[f32],
+        region: &Region<f32>,
+        spec: &Spec<f32>,
+        request: BoundRequest,
+        keep: bool,
+        work: impl FnOnce(&Job<'_>) -> R,
+    ) -> Result<R, EngineError> {
+        check_theta(network, theta)?;
+        EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
+        region.check()?;
+        spec.check(region.batch(), network.output_len())?;
+        let weights = Weights::new(plan, network.parameters(), theta, true);
+        let net = Net::new(plan, &weights);
+        let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
+        let chunks = region.batch().div_ceil(bound_chunk(request.relaxation, region.batch())).max(1);
+        let divide = request.relaxation != Relaxation::Ibp && chunks < BUSY;
+        let last = plan.hidden();
+        let job = Job {
+            net: &net,
+            region,
+            specification: Specification {
+                spec,
+                last: &weights.signed[last],
+                elements: plan.stages[last].input.len(),
+                classes: plan.classes,
+            },
+            relaxation: request.relaxation,
+            upper: request.upper,
+            layers: request.layers,
+            keep,
+            ball: ball.as_ref(),
+            parts: if divide && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
+            pool: &self.pool.parts,
+        };
+        Ok(work(&job))
+    }
+
+    fn collect(plan: &Plan, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
+        let join =
+            |pick: &dyn Fn(&ChunkBounds) -> &[f32]| chunks.iter().flat_map(|c| pick(c).iter().copied()).collect();
+        let layer = |index: usize| LayerBounds {
+            node: plan.stages[index].node,
+            lower: join(&|c| &c.layers[index][0]),
+            upper: join(&|c| &c.layers[index][1]),
+        };
+        Bounds {
+            rows: spec.rows(plan.classes),
+            lower: join(&|c| &c.lower),
+            upper: request.upper.then(|| join(&|c| &c.upper)),
+            layers: if request.layers { (0..plan.hidden()).map(layer).collect() } else { Vec::new() },
+        }
+    }
+}
+
+fn check_cotangents(plan: &Plan, batch: usize, rows: usize, cotangents: &Cotangents<f32>) -> Result<(), EngineError> {
+    EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * rows)?;
+    if !cotangents.upper.is_empty() {
+        EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * rows)?;
+    }
+    for layer in &cotangents.layers {
+        let Some(stage) = plan.stages[..plan.hidden()].iter().find(|stage| stage.node == layer.node) else {
+            return Err(EngineError::Usage(format!("node {} is no pre-activation and has no bounds", layer.node)));
+        };
+        let n = stage.output.len();
+        EngineError::check_length("cotangent of a layer's lower bounds", layer.lower.len(), batch * n)?;
+        EngineError::check_length("cotangent of a layer's upper bounds", layer.upper.len(), batch * n)?;
+    }
+    Ok(())
+}
+
+impl Engine<f32> for Fused {
+    fn name(&self) -> &'static str {
+        "fused"
+    }
+
+    fn forward(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let Some(plan) = Plan::new(network) else { return Reference.forward(network, theta, inputs) };
+        check_theta(network, theta)?;
+        batch_of(network, inputs)?;
+        let weights = Weights::new(&plan, network.parameters(), theta, false);
+        let net = Net::new(&plan, &weights);
+        Ok(on_isa!(self.isa, forward_all, &self.pool, &net, inputs, false).0)
+    }
+
+    fn forward_taped(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
+        let Some(plan) = Plan::new(network) else {
+            let (logits, tape) = Reference.forward_taped(network, theta, inputs)?;
+            return Ok((logits, FusedTape::boxed(network, Record::Reference(tape))));
+        };
+        check_theta(network, theta)?;
+        let batch = batch_of(network, inputs)?;
+        let weights = Weights::new(&plan, network.parameters(), theta, false);
+        let net = Net::new(&plan, &weights);
+        let (logits, chunks) = on_isa!(self.isa, forward_all, &self.pool, &net, inputs, true);
+        Ok((logits, FusedTape::boxed(network, Record::Clean { chunks, batch })))
+    }
+
+    fn bound(
+        &self,
+        network: &Network,
+        theta: &[f32],
+        region: &Region<f32>,
+        spec: &Spec<f32>,
+        request: BoundRequest,
+    ) -> Result<Bounds<f32>, EngineError> {
+        let Some(plan) = Plan::new(network) else { return Reference.bound(network, theta, region, spec, request) };
+        self.with_job(network, &plan, theta, region, spec, request, false, |job| {
+            let chunks = on_isa!(self.isa, bound_all, &self.pool, job);
+            Fused::collect(&plan, spec, request, &chunks)
+        })
+    }
+
+    fn bound_taped(
+        &self,
+        network: &Network,
+        theta: &[f32],
+        region: &Region<f32>,
+        spec: &Spec<f32>,
+        request: BoundRequest,
+    ) -> Result<(Bounds<f32>, Tape), EngineError> {
+        let Some(plan) = Plan::new(network) else {
+            let (bounds, tape) = Reference.bound_taped(network, theta, region, spec, request)?;
+            return Ok((bounds, FusedTape::boxed(network, Record::Reference(tape))));
+        };
+        self.with_job(network, &plan, theta, region, spec, request, true, |job| {
+            let chunks = on_isa!(self.isa, bound_all, &self.pool, job);
+            let bounds = Fused::collect(&plan, spec, request, &chunks);
+            let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
+            let record = Record::Bound { region: region.clone(), spec: spec.clone(), request, kept };
+            (bounds, FusedTape::boxed(network, record))
+        })
+    }
+
+    fn vjp(
+        &self,
+        network: &Network,
+        theta: &[f32],
+        tape: &Tape,
+        cotangents: &Cotangents<f32>,
+        wants: Wants,
+    ) -> Result<Gradients<f32>, EngineError> {
+        let Some(tape) = tape.0.downcast_ref::<FusedTape>() else {
+            return Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()));
+        };
+        if tape.signature != signature(network) {
+            return Err(EngineError::Usage("this tape was recorded with another network; record it anew".into()));
+        }
+        let tape = &tape.record;
+        let plan = match (tape, Plan::new(network)) {
+            (Record::Reference(tape), _) => return Reference.vjp(network, theta, tape, cotangents, wants),
+            (_, Some(plan)) => plan,
+            (_, None) => return Err(EngineError::Usage("this tape was recorded for another network".into())),
+        };
+        check_theta(network, theta)?;
+        let unpack = |sums: Option<GradientSums>| sums.map(|sums| sums.unpack(&plan, network.parameters(), theta));
+        match tape {
+            Record::Clean { chunks, batch } => {
+                EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * plan.classes)?;
+                if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
+                    return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
+                }
+                let weights = Weights::new(&plan, network.parameters(), theta, false);
+                let net = Net::new(&plan, &weights);
+                let lower = &cotangents.lower;
+                let (sums, input) = on_isa!(self.isa, backward_all, &self.pool, &net, chunks, *batch, lower, wants);
+                Ok(Gradients { theta: unpack(sums), input, region: None })
+            }
+            Record::Bound { region, spec, request, kept } => {
+                check_cotangents(&plan, region.batch(), spec.rows(plan.classes), cotangents)?;
+                let (sums, region) = self.with_job(network, &plan, theta, region, spec, *request, true, |job| {
+                    on_isa!(self.isa, pull_back_all, &self.pool, job, kept, cotangents, wants)
+                })?;
+                Ok(Gradients { theta: unpack(sums), input: None, region })
+            }
+            Record::Reference(_) => unreachable!("handled above"),
+        }
+    }
+
+    fn population_loss(
+        &self,
+        network: &Network,
+        theta: &[f32],
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+        batch: &PopulationBatch<'_, f32>,
+    ) -> Result<Vec<[f64; 2]>, EngineError> {
+        let Some(plan) = Plan::new(network) else {
+            return Reference.population_loss(network, theta, perturbation, pairs, batch);
+        };
+        check_theta(network, theta)?;
+        let samples = batch.labels.len();
+        if batch.robust_weight < 1.0 {
+            EngineError::check_length("the clean inputs", batch.inputs.len(), samples * plan.dimension)?;
+        }
+        EngineError::check_length("the region's samples", batch.region.dimension(), plan.dimension)?;
+        batch.region.check()?;
+        Spec::<f32>::Margins { labels: batch.labels.to_vec() }.check(batch.region.batch(), plan.classes)?;
+        let layout = network.parameters();
+        Ok(on_isa!(self.isa, losses, &self.pool, &plan, layout, theta, perturbation, pairs, batch))
+    }
+}

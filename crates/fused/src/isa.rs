@@ -1,0 +1,80 @@
+//! Which instruction set the kernels run on: the machine's best, or the one named by `TIGHTROPE_ISA`.
+
+use tightrope_engine::EngineError;
+
+/// Environment variable that forces an instruction set.
+pub const ISA_VARIABLE: &str = "TIGHTROPE_ISA";
+
+/// An instruction set the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// x86-64 with AVX-512 F, DQ, VL and BW.
+    Avx512,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// Any machine.
+    Scalar,
+}
+
+impl Isa {
+    /// All instruction sets, best first.
+    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Scalar];
+
+    /// The name in [`ISA_VARIABLE`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Scalar => "scalar",
+        }
+    }
+
+    /// True if this machine can run it.
+    pub fn available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("fma")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Scalar => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// The instruction set named by `TIGHTROPE_ISA`, or the best one of this machine.
+    ///
+    /// # Errors
+    /// If the variable names no instruction set or one that the machine lacks.
+    pub fn detect() -> Result<Isa, EngineError> {
+        match std::env::var(ISA_VARIABLE) {
+            Ok(name) if !name.is_empty() => Isa::named(&name),
+            _ => Ok(Isa::ALL.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Scalar)),
+        }
+    }
+
+    /// The instruction set called `name`, if this machine has it.
+    pub fn named(name: &str) -> Result<Isa, EngineError> {
+        let names = || {
+            let list: Vec<_> = Isa::ALL.into_iter().filter(|isa| isa.available()).map(Isa::name).collect();
+            list.join(", ")
+        };
+        match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
+            Some(isa) if isa.available() => Ok(isa),
+            Some(_) => Err(EngineError::Usage(format!(
+                "{ISA_VARIABLE}={name}: this machine lacks that instruction set; it has {}",
+                names()
+            ))),
+            None => Err(EngineError::Usage(format!(
+                "{ISA_VARIABLE}={name}: no such instruction set; use one of {}",
+                names()
+            ))),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! AVX2 lanes: two registers.
+
+use std::arch::x86_64::*;
+
+use super::{Lanes, WIDTH, transpose_plain, tree_sum};
+
+/// Two ymm registers; needs AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub struct Avx2;
+
+/// Lanes 0–7 and 8–15.
+#[derive(Clone, Copy)]
+pub struct Pair(__m256, __m256);
+
+/// The one function compiled with the features; `f` is inlined into it.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+impl Lanes for Avx2 {
+    type V = Pair;
+    const BLOCK: [usize; 2] = [4, 2];
+
+    #[inline(always)]
+    unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
+        unsafe { with_features(f) }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Pair {
+        unsafe { Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Pair {
+        unsafe { Pair(_mm256_load_ps(p), _mm256_load_ps(p.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn load_any(p: *const f32) -> Pair {
+        unsafe { Pair(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: Pair, b: Pair) -> Pair {
+        unsafe { Pair(_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: Pair, b: Pair) -> Pair {
+        unsafe { Pair(_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Pair, b: Pair) -> Pair {
+        unsafe { Pair(_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: Pair, b: Pair, c: Pair) -> Pair {
+        unsafe { Pair(_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+    #[inline(always)]
+    unsafe fn fnma(a: Pair, b: Pair, c: Pair) -> Pair {
+        unsafe { Pair(_mm256_fnmadd_ps(a.0, b.0, c.0), _mm256_fnmadd_ps(a.1, b.1, c.1)) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: Pair, b: Pair) -> Pair {
+        unsafe { Pair(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: Pair, b: Pair) -> Pair {
+        unsafe { Pair(_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: Pair) -> Pair {
+        unsafe { Pair(_mm256_sqrt_ps(a.0), _mm256_sqrt_ps(a.1)) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, x: Pair) {
+        unsafe {
+            _mm256_store_ps(p, x.0);
+            _mm256_store_ps(p.add(8), x.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_any(p: *mut f32, x: Pair) {
+        unsafe {
+            _mm256_storeu_ps(p, x.0);
+            _mm256_storeu_ps(p.add(8), x.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: Pair) -> Pair {
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            Pair(_mm256_andnot_ps(sign, a.0), _mm256_andnot_ps(sign, a.1))
+        }
+    }
+    #[inline(always)]
+    unsafe fn where_negative(a: Pair, x: Pair, y: Pair) -> Pair {
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            Pair(
+                _mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_LT_OQ>(a.0, zero)),
+                _mm256_blendv_ps(y.1, x.1, _mm256_cmp_ps::<_CMP_LT_OQ>(a.1, zero)),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn where_positive(a: Pair, x: Pair, y: Pair) -> Pair {
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            Pair(
+                _mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, zero)),
+                _mm256_blendv_ps(y.1, x.1, _mm256_cmp_ps::<_CMP_GT_OQ>(a.1, zero)),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(a: Pair) -> f32 {
+        let mut lanes = [0.0; WIDTH];
+        unsafe { Self::store_any(lanes.as_mut_ptr(), a) };
+        tree_sum(lanes)
+    }
+    #[inline(always)]
+    unsafe fn transpose(src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: usize) {
+        unsafe { transpose_plain(src, src_stride, dst, dst_stride) }
+    }
+}

@@ -1,0 +1,101 @@
+//! The lane abstraction: sixteen f32 that every kernel is written for, whatever the machine.
+//!
+//! A logical vector always has sixteen lanes: one AVX-512 register, two AVX2 registers, or an array
+//! that the compiler may vectorise as it likes. Fixing the width keeps one memory layout, one set of
+//! loops and one summation order on every machine; only the block sizes of the micro-kernels differ,
+//! because the register files do.
+//!
+//! Kernels are generic functions marked `#[inline(always)]`; [`Lanes::run`] is the only function
+//! compiled with the machine's features, and everything called from its closure is inlined into it.
+
+#[cfg(target_arch = "x86_64")]
+pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod avx512;
+pub mod scalar;
+
+/// Lanes of a vector.
+pub const WIDTH: usize = 16;
+
+/// Sixteen-lane f32 arithmetic of one instruction set.
+///
+/// # Safety
+/// All functions may be called only on a machine with the instruction set; pointers must be valid
+/// for sixteen values. `load` and `store` need 64-byte alignment, the `_any` forms none.
+pub trait Lanes: Copy + Send + Sync + 'static {
+    /// Sixteen values.
+    type V: Copy;
+
+    /// Most output channels per micro-kernel block for one and two vectors per channel: as many
+    /// accumulators as fit the register file beside the operands.
+    const BLOCK: [usize; 2];
+
+    /// Runs `f` in code compiled for the instruction set.
+    unsafe fn run<R>(f: impl FnOnce() -> R) -> R;
+    /// Sixteen copies of `x`.
+    unsafe fn splat(x: f32) -> Self::V;
+    /// Aligned load.
+    unsafe fn load(p: *const f32) -> Self::V;
+    /// Unaligned load.
+    unsafe fn load_any(p: *const f32) -> Self::V;
+    /// Aligned store.
+    unsafe fn store(p: *mut f32, x: Self::V);
+    /// Unaligned store.
+    unsafe fn store_any(p: *mut f32, x: Self::V);
+    /// a + b.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// a − b.
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// a·b.
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// a·b + c.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// c − a·b.
+    unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// |a|.
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// Larger of two; `b` if either is NaN.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// Smaller of two; `b` if either is NaN.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// √a.
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// x where a < 0, y elsewhere (−0 is not negative).
+    unsafe fn where_negative(a: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// x where a > 0, y elsewhere.
+    unsafe fn where_positive(a: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Sum of the lanes in a fixed order.
+    unsafe fn sum(a: Self::V) -> f32;
+    /// dst[l][r] = src[r][l]: sixteen rows `src_stride` apart to sixteen rows `dst_stride` apart.
+    unsafe fn transpose(src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: usize);
+
+    /// Zero.
+    #[inline(always)]
+    unsafe fn zero() -> Self::V {
+        unsafe { Self::splat(0.0) }
+    }
+}
+
+/// Pairwise sum of sixteen lanes, the same tree on every instruction set.
+#[inline(always)]
+pub(crate) fn tree_sum(mut x: [f32; WIDTH]) -> f32 {
+    let mut half = WIDTH / 2;
+    while half > 0 {
+        for i in 0..half {
+            x[i] += x[i + half];
+        }
+        half /= 2;
+    }
+    x[0]
+}
+
+/// Transposition through memory, for instruction sets without a shuffle network of their own.
+#[inline(always)]
+pub(crate) unsafe fn transpose_plain(src: *const f32, src_stride: usize, dst: *mut f32, dst_stride: usize) {
+    for r in 0..WIDTH {
+        for l in 0..WIDTH {
+            // SAFETY: the caller gives sixteen rows of sixteen values on both sides.
+            unsafe { *dst.add(l * dst_stride + r) = *src.add(r * src_stride + l) };
+        }
+    }
+}

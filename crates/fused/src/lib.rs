@@ -1,0 +1,39 @@
+//! The default engine: f32 SIMD kernels with hand-written adjoints.
+//!
+//! [`Fused`] implements [`tightrope_engine::Engine`] for networks that are sequences of convolutions,
+//! linear layers, per-channel affine layers and ReLUs; other networks go to the reference engine.
+//!
+//! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block` and `outer` are the two
+//! micro-kernels; `geometry` says which taps connect which positions; `plan`, `weights` and `net` are
+//! a network prepared for the kernels. `clean` and `interval` put images into lanes; `lines`, `walk`
+//! and `walk_adjoint` put rows into lanes (back-substitution); `bound` and `pullback` compose them
+//! into the named relaxations; `population` evaluates perturbed members.
+
+mod accumulate;
+mod ball;
+mod block;
+mod bound;
+mod buffer;
+mod clean;
+mod engine;
+mod exchange;
+mod geometry;
+mod input;
+mod interval;
+mod isa;
+mod lanes;
+mod lines;
+mod margins;
+mod net;
+mod outer;
+mod plan;
+mod population;
+mod pullback;
+mod rows;
+mod specification;
+mod walk;
+mod walk_adjoint;
+mod weights;
+
+pub use engine::Fused;
+pub use isa::{ISA_VARIABLE, Isa};

@@ -1,0 +1,258 @@
+//! A plan with its packed weights and the small tables that all passes share.
+
+use crate::block::{Segment, Target, gather};
+use crate::geometry::{Field, Inputs, apply_segments, patch_offsets, transpose_segments};
+use crate::lanes::{Lanes, WIDTH};
+use crate::plan::Plan;
+use crate::weights::{StageWeights, Weights, padded};
+
+/// Marks an input element that no window reads.
+const UNREAD: u32 = u32::MAX;
+
+/// Everything about a network that does not change from image to image.
+pub struct Net<'a> {
+    pub plan: &'a Plan,
+    pub weights: &'a Weights,
+    /// 0, 1, 2, …: the list of all channels.
+    pub identity: Vec<u16>,
+    /// Place of channel c with one and with two vectors per channel.
+    pub offsets: [Vec<u32>; 2],
+    /// Place of every input element in padded `[position][channel]` order, or [`UNREAD`].
+    pub pixels: Vec<u32>,
+}
+
+impl<'a> Net<'a> {
+    /// Tables for `plan`.
+    pub fn new(plan: &'a Plan, weights: &'a Weights) -> Self {
+        let longest = plan.stages.iter().map(|s| s.output.c.max(s.input.c * s.kernel[1])).max().unwrap_or(0);
+        let first = &plan.stages[0];
+        let longest = longest.max(first.input.c * first.taps());
+        let [height, width] = first.input_side();
+        let mut pixels = Vec::with_capacity(plan.dimension);
+        for c in 0..first.input.c {
+            for y in 0..first.input.h {
+                for x in 0..first.input.w {
+                    let (y, x) = (y + first.pad[0], x + first.pad[1]);
+                    let inside = y < height && x < width;
+                    pixels.push(if inside { ((y * width + x) * first.input.c + c) as u32 } else { UNREAD });
+                }
+            }
+        }
+        Net {
+            plan,
+            weights,
+            identity: (0..longest).map(|c| c as u16).collect(),
+            offsets: [1, 2].map(|vp| (0..longest).map(|c| (c * vp * WIDTH) as u32).collect()),
+            pixels,
+        }
+    }
+
+    /// Elements of the input of stage `index` in the kernels' coordinates.
+    pub fn input_len(&self, index: usize) -> usize {
+        let [h, w] = self.plan.stages[index].input_side();
+        h * w * self.plan.stages[index].input.c
+    }
+
+    /// Place of input element `e` in padded coordinates, if any window reads it.
+    pub fn pixel(&self, e: usize) -> Option<usize> {
+        (self.pixels[e] != UNREAD).then_some(self.pixels[e] as usize)
+    }
+
+    /// One output position of a stage, without the bias: `[c_out][VP][16]` at `output`.
+    ///
+    /// # Safety
+    /// The machine has `S`; the field holds the whole input.
+    pub unsafe fn apply_at<S: Lanes, const VP: usize>(
+        &self,
+        index: usize,
+        weights: &StageWeights,
+        input: Field,
+        position: [usize; 2],
+        output: *mut f32,
+        segments: &mut Vec<Segment>,
+    ) {
+        let stage = &self.plan.stages[index];
+        let stride = padded(stage.output.c);
+        let all = Inputs::All(&self.identity);
+        apply_segments(stage, weights.forward.as_ptr(), stride, input, VP, position, all, segments);
+        let target = Target { output, outputs: &self.identity[..stage.output.c], offsets: &self.offsets[VP - 1] };
+        // SAFETY: segments and target describe memory the caller vouches for.
+        unsafe { gather::<S, VP, false>(segments, stride, target) }
+    }
+
+    /// One input position of a stage's transpose: `[c_in][VP][16]` at `input`. Not for the first stage.
+    ///
+    /// # Safety
+    /// As [`Net::apply_at`].
+    pub unsafe fn transpose_at<S: Lanes, const VP: usize>(
+        &self,
+        index: usize,
+        weights: &StageWeights,
+        output: Field,
+        position: [usize; 2],
+        input: *mut f32,
+        segments: &mut Vec<Segment>,
+    ) {
+        let stage = &self.plan.stages[index];
+        let stride = padded(stage.input.c);
+        let all = Inputs::All(&self.identity);
+        transpose_segments(stage, weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
+        let target = Target { output: input, outputs: &self.identity[..stage.input.c], offsets: &self.offsets[VP - 1] };
+        // SAFETY: as above.
+        unsafe { gather::<S, VP, false>(segments, stride, target) }
+    }
+
+    /// The first stage's transpose over the whole map, added to `pixels` (padded, `[position][c_in][VP][16]`).
+    ///
+    /// # Safety
+    /// As [`Net::apply_at`].
+    pub unsafe fn scatter_patches<S: Lanes, const VP: usize>(
+        &self,
+        weights: &StageWeights,
+        output: *const f32,
+        pixels: *mut f32,
+    ) {
+        let stage = &self.plan.stages[0];
+        let row = stage.input_side()[1];
+        let offsets: Vec<u32> = patch_offsets(stage, row).iter().map(|o| o * (VP * WIDTH) as u32).collect();
+        let (co, n) = (stage.output.c, stage.taps() * stage.input.c);
+        for y in 0..stage.output.h {
+            for x in 0..stage.output.w {
+                let corner = (y * stage.stride[0] * row + x * stage.stride[1]) * stage.input.c;
+                // SAFETY: the padded map holds every patch.
+                unsafe {
+                    let segment = Segment {
+                        input: output.add((y * stage.output.w + x) * co * VP * WIDTH),
+                        weight: weights.patch.as_ptr(),
+                        list: self.identity.as_ptr(),
+                        full: co,
+                        first_only: 0,
+                    };
+                    let target = Target {
+                        output: pixels.add(corner * VP * WIDTH),
+                        outputs: &self.identity[..n],
+                        offsets: &offsets,
+                    };
+                    gather::<S, VP, true>(&[segment], padded(n), target);
+                }
+            }
+        }
+    }
+}
+
+/// How input elements are mapped on their way into the kernels.
+#[derive(Clone, Copy)]
+pub enum Normalise {
+    /// scale·x + shift: points.
+    Point,
+    /// |scale|·x: radii.
+    Radius,
+}
+
+/// Images `[count, d]` into lanes, padded: `[position][c_in][VP][16]`; missing images are zero.
+///
+/// # Safety
+/// The machine has `S`; `target` holds the padded map.
+pub unsafe fn load_images<S: Lanes, const VP: usize>(
+    net: &Net<'_>,
+    images: &[f32],
+    how: Normalise,
+    target: &mut [f32],
+) {
+    let d = net.plan.dimension;
+    let count = images.len() / d;
+    let mut tile = crate::buffer::Buffer::zeroed(WIDTH * WIDTH);
+    target[..net.input_len(0) * VP * WIDTH].fill(0.0);
+    for group in 0..VP.min(count.div_ceil(WIDTH)) {
+        let images = &images[group * WIDTH * d..];
+        let rows = WIDTH.min(images.len() / d);
+        for e in (0..d).step_by(WIDTH) {
+            let columns = WIDTH.min(d - e);
+            if rows == WIDTH && columns == WIDTH {
+                // SAFETY: sixteen rows of sixteen elements exist on both sides.
+                unsafe { S::run(|| S::transpose(images.as_ptr().add(e), d, tile.as_mut_ptr(), WIDTH)) };
+            } else {
+                for r in 0..rows {
+                    for l in 0..columns {
+                        tile[l * WIDTH + r] = images[r * d + e + l];
+                    }
+                }
+                // Lanes without an image must not carry another tile's values.
+                (0..columns).for_each(|l| tile[l * WIDTH + rows..(l + 1) * WIDTH].fill(0.0));
+            }
+            for l in 0..columns {
+                let Some(place) = net.pixel(e + l) else { continue };
+                let source = &tile[l * WIDTH..(l + 1) * WIDTH];
+                let target = &mut target[(place * VP + group) * WIDTH..][..WIDTH];
+                match (&net.plan.normalisation, how) {
+                    (None, _) => target.copy_from_slice(source),
+                    (Some((scale, shift)), Normalise::Point) => {
+                        target.iter_mut().zip(source).for_each(|(t, s)| *t = s * scale[e + l] + shift[e + l]);
+                    }
+                    (Some((scale, _)), Normalise::Radius) => {
+                        target.iter_mut().zip(source).for_each(|(t, s)| *t = s * scale[e + l].abs());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Cotangents on the padded map in lanes back to images `[count, d]`, added.
+pub fn store_cotangents(net: &Net<'_>, lanes: &[f32], vp: usize, how: Normalise, images: &mut [f32]) {
+    let d = net.plan.dimension;
+    for (image, target) in images.chunks_exact_mut(d).enumerate() {
+        for (e, target) in target.iter_mut().enumerate() {
+            let Some(place) = net.pixel(e) else { continue };
+            let scale = net.plan.normalisation.as_ref().map_or(1.0, |(scale, _)| scale[e]);
+            let scale = if matches!(how, Normalise::Radius) { scale.abs() } else { scale };
+            *target += scale * lanes[(place * vp + image / WIDTH) * WIDTH + image % WIDTH];
+        }
+    }
+}
+
+/// values += bias, then the ReLU if `rectify`, for one position `[channel][VP][16]`.
+///
+/// # Safety
+/// The machine has `S`; `values` is aligned and holds `channels`.
+pub unsafe fn add_bias<S: Lanes, const VP: usize>(values: *mut f32, bias: &[f32], channels: usize, rectify: bool) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        S::run(|| {
+            for c in 0..channels {
+                let b = S::splat(bias[c]);
+                for v in 0..VP {
+                    let place = values.add((c * VP + v) * WIDTH);
+                    let value = S::add(S::load(place), b);
+                    S::store(place, if rectify { S::max(S::zero(), value) } else { value });
+                }
+            }
+        });
+    }
+}
+
+/// target[c] += Σ over positions and lanes of `values`.
+///
+/// # Safety
+/// The machine has `S`; `values` is aligned and holds `positions · channels`.
+pub unsafe fn sum_channels<S: Lanes, const VP: usize>(
+    values: *const f32,
+    positions: usize,
+    channels: usize,
+    target: &mut [f32],
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        S::run(|| {
+            for (c, target) in target.iter_mut().enumerate().take(channels) {
+                let mut sum = S::zero();
+                for position in 0..positions {
+                    for v in 0..VP {
+                        sum = S::add(sum, S::load(values.add(((position * channels + c) * VP + v) * WIDTH)));
+                    }
+                }
+                *target += S::sum(sum);
+            }
+        });
+    }
+}

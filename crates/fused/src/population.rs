@@ -1,0 +1,111 @@
+//! Losses of perturbed members: weights regenerated from the noise stream, evaluated, thrown away.
+//!
+//! A member's δ is drawn into memory of the worker, shared by θ + σδ and θ − σδ, and packed straight
+//! into the kernels' order; no [members × |θ|] matrix ever exists. Members run in parallel; each
+//! member's loss is a fixed sum over its batch, so losses do not depend on the number of threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use tightrope_engine::{Perturbation, PopulationBatch, Spec, certified_cross_entropy, cross_entropy};
+use tightrope_network::ParameterLayout;
+
+use crate::ball::BallRows;
+use crate::bound::Job;
+use crate::engine::{Pool, bound_all, forward_all, with};
+use crate::lanes::Lanes;
+use crate::net::Net;
+use crate::plan::Plan;
+use crate::specification::Specification;
+use crate::weights::Weights;
+
+/// Memory of one worker's members.
+#[derive(Default)]
+pub struct MemberScratch {
+    delta: Vec<f32>,
+    theta: Vec<f32>,
+    weights: Weights,
+}
+
+/// Mean losses at θ + σδ and θ − σδ of each pair.
+///
+/// # Safety
+/// The machine has `S`.
+pub unsafe fn losses<S: Lanes>(
+    pool: &Pool,
+    plan: &Plan,
+    layout: &ParameterLayout,
+    theta: &[f32],
+    perturbation: Perturbation,
+    pairs: Range<u64>,
+    batch: &PopulationBatch<'_, f32>,
+) -> Vec<[f64; 2]> {
+    let spec = Spec::Margins { labels: batch.labels.to_vec() };
+    let pairs: Vec<u64> = pairs.collect();
+    pairs
+        .into_par_iter()
+        .map(|pair| {
+            with(&pool.members, |scratch| {
+                let MemberScratch { delta, theta: member, weights } = scratch;
+                delta.resize(theta.len(), 0.0);
+                let stream = perturbation.stream(pair);
+                // SAFETY: the machine has `S`.
+                unsafe { S::run(|| stream.gaussian_wide(0, delta)) };
+                [1.0_f32, -1.0].map(|sign| {
+                    let scale = sign * perturbation.sigma;
+                    member.clear();
+                    member.extend(theta.iter().zip(&*delta).map(|(&t, &d)| t + scale * d));
+                    weights.pack(plan, layout, member, batch.robust_weight > 0.0);
+                    // SAFETY: as above.
+                    unsafe { mixed_loss::<S>(pool, plan, weights, &spec, batch) }
+                })
+            })
+        })
+        .collect()
+}
+
+/// (1 − w)·natural + w·certified mean cross-entropy of one member.
+unsafe fn mixed_loss<S: Lanes>(
+    pool: &Pool,
+    plan: &Plan,
+    weights: &Weights,
+    spec: &Spec<f32>,
+    batch: &PopulationBatch<'_, f32>,
+) -> f64 {
+    let net = Net::new(plan, weights);
+    let mean = |losses: &[f32]| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
+    let weight = batch.robust_weight;
+    let mut loss = 0.0;
+    if weight < 1.0 {
+        // SAFETY: the caller's word.
+        let (logits, _) = unsafe { forward_all::<S>(pool, &net, batch.inputs, false) };
+        loss += (1.0 - weight) * mean(&cross_entropy(&logits, batch.labels).per_sample);
+    }
+    if weight > 0.0 {
+        let ball = batch.region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, batch.region.clipped));
+        let last = plan.hidden();
+        let job = Job {
+            net: &net,
+            region: batch.region,
+            specification: Specification {
+                spec,
+                last: &weights.signed[last],
+                elements: plan.stages[last].input.len(),
+                classes: plan.classes,
+            },
+            relaxation: batch.relaxation,
+            upper: false,
+            layers: false,
+            keep: false,
+            ball: ball.as_ref(),
+            // Members are parallel already.
+            parts: 1,
+            pool: &pool.parts,
+        };
+        // SAFETY: the caller's word.
+        let chunks = unsafe { bound_all::<S>(pool, &job) };
+        let margins: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.lower.iter().copied()).collect();
+        loss += weight * mean(&certified_cross_entropy(&margins, batch.labels).per_sample);
+    }
+    loss
+}

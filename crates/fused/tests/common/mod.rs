@@ -1,0 +1,366 @@
+//! Networks, regions and comparisons that the tests of the fused engine share.
+#![allow(dead_code)]
+
+use tightrope_engine::{
+    BoundRequest, Cotangents, Engine, LayerCotangent, Norm, Reference, Region, Relaxation, Spec, Wants,
+};
+use tightrope_fused::{Fused, Isa};
+use tightrope_network::{Affine, Conv2d, Layer, Network, NetworkBuilder, NodeId, ParameterId};
+use tightrope_noise::{Purpose, Stream};
+
+/// Uniform draws in [low, high).
+pub fn draws(seed: u64, member: u64, count: usize, low: f32, high: f32) -> Vec<f32> {
+    let mut values = vec![0.0; count];
+    Stream::new(seed, Purpose::Test, 0, member).uniform(0, &mut values);
+    values.iter_mut().for_each(|v| *v = low + (high - low) * *v);
+    values
+}
+
+/// A sequential network under construction.
+pub struct Chain {
+    builder: NetworkBuilder,
+    last: NodeId,
+    count: usize,
+}
+
+impl Chain {
+    pub fn new(input: &[usize]) -> Self {
+        let builder = NetworkBuilder::new(input).unwrap();
+        Chain { last: builder.input(), builder, count: 0 }
+    }
+
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("layer{}", self.count)
+    }
+
+    pub fn conv(mut self, out: usize, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> Self {
+        let in_channels = self.builder.shape(self.last)[0];
+        let name = self.name();
+        let conv = Conv2d {
+            in_channels,
+            out_channels: out,
+            kernel,
+            stride,
+            padding,
+            dilation: [1, 1],
+            groups: 1,
+            weight: ParameterId(0),
+            bias: None,
+        };
+        self.last = self.builder.conv2d(&name, conv, true, self.last).unwrap();
+        self
+    }
+
+    pub fn dilated(mut self, out: usize, kernel: [usize; 2], dilation: [usize; 2]) -> Self {
+        let in_channels = self.builder.shape(self.last)[0];
+        let name = self.name();
+        let conv = Conv2d {
+            in_channels,
+            out_channels: out,
+            kernel,
+            stride: [1, 1],
+            padding: [1, 1, 1, 1],
+            dilation,
+            groups: 1,
+            weight: ParameterId(0),
+            bias: None,
+        };
+        self.last = self.builder.conv2d(&name, conv, false, self.last).unwrap();
+        self
+    }
+
+    pub fn norm(mut self) -> Self {
+        let shape = self.builder.shape(self.last).to_vec();
+        let (channels, inner) = (shape[0], shape[1..].iter().product());
+        let name = self.name();
+        let weight = Some(self.builder.parameter(format!("{name}.weight"), &[channels]).unwrap());
+        let bias = Some(self.builder.parameter(format!("{name}.bias"), &[channels]).unwrap());
+        let scale = (0..channels).map(|c| 0.8 + 0.1 * c as f64).collect();
+        let shift = (0..channels).map(|c| 0.05 * c as f64 - 0.1).collect();
+        let affine = Affine { inner, scale, shift, weight, bias };
+        self.last = self.builder.add(name, Layer::Affine(affine), &[self.last]).unwrap();
+        self
+    }
+
+    pub fn input_norm(mut self) -> Self {
+        let channels = self.builder.shape(self.last)[0];
+        let name = self.name();
+        let scale = (0..channels).map(|c| 1.5 - 0.4 * c as f64).collect();
+        let shift = (0..channels).map(|c| -0.3 + 0.1 * c as f64).collect();
+        self.last = self.builder.normalise(&name, scale, shift, self.last).unwrap();
+        self
+    }
+
+    pub fn relu(mut self) -> Self {
+        let name = self.name();
+        self.last = self.builder.add(name, Layer::Relu, &[self.last]).unwrap();
+        self
+    }
+
+    pub fn flatten(mut self) -> Self {
+        let name = self.name();
+        self.last = self.builder.add(name, Layer::Flatten, &[self.last]).unwrap();
+        self
+    }
+
+    pub fn linear(mut self, out: usize) -> Self {
+        let name = self.name();
+        self.last = self.builder.linear(&name, out, true, self.last).unwrap();
+        self
+    }
+
+    pub fn build(self) -> Network {
+        self.builder.build().unwrap()
+    }
+}
+
+/// Random parameters of the usual size; `bias` is added to the biases of hidden layers.
+pub fn parameters(network: &Network, seed: u64, bias: f32) -> Vec<f32> {
+    let mut theta = Vec::new();
+    for (index, info) in network.parameters().iter().enumerate() {
+        let fan: usize = info.shape[1..].iter().product::<usize>().max(1);
+        let values = if info.shape.len() == 1 {
+            let values = draws(seed, index as u64, info.len(), -0.2, 0.2);
+            values.into_iter().map(|v| v + bias).collect()
+        } else {
+            let scale = (3.0 / fan as f32).sqrt();
+            draws(seed, index as u64, info.len(), -scale, scale)
+        };
+        theta.extend(values);
+    }
+    theta
+}
+
+/// Networks that reach every edge of the kernels.
+pub fn networks() -> Vec<(&'static str, Network)> {
+    let p = |n: usize| [n; 4];
+    vec![
+        (
+            "cnn3",
+            Chain::new(&[1, 12, 12])
+                .conv(16, [5, 5], [2, 2], p(2))
+                .relu()
+                .conv(32, [4, 4], [2, 2], p(1))
+                .relu()
+                .flatten()
+                .linear(10)
+                .build(),
+        ),
+        (
+            "tiny",
+            Chain::new(&[1, 8, 8])
+                .conv(2, [5, 5], [2, 2], p(2))
+                .relu()
+                .conv(2, [4, 4], [2, 2], p(1))
+                .relu()
+                .flatten()
+                .linear(3)
+                .build(),
+        ),
+        (
+            "odd",
+            Chain::new(&[3, 7, 9])
+                .conv(5, [3, 2], [1, 2], [1, 0, 0, 1])
+                .relu()
+                .conv(19, [2, 3], [2, 1], [0, 2, 1, 0])
+                .relu()
+                .conv(3, [1, 1], [1, 1], p(0))
+                .relu()
+                .flatten()
+                .linear(7)
+                .relu()
+                .linear(4)
+                .build(),
+        ),
+        (
+            "deep",
+            Chain::new(&[1, 10, 10])
+                .conv(6, [3, 3], [1, 1], p(1))
+                .relu()
+                .conv(7, [4, 4], [2, 2], p(1))
+                .relu()
+                .conv(9, [4, 4], [2, 2], p(1))
+                .relu()
+                .flatten()
+                .linear(33)
+                .relu()
+                .linear(5)
+                .build(),
+        ),
+        (
+            "norms",
+            Chain::new(&[2, 6, 5])
+                .input_norm()
+                .conv(4, [3, 3], [1, 1], p(1))
+                .norm()
+                .relu()
+                .conv(17, [3, 3], [2, 2], p(1))
+                .norm()
+                .norm()
+                .relu()
+                .flatten()
+                .linear(20)
+                .norm()
+                .relu()
+                .linear(3)
+                .build(),
+        ),
+        ("mlp", Chain::new(&[1, 5, 4]).flatten().linear(18).relu().linear(37).relu().linear(6).build()),
+        ("wide", Chain::new(&[20]).linear(40).relu().linear(21).build()),
+        (
+            "dilated",
+            Chain::new(&[2, 7, 7])
+                .dilated(3, [2, 3], [2, 2])
+                .relu()
+                .conv(4, [3, 3], [2, 2], p(1))
+                .relu()
+                .flatten()
+                .linear(2)
+                .build(),
+        ),
+        (
+            "large window",
+            Chain::new(&[1, 6, 6])
+                .conv(3, [3, 3], [3, 3], p(2))
+                .relu()
+                .conv(40, [2, 2], [1, 1], p(1))
+                .relu()
+                .flatten()
+                .linear(4)
+                .build(),
+        ),
+    ]
+}
+
+/// The instruction sets this machine has.
+pub fn engines() -> Vec<Fused> {
+    Isa::ALL.into_iter().filter(|isa| isa.available()).map(|isa| Fused::on(isa).unwrap()).collect()
+}
+
+/// Asserts |a − b| ≤ tolerance·(1 + max |b|) elementwise.
+pub fn close(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}: lengths");
+    let scale = 1.0 + expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+    for (i, (&a, &b)) in got.iter().zip(expected).enumerate() {
+        assert!((f64::from(a) - b).abs() <= tolerance * scale, "{what}[{i}]: {a} is not {b} (scale {scale})");
+    }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// One comparison: a network, its parameters and what to bound.
+pub struct Case<'a> {
+    pub name: String,
+    pub network: &'a Network,
+    pub theta: Vec<f32>,
+    pub x: Vec<f32>,
+    pub epsilon: f32,
+    pub norm: Norm,
+    pub clip: Option<(f32, f32)>,
+    pub spec: Spec<f32>,
+    pub relaxation: Relaxation,
+    pub upper: bool,
+    pub layers: bool,
+}
+
+impl Case<'_> {
+    /// The case of `network` with margins of random labels over an ℓ∞ ball.
+    pub fn new<'a>(
+        name: &str,
+        network: &'a Network,
+        theta: Vec<f32>,
+        batch: usize,
+        epsilon: f32,
+        relaxation: Relaxation,
+    ) -> Case<'a> {
+        let classes = network.output_len();
+        Case {
+            name: format!("{name}, {relaxation}, ε={epsilon}"),
+            network,
+            theta,
+            x: draws(11, 0, batch * network.input_len(), 0.0, 1.0),
+            epsilon,
+            norm: Norm::Inf,
+            clip: None,
+            spec: Spec::Margins { labels: (0..batch).map(|i| (i * 7 + 1) % classes).collect() },
+            relaxation,
+            upper: false,
+            layers: false,
+        }
+    }
+
+    /// Checks bounds and gradients of `engine` against the reference engine in double precision.
+    pub fn check(&self, engine: &Fused, tolerance: f64) {
+        let name = format!("{} on {}", self.name, engine.isa().name());
+        let d = self.network.input_len();
+        let clip = self.clip.map(|(l, h)| (f64::from(l), f64::from(h)));
+        let region = Region::ball(&self.x, d, self.epsilon, self.norm, self.clip).unwrap();
+        let oracle_region = Region::ball(&wide(&self.x), d, f64::from(self.epsilon), self.norm, clip).unwrap();
+        let oracle_spec = match &self.spec {
+            Spec::Logits => Spec::Logits,
+            Spec::Margins { labels } => Spec::Margins { labels: labels.clone() },
+            Spec::Matrix { rows, matrix, offset } => {
+                Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
+            }
+        };
+        let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers };
+        let theta = wide(&self.theta);
+        let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        assert_eq!(got, plain, "{name}: taped and plain bounds differ");
+        let (expected, oracle_tape) =
+            Reference.bound_taped(self.network, &theta, &oracle_region, &oracle_spec, request).unwrap();
+        assert_eq!(got.rows, expected.rows);
+        close(&format!("{name}: lower"), &got.lower, &expected.lower, tolerance);
+        if let (Some(got), Some(expected)) = (&got.upper, &expected.upper) {
+            close(&format!("{name}: upper"), got, expected, tolerance);
+        }
+        assert_eq!(got.layers.len(), expected.layers.len());
+        for (got, expected) in got.layers.iter().zip(&expected.layers) {
+            assert_eq!(got.node, expected.node);
+            close(&format!("{name}: lower of node {}", got.node), &got.lower, &expected.lower, tolerance);
+            close(&format!("{name}: upper of node {}", got.node), &got.upper, &expected.upper, tolerance);
+        }
+        let batch = region.batch();
+        let lower = draws(5, 1, got.lower.len(), -1.0, 1.0);
+        let upper = if self.upper { draws(5, 2, got.lower.len(), -1.0, 1.0) } else { Vec::new() };
+        let mut layers = Vec::new();
+        if self.layers {
+            for (i, layer) in got.layers.iter().enumerate() {
+                let mut lower = draws(6, i as u64, layer.lower.len(), -1.0, 1.0);
+                // Most rows without a cotangent: the compacted tiles.
+                lower.iter_mut().for_each(|g| *g = if g.abs() < 0.8 { 0.0 } else { *g });
+                layers.push(LayerCotangent {
+                    node: layer.node,
+                    upper: lower.iter().map(|g| -0.5 * g).collect(),
+                    lower,
+                });
+            }
+        }
+        let cotangents = Cotangents { lower, upper, layers };
+        let oracle = Cotangents {
+            lower: wide(&cotangents.lower),
+            upper: wide(&cotangents.upper),
+            layers: cotangents
+                .layers
+                .iter()
+                .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
+                .collect(),
+        };
+        let wants = Wants { theta: true, input: true };
+        let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
+        let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
+        let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());
+        for info in self.network.parameters().iter() {
+            let what = format!("{name}: gradient of {}", info.name);
+            close(&what, &got_theta[info.range()], &expected_theta[info.range()], tolerance);
+        }
+        let (got, expected) = (got.region.unwrap(), expected.region.unwrap());
+        close(&format!("{name}: centre gradient"), &got.center, &expected.center, tolerance);
+        close(&format!("{name}: radius gradient"), &got.radius, &expected.radius, tolerance);
+        assert_eq!(got.center.len(), batch * d);
+    }
+}

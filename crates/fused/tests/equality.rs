@@ -1,0 +1,130 @@
+//! The fused engine against the reference engine in double precision, on every instruction set of the machine.
+
+mod common;
+
+use common::{Case, close, draws, engines, networks, parameters};
+use tightrope_engine::{Cotangents, Engine, Norm, Reference, Relaxation, Spec, Wants};
+
+const TOLERANCE: f64 = 1e-4;
+
+#[test]
+fn clean_passes() {
+    for (name, network) in networks() {
+        let theta = parameters(&network, 1, 0.0);
+        let wide: Vec<f64> = theta.iter().map(|&v| f64::from(v)).collect();
+        for batch in [1, 3, 16, 17, 70] {
+            let x = draws(3, batch as u64, batch * network.input_len(), -1.0, 1.0);
+            let wide_x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+            let (expected, oracle_tape) = Reference.forward_taped(&network, &wide, &wide_x).unwrap();
+            let g = draws(4, 0, expected.len(), -1.0, 1.0);
+            let wide_g = g.iter().map(|&v| f64::from(v)).collect();
+            let wants = Wants { theta: true, input: true };
+            let oracle = Reference.vjp(&network, &wide, &oracle_tape, &Cotangents::on_lower(wide_g), wants).unwrap();
+            for engine in engines() {
+                let what = format!("{name}, batch {batch}, {}", engine.isa().name());
+                close(&what, &engine.forward(&network, &theta, &x).unwrap(), &expected, TOLERANCE);
+                let (logits, tape) = engine.forward_taped(&network, &theta, &x).unwrap();
+                close(&what, &logits, &expected, TOLERANCE);
+                let got = engine.vjp(&network, &theta, &tape, &Cotangents::on_lower(g.clone()), wants).unwrap();
+                close(&what, &got.theta.unwrap(), oracle.theta.as_ref().unwrap(), TOLERANCE);
+                close(&what, &got.input.unwrap(), oracle.input.as_ref().unwrap(), TOLERANCE);
+            }
+        }
+    }
+}
+
+/// Every relaxation on every network: margins' lower bounds, both bounds of logits, layer bounds.
+#[test]
+fn bounds_and_gradients() {
+    for (name, network) in networks() {
+        for relaxation in Relaxation::ALL {
+            for engine in engines() {
+                let theta = parameters(&network, 2, 0.0);
+                Case::new(name, &network, theta.clone(), 3, 0.02, relaxation).check(&engine, TOLERANCE);
+                let all = Case {
+                    spec: Spec::Logits,
+                    upper: true,
+                    layers: true,
+                    ..Case::new(name, &network, theta, 2, 0.03, relaxation)
+                };
+                all.check(&engine, TOLERANCE);
+            }
+        }
+    }
+}
+
+/// All stable, all unstable, zero radius, huge radius, coefficients that are exactly 0.
+#[test]
+fn extremes() {
+    for (name, network) in networks() {
+        for relaxation in Relaxation::ALL {
+            for engine in engines() {
+                for (bias, epsilon) in [(30.0, 0.01), (-30.0, 0.01), (0.0, 0.0), (0.0, 50.0), (0.5, 0.05)] {
+                    let theta = parameters(&network, 3, bias);
+                    Case::new(name, &network, theta, 2, epsilon, relaxation).check(&engine, TOLERANCE);
+                }
+                let mut sparse = parameters(&network, 4, 0.1);
+                sparse.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 3 == 0 { 0.0 } else { *w });
+                Case::new(name, &network, sparse, 2, 0.05, relaxation).check(&engine, TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_and_clipping() {
+    for (name, network) in networks() {
+        for relaxation in Relaxation::ALL {
+            for (norm, epsilon) in [(Norm::Inf, 0.1), (Norm::L2, 0.3), (Norm::L1, 0.6)] {
+                for clip in [None, Some((0.0, 1.0))] {
+                    for engine in engines() {
+                        let theta = parameters(&network, 5, 0.05);
+                        let base = Case::new(name, &network, theta, 2, epsilon, relaxation);
+                        let case =
+                            Case { name: format!("{} {norm:?} {clip:?}", base.name), norm, clip, layers: true, ..base };
+                        case.check(&engine, TOLERANCE);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// General specifications, shared and per sample, with more rows than lanes.
+#[test]
+fn matrices() {
+    for (name, network) in networks() {
+        let classes = network.output_len();
+        for relaxation in [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown] {
+            for (rows, shared) in [(1, true), (19, false)] {
+                let count = rows * classes * if shared { 1 } else { 2 };
+                let mut matrix = draws(8, 0, count, -1.0, 1.0);
+                matrix.iter_mut().step_by(2).for_each(|c| *c = 0.0);
+                let offset = draws(8, 1, rows, -1.0, 1.0);
+                for engine in engines() {
+                    let theta = parameters(&network, 6, 0.0);
+                    let case = Case {
+                        spec: Spec::Matrix { rows, matrix: matrix.clone(), offset: offset.clone() },
+                        upper: rows == 19,
+                        ..Case::new(name, &network, theta, 2, 0.03, relaxation)
+                    };
+                    case.check(&engine, TOLERANCE);
+                }
+            }
+        }
+    }
+}
+
+/// Chunks of images with and without a remainder.
+#[test]
+fn batches() {
+    let (name, network) = networks().swap_remove(0);
+    for relaxation in Relaxation::ALL {
+        for batch in [1, 5, 16, 17, 40] {
+            for engine in engines() {
+                let theta = parameters(&network, 7, 0.0);
+                Case::new(name, &network, theta, batch, 0.02, relaxation).check(&engine, TOLERANCE);
+            }
+        }
+    }
+}
