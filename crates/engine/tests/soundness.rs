@@ -354,3 +354,30 @@ fn backward_bounds_of_affine_networks_are_attained() {
         }
     }
 }
+
+/// A clipped ball is the intersection of a ball and a box: its bounds are those of the tighter one.
+#[test]
+fn clipping_takes_the_better_of_ball_and_box() {
+    let mut strictly = [0, 0];
+    for shape in [Shape::L2Clipped, Shape::L1Clipped] {
+        for repeat in 0..20 {
+            let rng = Rng::new(9500 + repeat);
+            let (network, theta) = network(&rng, Kind::Linear);
+            let clipped = region(&rng, shape, 2, network.input_len(), 1.0);
+            let (mut ball, mut boxed) = (clipped.clone(), clipped.clone());
+            ball.clipped = false;
+            (boxed.clipped, boxed.ball) = (false, None);
+            let [clipped, ball, boxed] = [clipped, ball, boxed].map(|region| {
+                let request = EVERYTHING(Relaxation::Crown);
+                Reference.bound(&network, &theta, &region, &Spec::Logits, request).unwrap()
+            });
+            let upper = |bounds: &Bounds<f64>| bounds.upper.clone().unwrap();
+            for i in 0..clipped.lower.len() {
+                assert_eq!(clipped.lower[i], ball.lower[i].max(boxed.lower[i]), "{shape:?}");
+                assert_eq!(upper(&clipped)[i], upper(&ball)[i].min(upper(&boxed)[i]), "{shape:?}");
+                strictly[usize::from(ball.lower[i] < boxed.lower[i])] += 1;
+            }
+        }
+    }
+    assert!(strictly.iter().all(|&count| count > 10), "each must win now and then: {strictly:?}");
+}

@@ -241,7 +241,8 @@ pub fn network(rng: &Rng, kind: Kind) -> (Network, Vec<f64>) {
     let shape = [rng.integer(1, 3), rng.integer(3, 5), rng.integer(3, 5)];
     let builder = NetworkBuilder::new(&shape).unwrap();
     let mut draw = Draw { rng, last: builder.input(), builder, index: 0 };
-    let hidden = rng.integer(4, 8);
+    // Wide layers make unit rows sparse, which has a path of its own.
+    let hidden = rng.integer(4, if kind == Kind::Dense { 40 } else { 8 });
     let classes = rng.integer(3, 5);
     let conv_relu = |draw: &mut Draw<'_>| {
         draw.conv(1);
@@ -361,8 +362,20 @@ impl Shape {
 
 /// A region of `batch` samples around points of [0, 1]^d; all radii are scaled by `size`.
 pub fn region(rng: &Rng, shape: Shape, batch: usize, dimension: usize, size: f64) -> Region<f64> {
-    let x: Vec<f64> = (0..batch * dimension).map(|_| rng.uniform()).collect();
-    let clip = shape.clipped().then_some((0.0, 1.0));
+    region_in((0.0, 1.0), rng, shape, batch, dimension, size)
+}
+
+/// As [`region`] with a data range of `low..high`.
+pub fn region_in(
+    (low, high): (f64, f64),
+    rng: &Rng,
+    shape: Shape,
+    batch: usize,
+    dimension: usize,
+    size: f64,
+) -> Region<f64> {
+    let x: Vec<f64> = (0..batch * dimension).map(|_| rng.between(low, high)).collect();
+    let clip = shape.clipped().then_some((low, high));
     let ball = |norm, epsilon| Region::ball(&x, dimension, size * epsilon, norm, clip).unwrap();
     match shape {
         Shape::Linf | Shape::LinfClipped => ball(Norm::Inf, rng.between(0.05, 0.3)),
