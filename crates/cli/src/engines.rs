@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::ValueEnum;
 use tightrope_engine::{Engine, Real, Reference};
+use tightrope_fused::Fused;
 
 use crate::tensors::Element;
 
@@ -13,7 +14,7 @@ pub enum EngineChoice {
     Auto,
     /// Plain code for every layer kind, in f32 or f64.
     Reference,
-    /// Vector kernels.
+    /// Vector kernels in f32; layer kinds without a kernel go to the reference engine.
     Fused,
 }
 
@@ -35,10 +36,8 @@ pub trait Precision: Real + Element {
 impl Precision for f32 {
     fn engine(choice: EngineChoice) -> anyhow::Result<Box<dyn Engine<f32>>> {
         match choice {
-            EngineChoice::Auto | EngineChoice::Reference => Ok(Box::new(Reference)),
-            EngineChoice::Fused => {
-                bail!("--engine fused: this version has the reference engine only; use --engine auto or reference")
-            }
+            EngineChoice::Reference => Ok(Box::new(Reference)),
+            EngineChoice::Auto | EngineChoice::Fused => Ok(Box::new(Fused::new()?)),
         }
     }
 }
