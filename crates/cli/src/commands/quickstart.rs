@@ -24,7 +24,7 @@ model = "cnn3"
 eps = 0.1
 
 [train]
-epochs = 10
+epochs = 12
 batch = 128
 lr = 2e-3
 eval_limit = 500

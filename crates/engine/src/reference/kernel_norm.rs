@@ -7,6 +7,7 @@ use tightrope_network::{Layer, NodeId};
 
 use super::affine::{Map, MapGradients, Weights};
 use super::interval::Pair;
+use super::lanes::{dot, sum};
 use super::plan::Plan;
 use crate::{Ball, Norm, Real, Region};
 
@@ -19,7 +20,7 @@ pub(super) fn ball_for<'r, T: Real>(plan: &Plan<'_, T>, region: &'r Region<T>, i
 
 /// ‖kernel‖₂ per output channel.
 fn norms<T: Real>(map: &Map<T>, channels: usize) -> Vec<T> {
-    map.kernels(channels).map(|kernel| kernel.iter().map(|&w| w * w).sum::<T>().sqrt()).collect()
+    map.kernels(channels).map(|kernel| dot(kernel, kernel).sqrt()).collect()
 }
 
 /// Bounds of node `id`, `[batch, n]`.
@@ -48,7 +49,7 @@ pub(super) fn backward<T: Real>(
     let norms = norms(map, node.shape[0]);
     let batch = epsilon.len();
     let mut per_channel = vec![T::ZERO; norms.len()];
-    let planes = g_radius.chunks_exact(node.shape[1] * node.shape[2]).map(|plane| plane.iter().copied().sum::<T>());
+    let planes = g_radius.chunks_exact(node.shape[1] * node.shape[2]).map(sum);
     for (index, g) in planes.enumerate() {
         let channel = index % norms.len();
         per_channel[channel] += g;

@@ -12,6 +12,7 @@ mod concrete;
 mod gemm;
 mod interval;
 mod kernel_norm;
+mod lanes;
 mod plan;
 
 use rayon::prelude::*;

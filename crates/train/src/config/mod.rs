@@ -210,8 +210,8 @@ impl Default for TrainSection {
     fn default() -> Self {
         TrainSection {
             epochs: 20,
-            batch: 256,
-            lr: 5e-4,
+            batch: 128,
+            lr: 2e-3,
             milestones: None,
             lr_decay: 0.2,
             eps: None,

@@ -1,6 +1,7 @@
 //! Diagonal maps: one factor per channel of `inner` consecutive elements.
 
 use crate::Real;
+use crate::reference::lanes::dot;
 
 /// target += factor·x per channel; its own transpose.
 pub(super) fn scale<T: Real>(weight: &[T], inner: usize, x: &[T], target: &mut [T]) {
@@ -17,7 +18,7 @@ pub(super) fn weight_gradient<T: Real>(inner: usize, x: &[T], y: &[T], gradient:
     let row = gradient.len() * inner;
     for (x, y) in x.chunks_exact(row).zip(y.chunks_exact(row)) {
         for ((x, y), g) in x.chunks_exact(inner).zip(y.chunks_exact(inner)).zip(gradient.iter_mut()) {
-            *g += x.iter().zip(y).map(|(&x, &y)| x * y).sum::<T>();
+            *g += dot(x, y);
         }
     }
 }

@@ -5,6 +5,8 @@
 //! gathered where the caller's data says so: that is how coefficient rows with a small receptive
 //! field stay cheap without any special case.
 
+use std::ops::Range;
+
 use tightrope_network::Conv2d;
 
 use crate::Real;
@@ -27,8 +29,38 @@ pub(super) struct ConvGeometry {
     offsets: Vec<u32>,
 }
 
-/// (row of the batch, output position).
-type Column = (u32, u32);
+/// The columns of one matrix product: output positions, in spans that belong to one row of the batch each.
+#[derive(Default)]
+struct Columns {
+    positions: Vec<u32>,
+    spans: Vec<Span>,
+}
+
+struct Span {
+    row: usize,
+    /// Its columns.
+    range: Range<usize>,
+}
+
+impl Columns {
+    fn push(&mut self, row: usize, position: usize) {
+        let end = self.positions.len() + 1;
+        match self.spans.last_mut() {
+            Some(span) if span.row == row => span.range.end = end,
+            _ => self.spans.push(Span { row, range: end - 1..end }),
+        }
+        self.positions.push(position as u32);
+    }
+
+    fn clear(&mut self) {
+        self.positions.clear();
+        self.spans.clear();
+    }
+
+    fn len(&self) -> usize {
+        self.positions.len()
+    }
+}
 
 impl ConvGeometry {
     pub(super) fn new(conv: &Conv2d, input: &[usize], output: &[usize]) -> Self {
@@ -85,58 +117,65 @@ impl ConvGeometry {
     pub(super) fn window_reach(&self, mask: &[bool]) -> Vec<bool> {
         let mut result = vec![false; mask.len() / self.positions * self.input_plane];
         for (mask, result) in mask.chunks_exact(self.positions).zip(result.chunks_exact_mut(self.input_plane)) {
-            for offsets in self.offsets.chunks_exact(self.positions) {
-                for (&offset, &marked) in offsets.iter().zip(mask) {
-                    if marked && offset != OUTSIDE {
-                        result[offset as usize] = true;
-                    }
-                }
+            for position in (0..self.positions).filter(|&p| mask[p]) {
+                let taps = self.offsets.iter().skip(position).step_by(self.positions);
+                taps.filter(|offset| **offset != OUTSIDE).for_each(|&offset| result[offset as usize] = true);
             }
         }
         result
     }
 
     /// Calls `work` on blocks of columns: all of them, or those marked in `mask` (`[batch, positions]`).
-    fn for_columns(&self, batch: usize, mask: Option<&[bool]>, mut work: impl FnMut(&[Column])) {
-        let mut columns: Vec<Column> = Vec::with_capacity(BLOCK + self.positions);
+    fn for_columns(&self, batch: usize, mask: Option<&[bool]>, mut work: impl FnMut(&Columns)) {
+        let mut columns = Columns::default();
         for row in 0..batch {
-            let live = |p: usize| mask.is_none_or(|mask| mask[row * self.positions + p]);
-            columns.extend((0..self.positions).filter(|&p| live(p)).map(|p| (row as u32, p as u32)));
-            while columns.len() >= BLOCK {
-                work(&columns[..BLOCK]);
-                columns.drain(..BLOCK);
+            let live = |p: &usize| mask.is_none_or(|mask| mask[row * self.positions + p]);
+            for position in (0..self.positions).filter(live) {
+                if columns.len() == BLOCK {
+                    work(&columns);
+                    columns.clear();
+                }
+                columns.push(row, position);
             }
         }
-        if !columns.is_empty() {
+        if columns.len() > 0 {
             work(&columns);
         }
     }
 
     /// `[K, columns]`: the input values of group `group` under each column's window.
-    fn gather_windows<T: Real>(&self, x: &[T], group: usize, columns: &[Column], target: &mut Vec<T>) {
-        target.clear();
-        for channel in 0..self.group_inputs {
-            let plane = (group * self.group_inputs + channel) * self.input_plane;
-            for offsets in self.offsets.chunks_exact(self.positions) {
-                target.extend(columns.iter().map(|&(row, position)| match offsets[position as usize] {
-                    OUTSIDE => T::ZERO,
-                    offset => x[row as usize * self.inputs() + plane + offset as usize],
-                }));
+    fn gather_windows<T: Real>(&self, x: &[T], group: usize, columns: &Columns, target: &mut Vec<T>) {
+        target.resize(self.depth() * columns.len(), T::ZERO);
+        let mut lines = target.chunks_exact_mut(columns.len());
+        for channel in group * self.group_inputs..(group + 1) * self.group_inputs {
+            for (offsets, line) in self.offsets.chunks_exact(self.positions).zip(&mut lines) {
+                for span in &columns.spans {
+                    let plane = &x[span.row * self.inputs() + channel * self.input_plane..][..self.input_plane];
+                    for (value, &position) in
+                        line[span.range.clone()].iter_mut().zip(&columns.positions[span.range.clone()])
+                    {
+                        let offset = offsets[position as usize];
+                        *value = if offset == OUTSIDE { T::ZERO } else { plane[offset as usize] };
+                    }
+                }
             }
         }
     }
 
     /// Adds `[K, columns]` back to the input pixels: the transpose of [`Self::gather_windows`].
-    fn scatter_windows<T: Real>(&self, values: &[T], group: usize, columns: &[Column], x: &mut [T]) {
+    fn scatter_windows<T: Real>(&self, values: &[T], group: usize, columns: &Columns, x: &mut [T]) {
         let mut lines = values.chunks_exact(columns.len());
-        for channel in 0..self.group_inputs {
-            let plane = (group * self.group_inputs + channel) * self.input_plane;
-            for offsets in self.offsets.chunks_exact(self.positions) {
-                let Some(line) = lines.next() else { return };
-                for (&(row, position), &value) in columns.iter().zip(line) {
-                    let offset = offsets[position as usize];
-                    if offset != OUTSIDE {
-                        x[row as usize * self.inputs() + plane + offset as usize] += value;
+        for channel in group * self.group_inputs..(group + 1) * self.group_inputs {
+            for (offsets, line) in self.offsets.chunks_exact(self.positions).zip(&mut lines) {
+                for span in &columns.spans {
+                    let plane = &mut x[span.row * self.inputs() + channel * self.input_plane..][..self.input_plane];
+                    for (&value, &position) in
+                        line[span.range.clone()].iter().zip(&columns.positions[span.range.clone()])
+                    {
+                        let offset = offsets[position as usize];
+                        if offset != OUTSIDE {
+                            plane[offset as usize] += value;
+                        }
                     }
                 }
             }
@@ -144,12 +183,21 @@ impl ConvGeometry {
     }
 
     /// `[group_outputs, columns]`: the output-side values of group `group`.
-    fn gather_outputs<T: Real>(&self, y: &[T], group: usize, columns: &[Column], target: &mut Vec<T>) {
-        target.clear();
-        for channel in 0..self.group_outputs {
-            let plane = (group * self.group_outputs + channel) * self.positions;
-            target.extend(columns.iter().map(|&(row, p)| y[row as usize * self.outputs() + plane + p as usize]));
+    fn gather_outputs<T: Real>(&self, y: &[T], group: usize, columns: &Columns, target: &mut Vec<T>) {
+        target.resize(self.group_outputs * columns.len(), T::ZERO);
+        for (index, line) in target.chunks_exact_mut(columns.len()).enumerate() {
+            for span in &columns.spans {
+                let plane = &y[self.output_plane(span.row, group, index)];
+                let positions = &columns.positions[span.range.clone()];
+                line[span.range.clone()].iter_mut().zip(positions).for_each(|(v, &p)| *v = plane[p as usize]);
+            }
         }
+    }
+
+    /// Where the plane of output `index` of a group lies in the batch.
+    fn output_plane(&self, row: usize, group: usize, index: usize) -> Range<usize> {
+        let first = row * self.outputs() + (group * self.group_outputs + index) * self.positions;
+        first..first + self.positions
     }
 
     fn group_weight<'a, T>(&self, weight: &'a [T], group: usize) -> &'a [T] {
@@ -166,10 +214,11 @@ impl ConvGeometry {
                 product.resize(self.group_outputs * columns.len(), T::ZERO);
                 let weight = View::new(self.group_weight(weight, group), self.group_outputs, self.depth());
                 multiply(&mut product, weight, View::new(&windows, self.depth(), columns.len()), false);
-                for (channel, line) in product.chunks_exact(columns.len()).enumerate() {
-                    let plane = (group * self.group_outputs + channel) * self.positions;
-                    for (&(row, position), &value) in columns.iter().zip(line) {
-                        y[row as usize * self.outputs() + plane + position as usize] = value;
+                for (index, line) in product.chunks_exact(columns.len()).enumerate() {
+                    for span in &columns.spans {
+                        let plane = &mut y[self.output_plane(span.row, group, index)];
+                        let positions = &columns.positions[span.range.clone()];
+                        line[span.range.clone()].iter().zip(positions).for_each(|(&v, &p)| plane[p as usize] = v);
                     }
                 }
             }

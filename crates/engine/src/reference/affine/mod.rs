@@ -11,6 +11,7 @@ mod pool;
 
 use tightrope_network::{Layer, Network, NodeId, ParameterId, ParameterLayout};
 
+use super::lanes::sum;
 use crate::Real;
 use conv::ConvGeometry;
 use pool::PoolGeometry;
@@ -196,7 +197,7 @@ impl<T: Real> Map<T> {
         }
         for (row, constant) in rows.chunks_exact(self.outputs).zip(constants) {
             for (values, &b) in row.chunks_exact(self.positions()).zip(&self.bias) {
-                *constant += values.iter().copied().sum::<T>() * b;
+                *constant += sum(values) * b;
             }
         }
     }
@@ -221,7 +222,7 @@ impl<T: Real> Map<T> {
         for (index, row) in rows.chunks_exact(self.outputs).enumerate() {
             let factor = factors.map_or(T::ONE, |f| f[index]);
             for (values, g) in row.chunks_exact(self.positions()).zip(gradient.iter_mut()) {
-                *g += factor * values.iter().copied().sum::<T>();
+                *g += factor * sum(values);
             }
         }
     }

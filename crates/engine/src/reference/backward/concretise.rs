@@ -1,5 +1,6 @@
 //! Minimum of linear forms over a region: A x₀ − ε‖A‖_q for balls, A c − |A| r for boxes, and the adjoint.
 
+use crate::reference::lanes::{dot, sum2, sum3};
 use crate::{Norm, Real, Region};
 
 /// The set a linear form is minimised over, for one image.
@@ -50,12 +51,11 @@ impl<'a, T: Real> Set<'a, T> {
     }
 
     fn box_minimum(&self, row: &[T]) -> T {
-        row.iter().zip(self.center).zip(self.radius).map(|((&a, &c), &r)| a * c - a.abs() * r).sum()
+        sum3(row, self.center, self.radius, |a, c, r| a * c - a.abs() * r)
     }
 
     fn ball_minimum(ball: &SetBall<'_, T>, row: &[T]) -> T {
-        let value: T = row.iter().zip(ball.center).map(|(&a, &c)| a * c).sum();
-        value - ball.epsilon * dual_norm(ball.norm, row)
+        dot(row, ball.center) - ball.epsilon * dual_norm(ball.norm, row)
     }
 
     fn minimum_of(&self, row: &[T]) -> (T, Active) {
@@ -122,8 +122,8 @@ impl<'a, T: Real> Set<'a, T> {
 /// ‖row‖_q with 1/p + 1/q = 1.
 fn dual_norm<T: Real>(norm: Norm, row: &[T]) -> T {
     match norm {
-        Norm::Inf => row.iter().map(|a| a.abs()).sum(),
-        Norm::L2 => row.iter().map(|&a| a * a).sum::<T>().sqrt(),
+        Norm::Inf => sum2(row, row, |a, _| a.abs()),
+        Norm::L2 => dot(row, row).sqrt(),
         Norm::L1 => row.iter().fold(T::ZERO, |m, a| m.max(a.abs())),
     }
 }

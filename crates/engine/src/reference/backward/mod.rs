@@ -19,7 +19,7 @@ use relu::LineCotangent;
 pub(super) use relu::Relaxation;
 
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
-const CHUNK_ELEMENTS: usize = 1 << 20;
+const CHUNK_ELEMENTS: usize = 1 << 18;
 
 /// Back-substitution for one image.
 pub(super) struct Walk<'a, 'p, T> {
@@ -46,8 +46,9 @@ impl<T: Real> Walk<'_, '_, T> {
         (CHUNK_ELEMENTS / elements.max(1)).clamp(1, 256)
     }
 
-    /// Lower bounds of `rows` (`[count, n]` on the output of node `start`), and the coefficients on every node passed.
-    fn substitute(&self, start: NodeId, rows: Vec<T>, count: usize) -> (Vec<T>, Vec<Vec<T>>) {
+    /// Lower bounds of `rows` (`[count, n]` on the output of node `start`), and, if they shall be kept, the
+    /// coefficients on every node passed.
+    fn substitute(&self, start: NodeId, rows: Vec<T>, count: usize, keep: bool) -> (Vec<T>, Vec<Vec<T>>) {
         let nodes = self.plan.network.nodes();
         let mut coefficients: Vec<Vec<T>> = vec![Vec::new(); start + 1];
         let mut values = vec![T::ZERO; count];
@@ -61,29 +62,27 @@ impl<T: Real> Walk<'_, '_, T> {
                 continue;
             }
             let node = &nodes[id];
+            let input = node.inputs[0];
+            let mut row = std::mem::take(&mut coefficients[id]);
+            if keep {
+                coefficients[id].clone_from(&row);
+            }
             match &node.layer {
                 Layer::Relu => {
-                    let input = node.inputs[0];
                     let Some(lines) = &self.lines[input] else {
                         unreachable!("pre-activation {input} is not bounded yet")
                     };
-                    let result = lines.substitute(&coefficients[id], &mut values);
-                    accumulate(&mut coefficients[input], &result);
+                    lines.substitute(&mut row, &mut values);
+                    accumulate(&mut coefficients[input], row);
                 }
-                Layer::Add => {
-                    for &input in &node.inputs {
-                        let row = std::mem::take(&mut coefficients[id]);
-                        accumulate(&mut coefficients[input], &row);
-                        coefficients[id] = row;
-                    }
-                }
+                Layer::Flatten => accumulate(&mut coefficients[input], row),
+                Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone())),
                 _ => {
-                    let (input, map) = (node.inputs[0], self.plan.map(id));
-                    map.bias_dot(&coefficients[id], &mut values);
-                    let mut target = std::mem::take(&mut coefficients[input]);
+                    let map = self.plan.map(id);
+                    map.bias_dot(&row, &mut values);
+                    let target = &mut coefficients[input];
                     target.resize(count * map.inputs, T::ZERO);
-                    map.transpose(Weights::Signed, &coefficients[id], count, &mut target);
-                    coefficients[input] = target;
+                    map.transpose(Weights::Signed, &row, count, target);
                 }
             }
         }
@@ -92,7 +91,7 @@ impl<T: Real> Walk<'_, '_, T> {
 
     /// Lower bounds of `rows`, `[count, n]` on the output of node `start`.
     pub(super) fn lower_bounds(&self, start: NodeId, rows: Vec<T>, count: usize) -> Vec<T> {
-        self.substitute(start, rows, count).0
+        self.substitute(start, rows, count, false).0
     }
 
     /// The adjoint of [`Self::lower_bounds`] for cotangents `g` `[count]`.
@@ -110,7 +109,7 @@ impl<T: Real> Walk<'_, '_, T> {
         let count = g.len();
         let nodes = self.plan.network.nodes();
         let reached = reach(self.plan, start, &rows, count);
-        let (_, coefficients) = self.substitute(start, rows, count);
+        let (_, coefficients) = self.substitute(start, rows, count, true);
         let mut cotangents: Vec<Vec<T>> = vec![Vec::new(); start + 1];
         for id in self.stop..=start {
             if coefficients[id].is_empty() {
@@ -131,14 +130,15 @@ impl<T: Real> Walk<'_, '_, T> {
                         unreachable!("pre-activation {input} is not bounded")
                     };
                     let mut line = LineCotangent::zeros(known.lower.len());
-                    let g_rows = lines.adjoint(&coefficients[id], &cotangents[input], g, &mut line);
+                    let mut g_rows = cotangents[input].clone();
+                    lines.adjoint(&coefficients[id], &mut g_rows, g, &mut line);
                     line.pull_back(&known.lower, &known.upper, &mut target.lower, &mut target.upper);
                     g_rows
                 }
                 Layer::Add => {
                     let mut sum = cotangents[node.inputs[0]].clone();
                     for &input in &node.inputs[1..] {
-                        accumulate(&mut sum, &cotangents[input]);
+                        accumulate(&mut sum, cotangents[input].clone());
                     }
                     sum
                 }
@@ -164,10 +164,10 @@ impl<T: Real> Walk<'_, '_, T> {
     }
 }
 
-fn accumulate<T: Real>(target: &mut Vec<T>, values: &[T]) {
+fn accumulate<T: Real>(target: &mut Vec<T>, values: Vec<T>) {
     if target.is_empty() {
-        target.extend_from_slice(values);
+        *target = values;
     } else {
-        target.iter_mut().zip(values).for_each(|(t, &v)| *t += v);
+        target.iter_mut().zip(values).for_each(|(t, v)| *t += v);
     }
 }

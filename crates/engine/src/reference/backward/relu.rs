@@ -4,6 +4,7 @@
 //! λ_l = 1 if u > −l else 0 (Singh et al. 2019; Zhang et al. 2018). Stable neurons are exact.
 
 use crate::Real;
+use crate::reference::lanes::sum2;
 
 /// Lines of one pre-activation node for one image.
 pub(in crate::reference) struct Relaxation<T> {
@@ -42,47 +43,37 @@ impl<T: Real> Relaxation<T> {
         lines
     }
 
-    /// Coefficients on the activation to coefficients on the pre-activation, for lower bounds: a
+    /// Coefficients on the activation to coefficients on the pre-activation, in place, for lower bounds: a
     /// positive coefficient takes the lower line, a negative one the upper line and its intercept.
-    pub(super) fn substitute(&self, rows: &[T], constants: &mut [T]) -> Vec<T> {
+    pub(super) fn substitute(&self, rows: &mut [T], constants: &mut [T]) {
         let n = self.lower_slope.len();
-        let mut result = Vec::with_capacity(rows.len());
-        for (row, constant) in rows.chunks_exact(n).zip(constants) {
-            for (i, &a) in row.iter().enumerate() {
-                if a < T::ZERO {
-                    *constant += a * self.upper_intercept[i];
-                    result.push(a * self.upper_slope[i]);
-                } else {
-                    result.push(a * self.lower_slope[i]);
-                }
+        for (row, constant) in rows.chunks_exact_mut(n).zip(constants) {
+            *constant +=
+                sum2(row, &self.upper_intercept, |a, intercept| if a < T::ZERO { a * intercept } else { T::ZERO });
+            for ((a, &lower), &upper) in row.iter_mut().zip(&self.lower_slope).zip(&self.upper_slope) {
+                *a *= if *a < T::ZERO { upper } else { lower };
             }
         }
-        result
     }
 
-    /// The adjoint of [`Self::substitute`]: `rows` are its input, `g_result` the cotangent of its result,
-    /// `g_constants` of the constants. Returns the cotangent of `rows` and adds the one of the upper lines to `lines`.
-    pub(super) fn adjoint(
-        &self,
-        rows: &[T],
-        g_result: &[T],
-        g_constants: &[T],
-        lines: &mut LineCotangent<T>,
-    ) -> Vec<T> {
+    /// The adjoint of [`Self::substitute`]: `rows` are its input, `g_constants` the cotangent of the constants;
+    /// `g_rows` goes in as the cotangent of its result and comes out as the one of `rows`. Adds the
+    /// cotangent of the upper lines to `lines`.
+    pub(super) fn adjoint(&self, rows: &[T], g_rows: &mut [T], g_constants: &[T], lines: &mut LineCotangent<T>) {
         let n = self.lower_slope.len();
-        let mut g_rows = Vec::with_capacity(rows.len());
-        for ((row, g_row), &g_constant) in rows.chunks_exact(n).zip(g_result.chunks_exact(n)).zip(g_constants) {
-            for (i, (&a, &g)) in row.iter().zip(g_row).enumerate() {
-                if a < T::ZERO {
-                    lines.slope[i] += a * g;
-                    lines.intercept[i] += a * g_constant;
-                    g_rows.push(g * self.upper_slope[i] + g_constant * self.upper_intercept[i]);
-                } else {
-                    g_rows.push(g * self.lower_slope[i]);
-                }
+        let (lower_slope, upper_slope) = (&self.lower_slope[..n], &self.upper_slope[..n]);
+        let upper_intercept = &self.upper_intercept[..n];
+        let (g_slope, g_intercept) = (&mut lines.slope[..n], &mut lines.intercept[..n]);
+        for ((row, g_row), &g_constant) in rows.chunks_exact(n).zip(g_rows.chunks_exact_mut(n)).zip(g_constants) {
+            for i in 0..n {
+                let (a, g) = (row[i], g_row[i]);
+                let negative = if a < T::ZERO { a } else { T::ZERO };
+                g_slope[i] += negative * g;
+                g_intercept[i] += negative * g_constant;
+                let on_upper = g * upper_slope[i] + g_constant * upper_intercept[i];
+                g_row[i] = if a < T::ZERO { on_upper } else { g * lower_slope[i] };
             }
         }
-        g_rows
     }
 }
 
