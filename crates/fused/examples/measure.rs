@@ -1,16 +1,26 @@
-//! Best-of-many processor times per image of the main kernels on one core, as JSON lines.
+//! Best-of-many times per image of the main kernels as JSON lines: processor time of one core, or wall time
+//! of `TIGHTROPE_MEASURE_THREADS` threads.
 //!
 //! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tightrope_engine::{BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants};
+use tightrope_engine::{
+    BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Region, Relaxation, Spec, Wants,
+};
 use tightrope_fused::Fused;
 use tightrope_network::{Initialisation, Network, Preset};
 use tightrope_noise::{Purpose, Stream};
 
+/// True to measure wall time.
+static WALL: AtomicBool = AtomicBool::new(false);
+
 /// Processor seconds of this thread where the system tells them, so that a busy machine does not matter.
 fn processor_seconds() -> Option<f64> {
+    if WALL.load(Ordering::Relaxed) {
+        return None;
+    }
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
 }
@@ -48,8 +58,12 @@ fn parameters(network: &Network, stable: bool) -> Vec<f32> {
 
 fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
-    // One thread, this one: its processor time is the work's.
-    rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().expect("the first pool");
+    let threads: usize = std::env::var("TIGHTROPE_MEASURE_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    // One thread, this one: its processor time is the work's. Several: wall time.
+    let pool = if threads == 1 { pool.use_current_thread() } else { pool };
+    pool.build_global().expect("the first pool");
+    WALL.store(threads > 1, Ordering::Relaxed);
     let engine = Fused::new().expect("TIGHTROPE_ISA names no usable instruction set");
     let report = |name: &str, images: usize, seconds: f64| {
         println!("{{\"name\": \"{name}\", \"ms_per_image\": {:.5}}}", seconds * 1e3 / images as f64);
@@ -102,6 +116,20 @@ fn main() {
                     drop(engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap());
                 });
                 report(&format!("{name} + gradient"), batch, seconds);
+                if relaxation == Relaxation::Ibp {
+                    let labels: Vec<usize> = (0..batch).map(|i| i % 10).collect();
+                    let members = PopulationBatch {
+                        inputs: &x,
+                        region: &region,
+                        labels: &labels,
+                        relaxation,
+                        robust_weight: 1.0,
+                    };
+                    let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
+                    let seconds =
+                        best(5, || drop(engine.population_loss(&network, &theta, noise, 0..4, &members).unwrap()));
+                    report(&format!("{}-{} population ibp {kind}", preset.name(), shape[0]), 8 * batch, seconds);
+                }
             }
         }
     }
