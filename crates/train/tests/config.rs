@@ -94,7 +94,7 @@ fn bad_values_name_the_key_and_the_range() {
         ("smoothing.population=3", ["smoothing.population", "even"]),
         ("smoothing.samples=0", ["smoothing.samples", "1 to"]),
         ("smoothing.kind=es", ["smoothing.kind", "pgpe"]),
-        ("norm=3", ["norm", "string"]),
+        ("norm=3", ["`norm`", "`3`"]),
         ("train.batch=-5", ["train.batch", "-5"]),
         ("train=3", ["`train`", "section"]),
         ("train.epochs", ["key=value", "train.epochs"]),
