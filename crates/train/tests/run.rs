@@ -248,7 +248,7 @@ fn folders_in_use_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let message = |result: Result<RunFolder, TrainError>| result.unwrap_err().to_string();
     let held = RunFolder::create(&root.path().join("run"), &[]).unwrap();
-    let refusal = message(RunFolder::resume(held.path(), &[]));
+    let refusal = message(RunFolder::create(held.path(), &[]));
     assert!(refusal.contains("another process"), "{refusal}");
     let path = held.path().to_path_buf();
     drop(held);
