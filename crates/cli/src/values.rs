@@ -65,7 +65,10 @@ impl Perturbation {
 pub fn clip_range(range: &[f64]) -> anyhow::Result<(f64, f64)> {
     match range {
         &[low, high] if low.is_finite() && high.is_finite() && low < high => Ok((low, high)),
-        _ => anyhow::bail!("--clip {range:?}: give two finite numbers LO HI with LO < HI, such as --clip 0 1"),
+        _ => {
+            let given: Vec<String> = range.iter().map(f64::to_string).collect();
+            anyhow::bail!("--clip {}: give two finite numbers LO HI with LO < HI, such as --clip 0 1", given.join(" "))
+        }
     }
 }
 
@@ -86,7 +89,12 @@ pub fn threat_text(threat: &ThreatModel) -> String {
         Norm::L1 => "ℓ1",
     };
     let range = threat.clip.map_or("not clipped".into(), |(low, high)| format!("clipped to [{low}, {high}]"));
-    format!("{norm} ε = {}, {range}", threat.epsilon)
+    // Beyond any data range; written out it would only be digits.
+    let epsilon = match threat.epsilon {
+        large if large > 1e6 => format!("{large:e}"),
+        usual => usual.to_string(),
+    };
+    format!("{norm} ε = {epsilon}, {range}")
 }
 
 /// A share as a percentage.
@@ -102,7 +110,8 @@ pub fn radius(text: &str) -> Result<f64, String> {
         None => number(text),
     };
     match value {
-        Some(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        // The sum makes −0 a plain 0.
+        Some(value) if value.is_finite() && value >= 0.0 => Ok(value + 0.0),
         _ => Err("a radius is a finite number ≥ 0 such as 0.1, or a fraction such as 8/255".into()),
     }
 }
@@ -113,13 +122,28 @@ pub fn method(text: &str) -> Result<Relaxation, String> {
         "zonotope" | "hbox" | "alpha-crown" => {
             Err("not in this version; use ibp, crown-ibp, crown, crown-meet-ibp or crown-skip-ibp".into())
         }
-        _ => text.parse(),
+        _ => text.parse().map_err(|problem: String| format!("{problem}{}", suggestion(text, &METHODS))),
+    }
+}
+
+/// The bounding methods by name.
+const METHODS: [&str; 6] = ["ibp", "crown-ibp", "crown", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"];
+
+/// "; did you mean …?" with the name most like `text`, unless none is much like it.
+fn suggestion(text: &str, names: &[&str]) -> String {
+    let scored = names.iter().map(|name| (strsim::damerau_levenshtein(text, name), name));
+    match scored.min_by_key(|&(distance, _)| distance) {
+        Some((distance, name)) if 2 * distance <= text.len() => format!("; did you mean `{name}`?"),
+        _ => String::new(),
     }
 }
 
 /// Parses one stage of the cascade.
 pub fn stage(text: &str) -> Result<Stage, String> {
-    text.parse()
+    text.parse().map_err(|problem: String| {
+        let known = problem.starts_with("unknown");
+        if known { format!("{problem}{}", suggestion(text, &[&METHODS[..], &["pgd"]].concat())) } else { problem }
+    })
 }
 
 /// Parses a positive number of seconds.
@@ -139,6 +163,7 @@ mod tests {
     fn radii_are_numbers_or_fractions() {
         assert_eq!(radius("0.1"), Ok(0.1));
         assert_eq!(radius("8/255"), Ok(8.0 / 255.0));
+        assert!(radius("-0").unwrap().is_sign_positive());
         for bad in ["-0.1", "nan", "inf", "1/0", "x", "", "1/-3"] {
             assert!(radius(bad).is_err(), "{bad}");
         }

@@ -83,6 +83,7 @@ fn missing_data_set() {
     refused(folder.path(), &arguments, &["tightrope data fetch mnist"]);
     fails(&["train", "--dataset", "minst", "--out", text(&out)], &["did you mean `mnist`"]);
     fails(&["data", "fetch", "mnist", "--from", text(&out), "--data-dir", text(&data)], &[text(&out)]);
+    assert!(!data.exists());
 }
 
 #[test]
@@ -178,11 +179,11 @@ fn options_out_of_range() {
     };
     refused(&["--eps", "-0.1"], &["--eps", "finite number ≥ 0"]);
     refused(&["--eps", "nan"], &["--eps", "finite number ≥ 0"]);
-    refused(&["--clip", "1", "0"], &["--clip", "LO < HI"]);
+    refused(&["--clip", "1", "0"], &["--clip 1 0:", "LO < HI"]);
     refused(&["--clip", "2", "3"], &["outside the data range", "--clip"]);
     refused(&["--method", "zonotope"], &["not in this version", "crown-ibp"]);
     refused(&["--method", "crwn"], &["crwn", "crown"]);
-    refused(&["--engine", "fused"], &["--engine fused", "use --engine auto or reference"]);
+    refused(&["--engine", "fused", "--precision", "f64"], &["--engine fused", "--precision f32"]);
     refused(&["--device", "cuda:0"], &["--device cpu"]);
     refused(&["--threads", "0"], &["--threads 0", "at least one"]);
     refused(&["--no-such-option"], &["--no-such-option"]);
@@ -197,6 +198,10 @@ fn options_out_of_range() {
     certify(&[], &["--eps E is needed"]);
     fails(&["attack", text(&model), "--eps", "0.1"], &["--dataset D or --inputs"]);
     fails(&["attack", text(&model), "--eps", "0.1", "--dataset", "digits", "--restarts", "0"], &["--restarts 0"]);
+    fails(&["attack", text(&model), "--eps", "0.1", "--dataset", "digits", "--steps", "0"], &["--steps 0"]);
+    certify(&["--eps", "0.1", "--steps", "0"], &["--steps 0"]);
+    certify(&["--eps", "0.1", "--stages", "pgd,ipb"], &["did you mean `ibp`"]);
+    refused(&["--method", "ipb"], &["did you mean `ibp`"]);
     fails(&["verify", "model.onnx", "property.vnnlib"], &["unrecognized subcommand"]);
     fails(&[], &["Usage"]);
 }
@@ -219,6 +224,21 @@ fn unknown_configuration_keys_are_named_with_the_nearest() {
     let train = ["train", "--dataset", "digits", "--out", text(&out)];
     refused(folder.path(), &[&train[..], &["--method", "sabr"]].concat(), &["sabr", "not in this version"]);
     refused(folder.path(), &[&train[..], &["--model", "cnn9"]].concat(), &["cnn9", "cnn3-tiny"]);
+    refused(folder.path(), &[&train[..], &["--method", "ipb"]].concat(), &["did you mean `ibp`"]);
+    refused(folder.path(), &[&train[..], &["--model", "nope.toml"]].concat(), &["nope.toml", "name a preset"]);
+    refused(folder.path(), &[&set[..], &["=3"]].concat(), &["the key is empty"]);
+    refused(folder.path(), &[&set[..], &["norm=3"]].concat(), &["use inf, 2 or 1"]);
+    refused(folder.path(), &[&set[..], &["train.epochs=x"]].concat(), &["a whole number ≥ 0"]);
+    refused(folder.path(), &[&set[..], &["train.epochs=-1"]].concat(), &["a whole number ≥ 0"]);
+    refused(folder.path(), &[&set[..], &["smoothing.population=x"]].concat(), &["a whole number ≥ 0"]);
+    refused(folder.path(), &[&set[..], &["train.lr=x"]].concat(), &["expected a number"]);
+    let recipe_refused = |recipe: &Path, parts: &[&str]| {
+        refused(folder.path(), &["train", text(recipe), "--out", text(&out)], parts);
+    };
+    recipe_refused(&folder.path().join("absent.toml"), &["absent.toml", "no such recipe"]);
+    recipe_refused(folder.path(), &["is a folder, not a recipe"]);
+    std::fs::write(&recipe, [0xff, 0xfe]).unwrap();
+    recipe_refused(&recipe, &["no UTF-8 text"]);
     refused(folder.path(), &[&train[..], &["--lr", "-1"]].concat(), &["train.lr", "> 0"]);
     refused(folder.path(), &[&train[..], &["--epochs", "0"]].concat(), &["train.epochs"]);
 }
@@ -259,7 +279,87 @@ fn outputs_are_not_overwritten_unasked() {
     let (model, out) = (folder.path().join("model.onnx"), folder.path().join("run"));
     refused(folder.path(), &["export", text(&model), "--to", "onnx"], &["is the model itself", "-o"]);
     refused(folder.path(), &["train", "--dataset", "digits", "--out", text(&out)], &["not empty", "--out"]);
-    refused(folder.path(), &["quickstart", "--out", text(&out)], &["not empty"]);
+    refused(folder.path(), &["quickstart", "--out", text(&out)], &["not empty", "another with --out"]);
+}
+
+/// The four commands that write one file, asked to write it to `place`.
+fn written_to(folder: &Path, place: &str, parts: &[&str]) {
+    let (model, inputs) = (folder.join("model.onnx"), folder.join("x.safetensors"));
+    let (model, inputs) = (text(&model), text(&inputs));
+    refused(folder, &["bounds", model, "--inputs", inputs, "--eps", "0.1", "--method", "ibp", "-o", place], parts);
+    refused(folder, &["attack", model, "--inputs", inputs, "--eps", "0.1", "-o", place], parts);
+    refused(folder, &["export", model, "--to", "onnx", "-o", place], parts);
+}
+
+#[test]
+fn only_regular_files_are_written() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    written_to(folder.path(), text(&run), &["is a folder", "choose another path"]);
+    let missing = folder.path().join("missing/file.safetensors");
+    written_to(folder.path(), text(&missing), &["missing does not exist", "create it"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        written_to(folder.path(), "/dev/null", &["is a device", "choose another path"]);
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_are_no_text_are_written() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = folder();
+    let out = folder.path().join(OsStr::from_bytes(b"out-\xff.safetensors"));
+    let (model, inputs) = (folder.path().join("model.onnx"), folder.path().join("x.safetensors"));
+    let (model, inputs) = (text(&model), text(&inputs));
+    for arguments in [
+        &["bounds", model, "--inputs", inputs, "--eps", "0.1", "--method", "ibp", "--json", "-o"][..],
+        &["attack", model, "--inputs", inputs, "--eps", "0.1", "--steps", "1", "--json", "-o"],
+        &["export", model, "--to", "safetensors", "--json", "-o"],
+    ] {
+        let output = support::command(arguments).arg(&out).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok());
+        std::fs::remove_file(&out).unwrap();
+    }
+}
+
+#[test]
+fn only_a_begun_run_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let resume = ["train", "--out", text(&out), "--resume"];
+    refused(folder.path(), &resume, &["no run", "leave out --resume"]);
+    assert!(!out.exists());
+    std::fs::create_dir(&out).unwrap();
+    refused(folder.path(), &resume, &["no run", "leave out --resume"]);
+    // What a run leaves that is killed before its first checkpoint.
+    let train = [&["train", "--out", text(&out), "--limit-train", "64", "--epochs", "1"], &support::TINY[..]].concat();
+    support::succeeds(&train);
+    let weights = std::fs::read(out.join("model.safetensors")).unwrap();
+    let config = std::fs::read(out.join("config.toml")).unwrap();
+    std::fs::remove_dir_all(&out).unwrap();
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("config.toml"), config).unwrap();
+    let output = run(&resume);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert!(errors.contains("begins from the start"), "{errors}");
+    assert!(std::fs::read(out.join("model.safetensors")).unwrap() == weights);
+}
+
+#[test]
+fn the_log_of_a_bare_model_goes_to_the_current_folder() {
+    let folder = folder();
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let arguments = ["certify", "../model.onnx", "--dataset", "digits", "--eps", "0.01", "--limit", "1"];
+    let output = support::command(&arguments).current_dir(&work).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(work.join("model.certify.jsonl").is_file());
 }
 
 #[test]

@@ -9,9 +9,16 @@ use std::time::Duration;
 use support::{TINY, fails, read_tensors, succeeds, text, timeless_log, write_inputs};
 
 /// Kills the program after ever longer times until it ends by itself; the number of kills.
-fn kill_until_done(arguments: &[&str]) -> usize {
+///
+/// `--resume` is given once `begun` is there.
+fn kill_until_done(arguments: &[&str], begun: &Path) -> usize {
     for kills in 0.. {
-        let mut child = support::command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let resume: &[&str] = if begun.exists() { &["--resume"] } else { &[] };
+        let mut child = support::command(&[arguments, resume].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // Long enough to get anywhere in the end, odd enough to hit different moments.
         std::thread::sleep(Duration::from_millis(150 + 170 * kills as u64));
         let running = child.try_wait().unwrap().is_none();
@@ -39,8 +46,8 @@ fn a_killed_training_resumes_to_the_same_bytes() {
         ["--limit-train", "640", "--epochs", "30", "--set", "train.checkpoint_steps=3", "--smoothing", "rgs"];
     let train = |out: &Path| [&["train", "--out", text(out)], &TINY[..], &settings[..]].concat().join("\n");
     succeeds(&train(&whole).lines().collect::<Vec<_>>());
-    let resume = format!("{}\n--resume", train(&killed));
-    let kills = kill_until_done(&resume.lines().collect::<Vec<_>>());
+    let arguments = train(&killed);
+    let kills = kill_until_done(&arguments.lines().collect::<Vec<_>>(), &killed.join("config.toml"));
     assert!(kills >= 2, "the run ended after {kills} kills; make it longer");
     for name in ["checkpoint.safetensors", "model.safetensors", "network.json", "model.onnx", "config.toml"] {
         assert!(bytes(&whole, name) == bytes(&killed, name), "{name} differs");
@@ -70,7 +77,7 @@ fn a_killed_certification_resumes_without_gaps_or_repeats() {
     succeeds(&certify(&whole).lines().collect::<Vec<_>>());
     let resume = format!("{}\n--resume", certify(&killed));
     let resume: Vec<&str> = resume.lines().collect();
-    let kills = kill_until_done(&resume);
+    let kills = kill_until_done(&resume[..resume.len() - 1], &killed.join("certify.jsonl"));
     assert!(kills >= 1, "the certification was not interrupted; make it longer");
     let (expected, found) = (timeless_log(&whole.join("certify.jsonl")), timeless_log(&killed.join("certify.jsonl")));
     assert_eq!(expected.len(), 2001);

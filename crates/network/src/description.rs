@@ -1,5 +1,6 @@
 //! Networks as TOML or JSON text: the schema of `network.json` and of a user's own architectures.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -160,7 +161,15 @@ impl Description {
 
     /// Reads a `.toml` or `.json` file.
     pub fn read(path: &Path) -> Result<Self, NetworkError> {
-        let text = std::fs::read_to_string(path).map_err(|e| NetworkError::file(path, e))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let problem = match e.kind() {
+                ErrorKind::NotFound => "no such network description; correct the path, or name a preset".into(),
+                ErrorKind::InvalidData => "is no UTF-8 text; save the description as UTF-8".into(),
+                _ if path.is_dir() => "is a folder; give a .toml or .json description".into(),
+                _ => format!("cannot be read ({e}); check its permissions or give another description"),
+            };
+            NetworkError::file(path, problem)
+        })?;
         let origin = path.display().to_string();
         match path.extension().and_then(|e| e.to_str()) {
             Some("toml") => Description::from_toml(&text, &origin),

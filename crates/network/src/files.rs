@@ -1,7 +1,7 @@
 //! Models on disk: θ as safetensors beside the structure as `network.json`.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -15,8 +15,34 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// Name of the structure's file in a run folder.
 pub const NETWORK_FILE: &str = "network.json";
 
+/// The regular file that output to `path` creates or replaces: `path` itself or, if that is a link, the file it leads to.
+///
+/// # Errors
+/// If `path` is a folder, device, pipe or socket, or a link to nothing, or if its folder does not exist. Replacing
+/// such a thing by a file would destroy what others rely on, so callers ask before they begin long work.
+pub fn output_target(path: &Path) -> std::io::Result<PathBuf> {
+    let refuse = |problem: String| Err(std::io::Error::other(format!("{problem}; choose another path")));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => return path.canonicalize(),
+        Ok(found) if found.is_dir() => return refuse("is a folder, not a file".into()),
+        Ok(_) => return refuse("is a device, pipe or socket, not a regular file".into()),
+        Err(_) if path.is_symlink() => return refuse("is a link that leads to no file".into()),
+        Err(_) => {}
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            refuse(format!("the folder {} does not exist or cannot be reached; create it first", folder.display()))
+        }
+        _ => Ok(path.into()),
+    }
+}
+
 /// Writes `bytes` to a temporary file beside `path`, flushes it to disk and renames it: the file is there whole or not at all.
+///
+/// # Errors
+/// If it cannot be written, or for what [`output_target`] refuses; links are followed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let path = &*output_target(path)?;
     let name = path.file_name().ok_or_else(|| std::io::Error::other("the path names no file"))?;
     let mut temporary = name.to_os_string();
     temporary.push(format!(".{}.tmp", std::process::id()));
@@ -66,7 +92,12 @@ impl Network {
     /// # Errors
     /// If the file is damaged, a parameter is missing, has another shape or holds NaN or infinity.
     pub fn theta_from_safetensors(&self, path: &Path) -> Result<Vec<f32>, NetworkError> {
-        let bytes = std::fs::read(path).map_err(|e| NetworkError::file(path, e))?;
+        let bytes = std::fs::read(path).map_err(|e| {
+            NetworkError::file(
+                path,
+                format!("cannot be read ({e}); give a run folder, or a .safetensors file that exists"),
+            )
+        })?;
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))?;
         let mut theta = Vec::new();
@@ -125,10 +156,48 @@ impl Model {
         };
         let Some(description) = candidates.iter().find(|file| file.is_file()) else {
             let tried = candidates.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-            return Err(NetworkError::file(path, format!("no network description found; looked for {tried}")));
+            return Err(NetworkError::file(
+                path,
+                format!(
+                    "no network description found; looked for {tried}. Put the network's description (network.json of a \
+                     run folder, or one written by hand: see README, \"Your own network\") there, or give an .onnx file"
+                ),
+            ));
         };
         let network = Description::read(description)?.build()?;
         let theta = network.theta_from_safetensors(&weights)?;
         Ok(Model { network, theta })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_atomically;
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let refusal = |name: &str| write_atomically(&path(name), b"new").unwrap_err().to_string();
+        std::fs::create_dir(path("folder")).unwrap();
+        assert!(refusal("folder").contains("is a folder"));
+        assert!(refusal("missing/file").contains("create it"));
+        write_atomically(&path("file"), b"old").unwrap();
+        assert!(refusal("file/below").contains("choose another path"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{FileTypeExt, symlink};
+            let null = std::path::Path::new("/dev/null");
+            assert!(write_atomically(null, b"new").unwrap_err().to_string().contains("device"));
+            assert!(null.metadata().unwrap().file_type().is_char_device());
+            symlink(null, path("null")).unwrap();
+            assert!(refusal("null").contains("device"));
+            symlink(path("nothing"), path("dangling")).unwrap();
+            assert!(refusal("dangling").contains("leads to no file"));
+            symlink(path("file"), path("link")).unwrap();
+            write_atomically(&path("link"), b"new").unwrap();
+            assert!(path("link").is_symlink());
+            assert_eq!(std::fs::read(path("file")).unwrap(), b"new");
+        }
     }
 }

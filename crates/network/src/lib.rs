@@ -15,7 +15,7 @@ mod presets;
 
 pub use description::Description;
 pub use error::NetworkError;
-pub use files::{MODEL_FILE, NETWORK_FILE, write_atomically};
+pub use files::{MODEL_FILE, NETWORK_FILE, output_target, write_atomically};
 pub use init::Initialisation;
 pub use layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 pub use network::{Model, Network, NetworkBuilder, Node, NodeId};

@@ -126,6 +126,8 @@ pub struct NetworkBuilder {
 
 /// Most elements a node or a parameter may have; beyond it a file is taken for damaged.
 const MAX_ELEMENTS: usize = 1 << 31;
+/// Most output elements of all nodes together, for one input (256 MiB in f32); a single sample must fit in memory.
+const MAX_TOTAL_ELEMENTS: usize = 1 << 26;
 
 impl NetworkBuilder {
     /// A builder for inputs of `shape` (without the batch).
@@ -180,6 +182,16 @@ impl NetworkBuilder {
         let elements = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
         if !elements.is_some_and(|count| (1..=MAX_ELEMENTS).contains(&count)) {
             return Err(NetworkError::layer(name, format!("its output shape {shape:?} is impossible")));
+        }
+        let earlier: usize = self.nodes.iter().map(Node::len).sum();
+        if earlier.saturating_add(elements.unwrap_or(usize::MAX)) > MAX_TOTAL_ELEMENTS {
+            return Err(NetworkError::layer(
+                name,
+                format!(
+                    "with its output {shape:?} the network's layers hold more than 2²⁶ values for one input; check the \
+                     shapes and strides, or use a smaller network"
+                ),
+            ));
         }
         self.nodes.push(Node { name, layer, inputs: inputs.to_vec(), shape });
         Ok(self.nodes.len() - 1)

@@ -153,3 +153,16 @@ fn whole_networks_that_are_none() {
     builder.add("last", Layer::Relu, &[0]).unwrap();
     refused(builder.build(), "layer `unread`: nothing reads this layer");
 }
+
+#[test]
+fn networks_too_large_for_memory_are_refused() {
+    let mut builder = NetworkBuilder::new(&[1 << 25]).unwrap();
+    let input = builder.input();
+    let relu = builder.add("r", Layer::Relu, &[input]).unwrap();
+    refused(builder.add("s", Layer::Relu, &[relu]), "more than 2²⁶ values");
+    // Padding makes a huge image from a small one.
+    let mut layer = conv(2, 16, 3);
+    layer.padding = [2000; 4];
+    let mut builder = image();
+    refused(builder.conv2d("c", layer, false, 0), "more than 2²⁶ values");
+}

@@ -76,7 +76,7 @@ fn damaged_weights_are_refused() {
     }
     std::fs::remove_file(&weights).unwrap();
     refused(folder.path(), &[MODEL_FILE]);
-    refused(&folder.path().join("absent"), &["absent: No such file"]);
+    refused(&folder.path().join("absent"), &["absent: cannot be read (No such file"]);
 }
 
 #[test]

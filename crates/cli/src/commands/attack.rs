@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use tightrope_network::{Model, Network};
+use tightrope_network::{Model, Network, output_target};
 use tightrope_verify::{Attack, AttackOutcome, Cascade, Proportion, Samples, Target};
 
 use crate::context::Context;
@@ -33,6 +33,7 @@ impl AttackOptions {
     /// The attack with these settings and `seed`.
     pub fn attack(&self, seed: u64) -> anyhow::Result<Attack> {
         anyhow::ensure!(self.restarts > 0, "--restarts 0: an attack needs at least one start");
+        anyhow::ensure!(self.steps > 0, "--steps 0: an attack needs at least one gradient step");
         Ok(Attack { steps: self.steps, restarts: self.restarts, seed, ..Attack::default() })
     }
 }
@@ -70,6 +71,9 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
+    if let Some(path) = &options.output {
+        output_target(path).with_context(|| format!("-o {}", path.display()))?;
+    }
     let threat = options.perturbation.threat(&options.model)?;
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
@@ -109,7 +113,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         "seed": attack.seed,
         "natural": natural,
         "adversarial": adversarial,
-        "output": options.output,
+        "output": options.output.as_ref().map(|path| path.display().to_string()),
         "seconds": start.elapsed().as_secs_f64(),
     });
     let row = |title: &str, p: Proportion| vec![title.into(), percent(p.value), format!("{}/{}", p.count, p.total)];

@@ -9,7 +9,7 @@ use serde_json::json;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
-use tightrope_network::{Network, NodeId};
+use tightrope_network::{Network, NodeId, output_target};
 use tightrope_verify::ThreatModel;
 
 use crate::context::Context;
@@ -75,6 +75,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
+    output_target(&options.output).with_context(|| format!("-o {}", options.output.display()))?;
     let engine = T::engine(options.engine)?;
     let clip = options.clip.as_deref().map(clip_range).transpose()?;
     let model = model::load(&options.model)?;
@@ -115,7 +116,7 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     }
     writer.finish()?;
     let document = json!({
-        "output": options.output,
+        "output": options.output.display().to_string(),
         "samples": inputs.len(),
         "method": options.method.name(),
         "norm": values::norm_name(options.norm.into()),

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_data::Dataset;
-use tightrope_network::Model;
+use tightrope_network::{Model, output_target};
 use tightrope_verify::{
     Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Target, Verdict,
 };
@@ -46,7 +46,7 @@ pub struct Options {
     /// Continue certify.jsonl where it ends.
     #[arg(long)]
     resume: bool,
-    /// Folder of certify.jsonl [default: the run folder; MODEL.certify.jsonl beside another model].
+    /// Folder of certify.jsonl [default: the run folder; NAME.certify.jsonl of another model in the current folder].
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -66,6 +66,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     };
     let log = log_path(&options.model, options.out.as_deref());
     let job = Job { cascade, resume: options.resume, engine: options.engine, log };
+    if job.log.exists() {
+        output_target(&job.log).with_context(|| format!("--out: {}", job.log.display()))?;
+    }
     let model = model::load(&options.model)?;
     let name = dataset::name(options.dataset.as_deref(), &options.model)?;
     let (set, all) = dataset::test_split(&name, &options.folder, options.limit, &model.network)?;
@@ -165,7 +168,8 @@ fn log_path(model: &Path, out: Option<&Path>) -> PathBuf {
     match out {
         Some(folder) => folder.join(LOG_FILE),
         None if model.is_dir() => model.join(LOG_FILE),
-        None => model.with_extension(LOG_FILE),
+        // Beside the model may be no place to write.
+        None => Path::new(model.file_stem().unwrap_or(model.as_os_str())).with_extension(LOG_FILE),
     }
 }
 
@@ -206,7 +210,7 @@ pub fn document(summary: &Summary, job: &Job, set: &Dataset, all: usize) -> Valu
         "eps": job.cascade.threat.epsilon,
         "perturbation": threat_text(&job.cascade.threat),
         "result": summary,
-        "log": job.log,
+        "log": job.log.display().to_string(),
     })
 }
 

@@ -121,11 +121,12 @@ fn report(name: &str, fetched: &Fetched, context: &Context) -> anyhow::Result<()
         };
         let remark = source.as_ref().map_or_else(String::new, |source| format!(" from {source}"));
         lines.push(format!("{} {origin}{remark}, checksum verified", file.path.display()));
-        files.push(json!({"path": file.path, "origin": origin, "from": source}));
+        files.push(json!({"path": file.path.display().to_string(), "origin": origin, "from": source}));
     }
     match &fetched.folder {
         Some(folder) => lines.push(format!("`{name}` is ready in {}", folder.display())),
         None => lines.push(format!("`{name}` is built in; there is nothing to fetch")),
     }
-    context.print(&json!({"name": name, "folder": fetched.folder, "files": files}), &lines.join("\n"))
+    let folder = fetched.folder.as_ref().map(|folder| folder.display().to_string());
+    context.print(&json!({"name": name, "folder": folder, "files": files}), &lines.join("\n"))
 }

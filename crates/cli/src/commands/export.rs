@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tightrope_network::{Description, Model, write_atomically};
+use tightrope_network::{Description, Model, output_target, write_atomically};
 
 use crate::context::Context;
 use crate::model;
@@ -34,7 +34,6 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    let model = model::load(&options.model)?;
     let extension = match options.to {
         Format::Onnx => "onnx",
         Format::Safetensors => "safetensors",
@@ -43,6 +42,8 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         true => options.model.join(format!("model.{extension}")),
         false => options.model.with_extension(extension),
     });
+    output_target(&output).with_context(|| format!("-o {}", output.display()))?;
+    let model = model::load(&options.model)?;
     let source = if options.model.is_dir() { options.model.join("model.safetensors") } else { options.model.clone() };
     if same_file(&source, &output) {
         bail!("{}: is the model itself; name another file with -o", output.display());
@@ -59,8 +60,8 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             write_safetensors(&model, &output)?
         }
     };
-    let document = json!({"files": files, "parameters": model.theta.len()});
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let document = json!({"files": names, "parameters": model.theta.len()});
     context.print(&document, &format!("written: {}", names.join(", ")))
 }
 

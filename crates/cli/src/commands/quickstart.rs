@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 use tightrope_data::Split;
@@ -44,6 +44,9 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
+    if options.out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("{}: the folder is not empty; choose another with --out", options.out.display());
+    }
     let seed = context.seed.unwrap_or(0);
     let config = Config::parse(RECIPE, "(quickstart)", &[format!("seed={seed}")])?;
     let data = DataDir { data_dir: None };
@@ -61,7 +64,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let job = Job { cascade, resume: false, engine: EngineChoice::Auto, log: options.out.join(LOG_FILE) };
     let summary = certify::certify(&job, &outcome.model, &set, context)?;
     let document = json!({
-        "folder": options.out,
+        "folder": options.out.display().to_string(),
         "certification": certify::document(&summary, &job, &set, set.len()),
         "seconds": start.elapsed().as_secs_f64(),
     });

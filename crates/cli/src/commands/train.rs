@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_data::Split;
-use tightrope_train::{CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
+use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
 
 use crate::context::Context;
 use crate::dataset::DataDir;
@@ -89,6 +89,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 impl Options {
     /// The recipe (or, when a run is resumed, its own configuration) with the flags.
     fn config(&self, seed: Option<u64>) -> anyhow::Result<Config> {
+        if let (true, Some(out)) = (self.resume, &self.out) {
+            RunFolder::check_begun(out)?;
+        }
         let base = match (&self.recipe, &self.out) {
             (Some(recipe), _) => Some(recipe.clone()),
             (None, Some(out)) if self.resume => Some(out.join(CONFIG_FILE)).filter(|path| path.is_file()),
@@ -147,15 +150,25 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Trains, and writes the network as ONNX beside the run's other files.
     pub fn train(&self, context: &Context) -> anyhow::Result<Outcome> {
+        if self.resume {
+            RunFolder::check_begun(self.folder)?;
+        }
         let engine = f32::engine(self.engine)?;
         let load = |split| tightrope_data::load(&self.config.dataset, split, self.data.data_dir.as_deref());
         let (train, test) = (load(Split::Train)?, load(Split::Test)?);
         let job = Job::new(self.config, &*engine, &train, Some(&test))?;
-        let command: Vec<String> = std::env::args().collect();
+        let command: Vec<String> =
+            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let mut folder = match self.resume {
             true => RunFolder::resume(self.folder, &command)?,
             false => RunFolder::create(self.folder, &command)?,
         };
+        if self.resume && !self.folder.join(CHECKPOINT_FILE).is_file() {
+            context.note(&format!(
+                "{}: the run was stopped before its first checkpoint; it begins from the start",
+                self.folder.display()
+            ));
+        }
         let mut progress = Training::new(context, self.folder);
         let outcome = tightrope_train::train(&job, Some(&mut folder), &mut progress)?;
         progress.finish();
@@ -173,7 +186,7 @@ fn default_folder(config: &Config) -> PathBuf {
 
 fn document(outcome: &Outcome, folder: &Path) -> Value {
     json!({
-        "folder": folder,
+        "folder": folder.display().to_string(),
         "epochs": outcome.metrics.len(),
         "parameters": outcome.model.theta.len(),
         "last": outcome.metrics.last(),

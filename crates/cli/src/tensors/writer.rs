@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Map, json};
+use tightrope_network::output_target;
 
 /// A type that tensors hold.
 pub trait Element: Copy {
@@ -64,8 +65,9 @@ struct Place {
 }
 
 impl TensorWriter {
-    /// Begins the file beside `path`; fails at once if the folder cannot be written.
+    /// Begins the file beside `path`; fails at once if the folder cannot be written or `path` is no regular file.
     pub fn create(path: &Path, tensors: &[TensorShape]) -> anyhow::Result<Self> {
+        let path = &*output_target(path).with_context(|| format!("-o {}", path.display()))?;
         let mut header = Map::new();
         let mut places = Vec::new();
         let mut end = 0;

@@ -134,6 +134,9 @@ pub fn fetch_from(name: &str, folder: &Path, dir: Option<&Path>) -> Result<Fetch
 
 fn copy_files(name: &str, files: &[PublishedFile], folder: &Path, dir: Option<&Path>) -> Result<Fetched, DataError> {
     fetch_with(name, files, dir, &mut |file, destination| {
+        if !folder.is_dir() {
+            return Err(DataError::file(folder, "is no folder that exists; name the folder with the files"));
+        }
         let inner = folder.join(name);
         let Some(source) = file.find(folder).or_else(|| file.find(&inner)) else {
             let problem =
@@ -158,7 +161,6 @@ fn fetch_with(
     get: &mut dyn FnMut(&PublishedFile, &Path) -> Result<Origin, DataError>,
 ) -> Result<Fetched, DataError> {
     let folder = locate::root(dir)?.join(name);
-    std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
     let mut fetched = Vec::new();
     for file in files {
         // The form that loading would choose is the one that counts.

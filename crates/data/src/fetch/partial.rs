@@ -13,8 +13,18 @@ pub(crate) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Starts the file that is to become `destination`.
+    /// Starts the file that is to become `destination`, and its folder.
+    ///
+    /// Links are followed; a destination that is there but is no regular file is refused.
     pub(crate) fn create(destination: &Path) -> io::Result<Self> {
+        let destination = &*match std::fs::metadata(destination) {
+            Ok(found) if found.is_file() => destination.canonicalize()?,
+            Ok(_) => return Err(io::Error::other("is there and is no regular file")),
+            Err(_) => destination.to_path_buf(),
+        };
+        if let Some(folder) = destination.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let name = destination.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
         let mut temporary = name.to_os_string();
         temporary.push(format!(".{}.tmp", std::process::id()));

@@ -231,5 +231,8 @@ fn folders_with_missing_or_other_files_are_refused() {
     assert!(copy().contains("holds no first"), "{}", copy());
     std::fs::write(source.path().join("first.gz"), gzip(b"other")).unwrap();
     assert!(copy().contains("first.gz: holds 5 bytes, the published file 50"), "{}", copy());
-    assert_eq!(names(dir.path()), [""; 0]);
+    let absent = copy_files("pair", &FILES, &source.path().join("absent"), Some(dir.path())).unwrap_err().to_string();
+    assert!(absent.contains("absent: is no folder that exists"), "{absent}");
+    // Not even the folder is made.
+    assert!(!dir.path().join("pair").exists());
 }

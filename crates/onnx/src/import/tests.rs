@@ -81,7 +81,7 @@ fn ones(name: &str, dims: &[usize]) -> TensorProto {
 }
 
 #[test]
-fn the_helpers_make_readable_models() {
+fn the_builders_make_readable_models() {
     let gemm = node("Gemm", &["x", "w"], "y");
     let read = import_bytes(&model(&[-1, 3], vec![gemm], vec![ones("w", &[3, 2])]).encode_to_vec(), "m").unwrap();
     assert_eq!((read.network.output_len(), read.theta), (2, vec![1.0; 6]));

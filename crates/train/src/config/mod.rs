@@ -164,6 +164,7 @@ pub enum Init {
 
 /// Norms by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "parse::NormText")]
 pub enum NormName {
     /// ℓ∞.
     #[serde(rename = "inf")]

@@ -1,11 +1,12 @@
 //! Configurations from and to TOML, with overrides and comparison.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
 use toml::{Table, Value};
 
-use super::{Config, keys};
+use super::{Config, NormName, keys};
 use crate::TrainError;
 
 /// One key whose value differs between two configurations.
@@ -37,6 +38,9 @@ impl Config {
                 return Err(fail(&origin, "an override has the form key=value".into()));
             };
             let (path, value) = (path.trim(), value.trim());
+            if path.split('.').any(str::is_empty) {
+                return Err(fail(&origin, "the key is empty; write key=value, such as train.lr=1e-3".into()));
+            }
             let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
             let mut single = Table::new();
             insert(&mut single, path, parsed.unwrap_or_else(|| Value::String(value.into())));
@@ -44,13 +48,13 @@ impl Config {
             merge(&mut table, single);
         }
         let config: Config =
-            Value::Table(table).try_into().map_err(|e: toml::de::Error| fail(origin, e.to_string().trim().into()))?;
+            Value::Table(table).try_into().map_err(|e: toml::de::Error| fail(origin, plain(e.to_string().trim())))?;
         config.resolved()
     }
 
     /// As [`Config::parse`], from a file.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, e))?;
+        let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, unreadable(path, &e)))?;
         Config::parse(&text, &path.display().to_string(), overrides)
     }
 
@@ -82,6 +86,33 @@ impl Config {
         // beyond 2⁶³, which `resolved` refuses with its range.
         Table::try_from(self).unwrap_or_default()
     }
+}
+
+/// Why a recipe cannot be read, and what to do.
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "no such recipe; correct the path, or leave it out and describe the run by flags".into(),
+        ErrorKind::InvalidData => "is no UTF-8 text; give a recipe in TOML, saved as UTF-8".into(),
+        _ if path.is_dir() => {
+            "is a folder, not a recipe; give a .toml file, or go on with a run by --out FOLDER --resume".into()
+        }
+        _ => format!("cannot be read ({error}); check its permissions or give another recipe"),
+    }
+}
+
+/// A parser's message with types named for readers who know no Rust.
+fn plain(message: &str) -> String {
+    let types = [
+        ("usize", "a whole number ≥ 0"),
+        ("u64", "a whole number ≥ 0"),
+        ("f64", "a number"),
+        ("a string", "text"),
+        ("a boolean", "true or false"),
+        ("a sequence", "a list such as [5, 8]"),
+        ("string or table", "text"),
+    ];
+    let replace = |text: String, (name, words)| text.replace(&format!("expected {name}"), &format!("expected {words}"));
+    types.into_iter().fold(message.into(), replace)
 }
 
 /// All values with their dotted paths.
@@ -166,6 +197,31 @@ impl RadiusText {
                 };
                 value.ok_or_else(|| format!("`{text}` is no radius; write a number or a fraction such as \"2/255\""))
             }
+        }
+    }
+}
+
+/// A norm as text or, since 2 without quotes is a number in TOML (and inf, too), as a number.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "the norm must be \"inf\", \"2\" or \"1\"")]
+pub(super) enum NormText {
+    Number(f64),
+    Name(String),
+}
+
+impl TryFrom<NormText> for NormName {
+    type Error = String;
+
+    fn try_from(text: NormText) -> Result<Self, String> {
+        let name = match text {
+            NormText::Number(value) => value.to_string(),
+            NormText::Name(name) => name,
+        };
+        match name.as_str() {
+            "inf" => Ok(NormName::Inf),
+            "2" => Ok(NormName::L2),
+            "1" => Ok(NormName::L1),
+            _ => Err(format!("`{name}` is no norm; use inf, 2 or 1")),
         }
     }
 }

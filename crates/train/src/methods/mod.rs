@@ -115,7 +115,11 @@ pub fn method(name: &str) -> Result<Box<dyn Method>, TrainError> {
             let problem = if ANNOUNCED.contains(&name) {
                 format!("this method is not in this version; use one of {known}")
             } else {
-                format!("no such method; use one of {known}")
+                let scored = METHODS.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+                let nearest =
+                    scored.min_by_key(|&(distance, _)| distance).filter(|(distance, _)| 2 * distance <= name.len());
+                let nearest = nearest.map_or_else(String::new, |(_, nearest)| format!("; did you mean `{nearest}`?"));
+                format!("no such method; use one of {known}{nearest}")
             };
             Err(TrainError::value("method.name", format!("\"{name}\""), problem))
         }

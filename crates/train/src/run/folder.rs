@@ -34,23 +34,43 @@ impl RunFolder {
     /// # Errors
     /// If it holds anything already, cannot be written, or another process trains in it.
     pub fn create(path: &Path, command: &[String]) -> Result<Self, TrainError> {
-        let folder = RunFolder::lock(path, command, false, |entries| match entries.first() {
-            None => Ok(()),
-            Some(file) => Err(TrainError::file(
-                path,
-                format!(
-                    "the folder is not empty (it holds `{file}`); go on with its run by --resume, or choose another --out"
-                ),
-            )),
+        let folder = RunFolder::lock(path, command, false, |entries| {
+            match entries.iter().find(|name| !is_temporary(name)) {
+                // Nothing, or what a process left that was killed before it wrote the configuration.
+                None => Ok(()),
+                Some(file) => Err(TrainError::file(
+                    path,
+                    format!(
+                        "the folder is not empty (it holds `{file}`); go on with its run by --resume, or choose another --out"
+                    ),
+                )),
+            }
         })?;
         Ok(folder)
     }
 
-    /// The folder of a run to go on with; one without a checkpoint begins from the start.
+    /// Fails unless a run was begun in `path`, that is, unless it holds a configuration or a checkpoint.
+    pub fn check_begun(path: &Path) -> Result<(), TrainError> {
+        let held = if path.exists() { entries(path)? } else { Vec::new() };
+        let begun = |name: &String| name == CONFIG_FILE || name == CHECKPOINT_FILE;
+        match held.iter().find(|name| !is_temporary(name)) {
+            _ if held.iter().any(begun) => Ok(()),
+            Some(file) => Err(TrainError::file(
+                path,
+                format!(
+                    "holds `{file}` but no {CONFIG_FILE} and no {CHECKPOINT_FILE}, so there is no run to resume; choose another --out"
+                ),
+            )),
+            None => Err(TrainError::file(path, "no run in this folder to resume; leave out --resume to begin one")),
+        }
+    }
+
+    /// The folder of a run to go on with; one that was begun but has no checkpoint yet begins from the start.
     ///
     /// # Errors
-    /// If it holds other files than a run's, cannot be written, or another process trains in it.
+    /// As [`RunFolder::check_begun`], or if it holds other files than a run's, cannot be written, or another process trains in it.
     pub fn resume(path: &Path, command: &[String]) -> Result<Self, TrainError> {
+        RunFolder::check_begun(path)?;
         RunFolder::lock(path, command, true, |entries| {
             let foreign = entries.iter().find(|name| !EARLY_FILES.contains(&name.as_str()) && !is_temporary(name));
             match foreign {
