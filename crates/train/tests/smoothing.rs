@@ -63,13 +63,17 @@ fn statistics(estimates: &[Estimate<f64>]) -> Vec<(f64, f64)> {
         .collect()
 }
 
+/// Every element within 4 standard errors; of a thousand elements, one may lie between 4 and 5 by chance.
 fn assert_agrees(what: &str, ours: &[(f64, f64)], reference: &[f64], reference_error: &[f64]) {
+    let mut far = 0;
     for (i, (&(mean, error), (r, re))) in ours.iter().zip(reference.iter().zip(reference_error)).enumerate() {
         // The floor is rounding, where the estimate has no spread at all.
         let scale = (error.powi(2) + re.powi(2)).sqrt().max(1e-7 * (1.0 + r.abs()));
         let z = (mean - r) / scale;
         assert!(z.abs() < 5.0, "{what} element {i}: {mean} ± {error} against {r} ± {re}, z = {z:.2}");
+        far += usize::from(z.abs() >= 4.0);
     }
+    assert!(far <= ours.len() / 1000, "{what}: {far} of {} elements lie beyond 4 standard errors", ours.len());
 }
 
 #[test]
