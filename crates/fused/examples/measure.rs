@@ -1,7 +1,7 @@
 //! Best-of-many times per image of the main kernels as JSON lines: processor time of one core, or wall time
 //! of `TIGHTROPE_MEASURE_THREADS` threads.
 //!
-//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`
+//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -65,8 +65,11 @@ fn main() {
     pool.build_global().expect("the first pool");
     WALL.store(threads > 1, Ordering::Relaxed);
     let engine = Fused::new().expect("TIGHTROPE_ISA names no usable instruction set");
-    let report = |name: &str, images: usize, seconds: f64| {
-        println!("{{\"name\": \"{name}\", \"ms_per_image\": {:.5}}}", seconds * 1e3 / images as f64);
+    let measure = |name: &str, images: usize, runs: usize, work: &mut dyn FnMut()| {
+        if format!("{name}$").contains(&only) {
+            let seconds = best(runs, work);
+            println!("{{\"name\": \"{name}\", \"ms_per_image\": {:.5}}}", seconds * 1e3 / images as f64);
+        }
     };
     for (preset, shape) in [
         (Preset::Cnn3, [1, 28, 28]),
@@ -83,9 +86,6 @@ fn main() {
                 let label = relaxation.map_or("clean", Relaxation::name);
                 let kind = if stable { "stable" } else { "random" };
                 let name = format!("{}-{} {label} {kind}", preset.name(), shape[0]);
-                if !name.contains(&only) {
-                    continue;
-                }
                 let heavy = relaxation == Some(Relaxation::Crown) && preset != Preset::Cnn3;
                 let batch = match preset {
                     _ if relaxation.is_none() => 64,
@@ -97,25 +97,23 @@ fn main() {
                 let mut x = vec![0.0; batch * d];
                 Stream::new(2, Purpose::Test, 0, 0).uniform(0, &mut x);
                 let Some(relaxation) = relaxation else {
-                    report(&name, batch, best(runs, || drop(engine.forward(&network, &theta, &x).unwrap())));
-                    let seconds = best(runs, || {
+                    measure(&name, batch, runs, &mut || drop(engine.forward(&network, &theta, &x).unwrap()));
+                    measure(&format!("{name} + gradient"), batch, runs, &mut || {
                         let (logits, tape) = engine.forward_taped(&network, &theta, &x).unwrap();
                         drop(engine.vjp(&network, &theta, &tape, &Cotangents::on_lower(logits), Wants::THETA).unwrap());
                     });
-                    report(&format!("{name} + gradient"), batch, seconds);
                     continue;
                 };
                 let region = Region::ball(&x, d, 0.1, Norm::Inf, None).unwrap();
                 let spec = Spec::Margins { labels: (0..batch).map(|i| i % 10).collect() };
                 let request = BoundRequest::lower(relaxation);
-                let seconds = best(runs, || drop(engine.bound(&network, &theta, &region, &spec, request).unwrap()));
-                report(&name, batch, seconds);
-                let seconds = best(runs, || {
+                let bound = &mut || drop(engine.bound(&network, &theta, &region, &spec, request).unwrap());
+                measure(&name, batch, runs, bound);
+                measure(&format!("{name} + gradient"), batch, runs, &mut || {
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower);
                     drop(engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap());
                 });
-                report(&format!("{name} + gradient"), batch, seconds);
                 if relaxation == Relaxation::Ibp {
                     let labels: Vec<usize> = (0..batch).map(|i| i % 10).collect();
                     let members = PopulationBatch {
@@ -126,9 +124,9 @@ fn main() {
                         robust_weight: 1.0,
                     };
                     let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
-                    let seconds =
-                        best(5, || drop(engine.population_loss(&network, &theta, noise, 0..4, &members).unwrap()));
-                    report(&format!("{}-{} population ibp {kind}", preset.name(), shape[0]), 8 * batch, seconds);
+                    let name = format!("{}-{} population ibp {kind}", preset.name(), shape[0]);
+                    let losses = &mut || drop(engine.population_loss(&network, &theta, noise, 0..4, &members).unwrap());
+                    measure(&name, 8 * batch, 5, losses);
                 }
             }
         }

@@ -41,19 +41,12 @@ impl Accumulator {
         }
     }
 
-    /// Adds Σ over positions and lanes of left ⊗ right: `left` on the stage's outputs (a window), `right` on its inputs.
+    /// Adds Σ over positions and lanes of left ⊗ right: `left` on the stage's outputs (a window), `right` on its inputs, `vp` vectors per channel.
     ///
     /// # Safety
     /// The machine has `S`. Both fields hold their windows and one more vector block of slack after
     /// the end of `left`; all entries are finite numbers, zero where nothing shall be added.
-    pub unsafe fn add<S: Lanes, const VP: usize>(
-        &mut self,
-        stage: &Stage,
-        index: usize,
-        of: Of,
-        left: Field,
-        right: Field,
-    ) {
+    pub unsafe fn add<S: Lanes>(&mut self, stage: &Stage, index: usize, of: Of, vp: usize, left: Field, right: Field) {
         let (ci, co) = (stage.input.c, stage.output.c);
         let weights = stage.taps() * ci * padded(co);
         let lanewise = weights <= LANEWISE_WEIGHTS;
@@ -67,13 +60,13 @@ impl Accumulator {
         let (rows, columns) = (left.window.h, left.window.w);
         // Strides of the first factor: [position][channel][VP][16], or transposed [position][VP·16][channel].
         let (left_data, position, inner, next) = if lanewise {
-            (left.data, co * VP * WIDTH, [VP, WIDTH], VP * WIDTH)
+            (left.data, co * vp * WIDTH, [vp, WIDTH], vp * WIDTH)
         } else {
-            let position = VP * WIDTH * padded(co);
+            let position = vp * WIDTH * padded(co);
             let target = self.transposed.at_least(rows * columns * position).as_mut_ptr();
             // SAFETY: the caller's slack covers the channels that pad the last block.
-            unsafe { S::run(|| transpose_field::<S, VP>(left.data, target, rows * columns, co)) };
-            (target.cast_const(), position, [VP * WIDTH, padded(co)], WIDTH)
+            unsafe { S::run(|| transpose_field::<S>(left.data, target, rows * columns, co, vp)) };
+            (target.cast_const(), position, [vp * WIDTH, padded(co)], WIDTH)
         };
         let lefts = if lanewise { co } else { padded(co) / WIDTH };
         let base = Sum {
@@ -83,8 +76,8 @@ impl Accumulator {
             count: [rows, columns, inner[0]],
             left_stride: [columns * position, position, inner[1]],
             right_stride: [
-                stage.stride[0] * right.window.w * ci * VP * WIDTH,
-                stage.stride[1] * ci * VP * WIDTH,
+                stage.stride[0] * right.window.w * ci * vp * WIDTH,
+                stage.stride[1] * ci * vp * WIDTH,
                 if lanewise { WIDTH } else { 1 },
             ],
             left_next: next,
@@ -103,12 +96,12 @@ impl Accumulator {
             let places = offsets
                 .iter()
                 .enumerate()
-                .map(|(j, &offset)| (offset * (VP * WIDTH) as u32, (j * padded(co) * lane) as u32));
+                .map(|(j, &offset)| (offset * (vp * WIDTH) as u32, (j * padded(co) * lane) as u32));
             self.rights.extend(places);
             run(&base, &self.rights);
             return;
         }
-        self.rights.extend((0..ci).map(|i| ((i * VP * WIDTH) as u32, (i * padded(co) * lane) as u32)));
+        self.rights.extend((0..ci).map(|i| ((i * vp * WIDTH) as u32, (i * padded(co) * lane) as u32)));
         for ky in 0..stage.kernel[0] {
             let outs = (left.window.y, rows);
             let (py, ny, qy) = tap_range(stage, 0, ky, outs, (right.window.y, right.window.h));
@@ -123,7 +116,7 @@ impl Accumulator {
                 let sum = unsafe {
                     Sum {
                         left: base.left.add((py * columns + px) * position),
-                        right: base.right.add((qy * right.window.w + qx) * ci * VP * WIDTH),
+                        right: base.right.add((qy * right.window.w + qx) * ci * vp * WIDTH),
                         output: base.output.add(tap * ci * padded(co) * lane),
                         count: [ny, nx, inner[0]],
                         ..base
@@ -155,23 +148,18 @@ impl Accumulator {
     }
 }
 
-/// `[position][channel][VP][16]` to `[position][VP·16][channel padded]`.
+/// `[position][channel][vp][16]` to `[position][vp·16][channel padded]`.
 #[inline(always)]
-unsafe fn transpose_field<S: Lanes, const VP: usize>(
-    source: *const f32,
-    target: *mut f32,
-    positions: usize,
-    co: usize,
-) {
+unsafe fn transpose_field<S: Lanes>(source: *const f32, target: *mut f32, positions: usize, co: usize, vp: usize) {
     let columns = padded(co);
     for position in 0..positions {
-        for v in 0..VP {
+        for v in 0..vp {
             for block in (0..columns).step_by(WIDTH) {
                 // SAFETY: passed on from the caller.
                 unsafe {
-                    let from = source.add(((position * co + block) * VP + v) * WIDTH);
-                    let to = target.add((position * VP + v) * WIDTH * columns + block);
-                    S::transpose(from, VP * WIDTH, to, columns);
+                    let from = source.add(((position * co + block) * vp + v) * WIDTH);
+                    let to = target.add((position * vp + v) * WIDTH * columns + block);
+                    S::transpose(from, vp * WIDTH, to, columns);
                 }
             }
         }

@@ -3,8 +3,8 @@
 //! Output-stationary: a block of up to [`Lanes::BLOCK`] output channels stays in registers while the
 //! sum runs over *segments*, one per tap (or row of taps), and in each segment over a list of live
 //! input channels. One step loads the VP vectors of an input channel and multiplies them with one
-//! broadcast weight per output. On AVX-512 that is 2 loads and 8 embedded broadcasts for 16
-//! multiply–adds, so the two multiply–add ports, not the load ports, are the limit; there is no
+//! broadcast weight per output. On AVX-512 with two vectors that is 2 loads and 12 embedded broadcasts
+//! for 24 multiply–adds, so the two multiply–add ports, not the load ports, are the limit; there is no
 //! im2col copy, and a dead input channel costs nothing because it is not in the list.
 //!
 //! What the lanes mean is the caller's business: images for clean and interval passes, rows (the
@@ -23,102 +23,198 @@ pub struct Segment {
     pub list: *const u16,
     /// How many of them have all VP vectors.
     pub full: usize,
-    /// How many after those have only the first vector (the others are zero).
-    pub first_only: usize,
+    /// How many after those have only the first half of their vectors (the others are zero).
+    pub half: usize,
 }
 
-/// Where the outputs go.
+/// Which outputs are computed, and where they go.
 #[derive(Clone, Copy)]
-pub struct Target<'a> {
-    /// Output memory.
-    pub output: *mut f32,
-    /// Indices of the outputs, into the weights' rows and into `offsets`.
-    pub outputs: &'a [u16],
-    /// Place of each output in the output memory.
-    pub offsets: &'a [u32],
+pub enum Outputs<'a> {
+    /// Outputs 0, 1, … below a count, one after the other: `[channel][VP][16]`.
+    All(usize),
+    /// The listed ones, in the same layout.
+    Listed(&'a [u16]),
+    /// All taps of a patch, added to what is there; the offset of each from the patch's corner.
+    Patch(&'a [u32]),
 }
 
-/// output[o] = (ADD ? output[o] : 0) + Σ over segments of input · weight[o], for all outputs of the target.
+/// How a block of outputs is addressed; one monomorphic kernel for each.
+trait Addressing: Copy {
+    /// True if output b of a block is weight b of its row.
+    const CONTIGUOUS: bool;
+    /// True if sums are added to the memory.
+    const ADD: bool;
+    /// Index of output b among the weights of a row, relative to the block's first if contiguous.
+    unsafe fn index(self, b: usize) -> usize;
+    /// First index, if contiguous.
+    fn first(self) -> usize;
+    /// Place of output b, `vp` being the vectors per channel.
+    unsafe fn place(self, b: usize, vp: usize) -> usize;
+}
+
+#[derive(Clone, Copy)]
+struct Run(usize);
+
+#[derive(Clone, Copy)]
+struct Picked(*const u16);
+
+#[derive(Clone, Copy)]
+struct Scattered(usize, *const u32);
+
+impl Addressing for Run {
+    const CONTIGUOUS: bool = true;
+    const ADD: bool = false;
+    #[inline(always)]
+    unsafe fn index(self, b: usize) -> usize {
+        b
+    }
+    #[inline(always)]
+    fn first(self) -> usize {
+        self.0
+    }
+    #[inline(always)]
+    unsafe fn place(self, b: usize, vp: usize) -> usize {
+        (self.0 + b) * vp * WIDTH
+    }
+}
+
+impl Addressing for Picked {
+    const CONTIGUOUS: bool = false;
+    const ADD: bool = false;
+    #[inline(always)]
+    unsafe fn index(self, b: usize) -> usize {
+        // SAFETY: the list has at least the block's entries.
+        usize::from(unsafe { *self.0.add(b) })
+    }
+    #[inline(always)]
+    fn first(self) -> usize {
+        0
+    }
+    #[inline(always)]
+    unsafe fn place(self, b: usize, vp: usize) -> usize {
+        // SAFETY: as above.
+        unsafe { self.index(b) * vp * WIDTH }
+    }
+}
+
+impl Addressing for Scattered {
+    const CONTIGUOUS: bool = true;
+    const ADD: bool = true;
+    #[inline(always)]
+    unsafe fn index(self, b: usize) -> usize {
+        b
+    }
+    #[inline(always)]
+    fn first(self) -> usize {
+        self.0
+    }
+    #[inline(always)]
+    unsafe fn place(self, b: usize, _vp: usize) -> usize {
+        // SAFETY: the table has at least the block's entries.
+        unsafe { *self.1.add(b) as usize }
+    }
+}
+
+/// output[o] (+)= Σ over segments of input · weight[o], for all of `outputs`.
 ///
 /// # Safety
 /// The machine has `S`; all pointers reach as far as the lists and `stride` say; vectors are aligned.
 #[inline]
-pub unsafe fn gather<S: Lanes, const VP: usize, const ADD: bool>(
+pub unsafe fn gather<S: Lanes, const VP: usize>(
     segments: &[Segment],
     stride: usize,
-    target: Target<'_>,
+    output: *mut f32,
+    outputs: Outputs<'_>,
 ) {
-    let count = target.outputs.len();
+    const { assert!(VP == 1 || VP == 2 || VP == 4) };
+    // Balanced blocks: 10 outputs as 5 + 5, because a block of 2 would leave the pipeline idle.
+    let (count, most) = match outputs {
+        Outputs::All(count) => (count, S::BLOCK[VP / 2]),
+        Outputs::Listed(list) => (list.len(), S::PICKED[VP / 2]),
+        Outputs::Patch(offsets) => (offsets.len(), S::BLOCK[VP / 2]),
+    };
     if count == 0 {
         return;
     }
-    // Balanced blocks: 10 outputs as 5 + 5, because a block of 2 would leave the pipeline idle.
-    let blocks = count.div_ceil(S::BLOCK[VP - 1]);
+    let blocks = count.div_ceil(most);
     let (size, larger) = (count / blocks, count % blocks);
     let mut start = 0;
     for block in 0..blocks {
         let n = size + usize::from(block < larger);
-        let outputs = &target.outputs[start..start + n];
-        let contiguous = outputs.iter().enumerate().all(|(b, &o)| usize::from(o) == usize::from(outputs[0]) + b);
-        macro_rules! dispatch {
-            ($($n:literal)*) => {
-                match (n, contiguous) {
-                    $(($n, true) => run_block::<S, $n, VP, ADD, true>(segments, stride, outputs, target),
-                      ($n, false) => run_block::<S, $n, VP, ADD, false>(segments, stride, outputs, target),)*
-                    _ => unreachable!("blocks have at most 16 outputs"),
-                }
-            };
-        }
         // SAFETY: passed on from the caller.
         unsafe {
-            if VP == 2 {
-                dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13)
-            } else {
-                dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+            match outputs {
+                Outputs::All(_) => dispatch::<S, _, VP>(n, segments, stride, Run(start), output),
+                Outputs::Listed(list) => {
+                    dispatch::<S, _, VP>(n, segments, stride, Picked(list.as_ptr().add(start)), output);
+                }
+                Outputs::Patch(offsets) => {
+                    let at = Scattered(start, offsets.as_ptr().add(start));
+                    dispatch::<S, _, VP>(n, segments, stride, at, output);
+                }
             }
         }
         start += n;
     }
 }
 
-#[inline(never)]
-unsafe fn run_block<S: Lanes, const NB: usize, const VP: usize, const ADD: bool, const CONTIGUOUS: bool>(
+/// The kernel for a block of `n` outputs.
+#[inline(always)]
+unsafe fn dispatch<S: Lanes, A: Addressing, const VP: usize>(
+    n: usize,
     segments: &[Segment],
     stride: usize,
-    outputs: &[u16],
-    target: Target<'_>,
+    at: A,
+    output: *mut f32,
+) {
+    macro_rules! blocks {
+        ($($n:literal)*) => {
+            match n {
+                $($n => run_block::<S, A, $n, VP>(segments, stride, at, output),)*
+                _ => unreachable!("blocks have at most 16 outputs"),
+            }
+        };
+    }
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match VP {
+            1 => blocks!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+            2 => blocks!(1 2 3 4 5 6 7 8 9 10 11 12 13),
+            _ => blocks!(1 2 3 4 5 6),
+        }
+    }
+}
+
+#[inline(never)]
+unsafe fn run_block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
+    segments: &[Segment],
+    stride: usize,
+    at: A,
+    output: *mut f32,
 ) {
     // SAFETY: the caller of `gather` vouches for the machine and the memory.
-    unsafe { S::run(|| block::<S, NB, VP, ADD, CONTIGUOUS>(segments, stride, outputs, target)) }
+    unsafe { S::run(|| block::<S, A, NB, VP>(segments, stride, at, output)) }
 }
 
 #[inline(always)]
-unsafe fn block<S: Lanes, const NB: usize, const VP: usize, const ADD: bool, const CONTIGUOUS: bool>(
+unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
     segments: &[Segment],
     stride: usize,
-    outputs: &[u16],
-    target: Target<'_>,
+    at: A,
+    output: *mut f32,
 ) {
     // SAFETY: the caller of `gather` vouches for the machine and the memory.
     unsafe {
         let mut index = [0_usize; NB];
-        let mut place = [std::ptr::null_mut::<f32>(); NB];
         for b in 0..NB {
-            index[b] = usize::from(outputs[b]);
-            place[b] = target.output.add(target.offsets[index[b]] as usize);
+            index[b] = at.index(b);
         }
         let mut sums = [[S::zero(); VP]; NB];
-        if ADD {
-            for b in 0..NB {
-                for v in 0..VP {
-                    sums[b][v] = S::load(place[b].add(v * WIDTH));
-                }
-            }
-        }
         for segment in segments {
             let mut list = segment.list;
-            let weight = if CONTIGUOUS { segment.weight.add(index[0]) } else { segment.weight };
-            for _ in 0..segment.full {
+            let weight = segment.weight.add(at.first());
+            let full = list.add(segment.full);
+            while list != full {
                 let channel = usize::from(*list);
                 list = list.add(1);
                 let input = segment.input.add(channel * VP * WIDTH);
@@ -128,26 +224,38 @@ unsafe fn block<S: Lanes, const NB: usize, const VP: usize, const ADD: bool, con
                     values[v] = S::load(input.add(v * WIDTH));
                 }
                 for b in 0..NB {
-                    let w = S::splat(*row.add(if CONTIGUOUS { b } else { index[b] }));
+                    let w = S::splat(*row.add(if A::CONTIGUOUS { b } else { index[b] }));
                     for v in 0..VP {
                         sums[b][v] = S::fma(values[v], w, sums[b][v]);
                     }
                 }
             }
-            for _ in 0..segment.first_only {
+            if VP == 1 {
+                continue;
+            }
+            let half = list.add(segment.half);
+            while list != half {
                 let channel = usize::from(*list);
                 list = list.add(1);
-                let value = S::load(segment.input.add(channel * VP * WIDTH));
+                let input = segment.input.add(channel * VP * WIDTH);
                 let row = weight.add(channel * stride);
+                let mut values = [S::zero(); VP];
+                for v in 0..VP / 2 {
+                    values[v] = S::load(input.add(v * WIDTH));
+                }
                 for b in 0..NB {
-                    let w = S::splat(*row.add(if CONTIGUOUS { b } else { index[b] }));
-                    sums[b][0] = S::fma(value, w, sums[b][0]);
+                    let w = S::splat(*row.add(if A::CONTIGUOUS { b } else { index[b] }));
+                    for v in 0..VP / 2 {
+                        sums[b][v] = S::fma(values[v], w, sums[b][v]);
+                    }
                 }
             }
         }
         for b in 0..NB {
+            let place = output.add(at.place(b, VP));
             for v in 0..VP {
-                S::store(place[b].add(v * WIDTH), sums[b][v]);
+                let target = place.add(v * WIDTH);
+                S::store(target, if A::ADD { S::add(S::load(target), sums[b][v]) } else { sums[b][v] });
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::margins;
 use crate::net::Net;
 use crate::rows::RowSet;
 use crate::specification::Specification;
-use crate::walk::{Image, Tile, WalkScratch};
+use crate::walk::{Image, RowValues, Tile, WalkScratch};
 use crate::weights::padded;
 
 /// What is asked about a batch.
@@ -181,16 +181,16 @@ impl Job<'_> {
                     let elements = self.specification.elements;
                     margins::bound_rows::<S>(rows, &worker.interval, elements, vp, image, &constants)
                 };
-                self.push_rows(tile, &values, result);
+                self.push_rows(tile, [&values[0], &values[1]], result);
             }
         }
     }
 
-    fn push_rows(&self, tile: usize, values: &[[f32; WIDTH]; 2], result: &mut ChunkBounds) {
+    fn push_rows(&self, tile: usize, [lower, upper]: [&[f32]; 2], result: &mut ChunkBounds) {
         let rows = (self.specification.rows() - tile * WIDTH).min(WIDTH);
-        result.lower.extend_from_slice(&values[0][..rows]);
+        result.lower.extend_from_slice(&lower[..rows]);
         if self.upper {
-            result.upper.extend_from_slice(&values[1][..rows]);
+            result.upper.extend_from_slice(&upper[..rows]);
         }
     }
 
@@ -230,16 +230,22 @@ impl Job<'_> {
     ) {
         let stage = &self.net.plan.stages[index];
         let row = padded(stage.output.c);
-        let tiles = RowSet::tiles(self.net, index, |position, c| {
+        let tiles = RowSet::tiles(self.net, index, S::GROUPS, |position, c| {
             let i = position * row + c;
             self.relaxation != Relaxation::CrownSkipIbp || is_unstable(lower[i], upper[i])
         });
         let walk = |part: &mut Part, set: &RowSet| {
             let tile = set.tile(self.net, index, &mut part.rows);
             // SAFETY: the tile's rows are the stage's weights.
-            unsafe { part.walk.forward::<S, 2>(image, &tile, false) }
+            unsafe {
+                if tile.tall {
+                    part.walk.forward::<S, 2, 2>(image, &tile, false)
+                } else {
+                    part.walk.forward::<S, 2, 1>(image, &tile, false)
+                }
+            }
         };
-        let values: Vec<[[f32; WIDTH]; 2]> = if self.parts <= 1 {
+        let values: Vec<RowValues> = if self.parts <= 1 {
             tiles.iter().map(|set| walk(part, set)).collect()
         } else {
             let share = tiles.len().div_ceil(self.parts).max(1);
@@ -291,22 +297,22 @@ impl Job<'_> {
                 let constants = self.specification.fill::<S>(sample, tile, &mut part.rows);
                 let spec = self.specification_tile(&part.rows);
                 let mut values = if self.upper {
-                    part.walk.forward::<S, 2>(image, &spec, false)
+                    part.walk.forward::<S, 2, 1>(image, &spec, false)
                 } else {
-                    part.walk.forward::<S, 1>(image, &spec, false)
+                    part.walk.forward::<S, 1, 1>(image, &spec, false)
                 };
                 for plane in &mut values {
                     plane.iter_mut().zip(&constants).for_each(|(v, c)| *v += c);
                 }
                 values
             };
-            self.push_rows(tile, &values, result);
+            self.push_rows(tile, [&values[0], &values[1]], result);
         }
     }
 
     /// The tile of specification rows in `rows`.
     pub fn specification_tile(&self, rows: &Buffer) -> Tile {
-        Tile { stage: self.net.plan.hidden(), position: [0, 0], rows: rows.as_ptr(), stride: WIDTH }
+        Tile { stage: self.net.plan.hidden(), position: [0, 0], rows: rows.as_ptr(), stride: WIDTH, tall: false }
     }
 }
 

@@ -101,7 +101,7 @@ impl CleanScratch {
             if let Some(accumulator) = accumulator.as_deref_mut() {
                 // SAFETY: both maps are whole and have slack.
                 unsafe {
-                    accumulator.add::<S, VP>(stage, index, Of::Signed, left, right);
+                    accumulator.add::<S>(stage, index, Of::Signed, VP, left, right);
                     let bias = &mut accumulator.sums.stages[index].bias;
                     sum_channels::<S, VP>(left.data, stage.output.positions(), stage.output.c, bias);
                 }

@@ -36,8 +36,8 @@ pub enum Inputs<'a> {
     All(&'a [u16]),
     /// The live ones, all vectors of each.
     Live(&'a Live),
-    /// The live ones; stably active ones have only their first vector (the Q plane is zero).
-    FirstOnly(&'a Live),
+    /// The live ones; stably active ones have only the first half of their vectors (the Q plane is zero).
+    HalfIfActive(&'a Live),
 }
 
 /// A feature map in memory: the part `window`, `[position][channel][vp][16]`.
@@ -49,14 +49,14 @@ pub struct Field {
 
 fn segment(inputs: Inputs<'_>, position: usize, field: *const f32, weight: *const f32, channels: usize) -> Segment {
     match inputs {
-        Inputs::All(list) => Segment { input: field, weight, list: list.as_ptr(), full: channels, first_only: 0 },
+        Inputs::All(list) => Segment { input: field, weight, list: list.as_ptr(), full: channels, half: 0 },
         Inputs::Live(live) => {
             let list = live.at(position);
-            Segment { input: field, weight, list: list.as_ptr(), full: list.len(), first_only: 0 }
+            Segment { input: field, weight, list: list.as_ptr(), full: list.len(), half: 0 }
         }
-        Inputs::FirstOnly(live) => {
+        Inputs::HalfIfActive(live) => {
             let (list, full) = (live.at(position), live.unstable_at(position).len());
-            Segment { input: field, weight, list: list.as_ptr(), full, first_only: list.len() - full }
+            Segment { input: field, weight, list: list.as_ptr(), full, half: list.len() - full }
         }
     }
 }

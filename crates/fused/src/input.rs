@@ -5,6 +5,7 @@ use tightrope_engine::{Norm, Region};
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Window;
+use crate::walk::RowValues;
 
 /// A ball in normalised, padded coordinates: {c + s∘δ : ‖δ‖_p ≤ ε}.
 pub struct InputBall {
@@ -76,75 +77,93 @@ impl InputSet {
         })
     }
 
-    /// Adds the minimum (PLANE 0) and maximum (PLANE 1) of the linear forms over the set to `values`.
+    /// Adds the minimum (plane 0) and maximum (plane 1) of the linear forms over the set to `values`.
     ///
-    /// `pixels` is `[element of the window][VP][16]`: lower coefficients, then upper ones.
+    /// `pixels` is `[element of the window][P][T][16]`: lower coefficients, then upper ones.
     ///
     /// # Safety
     /// The machine has `S`; `pixels` is aligned and holds the window.
     #[inline(always)]
-    pub unsafe fn extremes<S: Lanes, const VP: usize>(
+    pub unsafe fn extremes<S: Lanes, const P: usize, const T: usize>(
         &self,
         pixels: *const f32,
         window: Window,
-        values: &mut [[f32; WIDTH]; 2],
+        values: &mut RowValues,
     ) {
-        for v in 0..VP {
-            // SAFETY: passed on from the caller.
-            unsafe {
-                let boxed = self.box_extreme::<S, VP>(pixels, window, v);
-                let found = match &self.ball {
-                    None => boxed,
-                    Some(ball) => {
-                        let (value, norm) = self.ball_parts::<S, VP>(ball, pixels, window, v);
-                        let reach = S::mul(S::splat(ball.epsilon), norm);
-                        let round = if v == 0 { S::sub(value, reach) } else { S::add(value, reach) };
-                        match (self.clipped, v) {
-                            (false, _) => round,
-                            (true, 0) => S::max(boxed, round),
-                            (true, _) => S::min(boxed, round),
-                        }
-                    }
-                };
-                let place = values[v].as_mut_ptr();
-                S::store_any(place, S::add(S::load_any(place), found));
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn box_extreme<S: Lanes, const VP: usize>(&self, pixels: *const f32, window: Window, v: usize) -> S::V {
-        // SAFETY: passed on from the caller; padded places lie in the map.
+        // SAFETY: passed on from the caller.
         unsafe {
-            let (mut value, mut reach) = (S::zero(), S::zero());
-            for y in 0..window.h {
-                let start = ((window.y + y) * self.row + window.x) * self.channels;
-                let mut place = pixels.add((y * window.w * self.channels * VP + v) * WIDTH);
-                for i in start..start + window.w * self.channels {
-                    let a = S::load(place);
-                    value = S::fma(a, S::splat(*self.center.get_unchecked(i)), value);
-                    reach = S::fma(S::abs(a), S::splat(*self.radius.get_unchecked(i)), reach);
-                    place = place.add(VP * WIDTH);
+            let boxed = self.box_extremes::<S, P, T>(pixels, window);
+            for v in 0..P {
+                for t in 0..T {
+                    let found = match &self.ball {
+                        None => boxed[v][t],
+                        Some(ball) => {
+                            let (value, norm) = self.ball_parts::<S>(ball, pixels, window, [v * T + t, P * T]);
+                            let reach = S::mul(S::splat(ball.epsilon), norm);
+                            let round = if v == 0 { S::sub(value, reach) } else { S::add(value, reach) };
+                            match (self.clipped, v) {
+                                (false, _) => round,
+                                (true, 0) => S::max(boxed[v][t], round),
+                                (true, _) => S::min(boxed[v][t], round),
+                            }
+                        }
+                    };
+                    let place = values[v].as_mut_ptr().add(t * WIDTH);
+                    S::store_any(place, S::add(S::load_any(place), found));
                 }
             }
-            if v == 0 { S::sub(value, reach) } else { S::add(value, reach) }
         }
     }
 
-    /// (A x₀, ‖A‖_q) over a ball.
+    /// The extremes over the box, `[plane][T]`, all planes in one pass so that their sums hide each other's latency.
     #[inline(always)]
-    unsafe fn ball_parts<S: Lanes, const VP: usize>(
+    unsafe fn box_extremes<S: Lanes, const P: usize, const T: usize>(
+        &self,
+        pixels: *const f32,
+        window: Window,
+    ) -> [[S::V; 2]; 2] {
+        // SAFETY: passed on from the caller; padded places lie in the map.
+        unsafe {
+            let mut value = [[S::zero(); 2]; 2];
+            let mut reach = [[S::zero(); 2]; 2];
+            let mut place = pixels;
+            for y in 0..window.h {
+                let start = ((window.y + y) * self.row + window.x) * self.channels;
+                for i in start..start + window.w * self.channels {
+                    let center = S::splat(*self.center.get_unchecked(i));
+                    let radius = S::splat(*self.radius.get_unchecked(i));
+                    for v in 0..P {
+                        for t in 0..T {
+                            let a = S::load(place.add((v * T + t) * WIDTH));
+                            value[v][t] = S::fma(a, center, value[v][t]);
+                            reach[v][t] = S::fma(S::abs(a), radius, reach[v][t]);
+                        }
+                    }
+                    place = place.add(P * T * WIDTH);
+                }
+            }
+            for t in 0..T {
+                value[0][t] = S::sub(value[0][t], reach[0][t]);
+                value[1][t] = S::add(value[1][t], reach[1][t]);
+            }
+            value
+        }
+    }
+
+    /// (A x₀, ‖A‖_q) over a ball, of vector `which` among the `vectors` of an element.
+    #[inline(always)]
+    unsafe fn ball_parts<S: Lanes>(
         &self,
         ball: &InputBall,
         pixels: *const f32,
         window: Window,
-        v: usize,
+        [which, vectors]: [usize; 2],
     ) -> (S::V, S::V) {
         // SAFETY: passed on from the caller.
         unsafe {
             let (mut value, mut norm) = (S::zero(), S::zero());
             for (local, place) in self.elements(window) {
-                let a = S::load(pixels.add((local * VP + v) * WIDTH));
+                let a = S::load(pixels.add((local * vectors + which) * WIDTH));
                 value = S::fma(a, S::splat(ball.center[place]), value);
                 let a = S::abs(S::mul(a, S::splat(ball.scale[place])));
                 norm = match ball.norm {
@@ -166,46 +185,52 @@ impl InputSet {
     /// # Safety
     /// As [`InputSet::extremes`].
     #[inline(always)]
-    pub unsafe fn adjoint<S: Lanes, const VP: usize>(
+    pub unsafe fn adjoint<S: Lanes, const P: usize, const T: usize>(
         &self,
         pixels: *mut f32,
         window: Window,
-        g: &[[f32; WIDTH]; 2],
+        g: &RowValues,
         mut gradient: Option<&mut InputGradient>,
     ) {
-        for v in 0..VP {
-            // SAFETY: passed on from the caller.
-            unsafe {
-                match &self.ball {
-                    None => {
-                        let g = S::load_any(g[v].as_ptr());
-                        // The sign of −|a| r for minima, +|a| r for maxima.
-                        let side = if v == 0 { -1.0 } else { 1.0 };
-                        for (local, place) in self.elements(window) {
-                            let at = pixels.add((local * VP + v) * WIDTH);
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let Some(ball) = &self.ball else {
+                for (local, place) in self.elements(window) {
+                    let center = S::splat(self.center[place]);
+                    for v in 0..P {
+                        for t in 0..T {
+                            let g = S::load_any(g[v].as_ptr().add(t * WIDTH));
+                            // The sign of −|a| r for minima, +|a| r for maxima.
+                            let side = if v == 0 { -1.0 } else { 1.0 };
+                            let at = pixels.add(((local * P + v) * T + t) * WIDTH);
                             let a = S::load(at);
                             let r = S::splat(side * self.radius[place]);
                             let minus = S::sub(S::zero(), r);
                             let slope = S::where_positive(a, r, S::where_negative(a, minus, S::zero()));
-                            S::store(at, S::mul(g, S::add(S::splat(self.center[place]), slope)));
+                            S::store(at, S::mul(g, S::add(center, slope)));
                             if let Some(gradient) = gradient.as_deref_mut() {
                                 gradient.center[place] += S::sum(S::mul(g, a));
                                 gradient.radius[place] += side * S::sum(S::mul(g, S::abs(a)));
                             }
                         }
                     }
-                    Some(ball) => {
-                        let boxed = self.box_extreme::<S, VP>(pixels, window, v);
-                        let (value, norm) = self.ball_parts::<S, VP>(ball, pixels, window, v);
-                        let mut lanes = [[0.0; WIDTH]; 3];
-                        for (target, source) in lanes.iter_mut().zip([boxed, value, norm]) {
-                            S::store_any(target.as_mut_ptr(), source);
-                        }
-                        for lane in 0..WIDTH {
-                            let form = Form { pixels: pixels.add(v * WIDTH + lane), stride: VP * WIDTH, upper: v == 1 };
-                            let [boxed, value, norm] = [0, 1, 2].map(|part: usize| lanes[part][lane]);
-                            self.lane_adjoint(ball, form, window, [boxed, value, norm], g[v][lane], &mut gradient);
-                        }
+                }
+                return;
+            };
+            let boxed = self.box_extremes::<S, P, T>(pixels, window);
+            for v in 0..P {
+                for t in 0..T {
+                    let (value, norm) = self.ball_parts::<S>(ball, pixels, window, [v * T + t, P * T]);
+                    let mut lanes = [[0.0; WIDTH]; 3];
+                    for (target, source) in lanes.iter_mut().zip([boxed[v][t], value, norm]) {
+                        S::store_any(target.as_mut_ptr(), source);
+                    }
+                    for lane in 0..WIDTH {
+                        let first = pixels.add((v * T + t) * WIDTH + lane);
+                        let form = Form { pixels: first, stride: P * T * WIDTH, upper: v == 1 };
+                        let [boxed, value, norm] = [0, 1, 2].map(|part: usize| lanes[part][lane]);
+                        let g = g[v][t * WIDTH + lane];
+                        self.lane_adjoint(ball, form, window, [boxed, value, norm], g, &mut gradient);
                     }
                 }
             }

@@ -233,8 +233,8 @@ impl Interval {
                 let left = [Field { data: lower, window }, Field { data: upper, window }];
                 if let Some(accumulator) = accumulator.as_deref_mut() {
                     let right = self.inputs(net, index);
-                    accumulator.add::<S, VP>(stage, index, Of::Signed, left[0], right[0]);
-                    accumulator.add::<S, VP>(stage, index, Of::Absolute, left[1], right[1]);
+                    accumulator.add::<S>(stage, index, Of::Signed, VP, left[0], right[0]);
+                    accumulator.add::<S>(stage, index, Of::Absolute, VP, left[1], right[1]);
                     let bias = &mut accumulator.sums.stages[index].bias;
                     sum_channels::<S, VP>(lower, stage.output.positions(), stage.output.c, bias);
                 }
@@ -281,8 +281,8 @@ impl Interval {
         unsafe {
             S::run(|| ends_adjoint::<S>(lower, upper, stage.output.len() * VP));
             if let Some(accumulator) = accumulator {
-                accumulator.add::<S, VP>(stage, 0, Of::Signed, left[0], right[0]);
-                accumulator.add::<S, VP>(stage, 0, Of::Absolute, left[1], right[1]);
+                accumulator.add::<S>(stage, 0, Of::Signed, VP, left[0], right[0]);
+                accumulator.add::<S>(stage, 0, Of::Absolute, VP, left[1], right[1]);
                 let bias = &mut accumulator.sums.stages[0].bias;
                 sum_channels::<S, VP>(lower, stage.output.positions(), stage.output.c, bias);
             }
@@ -367,7 +367,7 @@ impl Interval {
             S::run(|| ends_adjoint::<S>(low.as_mut_ptr(), high.as_mut_ptr(), stage.output.len() * VP));
             if let Some(accumulator) = accumulator {
                 let left = Field { data: low.as_ptr(), window };
-                accumulator.add::<S, VP>(stage, 0, Of::Signed, left, right);
+                accumulator.add::<S>(stage, 0, Of::Signed, VP, left, right);
                 let gradient = &mut accumulator.sums.stages[0];
                 rows.add_gradient(net, epsilon, &on_norm, &mut gradient.signed);
                 sum_channels::<S, VP>(low.as_ptr(), stage.output.positions(), stage.output.c, &mut gradient.bias);

@@ -4,6 +4,7 @@ use crate::buffer::Buffer;
 use crate::interval::{Interval, IntervalCotangents};
 use crate::lanes::{Lanes, WIDTH};
 use crate::specification::Specification;
+use crate::walk::RowValues;
 use crate::weights::StageGradient;
 
 /// Bounds of sixteen rows of one image over the box of the last activations: (lower, upper).
@@ -54,7 +55,7 @@ pub unsafe fn rows_adjoint<S: Lanes>(
     cotangents: &mut IntervalCotangents,
     vp: usize,
     [image, sample, tile]: [usize; 3],
-    g: &[[f32; WIDTH]; 2],
+    g: &RowValues,
     [rows, row_cotangents]: [&mut Buffer; 2],
     sums: Option<&mut StageGradient>,
 ) {

@@ -1,6 +1,6 @@
 //! A plan with its packed weights and the small tables that all passes share.
 
-use crate::block::{Segment, Target, gather};
+use crate::block::{Outputs, Segment, gather};
 use crate::geometry::{Field, Inputs, apply_segments, patch_offsets, transpose_segments};
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Plan;
@@ -15,8 +15,6 @@ pub struct Net<'a> {
     pub weights: &'a Weights,
     /// 0, 1, 2, …: the list of all channels.
     pub identity: Vec<u16>,
-    /// Place of channel c with one and with two vectors per channel.
-    pub offsets: [Vec<u32>; 2],
     /// Place of every input element in padded `[position][channel]` order, or [`UNREAD`].
     pub pixels: Vec<u32>,
 }
@@ -38,13 +36,7 @@ impl<'a> Net<'a> {
                 }
             }
         }
-        Net {
-            plan,
-            weights,
-            identity: (0..longest).map(|c| c as u16).collect(),
-            offsets: [1, 2].map(|vp| (0..longest).map(|c| (c * vp * WIDTH) as u32).collect()),
-            pixels,
-        }
+        Net { plan, weights, identity: (0..longest).map(|c| c as u16).collect(), pixels }
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.
@@ -75,9 +67,8 @@ impl<'a> Net<'a> {
         let stride = padded(stage.output.c);
         let all = Inputs::All(&self.identity);
         apply_segments(stage, weights.forward.as_ptr(), stride, input, VP, position, all, segments);
-        let target = Target { output, outputs: &self.identity[..stage.output.c], offsets: &self.offsets[VP - 1] };
-        // SAFETY: segments and target describe memory the caller vouches for.
-        unsafe { gather::<S, VP, false>(segments, stride, target) }
+        // SAFETY: segments and outputs describe memory the caller vouches for.
+        unsafe { gather::<S, VP>(segments, stride, output, Outputs::All(stage.output.c)) }
     }
 
     /// One input position of a stage's transpose: `[c_in][VP][16]` at `input`. Not for the first stage.
@@ -97,9 +88,8 @@ impl<'a> Net<'a> {
         let stride = padded(stage.input.c);
         let all = Inputs::All(&self.identity);
         transpose_segments(stage, weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
-        let target = Target { output: input, outputs: &self.identity[..stage.input.c], offsets: &self.offsets[VP - 1] };
         // SAFETY: as above.
-        unsafe { gather::<S, VP, false>(segments, stride, target) }
+        unsafe { gather::<S, VP>(segments, stride, input, Outputs::All(stage.input.c)) }
     }
 
     /// The first stage's transpose over the whole map, added to `pixels` (padded, `[position][c_in][VP][16]`).
@@ -126,14 +116,10 @@ impl<'a> Net<'a> {
                         weight: weights.patch.as_ptr(),
                         list: self.identity.as_ptr(),
                         full: co,
-                        first_only: 0,
+                        half: 0,
                     };
-                    let target = Target {
-                        output: pixels.add(corner * VP * WIDTH),
-                        outputs: &self.identity[..n],
-                        offsets: &offsets,
-                    };
-                    gather::<S, VP, true>(&[segment], padded(n), target);
+                    let corner = pixels.add(corner * VP * WIDTH);
+                    gather::<S, VP>(&[segment], padded(n), corner, Outputs::Patch(&offsets));
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable, pull_back};
 use crate::margins;
 use crate::rows::RowSet;
-use crate::walk::Image;
+use crate::walk::{Image, RowValues, TALL};
 use crate::walk_adjoint::{NeuronSums, Sinks};
 use crate::weights::padded;
 
@@ -154,11 +154,11 @@ impl Job<'_> {
     }
 
     /// The specification's cotangents of one tile and sample, or `None` if all are 0.
-    fn spec_cotangents(&self, cotangents: &Cotangents<f32>, sample: usize, tile: usize) -> Option<[[f32; WIDTH]; 2]> {
+    fn spec_cotangents(&self, cotangents: &Cotangents<f32>, sample: usize, tile: usize) -> Option<RowValues> {
         let rows = self.specification.rows();
         let start = sample * rows + tile * WIDTH;
         let lanes = (rows - tile * WIDTH).min(WIDTH);
-        let mut g = [[0.0; WIDTH]; 2];
+        let mut g = [[0.0; TALL]; 2];
         g[0][..lanes].copy_from_slice(&cotangents.lower[start..start + lanes]);
         if !cotangents.upper.is_empty() {
             g[1][..lanes].copy_from_slice(&cotangents.upper[start..start + lanes]);
@@ -308,7 +308,7 @@ impl Job<'_> {
         part: &mut Part,
         sums: &mut PartSums,
         [sample, tile]: [usize; 2],
-        g: &[[f32; WIDTH]; 2],
+        g: &RowValues,
     ) {
         let size = self.specification.elements * WIDTH;
         // SAFETY: rows and their cotangents hold the last stage's window.
@@ -320,9 +320,9 @@ impl Job<'_> {
             let mut sinks =
                 Sinks { weights: sums.accumulator.as_mut(), neurons: &mut sums.neurons, input: sums.input.as_mut() };
             if g[1].iter().any(|&g| g != 0.0) {
-                part.walk.adjoint::<S, 2>(image, &spec, g, sink, WIDTH, &mut sinks);
+                part.walk.adjoint::<S, 2, 1>(image, &spec, g, sink, WIDTH, &mut sinks);
             } else {
-                part.walk.adjoint::<S, 1>(image, &spec, g, sink, WIDTH, &mut sinks);
+                part.walk.adjoint::<S, 1, 1>(image, &spec, g, sink, WIDTH, &mut sinks);
             }
             if let Some(accumulator) = &mut sums.accumulator {
                 let mut constants = [0.0; WIDTH];
@@ -343,7 +343,7 @@ impl Job<'_> {
         g: &[Vec<f32>; 2],
     ) {
         let row = padded(self.net.plan.stages[index].output.c);
-        let tiles = RowSet::tiles(self.net, index, |position, c| {
+        let tiles = RowSet::tiles(self.net, index, S::GROUPS, |position, c| {
             let i = position * row + c;
             g[0][i] != 0.0 || g[1][i] != 0.0
         });
@@ -375,26 +375,32 @@ impl Job<'_> {
     ) {
         let stage = &self.net.plan.stages[index];
         let (stride, elements) = (padded(stage.output.c), stage.taps() * stage.input.c);
-        let mut lanes = [[0.0; WIDTH]; 2];
+        let mut lanes = [[0.0; TALL]; 2];
         set.each(stage.output.c, |lane, c| {
             let i = set.position() * stride + c;
             (lanes[0][lane], lanes[1][lane]) = (g[0][i], g[1][i]);
         });
         let tile = set.tile(self.net, index, &mut part.rows);
-        let size = elements * WIDTH;
+        let size = elements * set.width();
         let (sink, sink_stride) = match (set, &mut sums.accumulator) {
             (RowSet::Block { start, .. }, Some(accumulator)) => {
                 (accumulator.sums.stages[index].signed[*start..].as_mut_ptr(), stride)
             }
             _ => {
                 part.row_cotangents.at_least(size)[..size].fill(0.0);
-                (part.row_cotangents.as_mut_ptr(), WIDTH)
+                (part.row_cotangents.as_mut_ptr(), set.width())
             }
         };
         let mut sinks =
             Sinks { weights: sums.accumulator.as_mut(), neurons: &mut sums.neurons, input: sums.input.as_mut() };
         // SAFETY: tile and sink hold the stage's window.
-        unsafe { part.walk.adjoint::<S, 2>(image, &tile, &lanes, sink, sink_stride, &mut sinks) };
+        unsafe {
+            if tile.tall {
+                part.walk.adjoint::<S, 2, 2>(image, &tile, &lanes, sink, sink_stride, &mut sinks);
+            } else {
+                part.walk.adjoint::<S, 2, 1>(image, &tile, &lanes, sink, sink_stride, &mut sinks);
+            }
+        }
         if let Some(accumulator) = &mut sums.accumulator {
             let stage_sums = &mut accumulator.sums.stages[index];
             set.scatter(self.net, index, &part.row_cotangents, stage_sums);

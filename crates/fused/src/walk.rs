@@ -1,6 +1,6 @@
-//! Back-substitution (CROWN/DeepPoly) of a tile of sixteen rows, from its stage to the pixels in one go.
+//! Back-substitution (CROWN/DeepPoly) of a tile of sixteen or thirty-two rows, from its stage to the pixels in one go.
 //!
-//! Rows, the neurons being bounded, lie in lanes; a coefficient tensor is `[position][channel][plane][16]`
+//! Rows, the neurons being bounded, lie in lanes; a coefficient tensor is `[position][channel][plane][T][16]`
 //! over the receptive window of the rows, small enough for the first- or second-level cache. One
 //! step is transposed stage → ReLU relaxation → constants, position by position, and the last one
 //! scatters straight to the pixels, so that the large tensor of the first stage never exists.
@@ -8,9 +8,12 @@
 //! The two planes are the coefficients of the lower and upper bounds, A_L and A_U. The first
 //! relaxation turns one tensor (the rows of W) into two; until the second one they are kept as
 //! A_L = P − Q and A_U = P + Q with P = A·m and Q = |A|·d, because Q exists for unstable neurons
-//! only: a stably active neuron costs one plane instead of two. With VP = 1 only A_L is walked.
+//! only: a stably active neuron costs one plane instead of two. With one plane only A_L is walked.
+//!
+//! P counts the planes, T the vectors of rows: with T = 2 everything that is done per position and
+//! channel (lists, broadcasts of lines and weights) serves thirty-two rows instead of sixteen.
 
-use crate::block::{Segment, Target, gather};
+use crate::block::{Outputs, Segment, gather};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, patch_offsets, transpose_segments};
@@ -30,16 +33,42 @@ pub struct Image<'a> {
     pub input: &'a InputSet,
 }
 
-/// Sixteen rows on the output of a stage.
+/// Most rows of a tile.
+pub const TALL: usize = 2 * WIDTH;
+
+/// One value per bound (minimum, maximum) and row.
+pub type RowValues = [[f32; TALL]; 2];
+
+/// Rows on the output of a stage.
 #[derive(Clone, Copy)]
 pub struct Tile {
     /// The rows' stage; its weights are the rows.
     pub stage: usize,
     /// Their position.
     pub position: [usize; 2],
-    /// Coefficients `[tap][c_in][stride]`, the first sixteen of each being the rows.
+    /// Coefficients `[tap][c_in][stride]`, the first 16·T of each being the rows.
     pub rows: *const f32,
     pub stride: usize,
+    /// True for T = 2, thirty-two rows.
+    pub tall: bool,
+}
+
+/// [`gather`] with P·T vectors per channel.
+#[inline(always)]
+pub unsafe fn gather_rows<S: Lanes, const P: usize, const T: usize>(
+    segments: &[Segment],
+    stride: usize,
+    output: *mut f32,
+    outputs: Outputs<'_>,
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match P * T {
+            1 => gather::<S, 1>(segments, stride, output, outputs),
+            2 => gather::<S, 2>(segments, stride, output, outputs),
+            _ => gather::<S, 4>(segments, stride, output, outputs),
+        }
+    }
 }
 
 /// Memory of one walk, all of it: reused from tile to tile and image to image.
@@ -95,29 +124,30 @@ impl WalkScratch {
         self.pixel_window = Some(pixel_window);
     }
 
-    /// Walks `tile` down and returns the minimum (0) and, for VP = 2, maximum (1) of each row, without the rows' own bias.
+    /// Walks `tile` down and returns the minimum (0) and, for P = 2, maximum (1) of each row, without the rows' own bias.
     ///
     /// With `keep`, the coefficients of every stage and of the pixels stay for the adjoint, with zeros for dead neurons.
     ///
     /// # Safety
-    /// The machine has `S`; the tile's rows are aligned and hold the stage's window.
-    pub unsafe fn forward<S: Lanes, const VP: usize>(
+    /// The machine has `S`; the tile's rows are aligned, hold the stage's window and are 16·T.
+    pub unsafe fn forward<S: Lanes, const P: usize, const T: usize>(
         &mut self,
         image: Image<'_>,
         tile: &Tile,
         keep: bool,
-    ) -> [[f32; WIDTH]; 2] {
+    ) -> RowValues {
         let net = image.net;
-        self.prepare(net, tile, VP);
+        self.prepare(net, tile, P * T);
         let Some(pixel_window) = self.pixel_window else { unreachable!("prepare sets the window") };
-        let pixels = pixel_window.positions() * net.plan.stages[0].input.c * VP * WIDTH;
+        let elements = pixel_window.positions() * net.plan.stages[0].input.c;
+        let pixels = elements * P * T * WIDTH;
         self.pixels.at_least(pixels + SLACK)[..pixels].fill(0.0);
-        let mut constants = [[0.0; WIDTH]; 2];
+        let mut constants = [[0.0; TALL]; 2];
         for index in (0..tile.stage).rev() {
             let stage = &net.plan.stages[index];
             let window = self.windows[index];
             let lines = &image.lines[index];
-            let size = stage.output.c * VP * WIDTH;
+            let size = stage.output.c * P * T * WIDTH;
             let first = index + 1 == tile.stage;
             let resident = keep || index > 0;
             let base = if resident {
@@ -131,71 +161,74 @@ impl WalkScratch {
                     let local = (y - window.y) * window.w + (x - window.x);
                     let live = lines.live.at(position);
                     let unstable = lines.live.unstable_at(position).len();
-                    let line = &lines.line[position * stage.output.c..];
+                    let line = &lines.line[position * stage.output.c..][..stage.output.c];
                     // SAFETY: windows bound all places; lists name channels of the stage.
                     unsafe {
                         let spot = if resident { base.add(local * size) } else { base };
-                        if keep {
+                        if keep && live.len() < stage.output.c {
                             S::run(|| fill_zero::<S>(spot, size / WIDTH));
                         }
                         if first {
                             let rows = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
                             S::run(|| {
-                                relax_rows::<S, VP>(rows, tile.stride, spot, line, live, unstable, &mut constants);
+                                relax_rows::<S, P, T>(rows, tile.stride, spot, line, live, unstable, &mut constants);
                             });
                         } else {
-                            self.transposed_spot::<S, VP>(image, tile, index, [y, x], live, spot);
-                            let split = VP == 2 && index + 2 == tile.stage;
-                            S::run(|| relax::<S, VP>(spot, split, line, live, unstable, &mut constants));
+                            self.transposed_spot::<S, P, T>(image, tile, index, [y, x], keep, spot);
+                            let split = P == 2 && index + 2 == tile.stage;
+                            S::run(|| relax::<S, P, T>(spot, split, line, live, unstable, &mut constants));
                         }
                         if index == 0 {
-                            self.scatter::<S, VP>(net, spot, live, if first { unstable } else { live.len() }, [y, x]);
+                            self.scatter::<S, P, T>(net, spot, live, if first { unstable } else { live.len() }, [y, x]);
                         }
                     }
                 }
             }
-            if first && VP == 2 {
+            if first && P == 2 {
                 join(&mut constants);
             }
         }
         // SAFETY: the pixel buffer holds the window.
         unsafe {
             let data = self.pixels.as_mut_ptr();
-            let vectors = pixels / WIDTH;
             S::run(|| {
-                if VP == 2 && tile.stage == 1 {
-                    join_planes::<S>(data, vectors / 2);
+                if P == 2 && tile.stage == 1 {
+                    join_planes::<S, T>(data, elements);
                 }
-                image.input.extremes::<S, VP>(data, pixel_window, &mut constants);
+                image.input.extremes::<S, P, T>(data, pixel_window, &mut constants);
             });
         }
         constants
     }
 
     /// The transposed stage above `index`, at one position: coefficients on the activation.
-    unsafe fn transposed_spot<S: Lanes, const VP: usize>(
+    unsafe fn transposed_spot<S: Lanes, const P: usize, const T: usize>(
         &mut self,
         image: Image<'_>,
         tile: &Tile,
         index: usize,
         position: [usize; 2],
-        live: &[u16],
+        keep: bool,
         spot: *mut f32,
     ) {
         let stage = &image.net.plan.stages[index + 1];
+        let live = image.lines[index].live.at(position[0] * stage.input.w + position[1]);
         let stride = padded(stage.input.c);
         let weight = image.net.weights.signed[index + 1].transposed.as_ptr();
         let output = Field { data: self.coefficients[index + 1].as_ptr(), window: self.windows[index + 1] };
         let above = &image.lines[index + 1].live;
-        let inputs = if VP == 2 && index + 2 == tile.stage { Inputs::FirstOnly(above) } else { Inputs::Live(above) };
-        transpose_segments(stage, weight, stride, output, VP, position, inputs, &mut self.segments);
-        let target = Target { output: spot, outputs: live, offsets: &image.net.offsets[VP - 1] };
+        let inputs = if P == 2 && index + 2 == tile.stage { Inputs::HalfIfActive(above) } else { Inputs::Live(above) };
+        transpose_segments(stage, weight, stride, output, P * T, position, inputs, &mut self.segments);
+        // Picking outputs costs a single vector per channel more than computing a few in vain; what is kept must be 0 there.
+        let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !keep;
+        let all = live.len() == stage.input.c || picking_is_dearer;
+        let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         // SAFETY: passed on from `forward`.
-        unsafe { gather::<S, VP, false>(&self.segments, stride, target) }
+        unsafe { gather_rows::<S, P, T>(&self.segments, stride, spot, outputs) }
     }
 
     /// Adds one position's patch to the pixels.
-    unsafe fn scatter<S: Lanes, const VP: usize>(
+    unsafe fn scatter<S: Lanes, const P: usize, const T: usize>(
         &mut self,
         net: &Net<'_>,
         spot: *const f32,
@@ -206,21 +239,20 @@ impl WalkScratch {
         let stage = &net.plan.stages[0];
         let (Some(pixels), window) = (self.pixel_window, self.windows[0]) else { return };
         let corner = (y - window.y) * stage.stride[0] * pixels.w + (x - window.x) * stage.stride[1];
-        let n = stage.taps() * stage.input.c;
-        // With one vector per channel every channel is full.
-        let full = if VP == 1 { live.len() } else { full };
+        // With one plane every channel is full.
+        let full = if P == 1 { live.len() } else { full };
         let segment = Segment {
             input: spot,
             weight: net.weights.signed[0].patch.as_ptr(),
             list: live.as_ptr(),
             full,
-            first_only: live.len() - full,
+            half: live.len() - full,
         };
         // SAFETY: passed on from `forward`.
         unsafe {
-            let output = self.pixels.as_mut_ptr().add(corner * stage.input.c * VP * WIDTH);
-            let target = Target { output, outputs: &net.identity[..n], offsets: &self.offsets };
-            gather::<S, VP, true>(&[segment], padded(n), target);
+            let output = self.pixels.as_mut_ptr().add(corner * stage.input.c * P * T * WIDTH);
+            let stride = padded(stage.taps() * stage.input.c);
+            gather_rows::<S, P, T>(&[segment], stride, output, Outputs::Patch(&self.offsets));
         }
     }
 }
@@ -234,121 +266,157 @@ unsafe fn fill_zero<S: Lanes>(place: *mut f32, vectors: usize) {
 }
 
 /// (P, Q) to (P − Q, P + Q), for the constants of a tile.
-fn join(planes: &mut [[f32; WIDTH]; 2]) {
-    for lane in 0..WIDTH {
+fn join(planes: &mut RowValues) {
+    for lane in 0..TALL {
         let (p, q) = (planes[0][lane], planes[1][lane]);
         (planes[0][lane], planes[1][lane]) = (p - q, p + q);
     }
 }
 
-/// (P, Q) to (P − Q, P + Q), vector pair by vector pair.
+/// (P, Q) to (P − Q, P + Q), element by element.
 #[inline(always)]
-unsafe fn join_planes<S: Lanes>(data: *mut f32, pairs: usize) {
-    for i in 0..pairs {
-        // SAFETY: the caller gives `pairs` pairs of aligned vectors.
-        unsafe {
-            let place = data.add(2 * i * WIDTH);
-            let (p, q) = (S::load(place), S::load(place.add(WIDTH)));
-            S::store(place, S::sub(p, q));
-            S::store(place.add(WIDTH), S::add(p, q));
+unsafe fn join_planes<S: Lanes, const T: usize>(data: *mut f32, elements: usize) {
+    for i in 0..elements {
+        for t in 0..T {
+            // SAFETY: the caller gives `elements` times two planes of T aligned vectors.
+            unsafe {
+                let place = data.add((2 * i * T + t) * WIDTH);
+                let (p, q) = (S::load(place), S::load(place.add(T * WIDTH)));
+                S::store(place, S::sub(p, q));
+                S::store(place.add(T * WIDTH), S::add(p, q));
+            }
         }
     }
 }
 
-/// The first relaxation of a walk at one position: rows to P and Q (VP = 2) or A_L (VP = 1).
+/// A tile's constants in registers, `[plane][T]`.
+#[derive(Clone, Copy)]
+struct Constants<S: Lanes>([[S::V; 2]; 2]);
+
+impl<S: Lanes> Constants<S> {
+    #[inline(always)]
+    unsafe fn load(values: &RowValues) -> Self {
+        // SAFETY: two vectors per plane; the machine is the caller's word.
+        unsafe {
+            let plane = |v: usize| [S::load_any(values[v].as_ptr()), S::load_any(values[v].as_ptr().add(WIDTH))];
+            Constants([plane(0), plane(1)])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, values: &mut RowValues) {
+        for v in 0..2 {
+            for t in 0..2 {
+                // SAFETY: as above.
+                unsafe { S::store_any(values[v].as_mut_ptr().add(t * WIDTH), self.0[v][t]) };
+            }
+        }
+    }
+}
+
+/// The first relaxation of a walk at one position: rows to P and Q (P = 2) or A_L (P = 1).
 ///
-/// The constants gain P·b and Q·b with half the intercepts, in P/Q form for VP = 2.
+/// The constants gain P·b and Q·b with half the intercepts, in P/Q form for P = 2.
 #[inline(always)]
-unsafe fn relax_rows<S: Lanes, const VP: usize>(
+pub unsafe fn relax_rows<S: Lanes, const P: usize, const T: usize>(
     rows: *const f32,
     stride: usize,
     spot: *mut f32,
     line: &[Line],
     live: &[u16],
     unstable: usize,
-    constants: &mut [[f32; WIDTH]; 2],
+    constants: &mut RowValues,
 ) {
     // SAFETY: the caller's lists name channels of the spot, the rows and the lines.
     unsafe {
-        let mut p_sum = S::load_any(constants[0].as_ptr());
-        let mut q_sum = S::load_any(constants[1].as_ptr());
-        for (i, &channel) in live.iter().enumerate() {
+        let mut sums = Constants::<S>::load(constants);
+        for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
             let line = line.get_unchecked(channel);
-            let a = S::load(rows.add(channel * stride));
-            let place = spot.add(channel * VP * WIDTH);
-            if i >= unstable {
-                S::store(place, a);
-                p_sum = S::fma(a, S::splat(line.bias), p_sum);
-                continue;
-            }
-            let size = S::abs(a);
-            let p = S::mul(a, S::splat(line.m));
-            if VP == 2 {
-                S::store(place, p);
-                S::store(place.add(WIDTH), S::mul(size, S::splat(line.d)));
-                p_sum = S::fma(a, S::splat(line.e), p_sum);
-                q_sum = S::fma(size, S::splat(line.g), q_sum);
-            } else {
-                S::store(place, S::sub(p, S::mul(size, S::splat(line.d))));
-                p_sum = S::fma(a, S::splat(line.e), p_sum);
-                p_sum = S::fnma(size, S::splat(line.g), p_sum);
+            let [m, d, e, g] = [line.m, line.d, line.e, line.g].map(|x| S::splat(x));
+            for t in 0..T {
+                let a = S::load(rows.add(channel * stride + t * WIDTH));
+                let size = S::abs(a);
+                let place = spot.add((channel * P * T + t) * WIDTH);
+                sums.0[0][t] = S::fma(a, e, sums.0[0][t]);
+                if P == 2 {
+                    S::store(place, S::mul(a, m));
+                    S::store(place.add(T * WIDTH), S::mul(size, d));
+                    sums.0[1][t] = S::fma(size, g, sums.0[1][t]);
+                } else {
+                    S::store(place, S::sub(S::mul(a, m), S::mul(size, d)));
+                    sums.0[0][t] = S::fnma(size, g, sums.0[0][t]);
+                }
             }
         }
-        S::store_any(constants[0].as_mut_ptr(), p_sum);
-        S::store_any(constants[1].as_mut_ptr(), q_sum);
+        for &channel in live.get_unchecked(unstable..) {
+            let channel = usize::from(channel);
+            let bias = S::splat(line.get_unchecked(channel).bias);
+            for t in 0..T {
+                let a = S::load(rows.add(channel * stride + t * WIDTH));
+                S::store(spot.add((channel * P * T + t) * WIDTH), a);
+                sums.0[0][t] = S::fma(a, bias, sums.0[0][t]);
+            }
+        }
+        sums.store(constants);
     }
 }
 
 /// A later relaxation at one position, in place; `split` says that the planes come as P and Q.
 #[inline(always)]
-unsafe fn relax<S: Lanes, const VP: usize>(
+unsafe fn relax<S: Lanes, const P: usize, const T: usize>(
     spot: *mut f32,
     split: bool,
     line: &[Line],
     live: &[u16],
     unstable: usize,
-    constants: &mut [[f32; WIDTH]; 2],
+    constants: &mut RowValues,
 ) {
     // SAFETY: the caller's lists name channels of the spot and the lines.
     unsafe {
-        let mut low_sum = S::load_any(constants[0].as_ptr());
-        let mut high_sum = S::load_any(constants[1].as_ptr());
+        let mut sums = Constants::<S>::load(constants);
         for (i, &channel) in live.iter().enumerate() {
             let channel = usize::from(channel);
             let line = line.get_unchecked(channel);
-            let place = spot.add(channel * VP * WIDTH);
-            let mut low = S::load(place);
-            let mut high = low;
-            if VP == 2 {
-                high = S::load(place.add(WIDTH));
-                if split {
-                    (low, high) = (S::sub(low, high), S::add(low, high));
+            let place = spot.add(channel * P * T * WIDTH);
+            if P == 2 && split {
+                for t in 0..T {
+                    let low = place.add(t * WIDTH);
+                    let high = low.add(T * WIDTH);
+                    let (p, q) = (S::load(low), S::load(high));
+                    S::store(low, S::sub(p, q));
+                    S::store(high, S::add(p, q));
                 }
             }
             if i >= unstable {
                 let bias = S::splat(line.bias);
-                S::store(place, low);
-                low_sum = S::fma(low, bias, low_sum);
-                if VP == 2 {
-                    S::store(place.add(WIDTH), high);
-                    high_sum = S::fma(high, bias, high_sum);
+                for v in 0..P {
+                    for t in 0..T {
+                        let a = S::load(place.add((v * T + t) * WIDTH));
+                        sums.0[v][t] = S::fma(a, bias, sums.0[v][t]);
+                    }
                 }
                 continue;
             }
             let [m, d, e, g] = [line.m, line.d, line.e, line.g].map(|x| S::splat(x));
-            let size = S::abs(low);
-            // Not fused: where λ_l = 0 the two products are equal and must cancel exactly, because the
-            // adjoint reads the sign of the result.
-            S::store(place, S::sub(S::mul(low, m), S::mul(size, d)));
-            low_sum = S::fnma(size, g, S::fma(low, e, low_sum));
-            if VP == 2 {
-                let size = S::abs(high);
-                S::store(place.add(WIDTH), S::add(S::mul(high, m), S::mul(size, d)));
-                high_sum = S::fma(size, g, S::fma(high, e, high_sum));
+            for v in 0..P {
+                for t in 0..T {
+                    let at = place.add((v * T + t) * WIDTH);
+                    let a = S::load(at);
+                    let size = S::abs(a);
+                    let sum = S::fma(a, e, sums.0[v][t]);
+                    // Not fused: where λ_l = 0 the two products are equal and must cancel exactly, because the
+                    // adjoint reads the sign of the result.
+                    if v == 0 {
+                        S::store(at, S::sub(S::mul(a, m), S::mul(size, d)));
+                        sums.0[v][t] = S::fnma(size, g, sum);
+                    } else {
+                        S::store(at, S::add(S::mul(a, m), S::mul(size, d)));
+                        sums.0[v][t] = S::fma(size, g, sum);
+                    }
+                }
             }
         }
-        S::store_any(constants[0].as_mut_ptr(), low_sum);
-        S::store_any(constants[1].as_mut_ptr(), high_sum);
+        sums.store(constants);
     }
 }

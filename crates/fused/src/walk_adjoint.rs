@@ -7,14 +7,14 @@
 //! Only post-relaxation coefficients are kept: min(a, 0) = min(a', 0)/λ_u.
 
 use crate::accumulate::{Accumulator, Of};
-use crate::block::{Target, gather};
+use crate::block::Outputs;
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
 use crate::input::InputGradient;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::Line;
-use crate::walk::{Image, Tile, WalkScratch};
+use crate::walk::{Image, RowValues, TALL, Tile, WalkScratch, gather_rows};
 use crate::weights::padded;
 
 /// Lane-wise sums of the cotangents of λ_u and μ_u, `[position][channel][2][16]`, per stage.
@@ -37,11 +37,11 @@ impl WalkScratch {
     ///
     /// # Safety
     /// As [`WalkScratch::forward`]; the sink holds the stage's window.
-    pub unsafe fn adjoint<S: Lanes, const VP: usize>(
+    pub unsafe fn adjoint<S: Lanes, const P: usize, const T: usize>(
         &mut self,
         image: Image<'_>,
         tile: &Tile,
-        g: &[[f32; WIDTH]; 2],
+        g: &RowValues,
         row_sink: *mut f32,
         row_sink_stride: usize,
         sinks: &mut Sinks<'_>,
@@ -49,14 +49,14 @@ impl WalkScratch {
         let net = image.net;
         // SAFETY: passed on from the caller; all places below lie in the windows of the forward walk.
         unsafe {
-            self.forward::<S, VP>(image, tile, true);
+            self.forward::<S, P, T>(image, tile, true);
             let Some(pixel_window) = self.pixel_window else { unreachable!("the forward walk sets the window") };
             let pixels = self.pixels.as_mut_ptr();
             S::run(|| {
-                image.input.adjoint::<S, VP>(pixels, pixel_window, g, sinks.input.as_deref_mut());
-                if VP == 2 && tile.stage == 1 {
+                image.input.adjoint::<S, P, T>(pixels, pixel_window, g, sinks.input.as_deref_mut());
+                if P == 2 && tile.stage == 1 {
                     let count = pixel_window.positions() * net.plan.stages[0].input.c;
-                    split_planes::<S>(pixels, count);
+                    split_planes::<S, T>(pixels, count);
                 }
             });
             let mut right = Field { data: pixels.cast_const(), window: pixel_window };
@@ -65,14 +65,14 @@ impl WalkScratch {
                 let window = self.windows[index];
                 let lines = &image.lines[index];
                 let first = index + 1 == tile.stage;
-                let size = stage.output.c * VP * WIDTH;
+                let size = stage.output.c * P * T * WIDTH;
                 let left = Field { data: self.coefficients[index].as_ptr(), window };
                 if let Some(weights) = sinks.weights.as_deref_mut() {
-                    weights.add::<S, VP>(stage, index, Of::Signed, left, right);
-                    let g_planes = if first && VP == 2 { split(g) } else { *g };
+                    weights.add::<S>(stage, index, Of::Signed, P * T, left, right);
+                    let g_planes = if first && P == 2 { split(g) } else { *g };
                     let bias = &mut weights.sums.stages[index].bias;
                     S::run(|| {
-                        add_bias_gradient::<S, VP>(left.data, window.positions(), stage.output.c, &g_planes, bias);
+                        add_bias_gradient::<S, P, T>(left.data, window.positions(), stage.output.c, &g_planes, bias);
                     });
                 }
                 let neurons = sinks.neurons.stages[index].as_mut_ptr();
@@ -94,9 +94,10 @@ impl WalkScratch {
                         if !first {
                             S::run(|| zero_dead::<S>(spot, size / WIDTH, live.len() == stage.output.c));
                         }
-                        apply_segments(stage, weight, stride, right, VP, [y, x], inputs, &mut self.segments);
-                        let target = Target { output: spot, outputs: live, offsets: &net.offsets[VP - 1] };
-                        gather::<S, VP, false>(&self.segments, stride, target);
+                        apply_segments(stage, weight, stride, right, P * T, [y, x], inputs, &mut self.segments);
+                        let all = live.len() == stage.output.c;
+                        let outputs = if all { Outputs::All(live.len()) } else { Outputs::Listed(live) };
+                        gather_rows::<S, P, T>(&self.segments, stride, spot, outputs);
                         let here = neurons.add(position * stage.output.c * 2 * WIDTH);
                         if first {
                             let element = tile.element(net, [y, x]);
@@ -104,13 +105,13 @@ impl WalkScratch {
                             let sink = row_sink.add(element * row_sink_stride);
                             S::run(|| {
                                 let strides = [tile.stride, row_sink_stride];
-                                rows_adjoint::<S, VP>(rows, sink, strides, spot, line, live, unstable, g, here);
+                                rows_adjoint::<S, P, T>(rows, sink, strides, spot, line, live, unstable, g, here);
                             });
                         } else {
-                            let split = VP == 2 && index + 2 == tile.stage;
+                            let split = P == 2 && index + 2 == tile.stage;
                             let kept = left.data.add(local * size);
                             S::run(|| {
-                                relax_adjoint::<S, VP>(kept, spot, split, line, live, unstable, g, here);
+                                relax_adjoint::<S, P, T>(kept, spot, split, line, live, unstable, g, here);
                             });
                         }
                     }
@@ -132,9 +133,9 @@ unsafe fn zero_dead<S: Lanes>(place: *mut f32, vectors: usize, all_live: bool) {
 }
 
 /// Cotangents on (A_L, A_U) = (P − Q, P + Q) to those on (P, Q).
-fn split(g: &[[f32; WIDTH]; 2]) -> [[f32; WIDTH]; 2] {
-    let mut planes = [[0.0; WIDTH]; 2];
-    for lane in 0..WIDTH {
+fn split(g: &RowValues) -> RowValues {
+    let mut planes = [[0.0; TALL]; 2];
+    for lane in 0..TALL {
         planes[0][lane] = g[0][lane] + g[1][lane];
         planes[1][lane] = g[1][lane] - g[0][lane];
     }
@@ -142,40 +143,46 @@ fn split(g: &[[f32; WIDTH]; 2]) -> [[f32; WIDTH]; 2] {
 }
 
 #[inline(always)]
-unsafe fn split_planes<S: Lanes>(data: *mut f32, pairs: usize) {
-    for i in 0..pairs {
-        // SAFETY: the caller gives `pairs` pairs of aligned vectors.
-        unsafe {
-            let place = data.add(2 * i * WIDTH);
-            let (low, high) = (S::load(place), S::load(place.add(WIDTH)));
-            S::store(place, S::add(low, high));
-            S::store(place.add(WIDTH), S::sub(high, low));
+unsafe fn split_planes<S: Lanes, const T: usize>(data: *mut f32, elements: usize) {
+    for i in 0..elements {
+        for t in 0..T {
+            // SAFETY: the caller gives `elements` times two planes of T aligned vectors.
+            unsafe {
+                let place = data.add((2 * i * T + t) * WIDTH);
+                let (low, high) = (S::load(place), S::load(place.add(T * WIDTH)));
+                S::store(place, S::add(low, high));
+                S::store(place.add(T * WIDTH), S::sub(high, low));
+            }
         }
     }
 }
 
 /// The constants hold coefficient · bias: the bias gains Σ g · coefficient.
 #[inline(always)]
-unsafe fn add_bias_gradient<S: Lanes, const VP: usize>(
+unsafe fn add_bias_gradient<S: Lanes, const P: usize, const T: usize>(
     coefficients: *const f32,
     positions: usize,
     channels: usize,
-    g: &[[f32; WIDTH]; 2],
+    g: &RowValues,
     bias: &mut [f32],
 ) {
     for (c, target) in bias.iter_mut().enumerate().take(channels) {
-        // SAFETY: the caller gives `positions · channels` spots of VP aligned vectors.
+        // SAFETY: the caller gives `positions · channels` spots of P·T aligned vectors.
         unsafe {
-            let mut sums = [S::zero(); VP];
+            let mut sums = [[S::zero(); 2]; 2];
             for position in 0..positions {
-                for v in 0..VP {
-                    let place = coefficients.add(((position * channels + c) * VP + v) * WIDTH);
-                    sums[v] = S::add(sums[v], S::load(place));
+                let place = coefficients.add((position * channels + c) * P * T * WIDTH);
+                for v in 0..P {
+                    for t in 0..T {
+                        sums[v][t] = S::add(sums[v][t], S::load(place.add((v * T + t) * WIDTH)));
+                    }
                 }
             }
             let mut total = S::zero();
-            for v in 0..VP {
-                total = S::fma(sums[v], S::load_any(g[v].as_ptr()), total);
+            for v in 0..P {
+                for t in 0..T {
+                    total = S::fma(sums[v][t], S::load_any(g[v].as_ptr().add(t * WIDTH)), total);
+                }
             }
             *target += S::sum(total);
         }
@@ -184,7 +191,7 @@ unsafe fn add_bias_gradient<S: Lanes, const VP: usize>(
 
 /// Adjoint of the first relaxation: `spot` holds the cotangents of P and Q (or A_L), `sink` gains those of the rows.
 #[inline(always)]
-unsafe fn rows_adjoint<S: Lanes, const VP: usize>(
+unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
     rows: *const f32,
     sink: *mut f32,
     [stride, sink_stride]: [usize; 2],
@@ -192,53 +199,61 @@ unsafe fn rows_adjoint<S: Lanes, const VP: usize>(
     line: &[Line],
     live: &[u16],
     unstable: usize,
-    g: &[[f32; WIDTH]; 2],
+    g: &RowValues,
     neurons: *mut f32,
 ) {
     // SAFETY: the caller's lists name channels of rows, sink, spot, lines and neurons.
     unsafe {
-        let g_low = S::load_any(g[0].as_ptr());
-        let g_high = if VP == 2 { S::load_any(g[1].as_ptr()) } else { S::zero() };
         let half = S::splat(0.5);
+        let g_of = |v: usize, t: usize| if v < P { S::load_any(g[v].as_ptr().add(t * WIDTH)) } else { S::zero() };
         for (i, &channel) in live.iter().enumerate() {
             let channel = usize::from(channel);
             let line = line.get_unchecked(channel);
             let bias = S::splat(line.bias);
-            let place = spot.add(channel * VP * WIDTH);
+            let place = spot.add(channel * P * T * WIDTH);
             let target = sink.add(channel * sink_stride);
-            let mut low = S::load(place);
             if i >= unstable {
-                // P = a and no Q: the constants of both bounds hold a·b.
-                let g_both = if VP == 2 { S::add(g_low, g_high) } else { g_low };
-                S::store(target, S::add(S::load(target), S::fma(g_both, bias, low)));
+                for t in 0..T {
+                    // P = a and no Q: the constants of both bounds hold a·b.
+                    let g_both = S::add(g_of(0, t), g_of(1, t));
+                    let target = target.add(t * WIDTH);
+                    let low = S::load(place.add(t * WIDTH));
+                    S::store(target, S::add(S::load(target), S::fma(g_both, bias, low)));
+                }
                 continue;
             }
-            let a = S::load(rows.add(channel * stride));
             let [lower, upper, intercept] = [line.lower_slope, line.upper_slope, line.intercept].map(|x| S::splat(x));
-            let mut high = S::zero();
-            if VP == 2 {
-                let (p, q) = (low, S::load(place.add(WIDTH)));
-                low = S::mul(S::sub(p, q), half);
-                high = S::mul(S::add(p, q), half);
-            }
-            low = S::fma(g_low, bias, low);
-            let negative = S::min(a, S::zero());
-            let mut slope = S::mul(low, negative);
-            let mut height = S::mul(g_low, negative);
-            let bent = S::fma(low, upper, S::mul(g_low, intercept));
-            let mut result = S::where_negative(a, bent, S::mul(low, lower));
-            if VP == 2 {
-                high = S::fma(g_high, bias, high);
-                let positive = S::max(a, S::zero());
-                slope = S::fma(high, positive, slope);
-                height = S::fma(g_high, positive, height);
-                let bent = S::fma(high, upper, S::mul(g_high, intercept));
-                result = S::add(result, S::where_positive(a, bent, S::mul(high, lower)));
-            }
-            S::store(target, S::add(S::load(target), result));
             let sums = neurons.add(channel * 2 * WIDTH);
-            S::store(sums, S::add(S::load(sums), slope));
-            S::store(sums.add(WIDTH), S::add(S::load(sums.add(WIDTH)), height));
+            let (mut slope, mut height) = (S::load(sums), S::load(sums.add(WIDTH)));
+            for t in 0..T {
+                let (g_low, g_high) = (g_of(0, t), g_of(1, t));
+                let a = S::load(rows.add(channel * stride + t * WIDTH));
+                let mut low = S::load(place.add(t * WIDTH));
+                let mut high = S::zero();
+                if P == 2 {
+                    let (p, q) = (low, S::load(place.add((T + t) * WIDTH)));
+                    low = S::mul(S::sub(p, q), half);
+                    high = S::mul(S::add(p, q), half);
+                }
+                low = S::fma(g_low, bias, low);
+                let negative = S::min(a, S::zero());
+                slope = S::fma(low, negative, slope);
+                height = S::fma(g_low, negative, height);
+                let bent = S::fma(low, upper, S::mul(g_low, intercept));
+                let mut result = S::where_negative(a, bent, S::mul(low, lower));
+                if P == 2 {
+                    high = S::fma(g_high, bias, high);
+                    let positive = S::max(a, S::zero());
+                    slope = S::fma(high, positive, slope);
+                    height = S::fma(g_high, positive, height);
+                    let bent = S::fma(high, upper, S::mul(g_high, intercept));
+                    result = S::add(result, S::where_positive(a, bent, S::mul(high, lower)));
+                }
+                let target = target.add(t * WIDTH);
+                S::store(target, S::add(S::load(target), result));
+            }
+            S::store(sums, slope);
+            S::store(sums.add(WIDTH), height);
         }
     }
 }
@@ -246,59 +261,67 @@ unsafe fn rows_adjoint<S: Lanes, const VP: usize>(
 /// Adjoint of a later relaxation, in place on `spot`: cotangents of the results to those of the coefficients
 /// (as P and Q if `split_above`); `kept` are the results.
 #[inline(always)]
-unsafe fn relax_adjoint<S: Lanes, const VP: usize>(
+unsafe fn relax_adjoint<S: Lanes, const P: usize, const T: usize>(
     kept: *const f32,
     spot: *mut f32,
     split_above: bool,
     line: &[Line],
     live: &[u16],
     unstable: usize,
-    g: &[[f32; WIDTH]; 2],
+    g: &RowValues,
     neurons: *mut f32,
 ) {
     // SAFETY: the caller's lists name channels of kept, spot, lines and neurons.
     unsafe {
-        let g_low = S::load_any(g[0].as_ptr());
-        let g_high = if VP == 2 { S::load_any(g[1].as_ptr()) } else { S::zero() };
+        let g_of = |v: usize, t: usize| S::load_any(g[v].as_ptr().add(t * WIDTH));
         for (i, &channel) in live.iter().enumerate() {
             let channel = usize::from(channel);
             let line = line.get_unchecked(channel);
             let bias = S::splat(line.bias);
-            let place = spot.add(channel * VP * WIDTH);
-            let mut low = S::fma(g_low, bias, S::load(place));
-            let mut high = S::zero();
-            if VP == 2 {
-                high = S::fma(g_high, bias, S::load(place.add(WIDTH)));
+            let spot = spot.add(channel * P * T * WIDTH);
+            let kept = kept.add(channel * P * T * WIDTH);
+            for v in 0..P {
+                for t in 0..T {
+                    let place = spot.add((v * T + t) * WIDTH);
+                    S::store(place, S::fma(g_of(v, t), bias, S::load(place)));
+                }
             }
             if i < unstable {
                 let [lower, upper, intercept] =
                     [line.lower_slope, line.upper_slope, line.intercept].map(|x| S::splat(x));
                 let inverse = S::splat(1.0 / line.upper_slope);
-                let result = S::load(kept.add(channel * VP * WIDTH));
-                // The coefficient had the sign of the result, and the upper line where it was negative.
-                let negative = S::mul(S::min(result, S::zero()), inverse);
-                let mut slope = S::mul(low, negative);
-                let mut height = S::mul(g_low, negative);
-                let bent = S::fma(low, upper, S::mul(g_low, intercept));
-                low = S::where_negative(result, bent, S::mul(low, lower));
-                if VP == 2 {
-                    let result = S::load(kept.add(channel * VP * WIDTH + WIDTH));
-                    let positive = S::mul(S::max(result, S::zero()), inverse);
-                    slope = S::fma(high, positive, slope);
-                    height = S::fma(g_high, positive, height);
-                    let bent = S::fma(high, upper, S::mul(g_high, intercept));
-                    high = S::where_positive(result, bent, S::mul(high, lower));
-                }
                 let sums = neurons.add(channel * 2 * WIDTH);
-                S::store(sums, S::add(S::load(sums), slope));
-                S::store(sums.add(WIDTH), S::add(S::load(sums.add(WIDTH)), height));
+                let (mut slope, mut height) = (S::load(sums), S::load(sums.add(WIDTH)));
+                for v in 0..P {
+                    for t in 0..T {
+                        let place = spot.add((v * T + t) * WIDTH);
+                        let (cotangent, result) = (S::load(place), S::load(kept.add((v * T + t) * WIDTH)));
+                        // The coefficient had the sign of the result, and the upper line where that sign calls for it.
+                        let bent_part = if v == 0 { S::min(result, S::zero()) } else { S::max(result, S::zero()) };
+                        let bent_part = S::mul(bent_part, inverse);
+                        slope = S::fma(cotangent, bent_part, slope);
+                        height = S::fma(g_of(v, t), bent_part, height);
+                        let bent = S::fma(cotangent, upper, S::mul(g_of(v, t), intercept));
+                        let straight = S::mul(cotangent, lower);
+                        let chosen = if v == 0 {
+                            S::where_negative(result, bent, straight)
+                        } else {
+                            S::where_positive(result, bent, straight)
+                        };
+                        S::store(place, chosen);
+                    }
+                }
+                S::store(sums, slope);
+                S::store(sums.add(WIDTH), height);
             }
-            if VP == 2 && split_above {
-                (low, high) = (S::add(low, high), S::sub(high, low));
-            }
-            S::store(place, low);
-            if VP == 2 {
-                S::store(place.add(WIDTH), high);
+            if P == 2 && split_above {
+                for t in 0..T {
+                    let low = spot.add(t * WIDTH);
+                    let high = low.add(T * WIDTH);
+                    let (l, h) = (S::load(low), S::load(high));
+                    S::store(low, S::add(l, h));
+                    S::store(high, S::sub(h, l));
+                }
             }
         }
     }

@@ -21,7 +21,9 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
 
 impl Lanes for Avx2 {
     type V = Pair;
-    const BLOCK: [usize; 2] = [4, 2];
+    const BLOCK: [usize; 3] = [4, 2, 1];
+    const PICKED: [usize; 3] = [4, 2, 1];
+    const GROUPS: usize = 1;
 
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {

@@ -17,7 +17,9 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
 
 impl Lanes for Avx512 {
     type V = __m512;
-    const BLOCK: [usize; 2] = [16, 13];
+    const BLOCK: [usize; 3] = [16, 13, 6];
+    const PICKED: [usize; 3] = [14, 12, 6];
+    const GROUPS: usize = 2;
 
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {

@@ -26,9 +26,16 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Sixteen values.
     type V: Copy;
 
-    /// Most output channels per micro-kernel block for one and two vectors per channel: as many
+    /// Most output channels per micro-kernel block for one, two and four vectors per channel: as many
     /// accumulators as fit the register file beside the operands.
-    const BLOCK: [usize; 2];
+    const BLOCK: [usize; 3];
+
+    /// The same where outputs are picked from a list, which takes an address register for each.
+    const PICKED: [usize; 3];
+
+    /// Vectors of rows that a walk takes at once, 1 or 2: with two, whatever is done per position and channel
+    /// serves thirty-two rows, if the register file holds a useful block of them.
+    const GROUPS: usize;
 
     /// Runs `f` in code compiled for the instruction set.
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R;

@@ -25,7 +25,9 @@ macro_rules! lanewise {
 #[allow(clippy::manual_clamp)]
 impl Lanes for Scalar {
     type V = Array;
-    const BLOCK: [usize; 2] = [2, 1];
+    const BLOCK: [usize; 3] = [2, 1, 1];
+    const PICKED: [usize; 3] = [2, 1, 1];
+    const GROUPS: usize = 1;
 
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
