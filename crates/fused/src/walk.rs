@@ -165,7 +165,7 @@ impl WalkScratch {
                     // SAFETY: windows bound all places; lists name channels of the stage.
                     unsafe {
                         let spot = if resident { base.add(local * size) } else { base };
-                        if keep && live.len() < stage.output.c {
+                        if keep && unstable < stage.output.c {
                             S::run(|| fill_zero::<S>(spot, size / WIDTH));
                         }
                         if first {
