@@ -10,6 +10,9 @@ use crate::weights::{GradientSums, padded};
 /// Most weights a stage may have for lane-wise partial sums: sixteen-fold that is 1 MB, half a second-level cache.
 const LANEWISE_WEIGHTS: usize = 1 << 14;
 
+/// Values of both factors that one pass over all taps takes: 64 KB, little more than a first-level cache.
+const CHUNK: usize = 1 << 14;
+
 /// Gradient sums of one worker over its share of the batch.
 pub struct Accumulator {
     /// What is summed over lanes already.
@@ -102,27 +105,37 @@ impl Accumulator {
             return;
         }
         self.rights.extend((0..ci).map(|i| ((i * vp * WIDTH) as u32, (i * padded(co) * lane) as u32)));
-        for ky in 0..stage.kernel[0] {
-            let outs = (left.window.y, rows);
-            let (py, ny, qy) = tap_range(stage, 0, ky, outs, (right.window.y, right.window.h));
-            for kx in 0..stage.kernel[1] {
-                let outs = (left.window.x, columns);
-                let (px, nx, qx) = tap_range(stage, 1, kx, outs, (right.window.x, right.window.w));
-                if ny == 0 || nx == 0 {
-                    continue;
-                }
-                let tap = ky * stage.kernel[1] + kx;
-                // SAFETY: the ranges stay in both windows.
-                let sum = unsafe {
-                    Sum {
-                        left: base.left.add((py * columns + px) * position),
-                        right: base.right.add((qy * right.window.w + qx) * ci * vp * WIDTH),
-                        output: base.output.add(tap * ci * padded(co) * lane),
-                        count: [ny, nx, inner[0]],
-                        ..base
+        // A few positions at a time go through all taps, so that both factors stay in the first-level cache.
+        let chunk = (CHUNK / ((ci + co) * vp * WIDTH)).max(1);
+        let wide = chunk.min(columns);
+        let high = (chunk / columns).clamp(1, rows);
+        for y in (0..rows).step_by(high) {
+            let (first_row, chunk_rows) = (left.window.y + y, high.min(rows - y));
+            for x in (0..columns).step_by(wide) {
+                let (first_column, chunk_columns) = (left.window.x + x, wide.min(columns - x));
+                for ky in 0..stage.kernel[0] {
+                    let inputs = (right.window.y, right.window.h);
+                    let (py, ny, qy) = tap_range(stage, 0, ky, (first_row, chunk_rows), inputs);
+                    for kx in 0..stage.kernel[1] {
+                        let inputs = (right.window.x, right.window.w);
+                        let (px, nx, qx) = tap_range(stage, 1, kx, (first_column, chunk_columns), inputs);
+                        if ny == 0 || nx == 0 {
+                            continue;
+                        }
+                        let tap = ky * stage.kernel[1] + kx;
+                        // SAFETY: the ranges stay in both windows.
+                        let sum = unsafe {
+                            Sum {
+                                left: base.left.add(((y + py) * columns + x + px) * position),
+                                right: base.right.add((qy * right.window.w + qx) * ci * vp * WIDTH),
+                                output: base.output.add(tap * ci * padded(co) * lane),
+                                count: [ny, nx, inner[0]],
+                                ..base
+                            }
+                        };
+                        run(&sum, &self.rights);
                     }
-                };
-                run(&sum, &self.rights);
+                }
             }
         }
     }
