@@ -22,6 +22,8 @@ pub struct Activations {
 pub struct CleanScratch {
     cotangents: [Buffer; 2],
     segments: Vec<Segment>,
+    /// Activations of a pass that keeps none.
+    pub spare: Activations,
 }
 
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.

@@ -181,8 +181,9 @@ pub(crate) unsafe fn forward_all<S: Lanes>(
         .par_chunks(chunk * d)
         .map(|images| {
             let mut logits = vec![0.0; images.len() / d * classes];
-            let mut activations = Activations::default();
             with(&pool.clean, |scratch| {
+                // Fresh memory costs more than the pass itself: only what the adjoint needs is allocated anew.
+                let mut activations = if keep { Activations::default() } else { std::mem::take(&mut scratch.spare) };
                 // SAFETY: the machine has `S`; a chunk has at most 16 (VP = 1) or 32 images.
                 unsafe {
                     if chunk == WIDTH {
@@ -191,8 +192,12 @@ pub(crate) unsafe fn forward_all<S: Lanes>(
                         scratch.forward::<S, 2>(net, images, &mut activations, &mut logits);
                     }
                 }
-            });
-            (logits, keep.then_some(activations))
+                if keep {
+                    return (logits, Some(activations));
+                }
+                scratch.spare = activations;
+                (logits, None)
+            })
         })
         .collect();
     let logits = parts.iter().flat_map(|(logits, _)| logits.iter().copied()).collect();
