@@ -7,6 +7,7 @@
 
 mod attack;
 mod cascade;
+pub mod complete;
 mod error;
 mod log;
 mod projection;
