@@ -1,5 +1,16 @@
 //! Reads VNN-LIB properties and VNN-COMP instance lists.
 
+mod error;
+mod instances;
+mod lexer;
+mod linear;
+mod normal;
+mod parser;
 mod property;
+mod read;
+mod variables;
 
+pub use error::VnnlibError;
+pub use instances::Instance;
 pub use property::{Case, Constraint, Property};
+pub use read::MAX_BYTES;
