@@ -129,7 +129,7 @@ pub struct BoundProof {
     pub side: Side,
     /// Lower slopes of the unstable neurons before it; none for the rule of least area.
     pub slopes: Option<SlopesId>,
-    /// As [`Leaf::multipliers`]; splits of this and later nodes must have 0 or be left out by an empty list.
+    /// As [`Leaf::multipliers`]; those of splits of later nodes have no effect.
     pub multipliers: Vec<f32>,
 }
 
