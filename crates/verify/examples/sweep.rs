@@ -24,8 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let model = tightrope_onnx::import(&folder.join(text("onnx")))?;
         let property = Property::read(&folder.join(text("vnnlib")))?;
         let timeout = instance["timeout_s"].as_f64().unwrap_or(60.0);
-        let settings =
-            Settings { timeout: Duration::from_secs_f64(limit.unwrap_or(timeout)), ..Settings::default() };
+        let settings = Settings { timeout: Duration::from_secs_f64(limit.unwrap_or(timeout)), ..Settings::default() };
         let start = Instant::now();
         let verbose = std::env::var_os("VERBOSE").is_some();
         let decision = decide(&model.network, &model.theta, &property, &settings, &|p| {

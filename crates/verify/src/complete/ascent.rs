@@ -76,8 +76,6 @@ pub(crate) struct Last {
     pub trace: Trace<f32>,
     /// Relaxed values by node, up to the start.
     pub primal: Vec<Vec<f32>>,
-    /// Slopes by position.
-    pub slopes: Vec<Vec<f32>>,
 }
 
 /// What an ascent reached.
@@ -132,7 +130,8 @@ impl Ascent {
             let (rows, offsets) = start.rows(ground, &active, &current.weights);
             let domain = ground.domain(&active, &current);
             let mut trace = Trace::default();
-            let (mut bounds, _) = domain.bound(ground.program, ground.start, rows, active.len(), Some(&mut trace), None);
+            let (mut bounds, _) =
+                domain.bound(ground.program, ground.start, rows, active.len(), Some(&mut trace), None);
             bounds.iter_mut().zip(&offsets).for_each(|(b, o)| *b -= o);
             let ends = iteration == self.iterations || Instant::now() >= self.deadline;
             let primal = (!ends || matches!(start, Start::Conjunctions(_))).then(|| {
@@ -150,7 +149,7 @@ impl Ascent {
             }
             if let Some(primal) = primal {
                 if ends {
-                    last = Last { rows: active.clone(), trace, primal, slopes: std::mem::take(&mut current.slopes) };
+                    last = Last { rows: active, trace, primal };
                     break;
                 }
                 self.step(iteration, ground, start, &active, &mut current, &mut moments, &trace, &primal);

@@ -2,19 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use tightrope_certificate::Proof;
+use tightrope_certificate::{Proof, TreeBuilder};
 use tightrope_network::Network;
 use tightrope_vnnlib::{Case, Property};
 
 use super::ascent::Ascent;
+use super::boxes::Boxes;
 use super::branch::Choice;
-use super::problem::conjunctions;
+use super::problem::{Conjunction, conjunctions};
 use super::program::Program;
 use super::record::Recorder;
 use super::root::Setting;
 use super::search::{Found, Hunt};
 use super::settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};
-use super::tree::{End, Tree};
+use super::tree::{End, Round, Tree};
 use crate::VerifyError;
 
 /// Decides whether `property` holds for `network` with parameters `theta`.
@@ -56,10 +57,14 @@ fn check(network: &Network, theta: &[f32], property: &Property, settings: &Setti
             return refuse(format!("case {index} does not bound every input"));
         }
         if case.lower.iter().chain(&case.upper).any(|v| !v.is_finite()) {
-            return refuse(format!("case {index} has an input without finite bounds; bound every input from both sides"));
+            return refuse(format!(
+                "case {index} has an input without finite bounds; bound every input from both sides"
+            ));
         }
         let mut rows = case.unsafe_outputs.iter().flatten();
-        if rows.any(|r| r.coefficients.len() != k || !r.bound.is_finite() || r.coefficients.iter().any(|c| !c.is_finite())) {
+        if rows
+            .any(|r| r.coefficients.len() != k || !r.bound.is_finite() || r.coefficients.iter().any(|c| !c.is_finite()))
+        {
             return refuse(format!("case {index} has a constraint that does not fit {k} outputs or is not finite"));
         }
     }
@@ -78,6 +83,14 @@ struct Work<'a> {
     progress: &'a (dyn Fn(Progress) + Sync),
     start: Instant,
     deadline: Instant,
+}
+
+/// One case on its way.
+struct Place<'a> {
+    index: usize,
+    setting: &'a Setting<'a>,
+    list: &'a [Conjunction],
+    hunt: &'a Hunt<'a>,
 }
 
 /// What is known about one case.
@@ -163,60 +176,12 @@ impl<'a> Work<'a> {
             return Ok(CaseEnd::Unknown(f64::NEG_INFINITY));
         }
         let mut recorder = proof.map(|proof| Recorder::new(proof, &self.exact.pre, list.len()));
-        let begin = Instant::now();
-        let ascent = self.ascent(self.settings.root_iterations);
-        let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-        let root = setting.root(&ascent, (begin + share).min(self.deadline), recorder.is_some());
-        let unstable = unstable(&root.layers.lower, &root.layers.upper);
-        let nodes: Vec<usize> = match &mut recorder {
-            Some(recorder) => {
-                let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
-                let refinement = recorder.refinement(&root.derivation, is_unstable);
-                targets.iter().map(|&c| recorder.refine(c, tightrope_certificate::TreeBuilder::ROOT, refinement)).collect()
-            }
-            None => Vec::new(),
-        };
-        let tree = Tree {
-            setting: &setting,
-            root: &root,
-            conjunctions: &list,
-            hunt: &hunt,
-            ascent: self.ascent(self.settings.node_iterations),
-            choice: match self.settings.branching {
-                Branching::Babsr => Choice::Babsr,
-                _ => Choice::Filtered(self.settings.candidates),
-            },
-            batch: self.settings.batch,
-            queue_bytes: self.settings.queue_bytes,
-            unstable,
-            bias: biases(&self.fast),
-            deadline: self.deadline,
-        };
-        let (open, points) = tree.begin(&ascent, recorder.as_mut(), &nodes);
-        statistics.root_seconds += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let end = if open.is_empty() {
-            End::Refuted
-        } else if !self.settings.branch {
-            let worst = open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min);
-            End::Stuck(worst)
+        let place = Place { index, setting: &setting, list: &list, hunt: &hunt };
+        let end = if self.splits_inputs(case) {
+            self.by_inputs(&place, recorder.as_mut(), statistics)
         } else {
-            let _ = points;
-            let before = statistics.subproblems;
-            tree.search(open, recorder.as_mut(), &mut |round| {
-                statistics.subproblems = before + round.subproblems;
-                statistics.peak_open = statistics.peak_open.max(round.open);
-                (self.progress)(Progress {
-                    case: index,
-                    cases: self.property.cases.len(),
-                    subproblems: statistics.subproblems,
-                    open: round.open,
-                    lower_bound: round.lower_bound,
-                    seconds: self.start.elapsed().as_secs_f64(),
-                });
-            })
+            self.by_relus(&place, recorder.as_mut(), statistics)
         };
-        statistics.branch_seconds += begin.elapsed().as_secs_f64();
         Ok(match end {
             End::Refuted => {
                 if let Some(recorder) = recorder {
@@ -228,6 +193,101 @@ impl<'a> Work<'a> {
             End::Stuck(bound) => CaseEnd::Unknown(bound),
             End::Timeout(bound) => CaseEnd::Timeout(bound),
         })
+    }
+
+    fn splits_inputs(&self, case: &Case) -> bool {
+        let varying = case.lower.iter().zip(&case.upper).filter(|(l, u)| l < u).count();
+        match self.settings.branching {
+            Branching::Input => true,
+            Branching::Auto => self.settings.branch && varying <= self.settings.input_split_limit,
+            Branching::Babsr | Branching::Fsb => false,
+        }
+    }
+
+    fn by_inputs(
+        &self,
+        place: &Place<'_>,
+        mut recorder: Option<&mut Recorder<'_>>,
+        statistics: &mut Statistics,
+    ) -> End {
+        let begin = Instant::now();
+        let root = place.setting.root(&self.ascent(0), self.deadline, false);
+        statistics.root_seconds += begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
+        let boxes = Boxes {
+            setting: place.setting,
+            rounding: &root.rounding,
+            conjunctions: place.list,
+            hunt: place.hunt,
+            batch: self.settings.batch,
+            queue_bytes: self.settings.queue_bytes,
+            deadline: self.deadline,
+        };
+        let nodes = vec![TreeBuilder::ROOT; place.list.len()];
+        let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], |_, _| false));
+        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(place.index, statistics));
+        statistics.branch_seconds += begin.elapsed().as_secs_f64();
+        end
+    }
+
+    fn by_relus(&self, place: &Place<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
+        let begin = Instant::now();
+        let ascent = self.ascent(self.settings.root_iterations);
+        let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
+        let root = place.setting.root(&ascent, (begin + share).min(self.deadline), recorder.is_some());
+        let nodes: Vec<usize> = match recorder.as_deref_mut() {
+            Some(recorder) => {
+                let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
+                let refinement = recorder.refinement(&root.derivation, is_unstable);
+                (0..place.list.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
+            }
+            None => Vec::new(),
+        };
+        let tree = Tree {
+            setting: place.setting,
+            root: &root,
+            conjunctions: place.list,
+            hunt: place.hunt,
+            ascent: self.ascent(self.settings.node_iterations),
+            choice: match self.settings.branching {
+                Branching::Babsr => Choice::Babsr,
+                _ => Choice::Filtered(self.settings.candidates),
+            },
+            batch: self.settings.batch,
+            queue_bytes: self.settings.queue_bytes,
+            unstable: unstable(&root.layers.lower, &root.layers.upper),
+            bias: biases(&self.fast),
+            deadline: self.deadline,
+        };
+        let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);
+        statistics.root_seconds += begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
+        let end = if open.is_empty() {
+            End::Refuted
+        } else if !self.settings.branch {
+            End::Stuck(open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min))
+        } else {
+            tree.search(open, recorder, &mut self.reporter(place.index, statistics))
+        };
+        statistics.branch_seconds += begin.elapsed().as_secs_f64();
+        end
+    }
+
+    /// Adds up what the search of one case reports.
+    fn reporter<'s>(&'s self, case: usize, statistics: &'s mut Statistics) -> impl FnMut(&Round) + 's {
+        let before = statistics.subproblems;
+        move |round| {
+            statistics.subproblems = before + round.subproblems;
+            statistics.peak_open = statistics.peak_open.max(round.open);
+            (self.progress)(Progress {
+                case,
+                cases: self.property.cases.len(),
+                subproblems: statistics.subproblems,
+                open: round.open,
+                lower_bound: round.lower_bound,
+                seconds: self.start.elapsed().as_secs_f64(),
+            });
+        }
     }
 
     fn attack(&self, hunt: &Hunt<'_>, targets: &[usize]) -> Option<Found> {

@@ -205,7 +205,13 @@ impl<T: Real> Domain<'_, T> {
     }
 
     /// The relaxed values of all nodes up to `last`, run forwards from the minimisers along the lines chosen in `trace`.
-    pub(crate) fn primal(&self, program: &Program<'_, T>, last: NodeId, trace: &Trace<T>, points: Vec<T>) -> Vec<Vec<T>> {
+    pub(crate) fn primal(
+        &self,
+        program: &Program<'_, T>,
+        last: NodeId,
+        trace: &Trace<T>,
+        points: Vec<T>,
+    ) -> Vec<Vec<T>> {
         let count = points.len() / program.network.input_len();
         program.forward(points, count, last, |id, z| {
             let n = z.len() / count;

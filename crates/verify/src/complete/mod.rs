@@ -1,6 +1,7 @@
 //! Complete verification: decides properties by attack, optimised bounds and branch and bound.
 
 mod ascent;
+mod boxes;
 mod branch;
 mod decide;
 mod dual;

@@ -38,9 +38,7 @@ impl Conjunction {
 
     /// max over r of c_r·y − b_r: ≤ 0 exactly where y is unsafe.
     pub(crate) fn worst_excess(&self, y: &[f64]) -> f64 {
-        let excess = |row: &Constraint| {
-            row.coefficients.iter().zip(y).map(|(c, y)| c * y).sum::<f64>() - row.bound
-        };
+        let excess = |row: &Constraint| row.coefficients.iter().zip(y).map(|(c, y)| c * y).sum::<f64>() - row.bound;
         // A NaN output is not taken for unsafe.
         self.rows.iter().map(excess).fold(f64::NEG_INFINITY, |a, b| if b.is_nan() { f64::INFINITY } else { a.max(b) })
     }

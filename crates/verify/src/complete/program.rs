@@ -43,11 +43,6 @@ impl<'a, T: Real> Program<'a, T> {
         self.network.node(self.pre[position]).len()
     }
 
-    /// Number of pre-activations before node `id`.
-    pub(crate) fn positions_before(&self, id: NodeId) -> usize {
-        self.pre.iter().filter(|&&pre| pre < id).count()
-    }
-
     /// Elements of all nodes up to `id`.
     pub(crate) fn elements(&self, id: NodeId) -> usize {
         self.network.nodes()[..=id].iter().map(|node| node.len()).sum()

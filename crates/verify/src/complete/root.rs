@@ -66,6 +66,9 @@ pub(crate) struct Root {
     pub derivation: Vec<Optimised>,
 }
 
+/// Bounds of a chunk of rows with their slopes by position, `[rows, n]`.
+type Chunk = (Vec<f64>, Vec<Vec<f32>>);
+
 /// Elements that the coefficients of one chunk of rows may hold over all nodes.
 const CHUNK_ELEMENTS: usize = 1 << 20;
 
@@ -97,11 +100,8 @@ impl<'a> Setting<'a> {
     /// Bounds of every pre-activation; slopes are optimised by `ascent` until `until`.
     pub(crate) fn root(&self, ascent: &Ascent, until: Instant, keep: bool) -> Root {
         let program = self.exact;
-        let mut intervals = vec![Interval {
-            lower: self.lower.clone(),
-            upper: self.upper.clone(),
-            reach: vec![0.0; self.lower.len()],
-        }];
+        let mut intervals =
+            vec![Interval { lower: self.lower.clone(), upper: self.upper.clone(), reach: vec![0.0; self.lower.len()] }];
         let mut root = Root {
             layers: Layers::default(),
             lines32: Vec::new(),
@@ -145,8 +145,14 @@ impl<'a> Setting<'a> {
             .par_chunks(chunk_rows(self.exact, id))
             .map(|chunk| {
                 let domain = self.domain(&root.lines, None, None);
-                let (values, errors) =
-                    domain.bound(self.exact, id, unit_rows(chunk, n), chunk.len(), None, Some(&root.rounding_to(id, interval)));
+                let (values, errors) = domain.bound(
+                    self.exact,
+                    id,
+                    unit_rows(chunk, n),
+                    chunk.len(),
+                    None,
+                    Some(&root.rounding_to(id, interval)),
+                );
                 self.lowered(values, &errors)
             })
             .collect();
@@ -156,7 +162,15 @@ impl<'a> Setting<'a> {
     }
 
     /// Optimises the slopes behind the bounds of the neurons of node `id` that are still unstable.
-    fn optimise(&self, root: &mut Root, id: NodeId, interval: &mut Interval, ascent: &Ascent, until: Instant, keep: bool) {
+    fn optimise(
+        &self,
+        root: &mut Root,
+        id: NodeId,
+        interval: &mut Interval,
+        ascent: &Ascent,
+        until: Instant,
+        keep: bool,
+    ) {
         let rows = unstable_rows(interval);
         if rows.is_empty() || root.lines.is_empty() || ascent.iterations == 0 || Instant::now() >= until {
             return;
@@ -172,7 +186,7 @@ impl<'a> Setting<'a> {
             own_lines: false,
         };
         let rounding = root.rounding_to(id, interval);
-        let chunks: Vec<Option<(Vec<f64>, Vec<Vec<f32>>)>> = rows
+        let chunks: Vec<Option<Chunk>> = rows
             .par_chunks(chunk_rows(self.fast, id) / 2 + 1)
             .map(|chunk| {
                 if Instant::now() >= until {
@@ -251,11 +265,11 @@ impl<'a> Setting<'a> {
             offsets.push((bound, rounding.combination(output, &absolute, absolute_bound)));
         }
         let slopes = doubles(&variables.slopes);
-        let double = |m: &Multiplier<f32>| Multiplier { position: m.position, index: m.index, value: f64::from(m.value) };
+        let double =
+            |m: &Multiplier<f32>| Multiplier { position: m.position, index: m.index, value: f64::from(m.value) };
         let multipliers: Vec<Vec<_>> =
             variables.multipliers.iter().map(|list| list.iter().map(double).collect()).collect();
-        let mut domain =
-            self.domain(lines, Some(&slopes), (!multipliers.is_empty()).then_some(&multipliers[..]));
+        let mut domain = self.domain(lines, Some(&slopes), (!multipliers.is_empty()).then_some(&multipliers[..]));
         if own_lines {
             domain.lines_of = SetOf::Own;
         }

@@ -105,6 +105,13 @@ impl<'a> Hunt<'a> {
             let mut cotangent = vec![0.0_f32; y.len()];
             for (row, &target) in targets.iter().enumerate() {
                 let conjunction = &self.conjunctions[target];
+                if conjunction.len() == 0 {
+                    // Every output is unsafe: any point of the box will do.
+                    if let Some(found) = self.replay(&points[row * d..(row + 1) * d]) {
+                        return Some(found);
+                    }
+                    continue;
+                }
                 let y = &y[row * k..(row + 1) * k];
                 let worst = conjunction.worst_row(y);
                 if conjunction.excess(worst, y) <= 0.0

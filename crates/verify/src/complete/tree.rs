@@ -46,6 +46,9 @@ impl Subproblem {
     }
 }
 
+/// A conjunction at the root: bound, subproblem and its slopes by position.
+type Begun = (f64, Subproblem, Vec<Vec<f32>>);
+
 /// What one child came to.
 struct Child {
     /// Lower bound that counts.
@@ -107,9 +110,9 @@ impl<'a> Tree<'a> {
         ascent: &Ascent,
         mut recorder: Option<&mut Recorder<'_>>,
         nodes: &[usize],
-    ) -> (Vec<(f64, Subproblem)>, Vec<f32>) {
+    ) -> Vec<(f64, Subproblem)> {
         let list: Vec<usize> = (0..self.conjunctions.len()).collect();
-        let results: Vec<(Vec<(f64, bool, Subproblem, Vec<Vec<f32>>)>, Vec<f32>)> = list
+        let results: Vec<Vec<Begun>> = list
             .par_chunks(CHUNK)
             .map(|chunk| {
                 let conjunctions: Vec<&Conjunction> = chunk.iter().map(|&c| &self.conjunctions[c]).collect();
@@ -143,26 +146,22 @@ impl<'a> Tree<'a> {
                         }),
                         node: nodes.get(conjunction).copied().unwrap_or_default(),
                     };
-                    (bounds[row], bounds[row] > 0.0, subproblem, dense)
+                    (bounds[row], subproblem, dense)
                 });
-                (rows.collect(), reached.last.primal.first().cloned().unwrap_or_default())
+                rows.collect()
             })
             .collect();
         let mut open = Vec::new();
-        let mut points = Vec::new();
-        for (rows, primal) in results {
-            points.extend(primal);
-            for (bound, refuted, subproblem, dense) in rows {
-                if !refuted {
-                    open.push((bound, subproblem));
-                } else if let Some(recorder) = recorder.as_deref_mut() {
-                    let (c, node) = (subproblem.conjunction, subproblem.node);
-                    let chosen = |p: usize, i: usize| self.is_unstable(p, i);
-                    recorder.leaf(c, node, &subproblem.weights, &dense, chosen, &[]);
-                }
+        for (bound, subproblem, dense) in results.into_iter().flatten() {
+            if bound <= 0.0 {
+                open.push((bound, subproblem));
+            } else if let Some(recorder) = recorder.as_deref_mut() {
+                let (c, node) = (subproblem.conjunction, subproblem.node);
+                let chosen = |p: usize, i: usize| self.is_unstable(p, i);
+                recorder.leaf(c, node, &subproblem.weights, &dense, chosen, &[]);
             }
         }
-        (open, points)
+        open
     }
 
     /// Searches until everything is refuted, a counterexample is found, or time is out.
@@ -181,8 +180,7 @@ impl<'a> Tree<'a> {
             if Instant::now() >= self.deadline {
                 return End::Timeout(queue.worst().min(stuck));
             }
-            let batch: Vec<(f64, Subproblem)> =
-                std::iter::from_fn(|| queue.pop()).take(self.batch.max(1)).collect();
+            let batch: Vec<(f64, Subproblem)> = std::iter::from_fn(|| queue.pop()).take(self.batch.max(1)).collect();
             let mut chunks: Vec<Vec<(f64, Subproblem)>> = Vec::new();
             for item in batch {
                 match chunks.last_mut() {
@@ -371,7 +369,8 @@ impl<'a> Tree<'a> {
             let (lines, variables) = self.assemble(&rows);
             let signs = variables.signs.clone();
             let conjunctions: Vec<&Conjunction> = rows.iter().map(|(s, _)| &self.conjunctions[s.conjunction]).collect();
-            let reached = self.ascent.run(self.ground(&lines, true), Start::Conjunctions(&conjunctions), variables, GOAL);
+            let reached =
+                self.ascent.run(self.ground(&lines, true), Start::Conjunctions(&conjunctions), variables, GOAL);
             let bounds = self.count(&rows, &conjunctions, &reached.values, &reached.variables);
             for (row, (parent, _)) in rows.iter().enumerate() {
                 let refuted = bounds[row] > 0.0;
