@@ -3,7 +3,9 @@
 pub mod attack;
 pub mod bounds;
 pub mod certify;
+pub mod check;
 pub mod data;
 pub mod export;
 pub mod quickstart;
 pub mod train;
+pub mod verify;

@@ -1,4 +1,4 @@
-//! The `tightrope` command: trains certifiably robust networks and certifies them.
+//! The `tightrope` command: trains certifiably robust networks, certifies them, and verifies properties.
 
 mod commands;
 mod context;
@@ -44,7 +44,7 @@ fn start() -> ExitCode {
         }
     };
     match Context::new(&cli.global).and_then(|context| cli.command.run(&context)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&format!("error: {error:#}"));
             ExitCode::from(FAILURE)

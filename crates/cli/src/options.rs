@@ -1,8 +1,10 @@
 //! The command line: the options every command has, and the commands.
 
+use std::process::ExitCode;
+
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{attack, bounds, certify, data, export, quickstart, train};
+use crate::commands::{attack, bounds, certify, check, data, export, quickstart, train, verify};
 use crate::context::Context;
 
 /// Trains neural networks that are certifiably robust, and certifies them.
@@ -51,6 +53,10 @@ pub enum Command {
     Attack(attack::Options),
     /// Bound the margins, layers and loss gradients of a network over input regions.
     Bounds(bounds::Options),
+    /// Decide whether a network has a VNN-LIB property.
+    Verify(verify::Options),
+    /// Check the certificate of a property that holds.
+    Check(check::Options),
     /// Convert a network to ONNX or safetensors.
     Export(export::Options),
     /// List and fetch data sets.
@@ -58,16 +64,19 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command.
-    pub fn run(&self, context: &Context) -> anyhow::Result<()> {
+    /// Runs the command; the exit code tells a verdict where there is one.
+    pub fn run(&self, context: &Context) -> anyhow::Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
         match self {
-            Command::Quickstart(options) => quickstart::run(options, context),
-            Command::Train(options) => train::run(options, context),
-            Command::Certify(options) => certify::run(options, context),
-            Command::Attack(options) => attack::run(options, context),
-            Command::Bounds(options) => bounds::run(options, context),
-            Command::Export(options) => export::run(options, context),
-            Command::Data(options) => data::run(options, context),
+            Command::Quickstart(options) => quickstart::run(options, context).map(done),
+            Command::Train(options) => train::run(options, context).map(done),
+            Command::Certify(options) => certify::run(options, context).map(done),
+            Command::Attack(options) => attack::run(options, context).map(done),
+            Command::Bounds(options) => bounds::run(options, context).map(done),
+            Command::Verify(options) => verify::run(options, context),
+            Command::Check(options) => check::run(options, context).map(done),
+            Command::Export(options) => export::run(options, context).map(done),
+            Command::Data(options) => data::run(options, context).map(done),
         }
     }
 }

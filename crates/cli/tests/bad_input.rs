@@ -202,7 +202,7 @@ fn options_out_of_range() {
     certify(&["--eps", "0.1", "--steps", "0"], &["--steps 0"]);
     certify(&["--eps", "0.1", "--stages", "pgd,ipb"], &["did you mean `ibp`"]);
     refused(&["--method", "ipb"], &["did you mean `ibp`"]);
-    fails(&["verify", "model.onnx", "property.vnnlib"], &["unrecognized subcommand"]);
+    fails(&["prove", "model.onnx", "property.vnnlib"], &["unrecognized subcommand"]);
     fails(&[], &["Usage"]);
 }
 

@@ -6,12 +6,14 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 11] = [
         &["quickstart"],
         &["train"],
         &["certify"],
         &["attack"],
         &["bounds"],
+        &["verify"],
+        &["check"],
         &["export"],
         &["data"],
         &["data", "list"],

@@ -19,7 +19,7 @@ pub use engine::{
 pub use error::EngineError;
 pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};
 pub use real::Real;
-pub use reference::Reference;
+pub use reference::{AffineMap, Reference, Weights};
 pub use region::{Ball, Norm, Region};
 pub use relaxation::Relaxation;
 pub use spec::Spec;

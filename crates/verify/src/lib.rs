@@ -7,9 +7,11 @@
 
 mod attack;
 mod cascade;
+pub mod complete;
 mod error;
 mod log;
 mod projection;
+mod replay;
 mod stage;
 mod summary;
 mod target;
@@ -19,6 +21,7 @@ pub use attack::{Attack, AttackOutcome};
 pub use cascade::Cascade;
 pub use error::VerifyError;
 pub use log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};
+pub use replay::replay_counterexample;
 pub use stage::Stage;
 pub use summary::{Proportion, StageTotals, Summary};
 pub use target::{Samples, Target};

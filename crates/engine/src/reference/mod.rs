@@ -23,6 +23,7 @@ use crate::{
     RegionGradient, Relaxation, Spec, Tape, Wants,
 };
 use affine::MapGradients;
+pub use affine::{Map as AffineMap, Weights};
 use bounds::Group;
 use plan::Plan;
 

@@ -25,8 +25,8 @@ enum Kind {
 }
 
 /// Which matrix a primitive uses.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weights {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
     /// W.
     Signed,
     /// |W|, for interval radii.
@@ -34,12 +34,12 @@ pub(super) enum Weights {
 }
 
 /// One affine node: y = W x + b with the weights in place.
-pub(super) struct Map<T> {
+pub struct Map<T> {
     kind: Kind,
     /// Elements of one input.
-    pub(super) inputs: usize,
+    pub inputs: usize,
     /// Elements of one output.
-    pub(super) outputs: usize,
+    pub outputs: usize,
     signed: Vec<T>,
     absolute: Vec<T>,
     /// One value per channel; empty for none.
@@ -57,7 +57,7 @@ enum Source {
 
 impl<T: Real> Map<T> {
     /// The map of node `id`, or `None` for input, ReLU and sum nodes.
-    pub(super) fn of(network: &Network, theta: &[T], id: NodeId) -> Option<Self> {
+    pub fn of(network: &Network, theta: &[T], id: NodeId) -> Option<Self> {
         let node = network.node(id);
         let layout = network.parameters();
         let input_shape = node.inputs.first().map(|&input| network.node(input).shape.as_slice()).unwrap_or_default();
@@ -121,7 +121,7 @@ impl<T: Real> Map<T> {
     }
 
     /// y = W x for a batch of rows; `x` is `[batch, inputs]`, the result `[batch, outputs]`.
-    pub(super) fn apply(&self, which: Weights, x: &[T], batch: usize) -> Vec<T> {
+    pub fn apply(&self, which: Weights, x: &[T], batch: usize) -> Vec<T> {
         let mut y = vec![T::ZERO; batch * self.outputs];
         match &self.kind {
             Kind::Dense { inputs, outputs } => dense::apply(self.weights(which), *inputs, *outputs, x, batch, &mut y),
@@ -154,7 +154,7 @@ impl<T: Real> Map<T> {
     }
 
     /// x += Wᵀ y for a batch of rows; zero entries of `y` cost nothing where the layer is local or `y` sparse.
-    pub(super) fn transpose(&self, which: Weights, y: &[T], batch: usize, x: &mut [T]) {
+    pub fn transpose(&self, which: Weights, y: &[T], batch: usize, x: &mut [T]) {
         match &self.kind {
             Kind::Dense { inputs, outputs } => dense::transpose(self.weights(which), *inputs, *outputs, y, batch, x),
             Kind::Conv(geometry) => geometry.transpose(self.weights(which), y, batch, x),
@@ -179,7 +179,7 @@ impl<T: Real> Map<T> {
     }
 
     /// y += b on every row.
-    pub(super) fn add_bias(&self, y: &mut [T]) {
+    pub fn add_bias(&self, y: &mut [T]) {
         if self.bias.is_empty() {
             return;
         }
@@ -191,7 +191,7 @@ impl<T: Real> Map<T> {
     }
 
     /// constant += ⟨row, b⟩ for each row of `[rows, outputs]`.
-    pub(super) fn bias_dot(&self, rows: &[T], constants: &mut [T]) {
+    pub fn bias_dot(&self, rows: &[T], constants: &mut [T]) {
         if self.bias.is_empty() {
             return;
         }

@@ -1,0 +1,124 @@
+//! The certificate file: magic, version, SHA-256 of the body, body (a [`Certificate`] in the postcard encoding).
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tightrope_network::{Description, Network, write_atomically};
+use tightrope_vnnlib::Property;
+
+use crate::error::CertificateError;
+use crate::proof::Proof;
+
+/// First bytes of every certificate file.
+pub const MAGIC: [u8; 8] = *b"TIGHTCRT";
+/// Version of the format, four little-endian bytes after the magic.
+pub const VERSION: u32 = 1;
+/// Longest file that is read.
+pub const MAX_BYTES: u64 = 4 << 30;
+
+const HEADER: usize = MAGIC.len() + 4 + 32;
+
+/// A proof with the digests of the network and the property it is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// [`network_digest`].
+    pub network: [u8; 32],
+    /// [`property_digest`].
+    pub property: [u8; 32],
+    /// The proof.
+    pub proof: Proof,
+}
+
+/// SHA-256 over a network's structure (its JSON description) and parameters (little-endian f32).
+pub fn network_digest(network: &Network, theta: &[f32]) -> Result<[u8; 32], CertificateError> {
+    let description =
+        serde_json::to_vec(&Description::of(network)).map_err(|e| CertificateError::Network(e.to_string()))?;
+    let mut hash = Sha256::new();
+    hash.update(description);
+    theta.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    Ok(hash.finalize().into())
+}
+
+/// SHA-256 over every number of a property, each list after its length.
+pub fn property_digest(property: &Property) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let count = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_le_bytes());
+    let numbers = |hash: &mut Sha256, values: &[f64]| {
+        hash.update((values.len() as u64).to_le_bytes());
+        values.iter().for_each(|value| hash.update(value.to_bits().to_le_bytes()));
+    };
+    count(&mut hash, property.inputs);
+    count(&mut hash, property.outputs);
+    count(&mut hash, property.cases.len());
+    for case in &property.cases {
+        numbers(&mut hash, &case.lower);
+        numbers(&mut hash, &case.upper);
+        count(&mut hash, case.unsafe_outputs.len());
+        for conjunction in &case.unsafe_outputs {
+            count(&mut hash, conjunction.len());
+            for row in conjunction {
+                numbers(&mut hash, &row.coefficients);
+                numbers(&mut hash, &[row.bound]);
+            }
+        }
+    }
+    hash.finalize().into()
+}
+
+impl Certificate {
+    /// `proof` as a certificate of these.
+    pub fn new(network: &Network, theta: &[f32], property: &Property, proof: Proof) -> Result<Self, CertificateError> {
+        Ok(Certificate { network: network_digest(network, theta)?, property: property_digest(property), proof })
+    }
+
+    /// The content of a certificate file.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CertificateError> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend([0; 32]);
+        let mut bytes = postcard::to_extend(self, bytes).map_err(|e| CertificateError::Format(e.to_string()))?;
+        let digest = Sha256::digest(&bytes[HEADER..]);
+        bytes[HEADER - 32..HEADER].copy_from_slice(&digest);
+        Ok(bytes)
+    }
+
+    /// Reads the content of a certificate file. Memory stays within a small multiple of `bytes`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CertificateError> {
+        let refuse = |problem: String| Err(CertificateError::Format(problem));
+        if bytes.len() < HEADER || bytes[..MAGIC.len()] != MAGIC {
+            return refuse(
+                "it does not begin as a certificate does; give a file written by `verify --certificate`".into(),
+            );
+        }
+        let version = bytes[MAGIC.len()..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+        if version != VERSION {
+            return refuse(format!("it has format version {version}, this program reads version {VERSION}"));
+        }
+        let (header, body) = bytes.split_at(HEADER);
+        if Sha256::digest(body)[..] != header[HEADER - 32..] {
+            return refuse("its checksum does not fit; the file is damaged, write it again".into());
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((certificate, [])) => Ok(certificate),
+            Ok((_, rest)) => refuse(format!("{} bytes follow its end; write it again", rest.len())),
+            Err(error) => refuse(format!("its content does not decode ({error}); write it again")),
+        }
+    }
+
+    /// Writes the file, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), CertificateError> {
+        write_atomically(path, &self.to_bytes()?).map_err(|e| CertificateError::file(path, e))
+    }
+
+    /// Reads a file of at most [`MAX_BYTES`].
+    pub fn read(path: &Path) -> Result<Self, CertificateError> {
+        let unreadable =
+            |e: std::io::Error| CertificateError::file(path, format!("cannot be read ({e}); give a certificate file"));
+        let length = std::fs::metadata(path).map_err(unreadable)?.len();
+        if length > MAX_BYTES {
+            return Err(CertificateError::file(path, format!("has {length} bytes; certificates end at {MAX_BYTES}")));
+        }
+        Certificate::from_bytes(&std::fs::read(path).map_err(unreadable)?).map_err(|e| CertificateError::file(path, e))
+    }
+}

@@ -1,0 +1,141 @@
+//! What is known at a tree node: its box, its ReLU splits and intervals of every value of the network.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::layers::{Coefficients, Intervals, Operation};
+use crate::proof::{LayerRefinement, Proof, Refinement, Side, Slopes, SlopesId};
+use crate::substitution::{Domain, Split};
+
+/// The set of inputs of a tree node.
+#[derive(Clone)]
+pub(crate) struct State {
+    /// Intervals of every node's values; those of node 0 are the box. Shared with the node's children.
+    bounds: Arc<Vec<Intervals>>,
+    /// From the root down.
+    pub splits: Vec<Split>,
+}
+
+impl State {
+    /// The whole box, with bounds by interval arithmetic.
+    pub(crate) fn root(operations: &[Operation], lower: &[f64], upper: &[f64]) -> Result<State, String> {
+        let mut bounds = vec![Intervals { lower: lower.to_vec(), upper: upper.to_vec() }];
+        for operation in &operations[1..] {
+            if let Some(interval) = operation.interval(&bounds) {
+                check_finite(&interval)?;
+                bounds.push(interval);
+            }
+        }
+        Ok(State { bounds: Arc::new(bounds), splits: Vec::new() })
+    }
+
+    /// The interval of one input.
+    pub(crate) fn input(&self, index: usize) -> (f64, f64) {
+        (self.bounds[0].lower[index], self.bounds[0].upper[index])
+    }
+
+    /// The part where one input lies in [lower, upper].
+    pub(crate) fn with_input(&self, index: usize, (lower, upper): (f64, f64)) -> State {
+        let mut state = self.clone();
+        let bounds = Arc::make_mut(&mut state.bounds);
+        bounds[0].lower[index] = lower;
+        bounds[0].upper[index] = upper;
+        state
+    }
+
+    /// The part with one more sign.
+    pub(crate) fn with_split(&self, split: Split) -> State {
+        let mut splits = Vec::with_capacity(self.splits.len() + 1);
+        splits.extend_from_slice(&self.splits);
+        splits.push(split);
+        State { bounds: self.bounds.clone(), splits }
+    }
+
+    /// The bounds cut by the splits; `None` if they leave nothing.
+    pub(crate) fn cut(&self) -> Option<Vec<Intervals>> {
+        let mut bounds = Vec::clone(&self.bounds);
+        for (node, intervals) in bounds.iter_mut().enumerate() {
+            if !cut(intervals, node, &self.splits) {
+                return None;
+            }
+        }
+        Some(bounds)
+    }
+
+    /// The same set with tighter bounds; `Ok(None)` if they leave nothing.
+    pub(crate) fn refine(
+        &self,
+        operations: &[Operation],
+        proof: &Proof,
+        refinement: &Refinement,
+    ) -> Result<Option<State>, String> {
+        let mut bounds = Vec::clone(&self.bounds);
+        for (node, operation) in operations.iter().enumerate() {
+            if let Some(fresh) = operation.interval(&bounds) {
+                let old = &mut bounds[node];
+                old.lower.iter_mut().zip(&fresh.lower).for_each(|(old, &new)| *old = old.max(new));
+                old.upper.iter_mut().zip(&fresh.upper).for_each(|(old, &new)| *old = old.min(new));
+            }
+            if !cut(&mut bounds[node], node, &self.splits) {
+                return Ok(None);
+            }
+            check_finite(&bounds[node])?;
+            let Some(layer) = refinement.layers.iter().find(|layer| layer.node as usize == node) else { continue };
+            let domain = Domain { operations, bounds: &bounds, splits: &self.splits };
+            let found = tightened(&domain, node, proof, layer);
+            let intervals = &mut bounds[node];
+            for (index, side, bound) in found {
+                match side {
+                    Side::Lower => intervals.lower[index] = intervals.lower[index].max(bound),
+                    Side::Upper => intervals.upper[index] = intervals.upper[index].min(-bound),
+                }
+            }
+            if !cut(&mut bounds[node], node, &self.splits) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(State { bounds: Arc::new(bounds), splits: self.splits.clone() }))
+    }
+}
+
+/// Lower bounds of ±neuron of one layer, as the refinement derives them.
+fn tightened(domain: &Domain<'_>, node: usize, proof: &Proof, layer: &LayerRefinement) -> Vec<(usize, Side, f64)> {
+    let intervals = &domain.bounds[node];
+    let unstable = |i: &usize| layer.crown && intervals.lower[*i] < 0.0 && intervals.upper[*i] > 0.0;
+    let neurons: Vec<usize> = (0..intervals.lower.len()).filter(unstable).collect();
+    let bound = |index: usize, side: Side, slopes: Option<&Slopes>, multipliers: &[f32]| {
+        let mut row = vec![0.0; intervals.lower.len()];
+        row[index] = if side == Side::Lower { 1.0 } else { -1.0 };
+        (index, side, domain.minimum(node, Coefficients::exact(row), slopes, multipliers))
+    };
+    let by_rule =
+        neurons.par_iter().flat_map_iter(|&i| [Side::Lower, Side::Upper].map(|side| bound(i, side, None, &[])));
+    let listed =
+        layer.bounds.par_iter().map(|b| bound(b.index as usize, b.side, slopes(proof, b.slopes), &b.multipliers));
+    by_rule.chain(listed).collect()
+}
+
+/// The slopes of an id that has been checked.
+pub(crate) fn slopes(proof: &Proof, id: Option<SlopesId>) -> Option<&Slopes> {
+    id.and_then(|id| proof.slopes.get(id.0 as usize))
+}
+
+/// Cuts a node's intervals by its splits; false if nothing is left.
+fn cut(intervals: &mut Intervals, node: usize, splits: &[Split]) -> bool {
+    for split in splits.iter().filter(|split| split.node == node) {
+        let (lower, upper) = (&mut intervals.lower[split.index], &mut intervals.upper[split.index]);
+        match split.active {
+            true => *lower = lower.max(0.0),
+            false => *upper = upper.min(0.0),
+        }
+    }
+    intervals.lower.iter().zip(&intervals.upper).all(|(lower, upper)| lower <= upper)
+}
+
+fn check_finite(intervals: &Intervals) -> Result<(), String> {
+    match intervals.lower.iter().chain(&intervals.upper).all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => Err("interval arithmetic overflows f64 on this network and box".into()),
+    }
+}

@@ -1,0 +1,187 @@
+//! Walks a tree: every branch is there, and every leaf's bound is positive.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+use tightrope_vnnlib::Constraint;
+
+use crate::check::{Checker, Report};
+use crate::layers::Coefficients;
+use crate::proof::{Leaf, Proof, RefinementId, Step, Tree};
+use crate::rounding::{add_down, sum_error};
+use crate::state::{State, slopes};
+use crate::substitution::{Domain, Split};
+use crate::validate::check_multipliers;
+
+/// Tree nodes examined at a time: enough for the threads, few enough for memory.
+const BATCH: usize = 32;
+
+/// A tree node to be examined: position of its step and what is known there.
+type Open = (usize, State);
+
+/// One tree being checked.
+pub(crate) struct Walk<'a> {
+    pub checker: &'a Checker<'a>,
+    pub proof: &'a Proof,
+    pub tree: &'a Tree,
+    pub rows: &'a [Constraint],
+}
+
+/// A failure at a step.
+type Failure = (usize, String);
+
+impl Walk<'_> {
+    /// Checks the tree over the set `root`.
+    ///
+    /// `refined` keeps what the first steps make of `root`, which the trees of a case often share.
+    pub(crate) fn run(
+        &self,
+        root: &State,
+        refined: &mut HashMap<RefinementId, Option<State>>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let sizes = self.sizes()?;
+        let mut open: Vec<Open> = match &self.tree.steps[0] {
+            Step::Refine(id) => {
+                if !refined.contains_key(id) {
+                    refined.insert(*id, self.refine(*id, root).map_err(|problem| (0, problem))?);
+                }
+                // No input is left in an empty set: whatever the tree says of it is true.
+                refined[id].iter().map(|state| (1, state.clone())).collect()
+            }
+            _ => vec![(0, root.clone())],
+        };
+        while !open.is_empty() {
+            let batch = open.split_off(open.len().saturating_sub(BATCH));
+            let examined: Vec<_> = batch
+                .into_par_iter()
+                .map(|(step, state)| self.examine(step, state, &sizes).map_err(|e| (step, e)))
+                .collect();
+            for result in examined {
+                let (children, bound) = result?;
+                report.splits += usize::from(children.len() == 2);
+                report.leaves += usize::from(bound.is_some());
+                report.smallest_bound = report.smallest_bound.min(bound.unwrap_or(f64::INFINITY));
+                open.extend(children);
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of steps of every step's subtree; fails unless the steps are exactly one tree.
+    fn sizes(&self) -> Result<Vec<usize>, Failure> {
+        let steps = &self.tree.steps;
+        let mut sizes = vec![0; steps.len()];
+        for i in (0..steps.len()).rev() {
+            let children = match steps[i] {
+                Step::Leaf(_) => 0,
+                Step::Refine(_) => 1,
+                Step::SplitRelu(_) | Step::SplitInput { .. } => 2,
+            };
+            let mut size = 1;
+            for _ in 0..children {
+                size += sizes.get(i + size).ok_or_else(|| (i, "a branch is missing".to_string()))?;
+            }
+            sizes[i] = size;
+        }
+        match sizes.first() {
+            Some(&size) if size == steps.len() => Ok(sizes),
+            Some(&size) => Err((size, "steps follow the end of the tree".into())),
+            None => Err((0, "the tree is empty".into())),
+        }
+    }
+
+    /// The children of a step, and the bound of a leaf.
+    fn examine(&self, at: usize, state: State, sizes: &[usize]) -> Result<(Vec<Open>, Option<f64>), String> {
+        let second = |first: usize| first + sizes[first];
+        match &self.tree.steps[at] {
+            Step::Leaf(leaf) => Ok((Vec::new(), Some(self.refute(leaf, &state)?))),
+            Step::Refine(id) => {
+                let refined = self.refine(*id, &state)?;
+                Ok((refined.map(|state| (at + 1, state)).into_iter().collect(), None))
+            }
+            Step::SplitInput { index, at: value } => {
+                let index = *index as usize;
+                if index >= self.checker.network.input_len() {
+                    return Err(format!("there is no input {index}"));
+                }
+                let (lower, upper) = state.input(index);
+                if !(lower..=upper).contains(value) {
+                    return Err(format!("{value} does not cut the interval [{lower}, {upper}] of input {index}"));
+                }
+                let below = state.with_input(index, (lower, *value));
+                let above = state.with_input(index, (*value, upper));
+                Ok((vec![(at + 1, below), (second(at + 1), above)], None))
+            }
+            Step::SplitRelu(neuron) => {
+                let (node, index) = (neuron.node as usize, neuron.index as usize);
+                if !self.checker.network.pre_activations().contains(&node)
+                    || index >= self.checker.network.node(node).len()
+                {
+                    return Err(format!("neuron {index} of node {node} is no pre-activation"));
+                }
+                let [inactive, active] = [false, true].map(|active| state.with_split(Split { node, index, active }));
+                Ok((vec![(at + 1, inactive), (second(at + 1), active)], None))
+            }
+        }
+    }
+
+    /// The set with tighter bounds; none if it turns out empty.
+    fn refine(&self, id: RefinementId, state: &State) -> Result<Option<State>, String> {
+        let Some(refinement) = self.proof.refinements.get(id.0 as usize) else {
+            return Err(format!("there is no refinement {}", id.0));
+        };
+        let wrong = |multipliers: &[f32]| !multipliers.is_empty() && multipliers.len() != state.splits.len();
+        if refinement.layers.iter().flat_map(|layer| &layer.bounds).any(|bound| wrong(&bound.multipliers)) {
+            return Err(format!("refinement {} does not have one multiplier per split here", id.0));
+        }
+        state.refine(&self.checker.operations, self.proof, refinement)
+    }
+
+    /// The leaf's bound, which is > 0 and shows that no input of its set satisfies every row.
+    fn refute(&self, leaf: &Leaf, state: &State) -> Result<f64, String> {
+        if !leaf.multipliers.is_empty() && leaf.multipliers.len() != state.splits.len() {
+            return Err(format!("{} multipliers for {} splits", leaf.multipliers.len(), state.splits.len()));
+        }
+        check_multipliers(&leaf.multipliers)?;
+        if leaf.slopes.is_some_and(|id| id.0 as usize >= self.proof.slopes.len()) {
+            return Err("its slopes do not exist".into());
+        }
+        let (form, constant) = self.combination(leaf)?;
+        let Some(bounds) = state.cut() else { return Ok(f64::INFINITY) };
+        let domain = Domain { operations: &self.checker.operations, bounds: &bounds, splits: &state.splits };
+        let slopes = slopes(self.proof, leaf.slopes);
+        let bound = add_down(domain.minimum(self.checker.network.output(), form, slopes, &leaf.multipliers), constant);
+        match bound > 0.0 && bound.is_finite() {
+            true => Ok(bound),
+            false => Err(format!("the bound of this leaf is {bound}, which is not > 0; nothing is refuted")),
+        }
+    }
+
+    /// Σ weight·(c·y − b) as a form of the outputs and a number not above its constant.
+    fn combination(&self, leaf: &Leaf) -> Result<(Coefficients, f64), String> {
+        let outputs = self.checker.network.output_len();
+        let (mut values, mut magnitudes) = (vec![0.0; outputs], vec![0.0; outputs]);
+        let (mut constant, mut magnitude) = (0.0, 0.0);
+        for (i, &(row, weight)) in leaf.rows.iter().enumerate() {
+            let Some(Constraint { coefficients, bound }) = self.rows.get(row as usize) else {
+                return Err(format!("the conjunction has no row {row}"));
+            };
+            if leaf.rows[..i].iter().any(|&(other, _)| other == row) {
+                return Err(format!("row {row} stands twice"));
+            }
+            if !(weight.is_finite() && weight >= 0.0) {
+                return Err(format!("the weight {weight} of row {row} is not a finite number ≥ 0"));
+            }
+            for ((value, magnitude), &c) in values.iter_mut().zip(&mut magnitudes).zip(coefficients) {
+                *value += weight * c;
+                *magnitude += (weight * c).abs();
+            }
+            constant -= weight * bound;
+            magnitude += (weight * bound).abs();
+        }
+        let terms = leaf.rows.len();
+        let errors = magnitudes.into_iter().map(|magnitude| sum_error(magnitude, terms)).collect();
+        Ok((Coefficients { values, errors }, add_down(constant, -sum_error(magnitude, terms))))
+    }
+}

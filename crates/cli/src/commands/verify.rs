@@ -1,0 +1,326 @@
+//! `tightrope verify`: decides VNN-LIB properties, one or a whole list.
+
+mod batch;
+mod results;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tightrope_certificate::{Certificate, CertificateError, Proof, check};
+use tightrope_network::{Model, output_target, write_atomically};
+use tightrope_verify::complete::{Branching, Outcome, Settings, Statistics, decide};
+use tightrope_verify::replay_counterexample;
+use tightrope_vnnlib::{Property, Verdict, witness};
+
+use crate::context::Context;
+use crate::model;
+use crate::values;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  tightrope verify network.onnx property.vnnlib --timeout 60 --witness counterexample.txt\n  \
+                        tightrope verify network.onnx property.vnnlib --certificate proof.cert\n  \
+                        tightrope verify instances.csv --results-file results.csv --resume\n\n\
+                        Exit codes: 0 the property holds (or every instance of a list was worked on), 1 it is violated, \
+                        2 unknown, 3 timeout, 4 error."
+)]
+pub struct Options {
+    /// Network: .onnx, run folder, or .safetensors with its description; or an instances.csv of lines
+    /// network,property,seconds with paths relative to it.
+    #[arg(value_name = "MODEL|INSTANCES.csv")]
+    model: PathBuf,
+    /// VNN-LIB property: what a counterexample satisfies.
+    #[arg(value_name = "PROPERTY.vnnlib")]
+    property: Option<PathBuf>,
+    /// Time limit in seconds [default: 300]; of a list, an upper limit of each instance's own.
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
+    timeout: Option<Duration>,
+    /// Write a counterexample, if there is one, as VNN-COMP does: ((X_0 …) … (Y_0 …)).
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
+    /// Write sat, unsat, unknown or timeout, and below sat the counterexample; of a list, one line per instance:
+    /// category,network,property,preparation seconds,result,seconds.
+    #[arg(long, value_name = "FILE")]
+    results_file: Option<PathBuf>,
+    /// Continue the results file of a list where it ends.
+    #[arg(long)]
+    resume: bool,
+    /// Write the proof of a property that holds; `tightrope check` checks it.
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Say `holds` only if the bounds stay positive after a rigorous margin for rounding errors (the default).
+    #[arg(long, overrides_with = "no_sound")]
+    sound: bool,
+    /// Trust f64 arithmetic without such a margin.
+    #[arg(long)]
+    no_sound: bool,
+    #[command(flatten)]
+    search: SearchOptions,
+}
+
+/// How the search goes about it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Search")]
+pub struct SearchOptions {
+    /// What is split.
+    #[arg(long, value_enum, default_value = "auto")]
+    branching: BranchingChoice,
+    /// Subproblems bounded at a time.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Random starts of the attack before the search; 0 for no attack.
+    #[arg(long, value_name = "N")]
+    restarts: Option<usize>,
+}
+
+/// `--branching`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BranchingChoice {
+    /// Inputs if there are few, else ReLUs.
+    Auto,
+    /// Inputs.
+    Input,
+    /// ReLUs by the BaBSR score.
+    Babsr,
+    /// ReLUs by filtered smart branching.
+    Fsb,
+}
+
+/// Runs the command.
+pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
+    let list = options.model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    match (&options.property, list) {
+        (Some(property), false) => single(options, property, context),
+        (None, true) => batch::run(options, context),
+        (Some(_), true) => bail!("{}: is a list, which names its properties itself", options.model.display()),
+        (None, false) => bail!("give MODEL PROPERTY.vnnlib, or an INSTANCES.csv"),
+    }
+}
+
+fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow::Result<ExitCode> {
+    ensure!(!options.resume, "--resume continues the results file of a list; leave it out for one property");
+    let outputs = [
+        ("--witness", &options.witness),
+        ("--results-file", &options.results_file),
+        ("--certificate", &options.certificate),
+    ];
+    for (option, path) in outputs {
+        if let Some(path) = path {
+            output_target(path).with_context(|| format!("{option} {}", path.display()))?;
+        }
+    }
+    let job = Job::new(options, context, options.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
+    let answer = job.verify(&options.model, property_path)?;
+    if let Some(counterexample) = &answer.counterexample
+        && let Some(path) = &options.witness
+    {
+        write(path, &counterexample.witness())?;
+    }
+    if let Some(path) = &options.results_file {
+        let body = answer.counterexample.as_ref().map(Counterexample::witness).unwrap_or_default();
+        write(path, &format!("{}\n{body}", answer.verdict.result()))?;
+    }
+    if let (Some(certificate), Some(path)) = (&answer.certificate, &options.certificate) {
+        certificate.write(path)?;
+    }
+    context.print(&document(options, property_path, &answer), &text(options, &answer))?;
+    Ok(exit_code(answer.verdict))
+}
+
+/// Time limit when none is given.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The exit code that tells a verdict.
+fn exit_code(verdict: Verdict) -> ExitCode {
+    ExitCode::from(match verdict {
+        Verdict::Holds => 0,
+        Verdict::Violated => 1,
+        Verdict::Unknown => 2,
+        Verdict::Timeout => 3,
+        Verdict::Error => crate::FAILURE,
+    })
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_atomically(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A point that violates a property.
+struct Counterexample {
+    input: Vec<f32>,
+    output: Vec<f64>,
+}
+
+impl Counterexample {
+    fn witness(&self) -> String {
+        let input: Vec<f64> = self.input.iter().map(|&value| f64::from(value)).collect();
+        witness(&input, &self.output)
+    }
+}
+
+/// What a verification found.
+struct Answer {
+    verdict: Verdict,
+    /// Where undecided.
+    lower_bound: Option<f64>,
+    /// Where violated.
+    counterexample: Option<Counterexample>,
+    /// Where it holds and one was asked for.
+    certificate: Option<Certificate>,
+    statistics: Statistics,
+    /// Seconds to read the files.
+    preparation: f64,
+    /// Seconds after that.
+    seconds: f64,
+}
+
+/// One verification.
+struct Job<'a> {
+    context: &'a Context,
+    settings: Settings,
+}
+
+impl<'a> Job<'a> {
+    fn new(options: &Options, context: &'a Context, timeout: Duration) -> anyhow::Result<Self> {
+        let search = &options.search;
+        let defaults = Settings::default();
+        ensure!(search.batch != Some(0), "--batch 0: at least one subproblem must be bounded at a time");
+        let settings = Settings {
+            timeout,
+            branching: match search.branching {
+                BranchingChoice::Auto => Branching::Auto,
+                BranchingChoice::Input => Branching::Input,
+                BranchingChoice::Babsr => Branching::Babsr,
+                BranchingChoice::Fsb => Branching::Fsb,
+            },
+            batch: search.batch.unwrap_or(defaults.batch),
+            attack_restarts: search.restarts.unwrap_or(defaults.attack_restarts),
+            sound: !options.no_sound,
+            proof: options.certificate.is_some(),
+            seed: context.seed.unwrap_or(0),
+            ..defaults
+        };
+        Ok(Job { context, settings })
+    }
+
+    /// Reads the files and decides, all within the time limit.
+    fn verify(&self, model_path: &Path, property_path: &Path) -> anyhow::Result<Answer> {
+        let start = Instant::now();
+        let property = Property::read(property_path)?;
+        let model = model::load(model_path)?;
+        let preparation = start.elapsed();
+        self.context.detail(&format!(
+            "{}: {} cases, {} conjunctions",
+            property_path.display(),
+            property.cases.len(),
+            property.cases.iter().map(|case| case.unsafe_outputs.len()).sum::<usize>()
+        ));
+        let settings = Settings { timeout: self.settings.timeout.saturating_sub(preparation), ..self.settings.clone() };
+        let place = || format!("{} with {}", model_path.display(), property_path.display());
+        let decision = decide(&model.network, &model.theta, &property, &settings, &|progress| {
+            self.context.detail(&format!(
+                "case {}/{}: {} subproblems, {} open, lower bound {:.6}, {:.1} s",
+                progress.case + 1,
+                progress.cases,
+                progress.subproblems,
+                progress.open,
+                progress.lower_bound,
+                progress.seconds
+            ));
+        })
+        .with_context(place)?;
+        let mut answer = Answer {
+            verdict: Verdict::Holds,
+            lower_bound: None,
+            counterexample: None,
+            certificate: None,
+            statistics: decision.statistics,
+            preparation: preparation.as_secs_f64(),
+            seconds: (start.elapsed() - preparation).as_secs_f64(),
+        };
+        match decision.outcome {
+            Outcome::Holds { proof } => {
+                answer.certificate = proof.map(|p| certify(&model, &property, p)).transpose()?
+            }
+            Outcome::Violated { input, .. } => {
+                match replay_counterexample(&model.network, &model.theta, &property, &input)? {
+                    Some(output) => {
+                        answer.verdict = Verdict::Violated;
+                        answer.counterexample = Some(Counterexample { input, output });
+                    }
+                    None => {
+                        self.context.note("a counterexample did not survive the replay by the reference engine");
+                        answer.verdict = Verdict::Unknown;
+                    }
+                }
+            }
+            Outcome::Unknown { lower_bound } => {
+                answer.verdict = Verdict::Unknown;
+                answer.lower_bound = Some(lower_bound);
+            }
+            Outcome::Timeout { lower_bound } => {
+                answer.verdict = Verdict::Timeout;
+                answer.lower_bound = Some(lower_bound);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// The certificate of `proof`, which the checker has accepted.
+fn certify(model: &Model, property: &Property, proof: Proof) -> anyhow::Result<Certificate> {
+    let certificate = Certificate::new(&model.network, &model.theta, property, proof)?;
+    check(&certificate, &model.network, &model.theta, property).map_err(|error: CertificateError| {
+        anyhow::anyhow!("the proof found does not pass the checker ({error}); no certificate is written; try --sound")
+    })?;
+    Ok(certificate)
+}
+
+fn document(options: &Options, property: &Path, answer: &Answer) -> Value {
+    let path = |path: &Option<PathBuf>, written: bool| {
+        path.as_ref().filter(|_| written).map(|path| path.display().to_string())
+    };
+    let violated = answer.counterexample.is_some();
+    json!({
+        "model": options.model.display().to_string(),
+        "property": property.display().to_string(),
+        "verdict": answer.verdict.name(),
+        "lower_bound": answer.lower_bound.filter(|bound| bound.is_finite()),
+        "counterexample": answer.counterexample.as_ref().map(|c| json!({ "input": c.input, "output": c.output })),
+        "witness": path(&options.witness, violated),
+        "results_file": path(&options.results_file, true),
+        "certificate": path(&options.certificate, answer.certificate.is_some()),
+        "statistics": statistics(&answer.statistics),
+        "preparation_seconds": answer.preparation,
+        "seconds": answer.seconds,
+    })
+}
+
+fn statistics(statistics: &Statistics) -> Value {
+    json!({
+        "subproblems": statistics.subproblems,
+        "peak_open": statistics.peak_open,
+        "attack_seconds": statistics.attack_seconds,
+        "root_seconds": statistics.root_seconds,
+        "branch_seconds": statistics.branch_seconds,
+    })
+}
+
+fn text(options: &Options, answer: &Answer) -> String {
+    let mut text = format!("{}\n", answer.verdict);
+    if let Some(bound) = answer.lower_bound {
+        text.push_str(&format!("lower bound {bound:.6}; above 0 the property would hold\n"));
+    }
+    text.push_str(&format!("{} subproblems, {:.2} s\n", answer.statistics.subproblems, answer.seconds));
+    if let (Some(_), Some(path)) = (&answer.counterexample, &options.witness) {
+        text.push_str(&format!("counterexample written to {}\n", path.display()));
+    }
+    if let (Some(_), Some(path)) = (&answer.certificate, &options.certificate) {
+        text.push_str(&format!("certificate written to {}\n", path.display()));
+    }
+    text
+}

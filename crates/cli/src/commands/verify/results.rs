@@ -1,0 +1,96 @@
+//! The results file of a list in VNN-COMP's columns, append-only.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use tightrope_network::output_target;
+use tightrope_vnnlib::{Instance, Verdict};
+
+/// One line.
+pub struct Row {
+    /// The benchmark: the name of the list's folder.
+    pub category: String,
+    /// As the list writes it.
+    pub network: String,
+    /// As the list writes it.
+    pub property: String,
+    /// Seconds to read the files.
+    pub preparation: f64,
+    /// The verdict; written as the competition words it.
+    pub verdict: Verdict,
+    /// Seconds after that.
+    pub seconds: f64,
+}
+
+/// The file, open for more lines.
+pub struct ResultsFile {
+    file: File,
+    path: PathBuf,
+    /// The rows it held when opened.
+    pub done: Vec<Row>,
+}
+
+impl ResultsFile {
+    /// Opens the file; with `resume`, keeps its whole lines, which must be those of the first `instances`.
+    pub fn open(path: &Path, resume: bool, instances: &[Instance]) -> anyhow::Result<Self> {
+        let place = || format!("--results-file {}", path.display());
+        let path = output_target(path).with_context(place)?;
+        let text = if path.exists() { std::fs::read(&path).with_context(place)? } else { Vec::new() };
+        if !text.is_empty() && !resume {
+            bail!("{}: exists already; continue it with --resume, or name another file", place());
+        }
+        // A line that a kill cut short has no line break.
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let done = rows(&text[..whole], instances).with_context(place)?;
+        let file = OpenOptions::new().create(true).append(true).open(&path).with_context(place)?;
+        file.set_len(whole as u64).with_context(place)?;
+        Ok(ResultsFile { file, path, done })
+    }
+
+    /// Adds a line, which is on disk when this returns.
+    pub fn append(&mut self, row: &Row) -> anyhow::Result<()> {
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        let seconds = [row.preparation, row.seconds].map(|seconds| format!("{seconds:.3}"));
+        writer.write_record([
+            &row.category,
+            &row.network,
+            &row.property,
+            &seconds[0],
+            row.verdict.result(),
+            &seconds[1],
+        ])?;
+        let line = writer.into_inner()?;
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// The rows of a results file.
+fn rows(text: &[u8], instances: &[Instance]) -> anyhow::Result<Vec<Row>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
+    let mut rows = Vec::new();
+    for (i, record) in reader.records().enumerate() {
+        let row = record.ok().and_then(|record| parse(&record));
+        let row = row.with_context(|| format!("row {} is no result; name another file", i + 1))?;
+        let same = instances.get(i).is_some_and(|o| (&o.network, &o.property) == (&row.network, &row.property));
+        ensure!(same, "row {} belongs to another list; name another file", i + 1);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn parse(record: &csv::StringRecord) -> Option<Row> {
+    let [category, network, property, preparation, result, seconds] = record.iter().collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    Some(Row {
+        category: category.into(),
+        network: network.into(),
+        property: property.into(),
+        preparation: preparation.parse().ok()?,
+        verdict: Verdict::from_result(result)?,
+        seconds: seconds.parse().ok()?,
+    })
+}

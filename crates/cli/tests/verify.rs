@@ -1,0 +1,256 @@
+//! `verify` and `check`: verdicts, exit codes, witnesses, certificates, lists that are interrupted, and bad input.
+
+mod support;
+
+use std::path::Path;
+
+use support::{fails, files, run, succeeds, text};
+use tightrope_network::{Layer, Model, NetworkBuilder};
+
+/// y = |x₀ + x₁| − |x₀ + x₁|, each by neurons of its own: 0, which only splits show.
+fn model() -> Model {
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let first = builder.linear("first", 4, false, builder.input()).unwrap();
+    let relu = builder.add("relu", Layer::Relu, &[first]).unwrap();
+    builder.linear("last", 1, true, relu).unwrap();
+    let theta = [[1.0; 2], [-1.0; 2], [1.0; 2], [-1.0; 2]].concat();
+    Model { network: builder.build().unwrap(), theta: [&theta[..], &[1.0, 1.0, -1.0, -1.0, 0.0]].concat() }
+}
+
+/// A property of [`model`] over the box [−1, 1]².
+fn property(path: &Path, assertions: &str) {
+    let mut text = "; a test\n".to_string();
+    for name in ["X_0", "X_1", "Y_0"] {
+        text.push_str(&format!("(declare-const {name} Real)\n"));
+    }
+    std::fs::write(path, format!("{text}(assert (and (<= -1 X_0 1) (<= -1 X_1 1)))\n{assertions}\n")).unwrap();
+}
+
+/// A folder with the model and properties that hold, are violated, and cannot be decided.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    tightrope_onnx::export(&model(), &path("net.onnx")).unwrap();
+    property(&path("holds.vnnlib"), "(assert (or (<= Y_0 -2.5) (and (>= Y_0 2.5) (<= Y_0 10))))");
+    property(&path("violated.vnnlib"), "(assert (>= Y_0 -0.5)) (assert (>= X_0 0.25))");
+    // No f32 number is 0.1, so there is a counterexample that cannot be shown.
+    property(&path("unknown.vnnlib"), "(assert (= X_0 0.1)) (assert (<= Y_0 1))");
+    // Nothing but splits shows it.
+    property(&path("hard.vnnlib"), "(assert (<= Y_0 -0.25))");
+    // Every output is unsafe.
+    property(&path("always.vnnlib"), "");
+    folder
+}
+
+/// Runs `verify` and returns exit code, standard output and standard error.
+fn verify(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let arguments: Vec<&str> = [&["verify"], arguments].concat();
+    let output = support::command(&arguments).current_dir(folder).output().unwrap();
+    let words = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), words(output.stdout), words(output.stderr))
+}
+
+#[test]
+fn verdicts_and_exit_codes() {
+    let folder = folder();
+    for (name, code) in [("holds", 0), ("violated", 1), ("unknown", 2)] {
+        let file = format!("{name}.vnnlib");
+        for extra in [&[][..], &["--no-sound"], &["--sound", "--seed", "3", "--threads", "1"]] {
+            let arguments = [&["net.onnx", &file, "--branching", "babsr"], extra].concat();
+            let (found, output, errors) = verify(folder.path(), &arguments);
+            assert_eq!(found, Some(code), "{file}: {errors}");
+            assert!(output.starts_with(&format!("{name}\n")), "{output}");
+        }
+        let (_, output, _) = verify(folder.path(), &["net.onnx", &file, "--branching", "babsr", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(document["verdict"], name);
+        assert_eq!(document["counterexample"].is_null(), code != 1);
+    }
+    assert_eq!(verify(folder.path(), &["net.onnx", "always.vnnlib"]).0, Some(1));
+    // Too short for the splits that the property needs.
+    let arguments = ["net.onnx", "hard.vnnlib", "--timeout", "1e-9"];
+    let (code, output, _) = verify(folder.path(), &arguments);
+    assert_eq!((code, output.lines().next()), (Some(3), Some("timeout")));
+}
+
+#[test]
+fn witnesses_and_results_files() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    let arguments = ["net.onnx", "violated.vnnlib", "--witness", "w.txt", "--results-file", "r.txt"];
+    assert_eq!(verify(folder.path(), &arguments).0, Some(1));
+    let witness = read("w.txt");
+    assert_eq!(read("r.txt"), format!("sat\n{witness}"));
+    let inside = witness.trim().strip_prefix("((").and_then(|rest| rest.strip_suffix("))")).unwrap();
+    let values: Vec<(&str, f64)> = inside
+        .split(")\n (")
+        .map(|pair| pair.split_once(' ').map(|(name, value)| (name, value.parse().unwrap())).unwrap())
+        .collect();
+    assert_eq!(values.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["X_0", "X_1", "Y_0"]);
+    assert!((0.25..=1.0).contains(&values[0].1) && (-1.0..=1.0).contains(&values[1].1) && values[2].1 >= -0.5);
+
+    let arguments = ["net.onnx", "holds.vnnlib", "--witness", "none.txt", "--results-file", "r.txt"];
+    assert_eq!(verify(folder.path(), &arguments).0, Some(0));
+    assert_eq!(read("r.txt"), "unsat\n");
+    assert!(!path("none.txt").exists());
+}
+
+#[test]
+fn certificates() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let (net, holds, certificate) = (path("net.onnx"), path("holds.vnnlib"), path("proof.cert"));
+    let (net, holds, certificate) = (text(&net), text(&holds), text(&certificate));
+    assert_eq!(verify(folder.path(), &[net, holds, "--certificate", certificate]).0, Some(0));
+    assert!(succeeds(&["check", certificate, net, holds]).starts_with("holds\n2 conjunctions"));
+    let document: serde_json::Value =
+        serde_json::from_str(&succeeds(&["check", certificate, net, holds, "--json"])).unwrap();
+    assert_eq!(document["conjunctions"], 2);
+    assert!(document["smallest_bound"].as_f64().unwrap() > 0.0);
+
+    // Nothing is written where nothing is proved.
+    let (none, violated) = (path("none.cert"), path("violated.vnnlib"));
+    assert_eq!(verify(folder.path(), &[net, text(&violated), "--certificate", text(&none)]).0, Some(1));
+    assert!(!none.exists());
+
+    fails(&["check", certificate, net, text(&violated)], &["another property"]);
+    let mut other = model();
+    other.theta[0] = 1.5;
+    let other_path = path("other.onnx");
+    tightrope_onnx::export(&other, &other_path).unwrap();
+    fails(&["check", certificate, text(&other_path), holds], &["another network"]);
+    let bytes = std::fs::read(certificate).unwrap();
+    let damaged = path("damaged.cert");
+    for position in [0, 9, 20, bytes.len() / 2, bytes.len() - 1] {
+        let mut bytes = bytes.clone();
+        bytes[position] ^= 0x10;
+        std::fs::write(&damaged, &bytes).unwrap();
+        fails(&["check", text(&damaged), net, holds], &["damaged.cert"]);
+        std::fs::write(&damaged, &bytes[..position]).unwrap();
+        fails(&["check", text(&damaged), net, holds], &["damaged.cert"]);
+    }
+    fails(&["check", net, net, holds], &["does not begin as a certificate"]);
+    fails(&["check", text(&path("absent.cert")), net, holds], &["absent.cert", "give a certificate"]);
+}
+
+/// The rows of a results file without the seconds.
+fn timeless(path: &Path) -> Vec<[String; 4]> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        assert_eq!(fields.len(), 6, "{line}");
+        assert!([3, 5].iter().all(|&seconds| fields[seconds].parse::<f64>().unwrap() >= 0.0), "{line}");
+        [0, 1, 2, 4].map(|field| fields[field].to_string())
+    };
+    text.lines().map(row).collect()
+}
+
+#[test]
+fn lists_are_worked_through_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = folder.path().join("bench");
+    std::fs::rename(self::folder().keep(), &bench).unwrap();
+    let path = |name: &str| bench.join(name);
+    let list = "net.onnx,holds.vnnlib,20\n./net.onnx,violated.vnnlib,20\n\nnet.onnx,absent.vnnlib,20\nnet.onnx,unknown.vnnlib,20\n";
+    std::fs::write(path("instances.csv"), list).unwrap();
+    let arguments = ["bench/instances.csv", "--results-file", "results.csv", "--branching", "babsr"];
+    let (code, output, errors) = verify(folder.path(), &arguments);
+    assert_eq!(code, Some(4), "one instance is missing: {errors}");
+    assert!(errors.contains("absent.vnnlib: cannot be read"), "{errors}");
+    assert!(output.contains("4 instances: 1 holds, 1 violated, 1 unknown, 0 timeout, 1 error"), "{output}");
+    let results = folder.path().join("results.csv");
+    let expected = [
+        ["bench", "net.onnx", "holds.vnnlib", "unsat"],
+        ["bench", "./net.onnx", "violated.vnnlib", "sat"],
+        ["bench", "net.onnx", "absent.vnnlib", "error"],
+        ["bench", "net.onnx", "unknown.vnnlib", "unknown"],
+    ];
+    assert_eq!(timeless(&results), expected);
+    let whole = std::fs::read_to_string(&results).unwrap();
+
+    // Unasked, nothing is overwritten.
+    let (code, _, errors) = verify(folder.path(), &arguments);
+    assert!(code == Some(4) && errors.contains("--resume"), "{errors}");
+    assert_eq!(std::fs::read_to_string(&results).unwrap(), whole);
+    // Killed in the middle of the second line.
+    let second = whole.find('\n').unwrap() + 10;
+    std::fs::write(&results, &whole[..second]).unwrap();
+    let (code, output, errors) = verify(folder.path(), &[&arguments[..], &["--resume", "--json"]].concat());
+    assert_eq!(code, Some(4), "{errors}");
+    assert!(errors.contains("1 of 4 instances are done already"), "{errors}");
+    assert_eq!(timeless(&results), expected);
+    assert!(std::fs::read_to_string(&results).unwrap().starts_with(&whole[..=whole.find('\n').unwrap()]));
+    let document: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((&document["counts"]["holds"], document["instances"].as_array().unwrap().len()), (&1.into(), 4));
+
+    std::fs::write(path("other.csv"), "net.onnx,violated.vnnlib,20\n").unwrap();
+    let other = ["bench/other.csv", "--results-file", "results.csv", "--resume"];
+    let (code, _, errors) = verify(folder.path(), &other);
+    assert!(code == Some(4) && errors.contains("row 1 belongs to another list"), "{errors}");
+    std::fs::write(&results, "something else\n").unwrap();
+    let (code, _, errors) = verify(folder.path(), &[&arguments[..], &["--resume"]].concat());
+    assert!(code == Some(4) && errors.contains("row 1 is no result"), "{errors}");
+    assert_eq!(std::fs::read_to_string(&results).unwrap(), "something else\n");
+}
+
+#[test]
+fn bad_input_is_refused() {
+    let folder = folder();
+    let path = |name: &str| text(&folder.path().join(name)).to_string();
+    let (net, holds, list) = (path("net.onnx"), path("holds.vnnlib"), path("instances.csv"));
+    let refused = |arguments: &[&str], parts: &[&str]| {
+        let before = files(folder.path());
+        fails(&[&["verify"], arguments].concat(), parts);
+        assert!(files(folder.path()) == before, "{arguments:?} changed files");
+    };
+    refused(&[], &["MODEL"]);
+    refused(&[&net], &["MODEL PROPERTY.vnnlib, or an INSTANCES.csv"]);
+    refused(&[&net, &path("absent.vnnlib")], &["absent.vnnlib: cannot be read"]);
+    refused(&[&path("absent.onnx"), &holds], &["absent.onnx", "no such file"]);
+    refused(&[&net, &net], &["net.onnx, line"]);
+    refused(&[&holds, &holds], &["holds.vnnlib: no model"]);
+    refused(&[&net, &holds, "--timeout", "0"], &["--timeout", "positive"]);
+    refused(&[&net, &holds, "--timeout", "-1"], &["--timeout", "positive"]);
+    refused(&[&net, &holds, "--batch", "0"], &["--batch 0"]);
+    refused(&[&net, &holds, "--branching", "best"], &["best", "auto"]);
+    refused(&[&net, &holds, "--resume"], &["--resume"]);
+    for option in ["--witness", "--results-file", "--certificate"] {
+        refused(&[&net, &holds, option, &path("missing/file")], &[option, "missing does not exist"]);
+        refused(&[&net, &holds, option, &path("")], &[option, "is a folder"]);
+    }
+    for (name, content, part) in [
+        ("cut.onnx", &std::fs::read(&net).unwrap()[..40], "cut.onnx"),
+        ("noise.onnx", &[0x5a; 4000], "noise.onnx"),
+        ("empty.onnx", b"", "empty.onnx"),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+        refused(&[&path(name), &holds], &[part]);
+    }
+    let more = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= 0 X_0 1))";
+    for (name, content, part) in [
+        ("size.vnnlib", more, "1 inputs and 1 outputs"),
+        ("empty.vnnlib", "", "no input is declared"),
+        ("open.vnnlib", "(assert (<= X_0 1)", "line 1, column 13"),
+        ("free.vnnlib", "(declare-const X_0 Real)(declare-const Y_0 Real)", "X_0 has no lower bound"),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+        refused(&[&net, &path(name)], &[part]);
+    }
+    refused(&[&list], &["instances.csv: cannot be read"]);
+    for (content, part) in [
+        ("", "holds no instances"),
+        ("net.onnx,holds.vnnlib\n", "line 1, column 1: has 2 fields"),
+        ("net.onnx,holds.vnnlib,soon\n", "`soon` is no number"),
+    ] {
+        std::fs::write(&list, content).unwrap();
+        refused(&[&list], &[part]);
+    }
+    std::fs::write(&list, "net.onnx,holds.vnnlib,20\n").unwrap();
+    refused(&[&list, &holds], &["names its properties itself"]);
+    refused(&[&list, "--witness", &path("w")], &["--witness is for one property"]);
+    refused(&[&list, "--certificate", &path("c")], &["--certificate is for one property"]);
+    refused(&[&list, "--resume"], &["--results-file"]);
+    refused(&[&list, "--results-file", &path("missing/file")], &["missing does not exist"]);
+    assert_eq!(run(&["verify", &list]).status.code(), Some(0));
+}

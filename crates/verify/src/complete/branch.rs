@@ -1,0 +1,95 @@
+//! Scores that say which unstable ReLU to split.
+
+use super::ascent::Last;
+use super::lines::Lines;
+use super::program::Program;
+
+/// A neuron that may be split.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Candidate {
+    /// Position of the pre-activation.
+    pub position: usize,
+    /// Element of it.
+    pub index: usize,
+    /// BaBSR score.
+    pub score: f32,
+}
+
+/// Which scores choose the candidates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Choice {
+    /// The best by BaBSR.
+    Babsr,
+    /// The best by BaBSR and by the relaxation's gap at the primal point, `0` in all.
+    Filtered(usize),
+}
+
+/// Chooses candidates for row `row` of `last`, whose lines are set `set` of `lines`; `bias` is each position's bias.
+///
+/// With a the coefficient on the ReLU's output, s·z + t its upper line and b the bias of its layer, BaBSR (Bunel et al.
+/// 2020; De Palma et al. 2021, eq. 9) scores |min(a·b, 0) − s·a·b + max(−a, 0)·t|: what the worse of the two children
+/// gains through this layer alone. The gap |a|·|ẑ − relu(z̃)| is how far the relaxed primal point is from the network.
+pub(crate) fn candidates(
+    program: &Program<'_, f32>,
+    last: &Last,
+    row: usize,
+    lines: &[Lines<f32>],
+    set: usize,
+    bias: &[Vec<f32>],
+    choice: Choice,
+) -> Vec<Candidate> {
+    let mut by_score: Vec<Candidate> = Vec::new();
+    let mut by_gap: Vec<Candidate> = Vec::new();
+    let count = match choice {
+        Choice::Babsr => 1,
+        Choice::Filtered(count) => count.max(1),
+    };
+    for (id, post) in last.trace.post.iter().enumerate().filter(|(_, post)| !post.is_empty()) {
+        let pre = program.network.node(id).inputs[0];
+        let Some(position) = program.position[pre] else { continue };
+        let n = program.width(position);
+        let lines = &lines[position];
+        let (s, t) = (&lines.upper_slope[set * n..], &lines.intercept[set * n..]);
+        let post = &post[row * n..(row + 1) * n];
+        let z = &last.primal[pre][row * n..(row + 1) * n];
+        let relaxed = &last.primal[id][row * n..(row + 1) * n];
+        for i in 0..n {
+            if t[i] <= 0.0 || post[i] == 0.0 {
+                continue;
+            }
+            let (a, b) = (post[i], bias[position][i]);
+            let score = ((a * b).min(0.0) - s[i] * a * b + (-a).max(0.0) * t[i]).abs();
+            let gap = (a * (relaxed[i] - z[i].max(0.0))).abs();
+            insert(&mut by_score, Candidate { position, index: i, score }, count);
+            if choice != Choice::Babsr {
+                insert(&mut by_gap, Candidate { position, index: i, score: gap }, count);
+            }
+        }
+    }
+    if choice == Choice::Babsr {
+        return by_score;
+    }
+    // Alternately from both lists, without repetition.
+    let mut chosen: Vec<Candidate> = Vec::with_capacity(count);
+    for rank in 0..count {
+        for list in [&by_gap, &by_score] {
+            if let Some(candidate) = list.get(rank)
+                && chosen.len() < count
+                && !chosen.iter().any(|c| (c.position, c.index) == (candidate.position, candidate.index))
+            {
+                chosen.push(*candidate);
+            }
+        }
+    }
+    chosen
+}
+
+/// Inserts into a list of at most `count`, best first; the earlier of equals first.
+fn insert(list: &mut Vec<Candidate>, candidate: Candidate, count: usize) {
+    if list.len() == count && list.last().is_some_and(|last| last.score >= candidate.score) {
+        return;
+    }
+    let place = list.partition_point(|c| c.score >= candidate.score);
+    list.insert(place, candidate);
+    list.truncate(count);
+}

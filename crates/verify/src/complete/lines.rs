@@ -1,0 +1,77 @@
+//! The two lines around each ReLU, from the bounds of its pre-activation.
+
+use tightrope_engine::Real;
+
+/// Lines of one pre-activation node for some sets of bounds, `[sets, n]` each: s·z + t ≥ relu(z) ≥ α·z on [l, u].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines<T> {
+    /// α by the rule of least area: 1 if u > −l, else 0; the exact slope of a stable neuron.
+    pub lower_slope: Vec<T>,
+    /// s.
+    pub upper_slope: Vec<T>,
+    /// t.
+    pub intercept: Vec<T>,
+}
+
+impl<T: Real> Lines<T> {
+    /// Lines for the given bounds.
+    pub(crate) fn new(lower: &[f64], upper: &[f64]) -> Self {
+        let mut lines = Lines {
+            lower_slope: Vec::with_capacity(lower.len()),
+            upper_slope: Vec::with_capacity(lower.len()),
+            intercept: Vec::with_capacity(lower.len()),
+        };
+        for (&l, &u) in lower.iter().zip(upper) {
+            let [alpha, s, t] = line(T::from_f64(l), T::from_f64(u));
+            lines.lower_slope.push(alpha);
+            lines.upper_slope.push(s);
+            lines.intercept.push(t);
+        }
+        lines
+    }
+
+    /// Sets the lines of one neuron to those of a stable one.
+    pub(crate) fn fix(&mut self, element: usize, active: bool) {
+        let slope = if active { T::ONE } else { T::ZERO };
+        self.lower_slope[element] = slope;
+        self.upper_slope[element] = slope;
+        self.intercept[element] = T::ZERO;
+    }
+}
+
+/// α, s and t for the bounds l and u.
+///
+/// In f64, s·z + t ≥ relu(z) holds exactly on [l, u] for the rounded s: the line lies above relu at both ends if
+/// t ≥ −s·l and t ≥ u·(1 − s), and the factor covers the rounding of these products.
+pub(crate) fn line<T: Real>(l: T, u: T) -> [T; 3] {
+    if l >= T::ZERO {
+        [T::ONE, T::ONE, T::ZERO]
+    } else if u <= T::ZERO {
+        [T::ZERO; 3]
+    } else {
+        let s = (u / (u - l)).min(T::ONE);
+        let t = (-(s * l)).max(u * (T::ONE - s)) * T::from_f64(1.0 + 8.0 * f64::EPSILON);
+        [if u > -l { T::ONE } else { T::ZERO }, s, t]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::line;
+
+    proptest! {
+        /// Both lines hold at the ends, at 0 and in between, without any tolerance that rounding could need.
+        #[test]
+        fn lines_enclose_the_relu(l in -1e3_f64..1e-3, width in 0.0_f64..1e3, share in 0.0_f64..=1.0) {
+            let u = l + width;
+            let [alpha, s, t] = line(l, u);
+            for z in [l, u, 0.0_f64.clamp(l, u), (l + share * width).clamp(l, u)] {
+                // The slack of one rounding of the test's own sum.
+                prop_assert!(s * z + t >= z.max(0.0) - f64::EPSILON * (s * z).abs().max(t), "{l} {u} {z}");
+                prop_assert!(alpha * z <= z.max(0.0));
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Complete verification: decides properties by attack, optimised bounds and branch and bound.
+
+mod ascent;
+mod boxes;
+mod branch;
+mod decide;
+mod dual;
+mod lines;
+mod problem;
+mod program;
+mod queue;
+mod record;
+mod root;
+mod rounding;
+mod search;
+mod settings;
+mod tree;
+
+pub use decide::decide;
+pub use settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};

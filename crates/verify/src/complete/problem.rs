@@ -1,0 +1,85 @@
+//! One case of a property as branch and bound sees it.
+
+use tightrope_vnnlib::{Case, Constraint};
+
+/// Constraints c_r·y ≤ b_r that an unsafe output satisfies together; refuted over a set if a combination with weights
+/// w ≥ 0 has Σ w_r·(c_r·y − b_r) > 0 everywhere on it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Conjunction {
+    /// The rows, never none.
+    rows: Vec<Constraint>,
+}
+
+impl Conjunction {
+    pub(crate) fn new(rows: &[Constraint]) -> Self {
+        Conjunction { rows: rows.to_vec() }
+    }
+
+    /// Number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Number of outputs.
+    pub(crate) fn outputs(&self) -> usize {
+        self.rows[0].coefficients.len()
+    }
+
+    /// The rows.
+    pub(crate) fn rows(&self) -> &[Constraint] {
+        &self.rows
+    }
+
+    /// c_r·y − b_r in f32.
+    pub(crate) fn excess(&self, r: usize, y: &[f32]) -> f32 {
+        let row = &self.rows[r];
+        row.coefficients.iter().zip(y).map(|(&c, &y)| c as f32 * y).sum::<f32>() - row.bound as f32
+    }
+
+    /// max over r of c_r·y − b_r: ≤ 0 exactly where y is unsafe.
+    pub(crate) fn worst_excess(&self, y: &[f64]) -> f64 {
+        let excess = |row: &Constraint| row.coefficients.iter().zip(y).map(|(c, y)| c * y).sum::<f64>() - row.bound;
+        // A NaN output is not taken for unsafe.
+        self.rows.iter().map(excess).fold(f64::NEG_INFINITY, |a, b| if b.is_nan() { f64::INFINITY } else { a.max(b) })
+    }
+
+    /// The row whose excess at y is largest.
+    pub(crate) fn worst_row(&self, y: &[f32]) -> usize {
+        (1..self.len()).fold(0, |best, r| if self.excess(r, y) > self.excess(best, y) { r } else { best })
+    }
+
+    /// Appends Σ w_r·c_r to `target` and returns Σ w_r·b_r.
+    pub(crate) fn combine(&self, weights: &[f32], target: &mut Vec<f32>) -> f32 {
+        let first = target.len();
+        target.resize(first + self.outputs(), 0.0);
+        let mut bound = 0.0;
+        for (row, &w) in self.rows.iter().zip(weights) {
+            target[first..].iter_mut().zip(&row.coefficients).for_each(|(t, &c)| *t += w * c as f32);
+            bound += w * row.bound as f32;
+        }
+        bound
+    }
+
+    /// As [`Self::combine`] in f64; also returns Σ w_r·|c_r| and Σ w_r·|b_r|, which bound the rounding of the combination.
+    pub(crate) fn combine_exact(&self, weights: &[f32], target: &mut Vec<f64>) -> (f64, Vec<f64>, f64) {
+        let first = target.len();
+        target.resize(first + self.outputs(), 0.0);
+        let mut absolute = vec![0.0; self.outputs()];
+        let (mut bound, mut absolute_bound) = (0.0, 0.0);
+        for (row, &w) in self.rows.iter().zip(weights) {
+            let w = f64::from(w);
+            for (i, &c) in row.coefficients.iter().enumerate() {
+                target[first + i] += w * c;
+                absolute[i] += w * c.abs();
+            }
+            bound += w * row.bound;
+            absolute_bound += w * row.bound.abs();
+        }
+        (bound, absolute, absolute_bound)
+    }
+}
+
+/// The conjunctions of a case; an empty conjunction is left to the caller.
+pub(crate) fn conjunctions(case: &Case) -> Vec<Conjunction> {
+    case.unsafe_outputs.iter().map(|rows| Conjunction::new(rows)).collect()
+}

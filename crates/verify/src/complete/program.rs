@@ -1,0 +1,143 @@
+//! A network with its weights in place, in one precision: what every pass of complete verification runs on.
+
+use tightrope_engine::{AffineMap, Real, Weights};
+use tightrope_network::{Layer, Network, NodeId, ParameterId};
+
+/// A network ready to be walked forwards and backwards.
+pub(crate) struct Program<'a, T> {
+    /// The network.
+    pub network: &'a Network,
+    /// One map per affine node.
+    pub maps: Vec<Option<AffineMap<T>>>,
+    /// Pre-activation nodes in network order; a *position* below is an index into this list.
+    pub pre: Vec<NodeId>,
+    /// Position of each node that is a pre-activation.
+    pub position: Vec<Option<usize>>,
+    /// |b| of each affine node's outputs, with both parts taken absolutely where the bias is a rounded sum.
+    pub bias_magnitude: Vec<Vec<f64>>,
+}
+
+impl<'a, T: Real> Program<'a, T> {
+    pub(crate) fn new(network: &'a Network, theta: &[f32]) -> Self {
+        let values: Vec<T> = theta.iter().map(|&v| T::from_f32(v)).collect();
+        let maps: Vec<Option<AffineMap<T>>> =
+            (0..network.nodes().len()).map(|id| AffineMap::of(network, &values, id)).collect();
+        let bias_magnitude =
+            maps.iter().enumerate().map(|(id, map)| bias_magnitude(network, theta, id, map.as_ref())).collect();
+        let pre = network.pre_activations();
+        let mut position = vec![None; network.nodes().len()];
+        pre.iter().enumerate().for_each(|(p, &id)| position[id] = Some(p));
+        Program { network, maps, pre, position, bias_magnitude }
+    }
+
+    /// The map of an affine node.
+    pub(crate) fn map(&self, id: NodeId) -> &AffineMap<T> {
+        match &self.maps[id] {
+            Some(map) => map,
+            None => unreachable!("node {id} is no affine layer"),
+        }
+    }
+
+    /// Elements of the pre-activation at `position`.
+    pub(crate) fn width(&self, position: usize) -> usize {
+        self.network.node(self.pre[position]).len()
+    }
+
+    /// Elements of all nodes up to `id`.
+    pub(crate) fn elements(&self, id: NodeId) -> usize {
+        self.network.nodes()[..=id].iter().map(|node| node.len()).sum()
+    }
+
+    /// Values of the nodes up to `last`, `[batch, n]` each; `relu` maps (node, pre-activation values) to a ReLU's output.
+    pub(crate) fn forward(
+        &self,
+        inputs: Vec<T>,
+        batch: usize,
+        last: NodeId,
+        mut relu: impl FnMut(NodeId, &[T]) -> Vec<T>,
+    ) -> Vec<Vec<T>> {
+        let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
+        values.push(inputs);
+        for (id, node) in self.network.nodes()[..=last].iter().enumerate().skip(1) {
+            let input = &values[node.inputs[0]];
+            let value = match &node.layer {
+                Layer::Relu => relu(id, input),
+                Layer::Add => {
+                    let mut sum = input.clone();
+                    for &other in &node.inputs[1..] {
+                        sum.iter_mut().zip(&values[other]).for_each(|(s, &v)| *s += v);
+                    }
+                    sum
+                }
+                _ => {
+                    let map = self.map(id);
+                    let mut y = map.apply(Weights::Signed, input, batch);
+                    map.add_bias(&mut y);
+                    y
+                }
+            };
+            values.push(value);
+        }
+        values
+    }
+
+    /// Values of all nodes for concrete inputs `[batch, d]`.
+    pub(crate) fn run(&self, inputs: Vec<T>, batch: usize) -> Vec<Vec<T>> {
+        self.forward(inputs, batch, self.network.output(), |_, z| z.iter().map(|&v| v.relu()).collect())
+    }
+
+    /// Gradient with respect to the inputs `[batch, d]` of ⟨cotangent, output⟩ at the `values` of a run.
+    pub(crate) fn gradient(&self, values: &[Vec<T>], cotangent: Vec<T>, batch: usize) -> Vec<T> {
+        let nodes = self.network.nodes();
+        let mut cotangents: Vec<Vec<T>> = vec![Vec::new(); nodes.len()];
+        cotangents[self.network.output()] = cotangent;
+        for id in (1..nodes.len()).rev() {
+            let mut g = std::mem::take(&mut cotangents[id]);
+            if g.is_empty() {
+                continue;
+            }
+            let node = &nodes[id];
+            let input = node.inputs[0];
+            match &node.layer {
+                Layer::Relu => {
+                    g.iter_mut().zip(&values[input]).for_each(|(g, &v)| *g = if v > T::ZERO { *g } else { T::ZERO });
+                    accumulate(&mut cotangents[input], g);
+                }
+                Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut cotangents[input], g.clone())),
+                Layer::Flatten => accumulate(&mut cotangents[input], g),
+                _ => {
+                    let map = self.map(id);
+                    cotangents[input].resize(batch * map.inputs, T::ZERO);
+                    map.transpose(Weights::Signed, &g, batch, &mut cotangents[input]);
+                }
+            }
+        }
+        std::mem::take(&mut cotangents[0])
+    }
+}
+
+fn bias_magnitude<T: Real>(network: &Network, theta: &[f32], id: NodeId, map: Option<&AffineMap<T>>) -> Vec<f64> {
+    let Some(map) = map else { return Vec::new() };
+    if let Layer::Affine(affine) = &network.node(id).layer {
+        let value = |id: Option<ParameterId>, channel: usize, otherwise: f64| {
+            id.map_or(otherwise, |id| f64::from(network.parameters().slice(theta, id)[channel]))
+        };
+        let part = |channel: usize| {
+            let factor = value(affine.weight, channel, 1.0);
+            (factor * affine.shift[channel]).abs() + value(affine.bias, channel, 0.0).abs()
+        };
+        return (0..map.outputs).map(|element| part(element / affine.inner)).collect();
+    }
+    let mut bias = vec![T::ZERO; map.outputs];
+    map.add_bias(&mut bias);
+    bias.iter().map(|b| b.to_f64().abs()).collect()
+}
+
+/// target += values, where an empty target is zero.
+pub(crate) fn accumulate<T: Real>(target: &mut Vec<T>, values: Vec<T>) {
+    if target.is_empty() {
+        *target = values;
+    } else {
+        target.iter_mut().zip(values).for_each(|(t, v)| *t += v);
+    }
+}

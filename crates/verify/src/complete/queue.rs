@@ -1,0 +1,94 @@
+//! The open subproblems: worst bound first, depth first when memory is full.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// An entry with its bound and its number, which breaks ties.
+struct Entry<S> {
+    bound: f64,
+    number: u64,
+    bytes: usize,
+    subproblem: S,
+}
+
+impl<S> PartialEq for Entry<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<S> Eq for Entry<S> {}
+
+impl<S> PartialOrd for Entry<S> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<S> Ord for Entry<S> {
+    /// The greatest entry has the smallest bound, and of equals the smallest number.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.bound.total_cmp(&self.bound).then(other.number.cmp(&self.number))
+    }
+}
+
+/// A queue of subproblems of type `S`.
+pub(crate) struct Queue<S> {
+    heap: BinaryHeap<Entry<S>>,
+    /// What came when the heap was full; last in, first out, so that it grows with the depth only.
+    stack: Vec<Entry<S>>,
+    bytes: usize,
+    limit: usize,
+    next: u64,
+}
+
+impl<S> Queue<S> {
+    /// An empty queue whose heap takes new entries while all together have fewer than `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Queue { heap: BinaryHeap::new(), stack: Vec::new(), bytes: 0, limit, next: 0 }
+    }
+
+    /// Adds a subproblem that occupies `bytes`.
+    pub(crate) fn push(&mut self, bound: f64, bytes: usize, subproblem: S) {
+        let entry = Entry { bound, number: self.next, bytes, subproblem };
+        self.next += 1;
+        let full = self.bytes + bytes > self.limit;
+        self.bytes += bytes;
+        if full { self.stack.push(entry) } else { self.heap.push(entry) }
+    }
+
+    /// Takes the next subproblem with its bound.
+    pub(crate) fn pop(&mut self) -> Option<(f64, S)> {
+        let entry = self.stack.pop().or_else(|| self.heap.pop())?;
+        self.bytes -= entry.bytes;
+        Some((entry.bound, entry.subproblem))
+    }
+
+    /// Open subproblems.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len() + self.stack.len()
+    }
+
+    /// Smallest bound; +∞ if empty.
+    pub(crate) fn worst(&self) -> f64 {
+        let stacked = self.stack.iter().map(|entry| entry.bound).fold(f64::INFINITY, f64::min);
+        self.heap.peek().map_or(stacked, |entry| entry.bound.min(stacked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Queue;
+
+    #[test]
+    fn worst_first_until_memory_is_full_then_last_in_first_out() {
+        let mut queue = Queue::new(30);
+        for (bound, name) in [(-1.0, 'a'), (-3.0, 'b'), (-2.0, 'c'), (-9.0, 'd'), (-8.0, 'e')] {
+            queue.push(bound, 10, name);
+        }
+        assert_eq!((queue.len(), queue.worst()), (5, -9.0));
+        let order: Vec<char> = std::iter::from_fn(|| queue.pop().map(|(_, name)| name)).collect();
+        assert_eq!(order, ['e', 'd', 'b', 'c', 'a']);
+        assert_eq!(queue.worst(), f64::INFINITY);
+    }
+}

@@ -1,0 +1,189 @@
+//! Complete verification against exact truths: minima of tiny networks found by enumerating where they are linear.
+
+use std::time::Duration;
+
+use tightrope_certificate::Checker;
+use tightrope_network::{Initialisation, Layer, Network, NetworkBuilder, Preset};
+use tightrope_noise::{Purpose, Stream};
+use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
+use tightrope_vnnlib::{Case, Constraint, Property};
+
+/// A fully connected network of the given widths, with its parameters.
+fn network(widths: &[usize], seed: u64) -> (Network, Vec<f32>) {
+    let mut builder = NetworkBuilder::new(&widths[..1]).unwrap();
+    let mut last = builder.input();
+    for (index, width) in widths[1..].iter().enumerate() {
+        last = builder.linear(&index.to_string(), *width, true, last).unwrap();
+        if index + 2 < widths.len() {
+            last = builder.add(format!("relu{index}"), Layer::Relu, &[last]).unwrap();
+        }
+    }
+    let network = builder.build().unwrap();
+    let theta = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
+    (network, theta)
+}
+
+/// Weights `[out][in]` and biases of each linear layer of [`network`], in f64.
+fn layers(widths: &[usize], theta: &[f32]) -> Vec<(Vec<Vec<f64>>, Vec<f64>)> {
+    let mut rest = theta.iter().map(|&v| f64::from(v));
+    widths
+        .windows(2)
+        .map(|pair| {
+            let weight = (0..pair[1]).map(|_| rest.by_ref().take(pair[0]).collect()).collect();
+            (weight, rest.by_ref().take(pair[1]).collect())
+        })
+        .collect()
+}
+
+fn evaluate(layers: &[(Vec<Vec<f64>>, Vec<f64>)], x: &[f64]) -> Vec<f64> {
+    let mut values = x.to_vec();
+    for (index, (weight, bias)) in layers.iter().enumerate() {
+        let affine = |(row, b): (&Vec<f64>, &f64)| row.iter().zip(&values).map(|(w, v)| w * v).sum::<f64>() + b;
+        let next: Vec<f64> = weight.iter().zip(bias).map(affine).collect();
+        values = if index + 1 < layers.len() { next.iter().map(|v| v.max(0.0)).collect() } else { next };
+    }
+    values
+}
+
+/// Pre-activations of every hidden neuron.
+fn pre_activations(layers: &[(Vec<Vec<f64>>, Vec<f64>)], x: &[f64]) -> Vec<f64> {
+    (1..layers.len()).flat_map(|depth| evaluate(&layers[..depth], x)).collect()
+}
+
+/// Points among which the minimum over [-1, 1] lies, one input: the ends and every zero of a pre-activation.
+fn corners_of_one_input(layers: &[(Vec<Vec<f64>>, Vec<f64>)]) -> Vec<Vec<f64>> {
+    let mut breaks = vec![-1.0, 1.0];
+    // Between neighbouring breaks of the layers before, a layer's pre-activations are linear.
+    for depth in 1..layers.len() {
+        let mut found = Vec::new();
+        for pair in breaks.windows(2) {
+            let (a, b) = (evaluate(&layers[..depth], &[pair[0]]), evaluate(&layers[..depth], &[pair[1]]));
+            let zeros = a.iter().zip(&b).filter(|(a, b)| *a * *b < 0.0);
+            found.extend(zeros.map(|(a, b)| pair[0] + (pair[1] - pair[0]) * a / (a - b)));
+        }
+        breaks.extend(found);
+        breaks.sort_by(f64::total_cmp);
+    }
+    breaks.into_iter().map(|x| vec![x]).collect()
+}
+
+/// The same for two inputs and one hidden layer: every crossing of two of the neurons' lines and the box's edges.
+fn corners_of_two_inputs(layers: &[(Vec<Vec<f64>>, Vec<f64>)]) -> Vec<Vec<f64>> {
+    let (weight, bias) = &layers[0];
+    let mut lines: Vec<[f64; 3]> = weight.iter().zip(bias).map(|(w, &b)| [w[0], w[1], b]).collect();
+    lines.extend([[1.0, 0.0, 1.0], [1.0, 0.0, -1.0], [0.0, 1.0, 1.0], [0.0, 1.0, -1.0]]);
+    let mut corners = Vec::new();
+    for (i, p) in lines.iter().enumerate() {
+        for q in &lines[..i] {
+            let determinant = p[0] * q[1] - p[1] * q[0];
+            let x = (p[1] * q[2] - p[2] * q[1]) / determinant;
+            let y = (p[2] * q[0] - p[0] * q[2]) / determinant;
+            if x.abs() <= 1.0 + 1e-12 && y.abs() <= 1.0 + 1e-12 {
+                corners.push(vec![x.clamp(-1.0, 1.0), y.clamp(-1.0, 1.0)]);
+            }
+        }
+    }
+    corners
+}
+
+/// "Some input of [-1, 1]^d has c·y ≤ bound".
+fn property(inputs: usize, coefficients: &[f64], bound: f64) -> Property {
+    let constraint = Constraint { coefficients: coefficients.to_vec(), bound };
+    let case = Case { lower: vec![-1.0; inputs], upper: vec![1.0; inputs], unsafe_outputs: vec![vec![constraint]] };
+    Property { inputs, outputs: coefficients.len(), cases: vec![case] }
+}
+
+fn settings(branching: Branching) -> Settings {
+    Settings { timeout: Duration::from_secs(60), branching, proof: true, ..Settings::default() }
+}
+
+/// 500 networks, each with a property that just holds and one that is just violated: both are decided, the
+/// proofs of the first pass the independent checker, and searches over ReLUs contradict none.
+#[test]
+fn verdicts_agree_with_the_exact_minimum() {
+    let mut relu_decided = 0;
+    for seed in 0..500_u64 {
+        let widths: &[usize] = if seed % 2 == 0 { &[1, 5, 4, 2] } else { &[2, 6, 2] };
+        let (network, theta) = network(widths, seed);
+        let layers = layers(widths, &theta);
+        let corners = if seed % 2 == 0 { corners_of_one_input(&layers) } else { corners_of_two_inputs(&layers) };
+        let c = [1.0, -0.75];
+        let form = |x: &[f64]| evaluate(&layers, x).iter().zip(&c).map(|(y, c)| y * c).sum::<f64>();
+        let minimum = corners.iter().map(|x| form(x)).fold(f64::INFINITY, f64::min);
+        let gap = 1e-3 * (1.0 + minimum.abs());
+        let checker = Checker::new(&network, &theta).unwrap();
+        for (holds, bound) in [(true, minimum - gap), (false, minimum + gap)] {
+            let property = property(widths[0], &c, bound);
+            for branching in [Branching::Auto, Branching::Fsb, Branching::Babsr] {
+                let place = format!("network {seed}, holds {holds}, {branching:?}");
+                let decision = decide(&network, &theta, &property, &settings(branching), &|_| {}).unwrap();
+                match decision.outcome {
+                    Outcome::Holds { proof } => {
+                        assert!(holds, "{place}: proved what is false");
+                        let proof = proof.unwrap_or_else(|| panic!("{place}: no proof"));
+                        let report = checker.check(&property, &proof);
+                        assert!(report.is_ok(), "{place}: {}", report.unwrap_err());
+                    }
+                    Outcome::Violated { input, .. } => {
+                        let input: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
+                        assert!(input.iter().all(|v| v.abs() <= 1.0), "{place}: outside the box");
+                        assert!(form(&input) <= bound, "{place}: no counterexample");
+                        assert!(!holds, "{place}: refuted what is true");
+                    }
+                    other => {
+                        assert_ne!(branching, Branching::Auto, "{place}: {other:?}");
+                        continue;
+                    }
+                }
+                relu_decided += usize::from(branching != Branching::Auto);
+            }
+        }
+        assert!(pre_activations(&layers, &corners[0]).len() > 4, "the networks have hidden neurons");
+    }
+    // Branching over ReLUs ends undecided only where all are split and the bound is still loose.
+    assert!(relu_decided >= 1800, "{relu_decided} of 2000 decided by branching over ReLUs");
+}
+
+/// Convolutional networks: where `holds` is said, no sample contradicts it and the checker agrees; and it is said.
+#[test]
+fn no_sample_contradicts_a_convolutional_verdict() {
+    let mut proved = 0;
+    for seed in 0..6_u64 {
+        let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 3, None).unwrap();
+        let theta = Initialisation::Default.theta(&network, seed);
+        let mut center = vec![0.0_f32; 64];
+        Stream::new(seed, Purpose::Test, 0, 0).uniform(0, &mut center);
+        let epsilon = 0.1_f64;
+        let lower: Vec<f64> = center.iter().map(|&v| f64::from(v) - epsilon).collect();
+        let upper: Vec<f64> = center.iter().map(|&v| f64::from(v) + epsilon).collect();
+        let engine = tightrope_engine::Reference;
+        let logits = |points: &[f32]| tightrope_engine::Engine::forward(&engine, &network, &theta, points).unwrap();
+        let at = logits(&center);
+        let top = (0..3).max_by(|&a, &b| at[a].total_cmp(&at[b])).unwrap();
+        let rival = |j: usize| {
+            let mut coefficients = vec![0.0; 3];
+            (coefficients[top], coefficients[j]) = (1.0, -1.0);
+            vec![Constraint { coefficients, bound: 0.0 }]
+        };
+        let unsafe_outputs = (0..3).filter(|&j| j != top).map(rival).collect();
+        let case = Case { lower: lower.clone(), upper: upper.clone(), unsafe_outputs };
+        let property = Property { inputs: 64, outputs: 3, cases: vec![case] };
+        let settings = Settings { timeout: Duration::from_secs(20), ..settings(Branching::Auto) };
+        let decision = decide(&network, &theta, &property, &settings, &|_| {}).unwrap();
+        let Outcome::Holds { proof } = decision.outcome else { continue };
+        proved += 1;
+        Checker::new(&network, &theta).unwrap().check(&property, &proof.expect("a proof")).unwrap();
+        let mut samples = vec![0.0_f32; 20_000 * 64];
+        Stream::new(seed, Purpose::Test, 1, 0).uniform(0, &mut samples);
+        for (i, value) in samples.iter_mut().enumerate() {
+            let (e, odd) = (i % 64, i / 64 % 2 == 1);
+            // Every other sample is a corner.
+            let t = if odd { f64::from(*value).round() } else { f64::from(*value) };
+            *value = (lower[e] + t * (upper[e] - lower[e])).clamp(lower[e], upper[e]) as f32;
+        }
+        for z in logits(&samples).chunks(3) {
+            assert!((0..3).all(|j| j == top || z[top] > z[j] - 1e-5), "network {seed}: a sample contradicts the proof");
+        }
+    }
+    assert!(proved >= 2, "{proved} of 6 proved");
+}

@@ -1,0 +1,56 @@
+//! Property files and texts.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::VnnlibError;
+use crate::{Property, normal, parser};
+
+/// Longest property that is read, in bytes.
+pub const MAX_BYTES: u64 = 1 << 28;
+
+impl Property {
+    /// Parses VNN-LIB text; `origin` names it in messages.
+    ///
+    /// VNN-LIB 1.0: constants X_i and Y_i, assertions of `<=`, `>=`, `<`, `>`, `=` between linear expressions (`+`,
+    /// `-`, `*`, `/` by numbers), nested `and` and `or`. VNN-LIB 2.0: one network with one input and one output tensor.
+    /// Numbers are read as the nearest f64; the strict `<` and `>` are read as `<=` and `>=`, which can only add
+    /// counterexamples on the boundary.
+    ///
+    /// ```
+    /// let text = b"(declare-const X_0 Real) (declare-const Y_0 Real) ; one input, one output
+    ///     (assert (or (and (>= X_0 0) (<= X_0 1e-1)) (<= 2 X_0 3.5)))
+    ///     (assert (<= (* 2 Y_0) (- X_0 X_0)))";
+    /// let property = tightrope_vnnlib::Property::parse(text, "(inline)").unwrap();
+    /// assert_eq!(property.cases.len(), 2);
+    /// assert_eq!((property.cases[0].upper[0], property.cases[1].lower[0]), (0.1, 2.0));
+    /// assert_eq!(property.cases[0].unsafe_outputs[0][0].coefficients, [2.0]);
+    /// ```
+    ///
+    /// # Errors
+    /// With line and column if the text is no such property, an input is not bounded from both sides, an inequality
+    /// relates inputs to other variables, or the disjunctive normal form exceeds 65 536 conjunctions.
+    pub fn parse(text: &[u8], origin: &str) -> Result<Property, VnnlibError> {
+        parser::parse(text)
+            .and_then(|script| normal::property(&script))
+            .map_err(|fault| VnnlibError::at(origin, text, fault.offset, fault.problem))
+    }
+
+    /// Reads a file of at most [`MAX_BYTES`].
+    pub fn read(path: &Path) -> Result<Property, VnnlibError> {
+        let text = read_limited(path, MAX_BYTES, "a VNN-LIB property")?;
+        Property::parse(&text, &path.display().to_string())
+    }
+}
+
+/// The content of a file that is not longer than `limit`.
+pub(crate) fn read_limited(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>, VnnlibError> {
+    let fail = |problem: String| VnnlibError::File { path: path.into(), problem };
+    let unreadable = |e: std::io::Error| fail(format!("cannot be read ({e}); give {what}"));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    match bytes.len() as u64 > limit {
+        true => Err(fail(format!("is longer than {limit} bytes; give {what}"))),
+        false => Ok(bytes),
+    }
+}

@@ -1,0 +1,198 @@
+//! Texts that are no properties: an error with its place, never a panic, and soon.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use tightrope_vnnlib::{Instance, Property, VnnlibError};
+
+const HEAD: &str = "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n";
+const BOX: &str = "(assert (<= 0 X_0 1))\n";
+
+fn error(text: &str) -> String {
+    match Property::parse(text.as_bytes(), "p.vnnlib") {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_error_says_where_and_how_to_mend_it() {
+    // The text after HEAD, the place, and what the message must hold.
+    let cases = [
+        ("(assert (<= X_0 1)", "line 4, column 1", "close every `(`"),
+        ("(assert (<= X_0 1)))", "line 3, column 20", "to begin a command"),
+        ("assert", "line 3, column 1", "found `assert`"),
+        ("(asert (<= X_0 1))", "line 3, column 2", "unknown command `asert`"),
+        ("(assert (<= X_0))", "line 3, column 16", "expected a number or a variable, found `)`"),
+        ("(assert (=< X_0 1))", "line 3, column 10", "use and, or, <=, >="),
+        ("(assert (not (<= X_0 1)))", "line 3, column 10", "`not` is no constraint"),
+        ("(assert (and))", "line 3, column 10", "without constraints"),
+        ("(assert (<= X_1 1))", "line 3, column 13", "add (declare-const X_1 Real)"),
+        ("(assert (<= X 1))", "line 3, column 13", "neither a number nor a variable"),
+        ("(assert (<= X_00 1))", "line 3, column 13", "neither a number nor a variable"),
+        ("(assert (<= X_0 inf))", "line 3, column 17", "neither a number"),
+        ("(assert (<= X_0 NaN))", "line 3, column 17", "neither a number"),
+        ("(assert (<= X_0 1e999))", "line 3, column 17", "too large"),
+        ("(assert (<= X_0 1.2.3))", "line 3, column 17", "neither a number"),
+        ("(assert (<= (* 1e200 (* 1e200 Y_0)) 1))", "line 3, column 14", "overflows"),
+        ("(assert (<= (* Y_0 X_0) 1))", "line 3, column 20", "not linear"),
+        ("(assert (<= (/ 1 Y_0) 1))", "line 3, column 18", "divisor"),
+        ("(assert (<= (/ Y_0 0) 1))", "line 3, column 20", "divisor"),
+        ("(assert (<= (^ Y_0 2) 1))", "line 3, column 14", "use +, -, *"),
+        ("(assert (<= X_0 Y_0))", "line 3, column 9", "bound each input by numbers"),
+        ("(assert (<= X_0[0] 1))", "line 3, column 13", "not a tensor"),
+        ("(declare-const X_0 Real)", "line 3, column 16", "declared twice"),
+        ("(declare-const Z_0 Real)", "line 3, column 16", "inputs are X_0"),
+        ("(declare-const X_99999999 Real)", "line 3, column 16", "at most 16777215"),
+        ("(declare-const X_2 Real)", "line 3, column 16", "X_1 is not"),
+        ("(declare-const X_1 Int)", "line 3, column 20", "use Real"),
+        ("(declare-network f)", "line 3, column 2", "(vnnlib-version <2.0>)"),
+        ("", "line 1, column 16", "X_0 has no lower bound"),
+        ("(assert (<= 0 X_0))", "line 1, column 16", "X_0 has no upper bound"),
+        ("(assert (<= 0 X_0 1))\n  (assert (>= X_0 2))", "line 4, column 11", "leaves no value for X_0"),
+        ("(assert (or (<= 0 X_0 1) (<= Y_0 0)))", "line 1, column 16", "no lower bound in some case"),
+        ("(set-logic QF_LRA", "line 3, column 2", "does not end"),
+        ("; only a comment\n(check-sat) \"text", "line 4, column 13", "no closing"),
+    ];
+    for (text, place, part) in cases {
+        let message = error(&format!("{HEAD}{text}\n"));
+        assert!(message.starts_with(&format!("p.vnnlib, {place}: ")), "{text}: {message}");
+        assert!(message.contains(part), "{text}: `{part}` is missing in: {message}");
+    }
+    assert!(error("").contains("add (declare-const X_0 Real)"));
+    assert!(error("(declare-const X_0 Real)").contains("add (declare-const Y_0 Real)"));
+    assert!(Property::parse(b"\x1f\x8b\x08\x00", "p").unwrap_err().to_string().contains("unpacked"));
+    let second = "(vnnlib-version <2.0>)\n";
+    let network = |inside: &str| error(&format!("{second}(declare-network f {inside})"));
+    assert!(network("(declare-input X Real [2])").contains("no output tensor"));
+    assert!(network("(declare-input X Real [99999999,99999999])").contains("elements"));
+    assert!(network("(declare-input X int8 [2])").contains("use Real"));
+    assert!(network("(declare-hidden X Real [2])").contains("one input and one output"));
+    assert!(network("(declare-input X Real [2]) (declare-input Z Real [2])").contains("second input"));
+    let element = "(declare-network f (declare-input X Real [2]) (declare-output Y Real [1]))(assert (<= X[2] 0))";
+    assert!(error(&format!("{second}{element}")).contains("no element of a tensor of shape [2]"));
+}
+
+#[test]
+fn large_expansions_are_refused_before_they_are_made() {
+    let mut text = format!("{HEAD}{BOX}");
+    for _ in 0..200 {
+        text.push_str("(assert (or (<= Y_0 1) (<= Y_0 2) (>= Y_0 3)))\n");
+    }
+    let message = error(&text);
+    assert!(message.contains("line 4") && message.contains("split the property"), "{message}");
+    // Few conjunctions, each of them long.
+    let mut text = format!("{HEAD}{BOX}(assert (or ");
+    text.push_str(&"(<= Y_0 1)".repeat(5000));
+    text.push_str("))(assert (or (and ");
+    text.push_str(&"(<= Y_0 1)".repeat(5000));
+    text.push_str(") (<= Y_0 1)))");
+    assert!(error(&text).contains("split the property"));
+    // Few inequalities, many inputs.
+    let mut text = "(declare-const Y_0 Real)".to_string();
+    let mut choice = String::new();
+    for i in 0..10_000 {
+        write!(text, "(declare-const X_{i} Real)(assert (<= 0 X_{i} 1))").unwrap();
+        write!(choice, "(<= X_{i} 0.5)").unwrap();
+    }
+    text.push_str(&format!("(assert (or {choice}))"));
+    assert!(error(&text).contains("numbers; split the property"));
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, close) in [("(and ", ")"), ("(or ", ")")] {
+        let text = format!("{HEAD}(assert {}(<= X_0 1){})", open.repeat(1_000_000), close.repeat(1_000_000));
+        assert!(error(&text).contains("nested more than 200 deep"));
+    }
+    let text = format!("{HEAD}(assert (<= {}X_0{} 1))", "(- ".repeat(1_000_000), ")".repeat(1_000_000));
+    assert!(error(&text).contains("nested more than 200 deep"));
+    let text = format!("{HEAD}(set-info {}", "(".repeat(1_000_000));
+    assert!(error(&text).contains("does not end"));
+}
+
+#[test]
+fn instance_lists() {
+    let list =
+        Instance::parse_list(b"a/b.onnx , p.vnnlib, 116\n\n\"with, comma.onnx\",q.vnnlib,0.5\r\n", "i.csv").unwrap();
+    assert_eq!(list.len(), 2);
+    assert_eq!((list[0].network.as_str(), list[0].property.as_str(), list[0].timeout), ("a/b.onnx", "p.vnnlib", 116.0));
+    assert_eq!((list[1].network.as_str(), list[1].timeout), ("with, comma.onnx", 0.5));
+    assert!(Instance::parse_list(b"", "i.csv").unwrap().is_empty());
+    let cases: [(&[u8], &str); 7] = [
+        (b"a.onnx,p.vnnlib,1\nb.onnx,p.vnnlib\n", "i.csv, line 2, column 1: has 2 fields"),
+        (b"a.onnx,p.vnnlib,1,2\n", "line 1, column 1: has 4 fields"),
+        (b"a.onnx,p.vnnlib,fast\n", "`fast` is no number"),
+        (b"a.onnx,p.vnnlib,-1\n", "`-1` is no number"),
+        (b"a.onnx,p.vnnlib,inf\n", "`inf` is no number"),
+        (b",p.vnnlib,1\n", "names no network"),
+        (b"a.onnx,\xff,1\n", "UTF-8"),
+    ];
+    for (text, part) in cases {
+        let message = Instance::parse_list(text, "i.csv").unwrap_err().to_string();
+        assert!(message.contains(part), "`{part}` is missing in: {message}");
+    }
+    let missing = Instance::read_list(std::path::Path::new("/nowhere/i.csv")).unwrap_err();
+    assert!(matches!(missing, VnnlibError::File { .. }), "{missing}");
+}
+
+/// Pieces that make texts close to properties.
+fn fragments() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "(",
+        ")",
+        "(assert ",
+        "(and ",
+        "(or ",
+        "(<= ",
+        "(>= ",
+        "(= ",
+        "(* ",
+        "(- ",
+        "X_0",
+        "X_1",
+        "Y_0",
+        "1.5",
+        "-1e3",
+        "1e400",
+        "[",
+        "]",
+        ",",
+        ";",
+        "\n",
+        "|",
+        "\"",
+        "(declare-const ",
+        "Real",
+        "(vnnlib-version <2.0>)",
+        "(declare-network f ",
+        "(declare-input X Real [2])",
+        "(declare-output Y Real [1])",
+        "X[1]",
+        "é",
+        "\u{0}",
+    ]);
+    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in fragments(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Property::parse(text.as_bytes(), "p");
+        let _ = Property::parse(format!("{HEAD}{BOX}{text}").as_bytes(), "p");
+        let _ = Property::parse(&bytes, "p");
+        let _ = Instance::parse_list(text.as_bytes(), "i");
+        let _ = Instance::parse_list(&bytes, "i");
+    }
+
+    /// A property cut short or with one byte changed is refused or read, never a crash.
+    #[test]
+    fn no_damage_panics(cut in 0_usize..400, position in 0_usize..400, byte: u8) {
+        let whole = format!("{HEAD}{BOX}(assert (or (and (<= Y_0 X_0) (>= (* 2 Y_0) 1e-3)) (<= (- Y_0) (+ 1 Y_0))))");
+        let mut bytes = whole.into_bytes();
+        let position = position % bytes.len();
+        let _ = Property::parse(&bytes[..cut.min(bytes.len())], "p");
+        bytes[position] = byte;
+        let _ = Property::parse(&bytes, "p");
+    }
+}

@@ -1,0 +1,70 @@
+//! The properties of the verification competition.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tightrope_vnnlib::Property;
+
+/// A part of the shared reference data; None, said on stderr, where it is absent and not required.
+fn shared(part: &str) -> Option<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| workspace.join("../shared"), PathBuf::from);
+    let path = root.join(part);
+    if path.exists() {
+        return Some(path);
+    }
+    let message = format!("{} is absent; set TIGHTROPE_SHARED to the folder of reference data", path.display());
+    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{message}");
+    eprintln!("SKIPPED: {message}");
+    None
+}
+
+/// The competition's files in a folder of their own.
+fn unpacked() -> Option<tempfile::TempDir> {
+    let archive = shared("vnncomp/vnncomp2021-dev.tar.xz")?;
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(folder.path()).status();
+    assert!(status.expect("the tar command").success(), "unpacking {}", archive.display());
+    Some(folder)
+}
+
+#[test]
+fn every_property_is_read() {
+    let Some(folder) = unpacked() else { return };
+    let mut instances = 0;
+    for (part, inputs, outputs) in [("acasxu", 5, 5), ("mnistfc", 784, 10), ("oval21", 3072, 10)] {
+        let folder = folder.path().join(part);
+        let list = std::fs::read(folder.join("instances.json")).unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&list).unwrap();
+        for instance in &list {
+            let path = folder.join(instance["vnnlib"].as_str().unwrap());
+            let property = Property::read(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!((property.inputs, property.outputs), (inputs, outputs), "{}", path.display());
+            assert_eq!(property.cases.len(), 1, "{}", path.display());
+            let case = &property.cases[0];
+            assert!(case.lower.iter().zip(&case.upper).all(|(l, u)| l <= u));
+            let text = std::fs::read_to_string(&path).unwrap();
+            // Declarations and bounds are all one line each; what remains are the output constraints.
+            let comparisons = text.matches("(<= ").count() + text.matches("(>= ").count() - 2 * inputs;
+            let rows: usize = case.unsafe_outputs.iter().map(Vec::len).sum();
+            assert_eq!(rows, comparisons, "{}", path.display());
+            let disjuncts = if text.contains("(or") { comparisons } else { 1 };
+            assert_eq!(case.unsafe_outputs.len(), disjuncts, "{}", path.display());
+            instances += 1;
+        }
+    }
+    assert_eq!(instances, 96);
+}
+
+#[test]
+fn a_competition_property_by_its_numbers() {
+    let Some(folder) = unpacked() else { return };
+    let first = Property::read(&folder.path().join("acasxu/prop_1.vnnlib")).unwrap();
+    assert_eq!(first.cases[0].lower, [0.6, -0.5, -0.5, 0.45, -0.5]);
+    assert_eq!(first.cases[0].upper, [0.679857769, 0.5, 0.5, 0.5, -0.45]);
+    assert_eq!(first.cases[0].unsafe_outputs[0][0].coefficients, [-1.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(first.cases[0].unsafe_outputs[0][0].bound, -3.991125645861615);
+    let second = Property::read(&folder.path().join("acasxu/prop_2.vnnlib")).unwrap();
+    assert_eq!(second.cases[0].unsafe_outputs.len(), 1);
+    assert_eq!(second.cases[0].unsafe_outputs[0][2].coefficients, [-1.0, 0.0, 0.0, 1.0, 0.0]);
+}
