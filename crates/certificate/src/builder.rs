@@ -39,7 +39,7 @@ impl TreeBuilder {
         self.close(node, Step::SplitRelu(neuron))
     }
 
-    /// Splits an open node's box; its children for input[index] ≤ at and ≥ at.
+    /// Splits an open node's box; its children for `input[index]` ≤ at and ≥ at.
     pub fn split_input(&mut self, node: usize, index: u32, at: f64) -> [usize; 2] {
         self.close(node, Step::SplitInput { index, at })
     }

@@ -55,7 +55,7 @@ pub enum Step {
     Refine(RefinementId),
     /// Two children: first pre-activation ≤ 0, then ≥ 0.
     SplitRelu(Neuron),
-    /// Two children: first input[index] ≤ at, then ≥ at.
+    /// Two children: first `input[index]` ≤ at, then ≥ at.
     SplitInput {
         /// Element of the flat input.
         index: u32,
