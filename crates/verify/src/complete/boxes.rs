@@ -24,6 +24,10 @@ const CHUNK: usize = 32;
 /// Coefficient rows per backward pass.
 const ROWS: usize = 256;
 
+/// Least coefficient of an input, as a share of the largest one, when the input to cut is chosen: the coefficients
+/// belong to one relaxation only, and an input that is never cut keeps it loose.
+const FLOOR: f64 = 0.1;
+
 /// A box with what is still to be refuted over it.
 pub(crate) struct Item {
     lower: Vec<f64>,
@@ -309,8 +313,10 @@ impl Boxes<'_> {
                 }
                 if best.1 <= 0.0 {
                     let place = next + best.0;
+                    let row = &trace.input[place * d..(place + 1) * d];
+                    let floor = FLOOR * row.iter().fold(0.0_f64, |m, a| m.max(a.abs()));
                     for i in 0..d {
-                        influence[i] += trace.input[place * d + i].abs() * (item.upper[i] - item.lower[i]);
+                        influence[i] += trace.input[place * d + i].abs().max(floor) * (item.upper[i] - item.lower[i]);
                     }
                     points.extend(minimisers[place * d..(place + 1) * d].iter().map(|&v| v as f32));
                     targets.push(c);
