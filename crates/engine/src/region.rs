@@ -117,7 +117,7 @@ impl<T: Real> Region<T> {
         EngineError::check_length("the region's centre", self.center.len(), length)?;
         EngineError::check_length("the region's radii", self.radius.len(), length)?;
         let sample = |i: usize| i / self.dimension;
-        let finite = |values: &[T]| match values.iter().position(|v| !v.is_finite()) {
+        let finite = |values: &[T]| match first_where(values, |v| !v.is_finite()) {
             Some(i) => {
                 let problem = format!("element {} of its centre is {}", i % self.dimension, values[i]);
                 Err(EngineError::Region { sample: sample(i), problem })
@@ -125,7 +125,7 @@ impl<T: Real> Region<T> {
             None => Ok(()),
         };
         finite(&self.center)?;
-        if let Some(i) = self.radius.iter().position(|&r| !(r >= T::ZERO && r.is_finite())) {
+        if let Some(i) = first_where(&self.radius, |r| !(r >= T::ZERO && r.is_finite())) {
             let problem = format!("radius {} is {}, not a finite number ≥ 0", i % self.dimension, self.radius[i]);
             return Err(EngineError::Region { sample: sample(i), problem });
         }
@@ -168,4 +168,11 @@ fn batch_of(values: usize, dimension: usize) -> Result<usize, EngineError> {
         return Err(EngineError::Usage(format!("{values} input values are no multiple of the input size {dimension}")));
     }
     Ok(values / dimension)
+}
+
+/// Index of the first value that is `bad`: whole blocks are tested without a branch, so that good ones cost little.
+fn first_where<T: Real>(values: &[T], bad: impl Fn(T) -> bool) -> Option<usize> {
+    const BLOCK: usize = 64;
+    let block = values.chunks(BLOCK).position(|block| block.iter().fold(false, |found, &v| found | bad(v)))?;
+    values[block * BLOCK..].iter().position(|&v| bad(v)).map(|i| block * BLOCK + i)
 }

@@ -14,6 +14,7 @@ const LANEWISE_WEIGHTS: usize = 1 << 14;
 const CHUNK: usize = 1 << 14;
 
 /// Gradient sums of one worker over its share of the batch.
+#[derive(Default)]
 pub struct Accumulator {
     /// What is summed over lanes already.
     pub sums: GradientSums,
@@ -34,14 +35,11 @@ pub enum Of {
 }
 
 impl Accumulator {
-    /// Zeros; `absolute` for methods with an interval pass.
-    pub fn new(plan: &Plan, absolute: bool) -> Self {
-        Accumulator {
-            sums: GradientSums::zeroed(plan, absolute),
-            partial: plan.stages.iter().map(|_| Default::default()).collect(),
-            transposed: Buffer::default(),
-            rights: Vec::new(),
-        }
+    /// Zeros for `plan` in the memory already there; `absolute` for methods with an interval pass.
+    pub fn reset(&mut self, plan: &Plan, absolute: bool) {
+        self.sums.reset(plan, absolute);
+        self.partial.resize_with(plan.stages.len(), Default::default);
+        self.partial.iter_mut().flatten().for_each(|partial| partial.fill(0.0));
     }
 
     /// Adds Σ over positions and lanes of left ⊗ right: `left` on the stage's outputs (a window), `right` on its inputs, `vp` vectors per channel.
@@ -140,11 +138,11 @@ impl Accumulator {
         }
     }
 
-    /// Adds the lane-wise partial sums up and returns the total.
+    /// Adds the lane-wise partial sums to `sums`.
     ///
     /// # Safety
     /// The machine has `S`.
-    pub unsafe fn finish<S: Lanes>(mut self) -> GradientSums {
+    pub unsafe fn finish<S: Lanes>(&mut self) {
         for (sums, partial) in self.sums.stages.iter_mut().zip(&self.partial) {
             for (target, partial) in [&mut sums.signed, &mut sums.absolute].into_iter().zip(partial) {
                 // SAFETY: the buffer is aligned and whole vectors long.
@@ -157,7 +155,6 @@ impl Accumulator {
                 }
             }
         }
-        self.sums
     }
 }
 

@@ -3,16 +3,17 @@
 use std::sync::Mutex;
 
 use rayon::prelude::*;
-use tightrope_engine::{Region, Relaxation};
+use tightrope_engine::{Region, Relaxation, Spec};
 
 use crate::ball::BallRows;
 use crate::buffer::Buffer;
 use crate::exchange::{image_len, to_planes, unpack};
 use crate::input::InputSet;
 use crate::interval::{Interval, IntervalCotangents};
+use crate::interval_rows;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable};
-use crate::margins;
+use crate::margins::Margins;
 use crate::net::Net;
 use crate::rows::RowSet;
 use crate::specification::Specification;
@@ -107,13 +108,12 @@ impl Job<'_> {
         first: usize,
         count: usize,
     ) -> ChunkBounds {
-        let region = self.region.slice(first, count);
         let mut result = ChunkBounds::default();
         // SAFETY: the machine and the chunk's size are the caller's word.
         unsafe {
-            worker.interval.forward::<S, VP>(self.net, &region, self.ball, self.interval_depth());
+            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, self.interval_depth());
             if self.relaxation == Relaxation::Ibp {
-                self.bound_by_interval::<S>(worker, VP, first, count, &mut result);
+                self.bound_by_interval::<S, VP>(worker, first, count, &mut result);
                 if self.layers {
                     self.unpack_interval::<S, VP>(&worker.interval, &mut worker.bounds);
                     self.export_layers(&worker.bounds, count, &mut result);
@@ -123,7 +123,7 @@ impl Job<'_> {
             let mut bounds = std::mem::take(&mut worker.bounds);
             self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
             for image in 0..count {
-                let input = InputSet::new(self.net, &region, image);
+                let input = InputSet::new(self.net, self.region, first + image);
                 self.bound_stages::<S>(worker, &input, image, &mut bounds);
                 self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
             }
@@ -164,14 +164,26 @@ impl Job<'_> {
         }
     }
 
-    unsafe fn bound_by_interval<S: Lanes>(
+    /// The margins of samples `first ..`, if margins are what is asked for.
+    pub fn margins(&self, first: usize, count: usize) -> Option<Margins<'_>> {
+        let Specification { spec, last, elements, classes } = self.specification;
+        let Spec::Margins { labels } = spec else { return None };
+        Some(Margins { last, elements, classes, labels: &labels[first..first + count] })
+    }
+
+    unsafe fn bound_by_interval<S: Lanes, const VP: usize>(
         &self,
         worker: &mut Worker,
-        vp: usize,
         first: usize,
         count: usize,
         result: &mut ChunkBounds,
     ) {
+        if let Some(margins) = self.margins(first, count) {
+            let upper = self.upper.then_some(&mut result.upper);
+            // SAFETY: the interval pass holds the images.
+            unsafe { margins.bound::<S, VP>(&worker.interval, &mut worker.part.rows, &mut result.lower, upper) };
+            return;
+        }
         for image in 0..count {
             for tile in 0..self.specification.tiles() {
                 // SAFETY: the interval pass holds the image.
@@ -179,7 +191,7 @@ impl Job<'_> {
                     let rows = &mut worker.part.rows;
                     let constants = self.specification.fill::<S>(first + image, tile, rows);
                     let elements = self.specification.elements;
-                    margins::bound_rows::<S>(rows, &worker.interval, elements, vp, image, &constants)
+                    interval_rows::bound_rows::<S>(rows, &worker.interval, elements, VP, image, &constants)
                 };
                 self.push_rows(tile, [&values[0], &values[1]], result);
             }

@@ -25,7 +25,8 @@ use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
 use crate::pullback::{ChunkRegion, Sums};
 use crate::specification::Specification;
-use crate::weights::{GradientSums, Weights};
+use crate::walk_adjoint::NeuronSums;
+use crate::weights::Weights;
 
 /// Calls a function generic over [`Lanes`] for the engine's instruction set.
 macro_rules! on_isa {
@@ -67,13 +68,23 @@ pub(crate) struct Pool {
     clean: Mutex<Vec<CleanScratch>>,
     pub(crate) parts: Mutex<Vec<Part>>,
     pub(crate) members: Mutex<Vec<MemberScratch>>,
+    weights: Mutex<Vec<Weights>>,
+    accumulators: Mutex<Vec<Accumulator>>,
+    neurons: Mutex<Vec<NeuronSums>>,
+}
+
+fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
+    pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
+
+fn give<T>(pool: &Mutex<Vec<T>>, item: T) {
+    pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
 }
 
 pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> R {
-    let taken = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut item = taken.unwrap_or_default();
+    let mut item = take(pool);
     let result = work(&mut item);
-    pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+    give(pool, item);
     result
 }
 
@@ -204,12 +215,15 @@ pub(crate) unsafe fn forward_all<S: Lanes>(
     (logits, parts.into_iter().filter_map(|(_, activations)| activations).collect())
 }
 
-/// Sums slots in order.
-fn reduce(plan: &Plan, absolute: bool, slots: Vec<GradientSums>) -> GradientSums {
+/// Sums slots in order; their memory goes back to the pool, but for the first's, which holds the total.
+fn reduce(pool: &Pool, slots: Vec<Accumulator>) -> Option<Accumulator> {
     let mut slots = slots.into_iter();
-    let mut total = slots.next().unwrap_or_else(|| GradientSums::zeroed(plan, absolute));
-    slots.for_each(|slot| total.add(&slot));
-    total
+    let mut total = slots.next()?;
+    for slot in slots {
+        total.sums.add(&slot.sums);
+        give(&pool.accumulators, slot);
+    }
+    Some(total)
 }
 
 unsafe fn backward_all<S: Lanes>(
@@ -219,15 +233,16 @@ unsafe fn backward_all<S: Lanes>(
     batch: usize,
     cotangent: &[f32],
     wants: Wants,
-) -> (Option<GradientSums>, Option<Vec<f32>>) {
+) -> (Option<Accumulator>, Option<Vec<f32>>) {
     let (d, classes) = (net.plan.dimension, net.plan.classes);
     let chunk = image_chunk(batch);
     let parameters = net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
     let slots = slots(chunks.len(), parameters);
-    let results: Vec<SlotResult<Option<GradientSums>, Vec<f32>>> = (0..slots)
+    let results: Vec<SlotResult<Option<Accumulator>, Vec<f32>>> = (0..slots)
         .into_par_iter()
         .map(|slot| {
-            let mut accumulator = wants.theta.then(|| Accumulator::new(net.plan, false));
+            let mut accumulator = wants.theta.then(|| take(&pool.accumulators));
+            accumulator.iter_mut().for_each(|a| a.reset(net.plan, false));
             let mut inputs = Vec::new();
             with(&pool.clean, |scratch| {
                 for index in (slot..chunks.len()).step_by(slots) {
@@ -247,7 +262,8 @@ unsafe fn backward_all<S: Lanes>(
                 }
             });
             // SAFETY: the machine has `S`.
-            (accumulator.map(|accumulator| unsafe { accumulator.finish::<S>() }), inputs)
+            accumulator.iter_mut().for_each(|accumulator| unsafe { accumulator.finish::<S>() });
+            (accumulator, inputs)
         })
         .collect();
     let mut sums = Vec::new();
@@ -258,7 +274,7 @@ unsafe fn backward_all<S: Lanes>(
     }
     inputs.sort_by_key(|(index, _)| *index);
     let inputs = wants.input.then(|| inputs.into_iter().flat_map(|(_, g)| g).collect());
-    (wants.theta.then(|| reduce(net.plan, false, sums)), inputs)
+    (reduce(pool, sums), inputs)
 }
 
 pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> Vec<ChunkBounds> {
@@ -289,16 +305,16 @@ unsafe fn pull_back_all<S: Lanes>(
     kept: &[Option<StageBounds>],
     cotangents: &Cotangents<f32>,
     wants: Wants,
-) -> (Option<GradientSums>, Option<RegionGradient<f32>>) {
+) -> (Option<Accumulator>, Option<RegionGradient<f32>>) {
     let batch = job.region.batch();
     let chunk = bound_chunk(job.relaxation, batch);
     let chunks = batch.div_ceil(chunk);
     let parameters = job.net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
     let slots = slots(chunks, parameters);
-    let results: Vec<SlotResult<Vec<GradientSums>, ChunkRegion>> = (0..slots)
+    let results: Vec<SlotResult<Vec<Accumulator>, ChunkRegion>> = (0..slots)
         .into_par_iter()
         .map(|slot| {
-            let mut sums = Sums::new(job, wants.theta);
+            let mut sums = Sums::new(job, || (wants.theta.then(|| take(&pool.accumulators)), take(&pool.neurons)));
             let mut regions = Vec::new();
             with(&pool.workers, |worker| {
                 for index in (slot..chunks).step_by(slots) {
@@ -316,9 +332,14 @@ unsafe fn pull_back_all<S: Lanes>(
                     regions.extend(region.map(|region| (index, region)));
                 }
             });
-            // SAFETY: the machine has `S`.
-            let sums = sums.parts.into_iter().filter_map(|p| p.accumulator).map(|a| unsafe { a.finish::<S>() });
-            (sums.collect(), regions)
+            let finished = sums.parts.into_iter().filter_map(|part| {
+                give(&pool.neurons, part.neurons);
+                let mut accumulator = part.accumulator?;
+                // SAFETY: the machine has `S`.
+                unsafe { accumulator.finish::<S>() };
+                Some(accumulator)
+            });
+            (finished.collect(), regions)
         })
         .collect();
     let (mut sums, mut regions) = (Vec::new(), Vec::new());
@@ -335,7 +356,7 @@ unsafe fn pull_back_all<S: Lanes>(
         }
         total
     });
-    (wants.theta.then(|| reduce(job.net.plan, true, sums)), region)
+    (reduce(pool, sums), region)
 }
 
 impl Fused {
@@ -355,7 +376,8 @@ impl Fused {
         EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
         region.check()?;
         spec.check(region.batch(), network.output_len())?;
-        let weights = Weights::new(plan, network.parameters(), theta, true);
+        let mut weights = take(&self.pool.weights);
+        weights.pack(plan, network.parameters(), theta, true);
         let net = Net::new(plan, &weights);
         let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
         let chunks = region.batch().div_ceil(bound_chunk(request.relaxation, region.batch())).max(1);
@@ -378,7 +400,24 @@ impl Fused {
             parts: if divide && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
             pool: &self.pool.parts,
         };
-        Ok(work(&job))
+        let result = work(&job);
+        give(&self.pool.weights, weights);
+        Ok(result)
+    }
+
+    /// Runs `work` with the clean network at θ.
+    fn with_net<R>(&self, network: &Network, plan: &Plan, theta: &[f32], work: impl FnOnce(&Net<'_>) -> R) -> R {
+        with(&self.pool.weights, |weights| {
+            weights.pack(plan, network.parameters(), theta, false);
+            work(&Net::new(plan, weights))
+        })
+    }
+
+    /// The gradient with respect to θ that `total` holds.
+    fn unpack(&self, network: &Network, plan: &Plan, theta: &[f32], total: Accumulator) -> Vec<f32> {
+        let gradient = total.sums.unpack(plan, network.parameters(), theta);
+        give(&self.pool.accumulators, total);
+        gradient
     }
 
     fn collect(plan: &Plan, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
@@ -423,9 +462,7 @@ impl Engine<f32> for Fused {
         let Some(plan) = Plan::new(network) else { return Reference.forward(network, theta, inputs) };
         check_theta(network, theta)?;
         batch_of(network, inputs)?;
-        let weights = Weights::new(&plan, network.parameters(), theta, false);
-        let net = Net::new(&plan, &weights);
-        Ok(on_isa!(self.isa, forward_all, &self.pool, &net, inputs, false).0)
+        Ok(self.with_net(network, &plan, theta, |net| on_isa!(self.isa, forward_all, &self.pool, net, inputs, false)).0)
     }
 
     fn forward_taped(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
@@ -435,9 +472,8 @@ impl Engine<f32> for Fused {
         };
         check_theta(network, theta)?;
         let batch = batch_of(network, inputs)?;
-        let weights = Weights::new(&plan, network.parameters(), theta, false);
-        let net = Net::new(&plan, &weights);
-        let (logits, chunks) = on_isa!(self.isa, forward_all, &self.pool, &net, inputs, true);
+        let (logits, chunks) =
+            self.with_net(network, &plan, theta, |net| on_isa!(self.isa, forward_all, &self.pool, net, inputs, true));
         Ok((logits, FusedTape::boxed(network, Record::Clean { chunks, batch })))
     }
 
@@ -498,17 +534,21 @@ impl Engine<f32> for Fused {
             (_, None) => return Err(EngineError::Usage("this tape was recorded for another network".into())),
         };
         check_theta(network, theta)?;
-        let unpack = |sums: Option<GradientSums>| sums.map(|sums| sums.unpack(&plan, network.parameters(), theta));
+        // No sums for an empty batch, whose gradient is 0.
+        let unpack = |sums: Option<Accumulator>| {
+            let zeros = || vec![0.0; theta.len()];
+            wants.theta.then(|| sums.map_or_else(zeros, |sums| self.unpack(network, &plan, theta, sums)))
+        };
         match tape {
             Record::Clean { chunks, batch } => {
                 EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * plan.classes)?;
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
                     return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
                 }
-                let weights = Weights::new(&plan, network.parameters(), theta, false);
-                let net = Net::new(&plan, &weights);
                 let lower = &cotangents.lower;
-                let (sums, input) = on_isa!(self.isa, backward_all, &self.pool, &net, chunks, *batch, lower, wants);
+                let (sums, input) = self.with_net(network, &plan, theta, |net| {
+                    on_isa!(self.isa, backward_all, &self.pool, net, chunks, *batch, lower, wants)
+                });
                 Ok(Gradients { theta: unpack(sums), input, region: None })
             }
             Record::Bound { region, spec, request, kept } => {

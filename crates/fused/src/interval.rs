@@ -34,6 +34,17 @@ pub struct Interval {
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.
 unsafe impl Send for Interval {}
 
+/// Which cotangents an interval pass starts its adjoint with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// Those on the bounds.
+    Bounds,
+    /// Those on the last activations; what stands for the bounds is overwritten unread.
+    Activations,
+    /// Both.
+    Both,
+}
+
 /// Cotangents of an interval pass.
 #[derive(Default)]
 pub struct IntervalCotangents {
@@ -57,7 +68,8 @@ pub struct RegionSums<'a> {
 }
 
 impl Interval {
-    /// Bounds the first `depth` ≥ 1 stages, which must be hidden ones, for the images of `region` (≤ 16·VP).
+    /// Bounds the first `depth` ≥ 1 stages, which must be hidden ones, for `count` ≤ 16·VP images of `region` from
+    /// `first` on.
     ///
     /// # Safety
     /// The machine has `S`.
@@ -65,9 +77,12 @@ impl Interval {
         &mut self,
         net: &Net<'_>,
         region: &Region<f32>,
+        [first, count]: [usize; 2],
         rows: Option<&BallRows>,
         depth: usize,
     ) {
+        let d = net.plan.dimension;
+        let images = first * d..(first + count) * d;
         for list in [&mut self.center, &mut self.radius, &mut self.lower, &mut self.upper] {
             list.resize_with(depth + 1, Buffer::default);
         }
@@ -76,11 +91,11 @@ impl Interval {
         self.radius[0].at_least(size + SLACK);
         // SAFETY: buffers are sized to their maps here and below; the machine is the caller's word.
         unsafe {
-            load_images::<S, VP>(net, &region.center, Normalise::Point, &mut self.center[0]);
-            load_images::<S, VP>(net, &region.radius, Normalise::Radius, &mut self.radius[0]);
+            load_images::<S, VP>(net, &region.center[images.clone()], Normalise::Point, &mut self.center[0]);
+            load_images::<S, VP>(net, &region.radius[images.clone()], Normalise::Radius, &mut self.radius[0]);
             if let Some(ball) = &region.ball {
                 self.ball.at_least(size + SLACK);
-                load_images::<S, VP>(net, &ball.center, Normalise::Point, &mut self.ball);
+                load_images::<S, VP>(net, &ball.center[images], Normalise::Point, &mut self.ball);
             }
         }
         let epsilon = region.ball.as_ref().map_or(0.0, |ball| ball.epsilon);
@@ -204,16 +219,18 @@ impl Interval {
         &mut self,
         net: &Net<'_>,
         region: &Region<f32>,
+        count: usize,
         rows: Option<&BallRows>,
         depth: usize,
         cotangents: &mut IntervalCotangents,
+        given: Given,
         mut accumulator: Option<&mut Accumulator>,
         sums: Option<&mut RegionSums<'_>>,
     ) {
         let [mut g_center, mut g_radius] = std::mem::take(&mut cotangents.work);
         // Cotangents on centre and radius of the stage above's input, if any.
         let mut above: Option<(*const f32, *const f32)> =
-            (!cotangents.center.is_empty()).then_some((cotangents.center.as_ptr(), cotangents.radius.as_ptr()));
+            (given != Given::Bounds).then_some((cotangents.center.as_ptr(), cotangents.radius.as_ptr()));
         for index in (0..depth).rev() {
             let stage = &net.plan.stages[index];
             let vectors = stage.output.len() * VP;
@@ -222,7 +239,8 @@ impl Interval {
             unsafe {
                 if let Some((center, radius)) = above {
                     let (l, u) = (self.lower[index].as_ptr(), self.upper[index].as_ptr());
-                    S::run(|| rectify_adjoint::<S>(l, u, center, radius, lower, upper, vectors));
+                    let overwrite = given == Given::Activations;
+                    S::run(|| rectify_adjoint::<S>(l, u, center, radius, lower, upper, vectors, overwrite));
                 }
                 if index == 0 {
                     break;
@@ -259,7 +277,9 @@ impl Interval {
         unsafe {
             match rows {
                 None => self.first_box_backward::<S, VP>(net, cotangents, accumulator, sums),
-                Some(rows) => self.first_ball_backward::<S, VP>(net, region, rows, cotangents, accumulator, sums),
+                Some(rows) => {
+                    self.first_ball_backward::<S, VP>(net, region, count, rows, cotangents, accumulator, sums)
+                }
             }
         }
         cotangents.work = [g_center, g_radius];
@@ -306,6 +326,7 @@ impl Interval {
         &mut self,
         net: &Net<'_>,
         region: &Region<f32>,
+        count: usize,
         rows: &BallRows,
         cotangents: &mut IntervalCotangents,
         mut accumulator: Option<&mut Accumulator>,
@@ -348,7 +369,6 @@ impl Interval {
             high[..total].copy_from_slice(&cotangents.upper[0][..total]);
         }
         let d = net.plan.dimension;
-        let count = region.batch();
         let mut on_norm = vec![0.0; stage.output.len()];
         for (element, on_norm) in on_norm.iter_mut().enumerate() {
             for image in 0..count {
@@ -416,7 +436,7 @@ unsafe fn rectify<S: Lanes>(lower: *const f32, upper: *const f32, center: *mut f
     }
 }
 
-/// Adds the cotangents on centre and radius of the activation to those on the pre-activation's ends.
+/// Adds the cotangents on centre and radius of the activation to those on the pre-activation's ends, or overwrites these.
 #[inline(always)]
 unsafe fn rectify_adjoint<S: Lanes>(
     lower: *const f32,
@@ -426,6 +446,7 @@ unsafe fn rectify_adjoint<S: Lanes>(
     g_lower: *mut f32,
     g_upper: *mut f32,
     vectors: usize,
+    overwrite: bool,
 ) {
     // SAFETY: the caller gives six maps of `vectors` aligned vectors.
     unsafe {
@@ -436,8 +457,13 @@ unsafe fn rectify_adjoint<S: Lanes>(
             let high = S::mul(S::add(c, r), half);
             let low = S::where_positive(S::load(lower.add(i)), low, S::zero());
             let high = S::where_positive(S::load(upper.add(i)), high, S::zero());
-            S::store(g_lower.add(i), S::add(S::load(g_lower.add(i)), low));
-            S::store(g_upper.add(i), S::add(S::load(g_upper.add(i)), high));
+            let (low, high) = if overwrite {
+                (low, high)
+            } else {
+                (S::add(S::load(g_lower.add(i)), low), S::add(S::load(g_upper.add(i)), high))
+            };
+            S::store(g_lower.add(i), low);
+            S::store(g_upper.add(i), high);
         }
     }
 }

@@ -20,6 +20,7 @@ mod exchange;
 mod geometry;
 mod input;
 mod interval;
+mod interval_rows;
 mod isa;
 mod lanes;
 mod lines;

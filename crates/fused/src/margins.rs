@@ -1,95 +1,263 @@
-//! The specification by interval arithmetic: the last stage's centre and radius per row, images in lanes.
+//! Margins by interval arithmetic, images in lanes: (W_y − W_j)·c ∓ |W_y − W_j|·r for every class j.
+//!
+//! Each image has its own label, so its rows differ from its neighbours'; but the label's weight is a lane
+//! permutation away, and one broadcast of W_j then serves sixteen or thirty-two images.
 
 use crate::buffer::Buffer;
+use crate::clean::SLACK;
 use crate::interval::{Interval, IntervalCotangents};
 use crate::lanes::{Lanes, WIDTH};
-use crate::specification::Specification;
-use crate::walk::RowValues;
-use crate::weights::StageGradient;
+use crate::weights::{StageGradient, StageWeights, padded};
 
-/// Bounds of sixteen rows of one image over the box of the last activations: (lower, upper).
-///
-/// # Safety
-/// The machine has `S`; `rows` holds the image's rows and the interval pass the image.
-pub unsafe fn bound_rows<S: Lanes>(
-    rows: &Buffer,
-    interval: &Interval,
-    elements: usize,
-    vp: usize,
-    image: usize,
-    constants: &[f32; WIDTH],
-) -> [[f32; WIDTH]; 2] {
-    let depth = interval.center.len() - 1;
-    let mut result = [[0.0; WIDTH]; 2];
-    // SAFETY: maps are `[element][vp][16]`.
-    unsafe {
-        let center = interval.center[depth].as_ptr().add(image);
-        let radius = interval.radius[depth].as_ptr().add(image);
-        S::run(|| {
-            // Four partial sums hide the latency of the multiply–adds.
-            let mut value = [S::load_any(constants.as_ptr()), S::zero(), S::zero(), S::zero()];
-            let mut reach = [S::zero(); 4];
-            for e in 0..elements {
-                let a = S::load(rows.as_ptr().add(e * WIDTH));
-                let at = e * vp * WIDTH;
-                value[e % 4] = S::fma(a, S::splat(*center.add(at)), value[e % 4]);
-                reach[e % 4] = S::fma(S::abs(a), S::splat(*radius.add(at)), reach[e % 4]);
-            }
-            let value = S::add(S::add(value[0], value[1]), S::add(value[2], value[3]));
-            let reach = S::add(S::add(reach[0], reach[1]), S::add(reach[2], reach[3]));
-            S::store_any(result[0].as_mut_ptr(), S::sub(value, reach));
-            S::store_any(result[1].as_mut_ptr(), S::add(value, reach));
-        });
-    }
-    result
+/// The last stage and the labels of one chunk of images.
+#[derive(Clone, Copy)]
+pub struct Margins<'a> {
+    pub last: &'a StageWeights,
+    /// Inputs of the last stage.
+    pub elements: usize,
+    pub classes: usize,
+    /// Of the chunk's images, at most 16·VP.
+    pub labels: &'a [usize],
 }
 
-/// The adjoint of [`bound_rows`] for cotangents `g` on (lower, upper): adds to the cotangents of the last
-/// activations and, if `sums` is given, to the last stage.
-///
-/// # Safety
-/// As [`bound_rows`].
-pub unsafe fn rows_adjoint<S: Lanes>(
-    specification: Specification<'_>,
-    interval: &Interval,
-    cotangents: &mut IntervalCotangents,
-    vp: usize,
-    [image, sample, tile]: [usize; 3],
-    g: &RowValues,
-    [rows, row_cotangents]: [&mut Buffer; 2],
-    sums: Option<&mut StageGradient>,
-) {
-    let depth = interval.center.len() - 1;
-    let elements = specification.elements;
-    let mut on_center = [0.0; WIDTH];
-    let mut on_radius = [0.0; WIDTH];
-    for lane in 0..WIDTH {
-        on_center[lane] = g[0][lane] + g[1][lane];
-        on_radius[lane] = g[1][lane] - g[0][lane];
+/// Cotangents on the margins of one chunk, `[image][class]`; `upper` may be empty.
+#[derive(Clone, Copy)]
+pub struct OnMargins<'a> {
+    pub lower: &'a [f32],
+    pub upper: &'a [f32],
+}
+
+/// How the weight of each image's label is found among the classes of a row.
+struct Labels<S: Lanes, const VP: usize> {
+    index: [S::Index; VP],
+    place: [[usize; WIDTH]; VP],
+}
+
+impl<S: Lanes, const VP: usize> Labels<S, VP> {
+    #[inline(always)]
+    unsafe fn new(labels: &[usize]) -> Self {
+        let mut place = [[0; WIDTH]; VP];
+        labels.iter().enumerate().for_each(|(image, &label)| place[image / WIDTH][image % WIDTH] = label);
+        // SAFETY: the machine is the caller's word.
+        unsafe {
+            let index = place.map(|place| S::index(&place.map(|label| (label % WIDTH) as u8)));
+            Labels { index, place }
+        }
     }
-    // SAFETY: maps are `[element][vp][16]`; the buffers hold `[element][16]`.
-    unsafe {
-        specification.fill::<S>(sample, tile, rows);
-        let target = row_cotangents.at_least(elements * WIDTH).as_mut_ptr();
-        let center = interval.center[depth].as_ptr().add(image);
-        let radius = interval.radius[depth].as_ptr().add(image);
-        let g_center = cotangents.center.as_mut_ptr().add(image);
-        let g_radius = cotangents.radius.as_mut_ptr().add(image);
-        S::run(|| {
-            let (on_center, on_radius) = (S::load_any(on_center.as_ptr()), S::load_any(on_radius.as_ptr()));
-            let minus = S::sub(S::zero(), on_radius);
-            for e in 0..elements {
-                let a = S::load(rows.as_ptr().add(e * WIDTH));
-                let at = e * vp * WIDTH;
-                *g_center.add(at) += S::sum(S::mul(a, on_center));
-                *g_radius.add(at) += S::sum(S::mul(S::abs(a), on_radius));
-                let signed = S::where_positive(a, on_radius, S::where_negative(a, minus, S::zero()));
-                let value = S::fma(on_center, S::splat(*center.add(at)), S::mul(signed, S::splat(*radius.add(at))));
-                S::store(target.add(e * WIDTH), value);
+
+    /// The labels' weights in one row `[stride]`.
+    #[inline(always)]
+    unsafe fn weights(&self, row: *const f32, stride: usize) -> [S::V; VP] {
+        // SAFETY: labels are below the stride, rows aligned.
+        unsafe {
+            let mut result = [S::zero(); VP];
+            for v in 0..VP {
+                result[v] = if stride == WIDTH {
+                    S::pick(S::load(row), self.index[v])
+                } else {
+                    S::load_any(self.place[v].map(|label| *row.add(label)).as_ptr())
+                };
             }
-        });
-        if let Some(sums) = sums {
-            specification.adjoint::<S>(sample, tile, row_cotangents, &on_center, sums);
+            result
+        }
+    }
+}
+
+impl Margins<'_> {
+    /// Lower bounds of all margins, and upper ones if `upper`, appended image by image.
+    ///
+    /// # Safety
+    /// The machine has `S`; the interval pass holds the images.
+    pub unsafe fn bound<S: Lanes, const VP: usize>(
+        &self,
+        interval: &Interval,
+        scratch: &mut Buffer,
+        lower: &mut Vec<f32>,
+        upper: Option<&mut Vec<f32>>,
+    ) {
+        // `[class][value, reach][VP][16]`.
+        let sums = scratch.at_least(self.classes * 2 * VP * WIDTH);
+        let blocks = self.classes.div_ceil(S::CLASSES);
+        let mut start = 0;
+        for block in 0..blocks {
+            let n = self.classes / blocks + usize::from(block < self.classes % blocks);
+            for v in 0..VP {
+                macro_rules! dispatch {
+                    ($($n:literal)*) => {
+                        match n {
+                            $($n => S::run(|| self.block::<S, VP, $n>(interval, start, v, sums)),)*
+                            _ => unreachable!("blocks have at most ten classes"),
+                        }
+                    };
+                }
+                // SAFETY: passed on from the caller.
+                unsafe { dispatch!(1 2 3 4 5 6 7 8 9 10) };
+            }
+            start += n;
+        }
+        let append = |side: f32, target: &mut Vec<f32>| {
+            for (image, &label) in self.labels.iter().enumerate() {
+                target.extend((0..self.classes).map(|j| {
+                    let at = |part: usize| sums[((2 * j + part) * VP + image / WIDTH) * WIDTH + image % WIDTH];
+                    at(0) + (self.last.bias[label] - self.last.bias[j]) + side * at(1)
+                }));
+            }
+        };
+        append(-1.0, lower);
+        if let Some(upper) = upper {
+            append(1.0, upper);
+        }
+    }
+
+    /// Values and reaches of classes `start .. start + N` for vector `v` of the images.
+    #[inline(always)]
+    unsafe fn block<S: Lanes, const VP: usize, const N: usize>(
+        &self,
+        interval: &Interval,
+        start: usize,
+        v: usize,
+        sums: &mut [f32],
+    ) {
+        let (depth, stride) = (interval.center.len() - 1, padded(self.classes));
+        let first = v * WIDTH;
+        let labels = &self.labels[first.min(self.labels.len())..];
+        // SAFETY: maps are `[element][VP][16]`, weights `[element][stride]`.
+        unsafe {
+            let labels = Labels::<S, 1>::new(&labels[..labels.len().min(WIDTH)]);
+            let mut center = interval.center[depth].as_ptr().add(first);
+            let mut radius = interval.radius[depth].as_ptr().add(first);
+            let mut row = self.last.forward.as_ptr();
+            let mut value = [S::zero(); N];
+            let mut reach = [S::zero(); N];
+            for _ in 0..self.elements {
+                let [own] = labels.weights(row, stride);
+                let (c, r) = (S::load(center), S::load(radius));
+                for j in 0..N {
+                    let difference = S::sub(own, S::splat(*row.add(start + j)));
+                    value[j] = S::fma(difference, c, value[j]);
+                    reach[j] = S::fma(S::abs(difference), r, reach[j]);
+                }
+                (center, radius, row) = (center.add(VP * WIDTH), radius.add(VP * WIDTH), row.add(stride));
+            }
+            for j in 0..N {
+                let place = sums.as_mut_ptr().add(2 * (start + j) * VP * WIDTH + first);
+                S::store(place, value[j]);
+                S::store(place.add(VP * WIDTH), reach[j]);
+            }
+        }
+    }
+
+    /// The adjoint of [`Margins::bound`]: leaves the cotangents of the last activations in `cotangents` and, if `sums`
+    /// is given, adds to the last stage's gradient. At W_y = W_j the derivative of |W_y − W_j| is taken as 0.
+    ///
+    /// # Safety
+    /// As [`Margins::bound`].
+    pub unsafe fn adjoint<S: Lanes, const VP: usize>(
+        &self,
+        interval: &Interval,
+        on: OnMargins<'_>,
+        scratch: &mut Buffer,
+        cotangents: &mut IntervalCotangents,
+        sums: Option<&mut StageGradient>,
+    ) {
+        let size = self.elements * VP * WIDTH;
+        cotangents.center.at_least(size + SLACK);
+        cotangents.radius.at_least(size + SLACK);
+        // `[class][on value, on reach, 1 at the label][VP][16]`.
+        let part = VP * WIDTH;
+        let coefficients = &mut scratch.at_least(self.classes * 3 * part)[..self.classes * 3 * part];
+        coefficients.fill(0.0);
+        for (image, &label) in self.labels.iter().enumerate() {
+            for j in 0..self.classes {
+                let low = on.lower[image * self.classes + j];
+                let high = on.upper.get(image * self.classes + j).copied().unwrap_or(0.0);
+                let place = 3 * j * part + image;
+                coefficients[place] = low + high;
+                coefficients[place + part] = high - low;
+                coefficients[place + 2 * part] = f32::from(u8::from(j == label));
+            }
+        }
+        // SAFETY: passed on from the caller; all maps are sized above.
+        unsafe {
+            match sums {
+                None => S::run(|| self.pull_back::<S, VP>(interval, coefficients, cotangents, None)),
+                Some(sums) => {
+                    for (image, &label) in self.labels.iter().enumerate() {
+                        for j in 0..self.classes {
+                            let g = coefficients[3 * j * part + image];
+                            sums.bias[label] += g;
+                            sums.bias[j] -= g;
+                        }
+                    }
+                    let signed = sums.signed.as_mut_ptr();
+                    S::run(|| self.pull_back::<S, VP>(interval, coefficients, cotangents, Some(signed)));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pull_back<S: Lanes, const VP: usize>(
+        &self,
+        interval: &Interval,
+        coefficients: &[f32],
+        cotangents: &mut IntervalCotangents,
+        signed: Option<*mut f32>,
+    ) {
+        let (depth, stride) = (interval.center.len() - 1, padded(self.classes));
+        let part = VP * WIDTH;
+        // SAFETY: maps are `[element][VP][16]`, weights and their gradient `[element][stride]`.
+        unsafe {
+            let labels = Labels::<S, VP>::new(self.labels);
+            let of = coefficients.as_ptr();
+            for e in 0..self.elements {
+                let row = self.last.forward.as_ptr().add(e * stride);
+                let own = labels.weights(row, stride);
+                let (mut c, mut r) = ([S::zero(); VP], [S::zero(); VP]);
+                let (mut g_center, mut g_radius, mut total) = ([S::zero(); VP], [S::zero(); VP], [S::zero(); VP]);
+                for v in 0..VP {
+                    let at = e * part + v * WIDTH;
+                    c[v] = S::load(interval.center[depth].as_ptr().add(at));
+                    r[v] = S::load(interval.radius[depth].as_ptr().add(at));
+                }
+                // The cotangent of (W_y − W_j) at element e.
+                let on_difference = |j: usize, v: usize, difference: S::V| {
+                    let place = of.add(3 * j * part + v * WIDTH);
+                    let reach = S::mul(S::load(place.add(part)), r[v]);
+                    S::fma(S::load(place), c[v], S::signed_by(difference, reach))
+                };
+                for j in 0..self.classes {
+                    let class = S::splat(*row.add(j));
+                    for v in 0..VP {
+                        let place = of.add(3 * j * part + v * WIDTH);
+                        let difference = S::sub(own[v], class);
+                        g_center[v] = S::fma(difference, S::load(place), g_center[v]);
+                        g_radius[v] = S::fma(S::abs(difference), S::load(place.add(part)), g_radius[v]);
+                        if signed.is_some() {
+                            total[v] = S::add(total[v], on_difference(j, v, difference));
+                        }
+                    }
+                }
+                for v in 0..VP {
+                    let at = e * part + v * WIDTH;
+                    S::store(cotangents.center.as_mut_ptr().add(at), g_center[v]);
+                    S::store(cotangents.radius.as_mut_ptr().add(at), g_radius[v]);
+                }
+                let Some(signed) = signed else { continue };
+                for start in (0..self.classes).step_by(WIDTH) {
+                    let mut rows = [S::zero(); WIDTH];
+                    for j in start..self.classes.min(start + WIDTH) {
+                        let class = S::splat(*row.add(j));
+                        for v in 0..VP {
+                            let at_label = S::load(of.add((3 * j + 2) * part + v * WIDTH));
+                            let own_part = S::fma(at_label, total[v], rows[j - start]);
+                            rows[j - start] = S::sub(own_part, on_difference(j, v, S::sub(own[v], class)));
+                        }
+                    }
+                    let place = signed.add(e * stride + start);
+                    S::store(place, S::add(S::load(place), S::sum_rows(&rows)));
+                }
+            }
         }
     }
 }

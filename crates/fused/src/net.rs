@@ -166,19 +166,22 @@ pub unsafe fn load_images<S: Lanes, const VP: usize>(
                 // Lanes without an image must not carry another tile's values.
                 (0..columns).for_each(|l| tile[l * WIDTH + rows..(l + 1) * WIDTH].fill(0.0));
             }
-            for l in 0..columns {
-                let Some(place) = net.pixel(e + l) else { continue };
-                let source = &tile[l * WIDTH..(l + 1) * WIDTH];
-                let target = &mut target[(place * VP + group) * WIDTH..][..WIDTH];
-                match (&net.plan.normalisation, how) {
-                    (None, _) => target.copy_from_slice(source),
-                    (Some((scale, shift)), Normalise::Point) => {
-                        target.iter_mut().zip(source).for_each(|(t, s)| *t = s * scale[e + l] + shift[e + l]);
+            let normal = net.plan.normalisation.as_ref();
+            // SAFETY: places lie in the map; tile and map are aligned.
+            unsafe {
+                S::run(|| {
+                    for l in 0..columns {
+                        let Some(place) = net.pixel(e + l) else { continue };
+                        let mut value = S::load(tile.as_ptr().add(l * WIDTH));
+                        if let Some((scale, shift)) = normal {
+                            value = match how {
+                                Normalise::Point => S::fma(value, S::splat(scale[e + l]), S::splat(shift[e + l])),
+                                Normalise::Radius => S::mul(value, S::splat(scale[e + l].abs())),
+                            };
+                        }
+                        S::store(target.as_mut_ptr().add((place * VP + group) * WIDTH), value);
                     }
-                    (Some((scale, _)), Normalise::Radius) => {
-                        target.iter_mut().zip(source).for_each(|(t, s)| *t = s * scale[e + l].abs());
-                    }
-                }
+                });
             }
         }
     }

@@ -9,10 +9,11 @@ use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::exchange::{add_planes, image_len, pack};
 use crate::input::{InputGradient, InputSet};
-use crate::interval::RegionSums;
+use crate::interval::{Given, RegionSums};
+use crate::interval_rows;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable, pull_back};
-use crate::margins;
+use crate::margins::OnMargins;
 use crate::rows::RowSet;
 use crate::walk::{Image, RowValues, TALL};
 use crate::walk_adjoint::{NeuronSums, Sinks};
@@ -21,7 +22,7 @@ use crate::weights::padded;
 /// One part's sums: a share of the tiles of each image.
 pub struct PartSums {
     pub accumulator: Option<Accumulator>,
-    neurons: NeuronSums,
+    pub neurons: NeuronSums,
     input: Option<InputGradient>,
 }
 
@@ -37,13 +38,13 @@ pub struct ChunkRegion {
 }
 
 impl Sums {
-    /// Zero sums for `job`.
-    pub fn new(job: &Job<'_>, theta: bool) -> Self {
+    /// Zero sums for `job` in memory that `free` gives; without an accumulator there is no gradient of θ.
+    pub fn new(job: &Job<'_>, mut free: impl FnMut() -> (Option<Accumulator>, NeuronSums)) -> Self {
         let absolute = job.interval_depth() > 0;
-        let parts = (0..job.parts.max(1)).map(|_| PartSums {
-            accumulator: theta.then(|| Accumulator::new(job.net.plan, absolute)),
-            neurons: NeuronSums::default(),
-            input: None,
+        let parts = (0..job.parts.max(1)).map(|_| {
+            let (mut accumulator, neurons) = free();
+            accumulator.iter_mut().for_each(|accumulator| accumulator.reset(job.net.plan, absolute));
+            PartSums { accumulator, neurons, input: None }
         });
         Sums { parts: parts.collect() }
     }
@@ -73,14 +74,21 @@ impl Job<'_> {
         region_wanted: bool,
     ) -> Option<ChunkRegion> {
         let plan = self.net.plan;
-        let region = self.region.slice(first, count);
         let depth = self.interval_depth();
         let d = plan.dimension;
         let mut gradient =
             region_wanted.then(|| ChunkRegion { center: vec![0.0; count * d], radius: vec![0.0; count * d] });
         // SAFETY: the machine and the chunk's size are the caller's word; buffers are sized below.
         unsafe {
-            worker.interval.forward::<S, VP>(self.net, &region, self.ball, depth);
+            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
+            if self.relaxation == Relaxation::Ibp {
+                self.interval_spec_adjoint::<S, VP>(worker, sums, [first, count], cotangents);
+                if cotangents.layers.is_empty() {
+                    let given = Given::Activations;
+                    self.interval_adjoint::<S, VP>(worker, sums, count, None, given, gradient.as_mut());
+                    return self.finish_region(gradient);
+                }
+            }
             let mut intervals = std::mem::take(&mut worker.bounds);
             self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
             // Cotangents on the interval bounds, image by image.
@@ -92,16 +100,11 @@ impl Job<'_> {
                     buffer.at_least(len)[..len].fill(0.0);
                 }
             }
-            worker.cotangents.center = Buffer::default();
-            worker.cotangents.radius = Buffer::default();
-            if self.relaxation == Relaxation::Ibp {
-                self.interval_spec_adjoint::<S>(worker, sums, VP, [first, count], cotangents);
-            }
             for image in 0..count {
                 let mut on_bounds = self.layer_cotangents(cotangents, first + image);
                 if self.relaxation != Relaxation::Ibp {
                     let used = kept.unwrap_or(&intervals);
-                    let input = InputSet::new(self.net, &region, image);
+                    let input = InputSet::new(self.net, self.region, first + image);
                     sums.parts.iter_mut().for_each(|p| p.input = region_wanted.then(|| input.gradient()));
                     let sample = [image, first + image];
                     self.image_adjoint::<S>(worker, sums, &input, used, &intervals, sample, cotangents, &mut on_bounds);
@@ -122,13 +125,19 @@ impl Job<'_> {
                     on_intervals.upper[index][range].copy_from_slice(&on_bounds.upper[index][..len]);
                 }
             }
-            self.interval_adjoint::<S, VP>(worker, sums, &region, &on_intervals, gradient.as_mut());
+            let given = if self.relaxation == Relaxation::Ibp { Given::Both } else { Given::Bounds };
+            let on_bounds = Some(&on_intervals);
+            self.interval_adjoint::<S, VP>(worker, sums, count, on_bounds, given, gradient.as_mut());
             worker.bounds = intervals;
             worker.on_bounds = on_intervals;
         }
-        if let (Some(gradient), Some(_), false) = (&mut gradient, &region.ball, region.clipped) {
-            // An unclipped ball has one radius; its gradient stands in element 0.
-            for radius in gradient.radius.chunks_exact_mut(d) {
+        self.finish_region(gradient)
+    }
+
+    /// An unclipped ball has one radius; its gradient stands in element 0.
+    fn finish_region(&self, mut gradient: Option<ChunkRegion>) -> Option<ChunkRegion> {
+        if let (Some(gradient), Some(_), false) = (&mut gradient, &self.region.ball, self.region.clipped) {
+            for radius in gradient.radius.chunks_exact_mut(self.net.plan.dimension) {
                 radius[1..].fill(0.0);
             }
         }
@@ -166,28 +175,37 @@ impl Job<'_> {
         g.iter().flatten().any(|&g| g != 0.0).then_some(g)
     }
 
-    unsafe fn interval_spec_adjoint<S: Lanes>(
+    unsafe fn interval_spec_adjoint<S: Lanes, const VP: usize>(
         &self,
         worker: &mut Worker,
         sums: &mut Sums,
-        vp: usize,
         [first, count]: [usize; 2],
         cotangents: &Cotangents<f32>,
     ) {
         let Worker { interval, cotangents: targets, part, .. } = worker;
-        let size = self.specification.elements * vp * WIDTH;
-        targets.center = Buffer::zeroed(size + SLACK);
-        targets.radius = Buffer::zeroed(size + SLACK);
+        let last = self.net.plan.hidden();
+        if let Some(margins) = self.margins(first, count) {
+            let range = first * margins.classes..(first + count) * margins.classes;
+            let upper = if cotangents.upper.is_empty() { &[][..] } else { &cotangents.upper[range.clone()] };
+            let on = OnMargins { lower: &cotangents.lower[range], upper };
+            let sums = sums.parts[0].accumulator.as_mut().map(|a| &mut a.sums.stages[last]);
+            // SAFETY: the interval pass holds the images.
+            unsafe { margins.adjoint::<S, VP>(interval, on, &mut part.rows, targets, sums) };
+            return;
+        }
+        let size = self.specification.elements * VP * WIDTH;
+        for buffer in [&mut targets.center, &mut targets.radius] {
+            buffer.at_least(size + SLACK)[..size].fill(0.0);
+        }
         for image in 0..count {
             for tile in 0..self.specification.tiles() {
                 let Some(g) = self.spec_cotangents(cotangents, first + image, tile) else { continue };
-                let last = self.net.plan.hidden();
                 let sums = sums.parts[0].accumulator.as_mut().map(|a| &mut a.sums.stages[last]);
                 // SAFETY: the interval pass holds the image; the buffers are sized above.
                 unsafe {
                     let place = [image, first + image, tile];
                     let rows = [&mut part.rows, &mut part.row_cotangents];
-                    margins::rows_adjoint::<S>(self.specification, interval, targets, vp, place, &g, rows, sums);
+                    interval_rows::rows_adjoint::<S>(self.specification, interval, targets, VP, place, &g, rows, sums);
                 }
             }
         }
@@ -412,8 +430,9 @@ impl Job<'_> {
         &self,
         worker: &mut Worker,
         sums: &mut Sums,
-        region: &tightrope_engine::Region<f32>,
-        on_intervals: &StageBounds,
+        count: usize,
+        on_intervals: Option<&StageBounds>,
+        given: Given,
         gradient: Option<&mut ChunkRegion>,
     ) {
         let plan = self.net.plan;
@@ -424,12 +443,11 @@ impl Job<'_> {
         for index in 0..depth {
             let grid = plan.stages[index].output;
             let size = grid.len() * VP * WIDTH + SLACK;
-            for (images, lanes) in [
-                (&on_intervals.lower[index], &mut cotangents.lower[index]),
-                (&on_intervals.upper[index], &mut cotangents.upper[index]),
-            ] {
+            let lanes = [cotangents.lower[index].at_least(size), cotangents.upper[index].at_least(size)];
+            let Some(images) = on_intervals else { continue };
+            for (lanes, images) in lanes.into_iter().zip([&images.lower[index], &images.upper[index]]) {
                 // SAFETY: the lanes have slack, the images room for all lanes.
-                unsafe { pack::<S, VP>(grid, images, lanes.at_least(size)) };
+                unsafe { pack::<S, VP>(grid, images, lanes) };
             }
         }
         let accumulator = sums.parts[0].accumulator.as_mut();
@@ -439,10 +457,12 @@ impl Job<'_> {
         unsafe {
             interval.backward::<S, VP>(
                 self.net,
-                region,
+                self.region,
+                count,
                 self.ball,
                 depth,
                 cotangents,
+                given,
                 accumulator,
                 region_sums.as_mut(),
             );

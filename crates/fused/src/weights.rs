@@ -32,14 +32,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Packs θ for `plan`; `absolute` asks for |W| as well.
-    pub fn new(plan: &Plan, layout: &ParameterLayout, theta: &[f32], absolute: bool) -> Self {
-        let mut weights = Weights::default();
-        weights.pack(plan, layout, theta, absolute);
-        weights
-    }
-
-    /// Packs θ into the memory already there.
+    /// Packs θ for `plan` into the memory already there; `absolute` asks for |W| as well.
     pub fn pack(&mut self, plan: &Plan, layout: &ParameterLayout, theta: &[f32], absolute: bool) {
         self.signed.resize_with(plan.stages.len(), StageWeights::default);
         self.absolute.resize_with(if absolute { plan.stages.len() } else { 0 }, StageWeights::default);
@@ -48,6 +41,8 @@ impl Weights {
             let source = layout.slice(theta, stage.weight);
             self.signed[index].pack(stage, source, &scale);
             let bias = self.signed[index].bias.at_least(padded(stage.output.c));
+            // The memory may have served another network: padding is zeroed, not trusted.
+            bias.fill(0.0);
             for (c, target) in bias[..stage.output.c].iter_mut().enumerate() {
                 let own = stage.bias.map_or(0.0, |id| layout.slice(theta, id)[c]);
                 *target = scale[c] * own + shift[c];
@@ -69,7 +64,8 @@ impl StageWeights {
             let rows = WIDTH.min(co - block);
             for i in 0..ci {
                 for tap in 0..taps {
-                    let target = &mut forward[(tap * ci + i) * co_padded + block..][..rows];
+                    let (target, padding) = forward[(tap * ci + i) * co_padded + block..][..WIDTH].split_at_mut(rows);
+                    padding.fill(0.0);
                     for (r, target) in target.iter_mut().enumerate() {
                         *target = source[(block + r) * n + i * taps + tap] * scale[block + r];
                     }
@@ -137,29 +133,36 @@ pub struct StageGradient {
 }
 
 /// Gradient sums of all stages.
+#[derive(Default)]
 pub struct GradientSums {
     pub stages: Vec<StageGradient>,
+    /// True if the sums of |W| are in use.
+    absolute: bool,
 }
 
 impl GradientSums {
-    /// Zeros; `absolute` for methods with an interval pass.
-    pub fn zeroed(plan: &Plan, absolute: bool) -> Self {
-        let stages = plan.stages.iter().map(|stage| {
+    /// Zeros for `plan` in the memory already there; `absolute` for methods with an interval pass.
+    pub fn reset(&mut self, plan: &Plan, absolute: bool) {
+        self.absolute = absolute;
+        self.stages.resize_with(plan.stages.len(), StageGradient::default);
+        for (stage, sums) in plan.stages.iter().zip(&mut self.stages) {
             let n = stage.taps() * stage.input.c * padded(stage.output.c);
-            StageGradient {
-                signed: Buffer::zeroed(n),
-                absolute: Buffer::zeroed(if absolute { n } else { 0 }),
-                bias: Buffer::zeroed(padded(stage.output.c)),
+            sums.signed.at_least(n).fill(0.0);
+            sums.bias.at_least(padded(stage.output.c)).fill(0.0);
+            if absolute {
+                sums.absolute.at_least(n).fill(0.0);
             }
-        });
-        GradientSums { stages: stages.collect() }
+        }
     }
 
     /// Adds `other`.
     pub fn add(&mut self, other: &GradientSums) {
         for (a, b) in self.stages.iter_mut().zip(&other.stages) {
-            for (a, b) in [(&mut a.signed, &b.signed), (&mut a.absolute, &b.absolute), (&mut a.bias, &b.bias)] {
+            for (a, b) in [(&mut a.signed, &b.signed), (&mut a.bias, &b.bias)] {
                 a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a += b);
+            }
+            if self.absolute {
+                a.absolute.iter_mut().zip(b.absolute.iter()).for_each(|(a, b)| *a += b);
             }
         }
     }
@@ -182,7 +185,7 @@ impl GradientSums {
                         let from = (tap * ci + i) * co_padded + o;
                         let to = o * n + i * taps + tap;
                         let mut g = sums.signed[from];
-                        if !sums.absolute.is_empty() {
+                        if self.absolute {
                             let w = source[to] * scale[o];
                             // The derivative of |w| at 0 is taken as 0.
                             g += if w > 0.0 {

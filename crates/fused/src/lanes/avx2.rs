@@ -12,6 +12,10 @@ pub struct Avx2;
 #[derive(Clone, Copy)]
 pub struct Pair(__m256, __m256);
 
+/// Lane numbers for lanes 0–7 and 8–15.
+#[derive(Clone, Copy)]
+pub struct Lanes16(__m256i, __m256i);
+
 /// The one function compiled with the features; `f` is inlined into it.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
@@ -21,6 +25,8 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
 
 impl Lanes for Avx2 {
     type V = Pair;
+    type Index = Lanes16;
+    const CLASSES: usize = 3;
     const BLOCK: [usize; 3] = [4, 2, 1];
     const PICKED: [usize; 3] = [4, 2, 1];
     const GROUPS: usize = 1;
@@ -112,6 +118,26 @@ impl Lanes for Avx2 {
                 _mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, zero)),
                 _mm256_blendv_ps(y.1, x.1, _mm256_cmp_ps::<_CMP_GT_OQ>(a.1, zero)),
             )
+        }
+    }
+    #[inline(always)]
+    unsafe fn index(lanes: &[u8; WIDTH]) -> Lanes16 {
+        unsafe {
+            let low = _mm_loadl_epi64(lanes.as_ptr().cast());
+            let high = _mm_loadl_epi64(lanes.as_ptr().add(8).cast());
+            Lanes16(_mm256_cvtepu8_epi32(low), _mm256_cvtepu8_epi32(high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pick(table: Pair, index: Lanes16) -> Pair {
+        unsafe {
+            let pick = |index: __m256i| {
+                let low = _mm256_permutevar8x32_ps(table.0, index);
+                let high = _mm256_permutevar8x32_ps(table.1, index);
+                // Bit 3 of the lane number, moved to the sign, tells the half.
+                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+            };
+            Pair(pick(index.0), pick(index.1))
         }
     }
     #[inline(always)]

@@ -17,6 +17,8 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
 
 impl Lanes for Avx512 {
     type V = __m512;
+    type Index = __m512i;
+    const CLASSES: usize = 10;
     const BLOCK: [usize; 3] = [16, 13, 6];
     const PICKED: [usize; 3] = [14, 12, 6];
     const GROUPS: usize = 2;
@@ -88,6 +90,55 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn where_positive(a: __m512, x: __m512, y: __m512) -> __m512 {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, _mm512_setzero_ps()), y, x) }
+    }
+    #[inline(always)]
+    unsafe fn signed_by(a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            let sign = _mm512_and_ps(a, _mm512_set1_ps(-0.0));
+            let nonzero = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps());
+            _mm512_maskz_xor_ps(nonzero, b, sign)
+        }
+    }
+    #[inline(always)]
+    unsafe fn index(lanes: &[u8; 16]) -> __m512i {
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(lanes.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    unsafe fn pick(table: __m512, index: __m512i) -> __m512 {
+        unsafe { _mm512_permutexvar_ps(index, table) }
+    }
+    #[inline(always)]
+    unsafe fn sum_rows(rows: &[__m512; 16]) -> __m512 {
+        // Each step halves the rows and doubles how many rows' partial sums a vector holds.
+        unsafe {
+            let mut a = [_mm512_setzero_ps(); 8];
+            for i in 0..8 {
+                // Rows i and i + 8: halves of both.
+                let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(rows[i], rows[i + 8]);
+                let high = _mm512_shuffle_f32x4::<0b11_10_11_10>(rows[i], rows[i + 8]);
+                a[i] = _mm512_add_ps(low, high);
+            }
+            let mut b = [_mm512_setzero_ps(); 4];
+            for i in 0..4 {
+                // Quarters: rows i, i + 4, i + 8, i + 12.
+                let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a[i], a[i + 4]);
+                let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(a[i], a[i + 4]);
+                // Parts now hold rows i, i + 8, i + 4, i + 12.
+                b[i] = _mm512_add_ps(low, high);
+            }
+            let mut c = [_mm512_setzero_ps(); 2];
+            for i in 0..2 {
+                let low = _mm512_unpacklo_ps(b[i], b[i + 2]);
+                let high = _mm512_unpackhi_ps(b[i], b[i + 2]);
+                // Within a part: i, i + 2, i, i + 2.
+                c[i] = _mm512_add_ps(low, high);
+            }
+            let low = _mm512_unpacklo_ps(c[0], c[1]);
+            let high = _mm512_unpackhi_ps(c[0], c[1]);
+            // Within a part: 0, 1, 2, 3; the parts are 0, 8, 4, 12.
+            let sums = _mm512_add_ps(low, high);
+            _mm512_shuffle_f32x4::<0b11_01_10_00>(sums, sums)
+        }
     }
     #[inline(always)]
     unsafe fn sum(a: __m512) -> f32 {

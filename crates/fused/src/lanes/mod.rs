@@ -26,6 +26,12 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Sixteen values.
     type V: Copy;
 
+    /// Sixteen lane numbers.
+    type Index: Copy;
+
+    /// Most classes per block of the margins' kernel: two accumulators each.
+    const CLASSES: usize;
+
     /// Most output channels per micro-kernel block for one, two and four vectors per channel: as many
     /// accumulators as fit the register file beside the operands.
     const BLOCK: [usize; 3];
@@ -71,6 +77,25 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn where_negative(a: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// x where a > 0, y elsewhere.
     unsafe fn where_positive(a: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// b with the sign of a·b, for a ≠ 0; 0 where a = 0.
+    #[inline(always)]
+    unsafe fn signed_by(a: Self::V, b: Self::V) -> Self::V {
+        unsafe { Self::where_positive(a, b, Self::where_negative(a, Self::sub(Self::zero(), b), Self::zero())) }
+    }
+    /// Lane numbers, each below sixteen.
+    unsafe fn index(lanes: &[u8; WIDTH]) -> Self::Index;
+    /// Lane l of the result is lane `index[l]` of `table`.
+    unsafe fn pick(table: Self::V, index: Self::Index) -> Self::V;
+    /// Lane r of the result is the sum of row r's lanes, in a fixed order.
+    #[inline(always)]
+    unsafe fn sum_rows(rows: &[Self::V; WIDTH]) -> Self::V {
+        let mut sums = [0.0; WIDTH];
+        for r in 0..WIDTH {
+            // SAFETY: the machine is the caller's word.
+            sums[r] = unsafe { Self::sum(rows[r]) };
+        }
+        unsafe { Self::load_any(sums.as_ptr()) }
+    }
     /// Sum of the lanes in a fixed order.
     unsafe fn sum(a: Self::V) -> f32;
     /// dst[l][r] = src[r][l]: sixteen rows `src_stride` apart to sixteen rows `dst_stride` apart.

@@ -25,6 +25,8 @@ macro_rules! lanewise {
 #[allow(clippy::manual_clamp)]
 impl Lanes for Scalar {
     type V = Array;
+    type Index = [u8; WIDTH];
+    const CLASSES: usize = 2;
     const BLOCK: [usize; 3] = [2, 1, 1];
     const PICKED: [usize; 3] = [2, 1, 1];
     const GROUPS: usize = 1;
@@ -96,6 +98,14 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn where_positive(a: Array, x: Array, y: Array) -> Array {
         lanewise!(|i| if a.0[i] > 0.0 { x.0[i] } else { y.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn index(lanes: &[u8; WIDTH]) -> [u8; WIDTH] {
+        *lanes
+    }
+    #[inline(always)]
+    unsafe fn pick(table: Array, index: [u8; WIDTH]) -> Array {
+        lanewise!(|i| table.0[usize::from(index[i]) % WIDTH])
     }
     #[inline(always)]
     unsafe fn sum(a: Array) -> f32 {
