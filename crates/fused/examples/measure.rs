@@ -1,8 +1,11 @@
 //! Best-of-many times per image of the main kernels as JSON lines: processor time of one core, or wall time
 //! of `TIGHTROPE_MEASURE_THREADS` threads.
 //!
-//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`.
+//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`. With
+//! `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters, inputs and margins instead, as raw f32,
+//! so that another tool can be fed the same numbers.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -56,6 +59,12 @@ fn parameters(network: &Network, stable: bool) -> Vec<f32> {
     theta
 }
 
+/// Writes numbers to FOLDER/NAME as little-endian f32.
+fn dump(folder: &Path, name: &str, values: &[f32]) {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(folder.join(name), bytes).expect("the folder can be written to");
+}
+
 fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
     let threads: usize = std::env::var("TIGHTROPE_MEASURE_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
@@ -64,9 +73,10 @@ fn main() {
     let pool = if threads == 1 { pool.use_current_thread() } else { pool };
     pool.build_global().expect("the first pool");
     WALL.store(threads > 1, Ordering::Relaxed);
+    let dump_to = std::env::var_os("TIGHTROPE_MEASURE_DUMP").map(PathBuf::from);
     let engine = Fused::new().expect("TIGHTROPE_ISA names no usable instruction set");
     let measure = |name: &str, images: usize, runs: usize, work: &mut dyn FnMut()| {
-        if format!("{name}$").contains(&only) {
+        if dump_to.is_none() && format!("{name}$").contains(&only) {
             let seconds = best(runs, work);
             println!("{{\"name\": \"{name}\", \"ms_per_image\": {:.5}}}", seconds * 1e3 / images as f64);
         }
@@ -107,6 +117,17 @@ fn main() {
                 let region = Region::ball(&x, d, 0.1, Norm::Inf, None).unwrap();
                 let spec = Spec::Margins { labels: (0..batch).map(|i| i % 10).collect() };
                 let request = BoundRequest::lower(relaxation);
+                if let Some(folder) = &dump_to
+                    && shape[0] == 1
+                {
+                    let few = Region::ball(&x[..4 * d], d, 0.1, Norm::Inf, None).expect("a ball");
+                    let spec = Spec::Margins { labels: (0..4).collect() };
+                    let bounds = engine.bound(&network, &theta, &few, &spec, request).expect("bounds");
+                    let files = [("theta", &theta[..]), ("x", &x[..4 * d]), (label, &bounds.lower)];
+                    for (what, values) in files {
+                        dump(folder, &format!("{}-{}-{kind}-{what}.f32", preset.name(), shape[0]), values);
+                    }
+                }
                 let bound = &mut || drop(engine.bound(&network, &theta, &region, &spec, request).unwrap());
                 measure(&name, batch, runs, bound);
                 measure(&format!("{name} + gradient"), batch, runs, &mut || {
