@@ -10,7 +10,7 @@ use golden::{Case, Setting, scaled_error, shared, split_key};
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants, certified_cross_entropy,
 };
-use tightrope_fused::Fused;
+use tightrope_fused::{Fused, Isa};
 
 /// Relative to 1 + max |expected|, as the data's description asks of single precision.
 const BOUNDS: f64 = 1e-4;
@@ -39,16 +39,15 @@ fn without_label(values: &[f32], labels: &[usize], classes: usize) -> Vec<f32> {
 }
 
 /// Compares everything but the α-CROWN targets; returns the number of tensors compared.
-fn run(name: &str) -> Option<usize> {
+fn run(name: &str, engine: &Fused) -> Option<usize> {
     let case = Case::read(&shared("golden")?, name);
-    let engine = Fused::new().unwrap();
     let network = &case.model.network;
     let (classes, theta, labels) = (network.output_len(), &case.model.theta, case.labels());
     let margins = Spec::Margins { labels: labels.clone() };
     let mut compared = 0;
     let mut check = |key: &str, got: &[f32], tolerance: f64| {
         let error = scaled_error(got, &case.expected.get(key).values);
-        assert!(error <= tolerance, "{name} {key}: error {error:.2e}");
+        assert!(error <= tolerance, "{name} {key} on {}: error {error:.2e}", engine.isa().name());
         compared += 1;
     };
     check("logits", &engine.forward(network, theta, &case.x::<f32>()).unwrap(), BOUNDS);
@@ -118,8 +117,14 @@ fn run(name: &str) -> Option<usize> {
 macro_rules! cases {
     ($($name:ident: $least:expr;)*) => {
         $(#[test] fn $name() {
-            if let Some(compared) = run(stringify!($name)) {
-                assert!(compared >= $least, "only {compared} tensors compared");
+            let best = Fused::new().unwrap();
+            let large = ["cnn5_nat", "cnn5_ibp", "cnn7bn_nat"].contains(&stringify!($name));
+            // Large cases would take minutes on the portable lanes.
+            let others = Isa::ALL.into_iter().filter(|isa| isa.available() && *isa != best.isa() && !large);
+            for engine in others.map(|isa| Fused::on(isa).unwrap()).chain([best.clone()]) {
+                if let Some(compared) = run(stringify!($name), &engine) {
+                    assert!(compared >= $least, "only {compared} tensors compared");
+                }
             }
         })*
     };

@@ -220,6 +220,19 @@ pub fn networks() -> Vec<(&'static str, Network)> {
                 .build(),
         ),
         (
+            "five",
+            Chain::new(&[2, 9, 8])
+                .conv(3, [1, 1], [1, 1], p(0))
+                .relu()
+                .conv(11, [5, 5], [1, 2], p(2))
+                .relu()
+                .conv(18, [1, 1], [1, 1], p(0))
+                .relu()
+                .flatten()
+                .linear(4)
+                .build(),
+        ),
+        (
             "large window",
             Chain::new(&[1, 6, 6])
                 .conv(3, [3, 3], [3, 3], p(2))

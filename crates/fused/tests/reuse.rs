@@ -1,0 +1,133 @@
+//! Scratch memory that has served one network must not show in the results of the next, and misuse is refused.
+
+mod common;
+
+use common::{draws, engines, networks, parameters};
+use tightrope_engine::{
+    BoundRequest, Cotangents, Engine, EngineError, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation,
+    Spec, Wants,
+};
+use tightrope_fused::{Fused, Isa};
+use tightrope_network::Network;
+
+/// Every number that `engine` computes for `network`, as bits.
+fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) -> Vec<u64> {
+    let d = network.input_len();
+    let x = draws(21, 0, batch * d, 0.0, 1.0);
+    let labels: Vec<usize> = (0..batch).map(|i| i % network.output_len()).collect();
+    let wants = Wants { theta: true, input: true };
+    let mut values = Vec::new();
+    let mut push = |part: &[f32]| values.extend(part.iter().map(|v| u64::from(v.to_bits())));
+    for norm in [Norm::Inf, Norm::L2] {
+        let region = Region::ball(&x, d, 0.05, norm, None).unwrap();
+        for relaxation in Relaxation::ALL {
+            for spec in [Spec::Margins { labels: labels.clone() }, Spec::Logits] {
+                let request = BoundRequest { relaxation, upper: true, layers: true };
+                let (bounds, tape) = engine.bound_taped(network, theta, &region, &spec, request).unwrap();
+                let g = Cotangents::on_lower(bounds.lower.clone());
+                let gradients = engine.vjp(network, theta, &tape, &g, wants).unwrap();
+                let region = gradients.region.unwrap();
+                push(&bounds.lower);
+                push(&bounds.upper.unwrap());
+                bounds.layers.iter().for_each(|layer| push(&layer.lower));
+                push(&gradients.theta.unwrap());
+                push(&region.center);
+                push(&region.radius);
+            }
+        }
+    }
+    let (logits, tape) = engine.forward_taped(network, theta, &x).unwrap();
+    let gradients = engine.vjp(network, theta, &tape, &Cotangents::on_lower(logits.clone()), wants).unwrap();
+    push(&logits);
+    push(&gradients.theta.unwrap());
+    push(&gradients.input.unwrap());
+    values
+}
+
+/// Networks and batches of rising and falling size through one engine, each against an engine of its own.
+#[test]
+fn used_memory_does_not_show() {
+    let best = Fused::new().unwrap().isa();
+    for used in engines() {
+        // A second batch size changes the chunks; once is enough for code that all instruction sets share.
+        for &batch in if used.isa() == best { &[40, 1][..] } else { &[1] } {
+            for (name, network) in networks().into_iter().chain(networks().into_iter().rev()) {
+                let theta = parameters(&network, 31, 0.1);
+                let fresh = everything(&Fused::on(used.isa()).unwrap(), &network, &theta, batch);
+                let again = everything(&used, &network, &theta, batch);
+                assert!(fresh == again, "{name}, batch {batch}, {}", used.isa().name());
+            }
+        }
+    }
+}
+
+/// Parameters that are no numbers give bounds that prove nothing, never ones that look good, and leave no trace.
+#[test]
+fn no_number_is_never_a_proof() {
+    for engine in engines() {
+        for (name, network) in networks() {
+            let d = network.input_len();
+            let x = draws(5, 0, 3 * d, 0.0, 1.0);
+            let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();
+            let good = parameters(&network, 3, 0.0);
+            let before = everything(&engine, &network, &good, 3);
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut theta = good.clone();
+                theta[0] = bad;
+                for relaxation in Relaxation::ALL {
+                    let spec = Spec::Logits;
+                    let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
+                    let bounds = engine.bound(&network, &theta, &region, &spec, request).unwrap();
+                    for (&l, &u) in bounds.lower.iter().zip(&bounds.upper.unwrap()) {
+                        let proves = l.is_finite() && u.is_finite();
+                        let isa = engine.isa().name();
+                        assert!(!proves, "{name}, {relaxation}, {bad}, {isa}: [{l}, {u}]");
+                    }
+                }
+            }
+            assert!(before == everything(&engine, &network, &good, 3), "{name}: the bad parameters left a trace");
+        }
+    }
+}
+
+fn message<T>(result: Result<T, EngineError>) -> String {
+    result.err().expect("this must be refused").to_string()
+}
+
+#[test]
+fn misuse_is_refused() {
+    let engine = Fused::new().unwrap();
+    let mut list = networks();
+    let (_, other) = list.swap_remove(5);
+    let (_, network) = list.swap_remove(0);
+    let theta = parameters(&network, 1, 0.0);
+    let d = network.input_len();
+    let x = draws(2, 0, 2 * d, 0.0, 1.0);
+    let region = Region::ball(&x, d, 0.1, Norm::Inf, None).unwrap();
+    let spec = Spec::Margins { labels: vec![0, 1] };
+    let request = BoundRequest::lower(Relaxation::Crown);
+    assert!(message(engine.forward(&network, &theta[1..], &x)).contains("θ"));
+    assert!(message(engine.forward(&network, &theta, &x[1..])).contains("multiple"));
+    assert!(message(engine.bound(&network, &theta[1..], &region, &spec, request)).contains("θ"));
+    let outside = Spec::Margins { labels: vec![0, 10] };
+    assert!(message(engine.bound(&network, &theta, &region, &outside, request)).contains("10"));
+    let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
+    let g = Cotangents::on_lower(bounds.lower);
+    // A tape of another network, of another engine, and cotangents of the wrong length.
+    let others = parameters(&other, 1, 0.0);
+    assert!(message(engine.vjp(&other, &others, &tape, &g, Wants::THETA)).contains("another network"));
+    let (_, foreign) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
+    assert!(message(engine.vjp(&network, &theta, &foreign, &g, Wants::THETA)).contains("another engine"));
+    let short = Cotangents::on_lower(vec![1.0]);
+    assert!(message(engine.vjp(&network, &theta, &tape, &short, Wants::THETA)).contains("cotangent"));
+    let population = PopulationBatch {
+        inputs: &x[1..],
+        region: &region,
+        labels: &[0, 1],
+        relaxation: Relaxation::Ibp,
+        robust_weight: 0.5,
+    };
+    let noise = Perturbation { seed: 1, step: 1, sigma: 0.1 };
+    assert!(message(engine.population_loss(&network, &theta, noise, 0..1, &population)).contains("clean inputs"));
+    assert!(message(Isa::named("sse9").map(|_| ())).contains("sse9"));
+}
