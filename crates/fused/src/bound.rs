@@ -6,8 +6,12 @@ use rayon::prelude::*;
 use tightrope_engine::{Region, Relaxation, Spec};
 
 use crate::ball::BallRows;
+use crate::batch_lines::BatchLines;
+use crate::batch_walk::{BatchWalk, Scene};
+use crate::batch_walk_adjoint::BatchAdjoint;
 use crate::buffer::Buffer;
-use crate::exchange::{image_len, to_planes, unpack};
+use crate::clean::SLACK;
+use crate::exchange::{image_len, pack, to_planes, unpack};
 use crate::input::InputSet;
 use crate::interval::{Interval, IntervalCotangents};
 use crate::interval_rows;
@@ -58,6 +62,20 @@ pub struct Worker {
     pub bounds: StageBounds,
     /// Cotangents on them.
     pub on_bounds: StageBounds,
+    pub batch: Batch,
+}
+
+/// Memory for walks with images in lanes.
+#[derive(Default)]
+pub struct Batch {
+    pub walk: BatchWalk,
+    pub adjoint: BatchAdjoint,
+    pub lines: Vec<BatchLines>,
+    /// The walks' bounds, and cotangents on them, `[position][channel][16]`.
+    pub bounds: StageBounds,
+    pub on_bounds: StageBounds,
+    /// Sixteen images' maps.
+    pub staging: Buffer,
 }
 
 /// Bounds of the pre-activations per hidden stage, `[image][position][channel padded]`.
@@ -120,12 +138,23 @@ impl Job<'_> {
                 }
                 return result;
             }
+            let batched = self.batched(count);
             let mut bounds = std::mem::take(&mut worker.bounds);
-            self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
+            if !batched || walks(self.relaxation) || self.layers {
+                self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
+            }
             for image in 0..count {
+                if batched && !walks(self.relaxation) {
+                    break;
+                }
                 let input = InputSet::new(self.net, self.region, first + image);
-                self.bound_stages::<S>(worker, &input, image, &mut bounds);
-                self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
+                self.bound_stages::<S>(worker, &input, image, &mut bounds, batched);
+                if !batched {
+                    self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
+                }
+            }
+            if batched {
+                self.bound_batch::<S>(worker, &bounds, [first, count], &mut result.lower);
             }
             if self.layers {
                 self.export_layers(&bounds, count, &mut result);
@@ -134,6 +163,71 @@ impl Job<'_> {
             worker.bounds = bounds;
         }
         result
+    }
+
+    /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
+    /// boxes, if that takes no more vectors than rows in lanes would.
+    pub fn batched(&self, count: usize) -> bool {
+        let classes = self.specification.classes;
+        matches!(self.specification.spec, Spec::Margins { .. })
+            && !self.upper
+            && self.region.ball.is_none()
+            && self.relaxation != Relaxation::Ibp
+            && self.net.plan.hidden() > 0
+            && count * self.specification.tiles() >= classes
+    }
+
+    /// The lines of all stages with images in lanes: from the walks' bounds in `images`, or from the interval pass.
+    pub unsafe fn batch_lines<S: Lanes>(
+        &self,
+        batch: &mut Batch,
+        interval: &Interval,
+        images: &StageBounds,
+        count: usize,
+    ) {
+        let plan = self.net.plan;
+        batch.lines.resize_with(plan.hidden().max(batch.lines.len()), BatchLines::default);
+        batch.bounds.resize(plan.hidden());
+        let Batch { lines, bounds, staging, .. } = batch;
+        for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+            // SAFETY: all maps hold the stage, for sixteen images.
+            unsafe {
+                if !walks(self.relaxation) {
+                    lines[index].build::<S>(stage, &interval.lower[index], &interval.upper[index]);
+                    continue;
+                }
+                let (len, size) = (image_len(stage.output), stage.output.len() * WIDTH + SLACK);
+                for (images, lanes) in [
+                    (&images.lower[index], bounds.lower[index].at_least(size)),
+                    (&images.upper[index], bounds.upper[index].at_least(size)),
+                ] {
+                    let staging = &mut staging.at_least(WIDTH * len)[..WIDTH * len];
+                    // Images that do not exist get bounds 0: what stands there from before may be no number.
+                    staging[..count * len].copy_from_slice(&images[..count * len]);
+                    staging[count * len..].fill(0.0);
+                    pack::<S, 1>(stage.output, staging, lanes);
+                }
+                lines[index].build::<S>(stage, &bounds.lower[index], &bounds.upper[index]);
+            }
+        }
+    }
+
+    unsafe fn bound_batch<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        images: &StageBounds,
+        [first, count]: [usize; 2],
+        lower: &mut Vec<f32>,
+    ) {
+        let Some(margins) = self.margins(first, count) else { return };
+        let Worker { batch, interval, .. } = worker;
+        // SAFETY: the interval pass holds the images, `images` their bounds.
+        unsafe {
+            self.batch_lines::<S>(batch, interval, images, count);
+            let (center, radius) = (&interval.center[0], &interval.radius[0]);
+            let scene = Scene { net: self.net, lines: &batch.lines, margins, center, radius };
+            batch.walk.bound::<S>(scene, lower);
+        }
     }
 
     /// The interval pass's bounds, image by image; room for those of deeper stages.
@@ -206,13 +300,15 @@ impl Job<'_> {
         }
     }
 
-    /// Bounds every hidden stage of one image and builds its lines.
+    /// Bounds every hidden stage of one image and builds its lines, the last ones only if the specification walks with
+    /// rows in lanes.
     unsafe fn bound_stages<S: Lanes>(
         &self,
         worker: &mut Worker,
         input: &InputSet,
         image: usize,
         bounds: &mut StageBounds,
+        batched: bool,
     ) {
         let plan = self.net.plan;
         worker.lines.resize_with(plan.hidden(), Lines::default);
@@ -227,7 +323,9 @@ impl Job<'_> {
                 // SAFETY: the lines of all stages before are built.
                 unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper) };
             }
-            worker.lines[index].build(stage, &self.net.weights.signed[index].bias, lower, upper);
+            if !batched || index + 1 < plan.hidden() {
+                worker.lines[index].build(stage, &self.net.weights.signed[index].bias, lower, upper);
+            }
         }
     }
 

@@ -125,6 +125,7 @@ fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
         Relaxation::Ibp => image_chunk(batch),
         // The interval pass is a good part of the work: fill its lanes.
         Relaxation::CrownIbp if batch >= 4 * WIDTH => WIDTH,
+        _ if batch >= BUSY * WIDTH => WIDTH,
         _ => batch.div_ceil(SLOTS).clamp(1, WIDTH),
     }
 }

@@ -11,6 +11,9 @@
 
 mod accumulate;
 mod ball;
+mod batch_lines;
+mod batch_walk;
+mod batch_walk_adjoint;
 mod block;
 mod bound;
 mod buffer;

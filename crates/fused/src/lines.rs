@@ -13,7 +13,7 @@ use crate::plan::Stage;
 use crate::weights::padded;
 
 /// Below this width the derivative of the upper line is taken as if the interval were this wide.
-const NARROW: f32 = 1e-12;
+pub const NARROW: f32 = 1e-12;
 
 /// Line coefficients of one neuron, side by side because a walk broadcasts them one after the other.
 #[derive(Clone, Copy, Default)]

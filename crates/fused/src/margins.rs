@@ -28,14 +28,18 @@ pub struct OnMargins<'a> {
 }
 
 /// How the weight of each image's label is found among the classes of a row.
-struct Labels<S: Lanes, const VP: usize> {
+pub struct Labels<S: Lanes, const VP: usize> {
     index: [S::Index; VP],
     place: [[usize; WIDTH]; VP],
 }
 
 impl<S: Lanes, const VP: usize> Labels<S, VP> {
+    /// Labels of at most 16·VP images.
+    ///
+    /// # Safety
+    /// The machine has `S`.
     #[inline(always)]
-    unsafe fn new(labels: &[usize]) -> Self {
+    pub unsafe fn new(labels: &[usize]) -> Self {
         let mut place = [[0; WIDTH]; VP];
         labels.iter().enumerate().for_each(|(image, &label)| place[image / WIDTH][image % WIDTH] = label);
         // SAFETY: the machine is the caller's word.
@@ -46,8 +50,11 @@ impl<S: Lanes, const VP: usize> Labels<S, VP> {
     }
 
     /// The labels' weights in one row `[stride]`.
+    ///
+    /// # Safety
+    /// As above; the row is aligned.
     #[inline(always)]
-    unsafe fn weights(&self, row: *const f32, stride: usize) -> [S::V; VP] {
+    pub unsafe fn weights(&self, row: *const f32, stride: usize) -> [S::V; VP] {
         // SAFETY: labels are below the stride, rows aligned.
         unsafe {
             let mut result = [S::zero(); VP];

@@ -4,16 +4,18 @@ use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Relaxation};
 
 use crate::accumulate::Accumulator;
-use crate::bound::{Job, Part, StageBounds, Worker, walks};
+use crate::batch_walk::Scene;
+use crate::bound::{Batch, Job, Part, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
-use crate::exchange::{add_planes, image_len, pack};
+use crate::exchange::{add_planes, image_len, pack, unpack};
 use crate::input::{InputGradient, InputSet};
 use crate::interval::{Given, RegionSums};
 use crate::interval_rows;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable, pull_back};
 use crate::margins::OnMargins;
+use crate::net::{Normalise, store_cotangents};
 use crate::rows::RowSet;
 use crate::walk::{Image, RowValues, TALL};
 use crate::walk_adjoint::{NeuronSums, Sinks};
@@ -89,6 +91,7 @@ impl Job<'_> {
                     return self.finish_region(gradient);
                 }
             }
+            let batched = self.batched(count);
             let mut intervals = std::mem::take(&mut worker.bounds);
             self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
             // Cotangents on the interval bounds, image by image.
@@ -100,14 +103,22 @@ impl Job<'_> {
                     buffer.at_least(len)[..len].fill(0.0);
                 }
             }
+            if batched {
+                let used = kept.unwrap_or(&intervals);
+                self.batch_adjoint::<S>(worker, sums, used, [first, count], cotangents, gradient.as_mut());
+            }
             for image in 0..count {
                 let mut on_bounds = self.layer_cotangents(cotangents, first + image);
-                if self.relaxation != Relaxation::Ibp {
+                if batched {
+                    self.add_batch(&worker.batch, image, &mut on_bounds);
+                }
+                if self.relaxation != Relaxation::Ibp && !(batched && !walks(self.relaxation)) {
                     let used = kept.unwrap_or(&intervals);
                     let input = InputSet::new(self.net, self.region, first + image);
                     sums.parts.iter_mut().for_each(|p| p.input = region_wanted.then(|| input.gradient()));
                     let sample = [image, first + image];
-                    self.image_adjoint::<S>(worker, sums, &input, used, &intervals, sample, cotangents, &mut on_bounds);
+                    let on = &mut on_bounds;
+                    self.image_adjoint::<S>(worker, sums, &input, used, &intervals, sample, cotangents, on, batched);
                     if let Some(gradient) = &mut gradient {
                         let range = image * d..(image + 1) * d;
                         for part in &sums.parts {
@@ -211,6 +222,68 @@ impl Job<'_> {
         }
     }
 
+    /// Pulls the margins' cotangents back with images in lanes; leaves those on the bounds in the worker's memory, image
+    /// by image.
+    unsafe fn batch_adjoint<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        sums: &mut Sums,
+        used: &StageBounds,
+        [first, count]: [usize; 2],
+        cotangents: &Cotangents<f32>,
+        gradient: Option<&mut ChunkRegion>,
+    ) {
+        let Some(margins) = self.margins(first, count) else { return };
+        let plan = self.net.plan;
+        let Worker { batch, interval, .. } = worker;
+        // SAFETY: the interval pass holds the images, `used` their bounds.
+        unsafe {
+            self.batch_lines::<S>(batch, interval, used, count);
+            let Batch { walk, adjoint, lines, bounds, on_bounds, staging } = batch;
+            on_bounds.resize(plan.hidden());
+            for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+                let size = stage.output.len() * WIDTH + SLACK;
+                on_bounds.lower[index].at_least(size)[..size].fill(0.0);
+                on_bounds.upper[index].at_least(size)[..size].fill(0.0);
+            }
+            let (center, radius) = (&interval.center[0], &interval.radius[0]);
+            let scene = Scene { net: self.net, lines, margins, center, radius };
+            let behind = if walks(self.relaxation) {
+                [&bounds.lower[..], &bounds.upper[..]]
+            } else {
+                [&interval.lower[..], &interval.upper[..]]
+            };
+            let rows = self.specification.rows();
+            let g = &cotangents.lower[first * rows..(first + count) * rows];
+            let weights = sums.parts[0].accumulator.as_mut();
+            let on = [&mut on_bounds.lower[..], &mut on_bounds.upper[..]];
+            adjoint.run::<S>(walk, scene, g, weights, behind, on, gradient.is_some());
+            for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+                let len = WIDTH * image_len(stage.output);
+                for lanes in [&mut on_bounds.lower[index], &mut on_bounds.upper[index]] {
+                    unpack::<S, 1>(stage.output, lanes, staging.at_least(len));
+                    lanes.at_least(len)[..len].copy_from_slice(&staging[..len]);
+                }
+            }
+            if let (Some(gradient), Some([center, radius])) = (gradient, &adjoint.region) {
+                store_cotangents(self.net, center, 1, Normalise::Point, &mut gradient.center);
+                store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
+            }
+        }
+    }
+
+    /// Adds what [`Job::batch_adjoint`] found for one image.
+    fn add_batch(&self, batch: &Batch, image: usize, on_bounds: &mut BoundCotangents) {
+        for (index, stage) in self.net.plan.stages[..self.net.plan.hidden()].iter().enumerate() {
+            let len = image_len(stage.output);
+            let (lower, upper) = (&mut on_bounds.lower[index], &mut on_bounds.upper[index]);
+            for (target, source) in [(lower, &batch.on_bounds.lower[index]), (upper, &batch.on_bounds.upper[index])] {
+                let source = &source[image * len..(image + 1) * len];
+                target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
+            }
+        }
+    }
+
     /// Walks backward through one image: leaves in `on_bounds` what belongs to the interval pass.
     unsafe fn image_adjoint<S: Lanes>(
         &self,
@@ -222,6 +295,7 @@ impl Job<'_> {
         [image, sample]: [usize; 2],
         cotangents: &Cotangents<f32>,
         on_bounds: &mut BoundCotangents,
+        batched: bool,
     ) {
         let plan = self.net.plan;
         let Worker { lines, part, .. } = worker;
@@ -234,7 +308,9 @@ impl Job<'_> {
                 len,
             )
         };
-        for index in 0..plan.hidden() {
+        // The last stage's lines serve the specification only.
+        let lined = plan.hidden() - usize::from(batched);
+        for index in 0..lined {
             let stage = &plan.stages[index];
             let (lower, upper, len) = slice(used, index);
             // SAFETY: bounds hold every image of the chunk.
@@ -244,7 +320,7 @@ impl Job<'_> {
         }
         for part in &mut sums.parts {
             part.neurons.stages.resize_with(plan.hidden(), Buffer::default);
-            for (stage, neurons) in plan.stages[..plan.hidden()].iter().zip(&mut part.neurons.stages) {
+            for (stage, neurons) in plan.stages[..lined].iter().zip(&mut part.neurons.stages) {
                 let len = stage.output.len() * 2 * WIDTH;
                 neurons.at_least(len)[..len].fill(0.0);
             }
@@ -252,7 +328,7 @@ impl Job<'_> {
         // SAFETY: lines of all stages are built.
         unsafe {
             let context = Image { net: self.net, lines, input };
-            for tile in 0..self.specification.tiles() {
+            for tile in 0..if batched { 0 } else { self.specification.tiles() } {
                 if let Some(g) = self.spec_cotangents(cotangents, sample, tile) {
                     self.spec_tile_adjoint::<S>(context, part, &mut sums.parts[0], [sample, tile], &g);
                 }
@@ -266,7 +342,7 @@ impl Job<'_> {
             let (lower, upper) =
                 unsafe { (std::slice::from_raw_parts(lower, len), std::slice::from_raw_parts(upper, len)) };
             let (g_lower, g_upper) = (&mut on_bounds.lower[index], &mut on_bounds.upper[index]);
-            for position in 0..stage.output.positions() {
+            for position in 0..if index < lined { stage.output.positions() } else { 0 } {
                 for &channel in lines[index].live.unstable_at(position) {
                     let place = (position * stage.output.c + usize::from(channel)) * 2 * WIDTH;
                     let i = position * row + usize::from(channel);

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Case, close, draws, engines, networks, parameters};
 use tightrope_engine::{Cotangents, Engine, Norm, Reference, Relaxation, Spec, Wants};
+use tightrope_fused::Fused;
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -124,6 +125,29 @@ fn batches() {
             for engine in engines() {
                 let theta = parameters(&network, 7, 0.0);
                 Case::new(name, &network, theta, batch, 0.02, relaxation).check(&engine, TOLERANCE);
+            }
+        }
+    }
+}
+
+/// Batches so large that margins are walked with images in lanes, with a rest that is not, layer cotangents included.
+#[test]
+fn margins_with_images_in_lanes() {
+    let best = Fused::new().unwrap().isa();
+    for (index, (name, network)) in networks().into_iter().enumerate() {
+        for relaxation in [Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp] {
+            let batch = if relaxation == Relaxation::CrownIbp { 67 } else { 131 };
+            for engine in engines() {
+                if relaxation != Relaxation::CrownIbp && (engine.isa() != best || index % 2 == 1) {
+                    // The reference takes its time, and these share all but the bounds with the cases before.
+                    continue;
+                }
+                for (bias, epsilon, clip, layers) in [(0.0, 0.03, None, true), (0.5, 0.1, Some((0.0, 1.0)), false)] {
+                    let theta = parameters(&network, 12, bias);
+                    let base = Case::new(name, &network, theta, batch, epsilon, relaxation);
+                    let case = Case { name: format!("{} {clip:?}", base.name), clip, layers, ..base };
+                    case.check(&engine, TOLERANCE);
+                }
             }
         }
     }

@@ -68,6 +68,10 @@ impl Lanes for Scalar {
         lanewise!(|i| a.0[i] * b.0[i])
     }
     #[inline(always)]
+    unsafe fn div(a: Array, b: Array) -> Array {
+        lanewise!(|i| a.0[i] / b.0[i])
+    }
+    #[inline(always)]
     unsafe fn fma(a: Array, b: Array, c: Array) -> Array {
         lanewise!(|i| a.0[i] * b.0[i] + c.0[i])
     }
