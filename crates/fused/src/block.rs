@@ -41,11 +41,14 @@ pub enum Outputs<'a> {
 /// How a block of outputs is addressed; one monomorphic kernel for each.
 trait Addressing: Copy {
     /// True if output b of a block is weight b of its row.
-    const CONTIGUOUS: bool;
+    const CONTIGUOUS: bool = true;
     /// True if sums are added to the memory.
-    const ADD: bool;
+    const ADD: bool = false;
     /// Index of output b among the weights of a row, relative to the block's first if contiguous.
-    unsafe fn index(self, b: usize) -> usize;
+    #[inline(always)]
+    unsafe fn index(self, b: usize) -> usize {
+        b
+    }
     /// First index, if contiguous.
     fn first(self) -> usize;
     /// Place of output b, `vp` being the vectors per channel.
@@ -62,12 +65,6 @@ struct Picked(*const u16);
 struct Scattered(usize, *const u32);
 
 impl Addressing for Run {
-    const CONTIGUOUS: bool = true;
-    const ADD: bool = false;
-    #[inline(always)]
-    unsafe fn index(self, b: usize) -> usize {
-        b
-    }
     #[inline(always)]
     fn first(self) -> usize {
         self.0
@@ -80,7 +77,6 @@ impl Addressing for Run {
 
 impl Addressing for Picked {
     const CONTIGUOUS: bool = false;
-    const ADD: bool = false;
     #[inline(always)]
     unsafe fn index(self, b: usize) -> usize {
         // SAFETY: the list has at least the block's entries.
@@ -98,12 +94,7 @@ impl Addressing for Picked {
 }
 
 impl Addressing for Scattered {
-    const CONTIGUOUS: bool = true;
     const ADD: bool = true;
-    #[inline(always)]
-    unsafe fn index(self, b: usize) -> usize {
-        b
-    }
     #[inline(always)]
     fn first(self) -> usize {
         self.0

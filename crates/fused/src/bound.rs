@@ -6,12 +6,9 @@ use rayon::prelude::*;
 use tightrope_engine::{Region, Relaxation, Spec};
 
 use crate::ball::BallRows;
-use crate::batch_lines::BatchLines;
-use crate::batch_walk::{BatchWalk, Scene};
-use crate::batch_walk_adjoint::BatchAdjoint;
+use crate::batch::Batch;
 use crate::buffer::Buffer;
-use crate::clean::SLACK;
-use crate::exchange::{image_len, pack, to_planes, unpack};
+use crate::exchange::{image_len, to_planes, unpack};
 use crate::input::InputSet;
 use crate::interval::{Interval, IntervalCotangents};
 use crate::interval_rows;
@@ -63,19 +60,6 @@ pub struct Worker {
     /// Cotangents on them.
     pub on_bounds: StageBounds,
     pub batch: Batch,
-}
-
-/// Memory for walks with images in lanes.
-#[derive(Default)]
-pub struct Batch {
-    pub walk: BatchWalk,
-    pub adjoint: BatchAdjoint,
-    pub lines: Vec<BatchLines>,
-    /// The walks' bounds, and cotangents on them, `[position][channel][16]`.
-    pub bounds: StageBounds,
-    pub on_bounds: StageBounds,
-    /// Sixteen images' maps.
-    pub staging: Buffer,
 }
 
 /// Bounds of the pre-activations per hidden stage, `[image][position][channel padded]`.
@@ -163,71 +147,6 @@ impl Job<'_> {
             worker.bounds = bounds;
         }
         result
-    }
-
-    /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
-    /// boxes, if that takes no more vectors than rows in lanes would.
-    pub fn batched(&self, count: usize) -> bool {
-        let classes = self.specification.classes;
-        matches!(self.specification.spec, Spec::Margins { .. })
-            && !self.upper
-            && self.region.ball.is_none()
-            && self.relaxation != Relaxation::Ibp
-            && self.net.plan.hidden() > 0
-            && count * self.specification.tiles() >= classes
-    }
-
-    /// The lines of all stages with images in lanes: from the walks' bounds in `images`, or from the interval pass.
-    pub unsafe fn batch_lines<S: Lanes>(
-        &self,
-        batch: &mut Batch,
-        interval: &Interval,
-        images: &StageBounds,
-        count: usize,
-    ) {
-        let plan = self.net.plan;
-        batch.lines.resize_with(plan.hidden().max(batch.lines.len()), BatchLines::default);
-        batch.bounds.resize(plan.hidden());
-        let Batch { lines, bounds, staging, .. } = batch;
-        for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
-            // SAFETY: all maps hold the stage, for sixteen images.
-            unsafe {
-                if !walks(self.relaxation) {
-                    lines[index].build::<S>(stage, &interval.lower[index], &interval.upper[index]);
-                    continue;
-                }
-                let (len, size) = (image_len(stage.output), stage.output.len() * WIDTH + SLACK);
-                for (images, lanes) in [
-                    (&images.lower[index], bounds.lower[index].at_least(size)),
-                    (&images.upper[index], bounds.upper[index].at_least(size)),
-                ] {
-                    let staging = &mut staging.at_least(WIDTH * len)[..WIDTH * len];
-                    // Images that do not exist get bounds 0: what stands there from before may be no number.
-                    staging[..count * len].copy_from_slice(&images[..count * len]);
-                    staging[count * len..].fill(0.0);
-                    pack::<S, 1>(stage.output, staging, lanes);
-                }
-                lines[index].build::<S>(stage, &bounds.lower[index], &bounds.upper[index]);
-            }
-        }
-    }
-
-    unsafe fn bound_batch<S: Lanes>(
-        &self,
-        worker: &mut Worker,
-        images: &StageBounds,
-        [first, count]: [usize; 2],
-        lower: &mut Vec<f32>,
-    ) {
-        let Some(margins) = self.margins(first, count) else { return };
-        let Worker { batch, interval, .. } = worker;
-        // SAFETY: the interval pass holds the images, `images` their bounds.
-        unsafe {
-            self.batch_lines::<S>(batch, interval, images, count);
-            let (center, radius) = (&interval.center[0], &interval.radius[0]);
-            let scene = Scene { net: self.net, lines: &batch.lines, margins, center, radius };
-            batch.walk.bound::<S>(scene, lower);
-        }
     }
 
     /// The interval pass's bounds, image by image; room for those of deeper stages.

@@ -6,11 +6,12 @@
 //! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block` and `outer` are the two
 //! micro-kernels; `geometry` says which taps connect which positions; `plan`, `weights` and `net` are
 //! a network prepared for the kernels. `clean` and `interval` put images into lanes; `lines`, `walk`
-//! and `walk_adjoint` put rows into lanes (back-substitution); `bound` and `pullback` compose them
-//! into the named relaxations; `population` evaluates perturbed members.
+//! and `walk_adjoint` put rows into lanes (back-substitution), `batch_walk` margins of sixteen images;
+//! `bound` and `pullback` compose them into the named relaxations; `population` evaluates perturbed members.
 
 mod accumulate;
 mod ball;
+mod batch;
 mod batch_lines;
 mod batch_walk;
 mod batch_walk_adjoint;

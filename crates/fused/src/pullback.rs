@@ -4,18 +4,16 @@ use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Relaxation};
 
 use crate::accumulate::Accumulator;
-use crate::batch_walk::Scene;
-use crate::bound::{Batch, Job, Part, StageBounds, Worker, walks};
+use crate::bound::{Job, Part, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
-use crate::exchange::{add_planes, image_len, pack, unpack};
+use crate::exchange::{add_planes, image_len, pack};
 use crate::input::{InputGradient, InputSet};
 use crate::interval::{Given, RegionSums};
 use crate::interval_rows;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable, pull_back};
 use crate::margins::OnMargins;
-use crate::net::{Normalise, store_cotangents};
 use crate::rows::RowSet;
 use crate::walk::{Image, RowValues, TALL};
 use crate::walk_adjoint::{NeuronSums, Sinks};
@@ -53,9 +51,9 @@ impl Sums {
 }
 
 /// Cotangents on one image's pre-activation bounds, per hidden stage, `[position][channel padded]`.
-struct BoundCotangents {
-    lower: Vec<Buffer>,
-    upper: Vec<Buffer>,
+pub struct BoundCotangents {
+    pub lower: Vec<Buffer>,
+    pub upper: Vec<Buffer>,
 }
 
 impl Job<'_> {
@@ -112,7 +110,7 @@ impl Job<'_> {
                 if batched {
                     self.add_batch(&worker.batch, image, &mut on_bounds);
                 }
-                if self.relaxation != Relaxation::Ibp && !(batched && !walks(self.relaxation)) {
+                if walks(self.relaxation) || (self.relaxation == Relaxation::CrownIbp && !batched) {
                     let used = kept.unwrap_or(&intervals);
                     let input = InputSet::new(self.net, self.region, first + image);
                     sums.parts.iter_mut().for_each(|p| p.input = region_wanted.then(|| input.gradient()));
@@ -218,68 +216,6 @@ impl Job<'_> {
                     let rows = [&mut part.rows, &mut part.row_cotangents];
                     interval_rows::rows_adjoint::<S>(self.specification, interval, targets, VP, place, &g, rows, sums);
                 }
-            }
-        }
-    }
-
-    /// Pulls the margins' cotangents back with images in lanes; leaves those on the bounds in the worker's memory, image
-    /// by image.
-    unsafe fn batch_adjoint<S: Lanes>(
-        &self,
-        worker: &mut Worker,
-        sums: &mut Sums,
-        used: &StageBounds,
-        [first, count]: [usize; 2],
-        cotangents: &Cotangents<f32>,
-        gradient: Option<&mut ChunkRegion>,
-    ) {
-        let Some(margins) = self.margins(first, count) else { return };
-        let plan = self.net.plan;
-        let Worker { batch, interval, .. } = worker;
-        // SAFETY: the interval pass holds the images, `used` their bounds.
-        unsafe {
-            self.batch_lines::<S>(batch, interval, used, count);
-            let Batch { walk, adjoint, lines, bounds, on_bounds, staging } = batch;
-            on_bounds.resize(plan.hidden());
-            for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
-                let size = stage.output.len() * WIDTH + SLACK;
-                on_bounds.lower[index].at_least(size)[..size].fill(0.0);
-                on_bounds.upper[index].at_least(size)[..size].fill(0.0);
-            }
-            let (center, radius) = (&interval.center[0], &interval.radius[0]);
-            let scene = Scene { net: self.net, lines, margins, center, radius };
-            let behind = if walks(self.relaxation) {
-                [&bounds.lower[..], &bounds.upper[..]]
-            } else {
-                [&interval.lower[..], &interval.upper[..]]
-            };
-            let rows = self.specification.rows();
-            let g = &cotangents.lower[first * rows..(first + count) * rows];
-            let weights = sums.parts[0].accumulator.as_mut();
-            let on = [&mut on_bounds.lower[..], &mut on_bounds.upper[..]];
-            adjoint.run::<S>(walk, scene, g, weights, behind, on, gradient.is_some());
-            for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
-                let len = WIDTH * image_len(stage.output);
-                for lanes in [&mut on_bounds.lower[index], &mut on_bounds.upper[index]] {
-                    unpack::<S, 1>(stage.output, lanes, staging.at_least(len));
-                    lanes.at_least(len)[..len].copy_from_slice(&staging[..len]);
-                }
-            }
-            if let (Some(gradient), Some([center, radius])) = (gradient, &adjoint.region) {
-                store_cotangents(self.net, center, 1, Normalise::Point, &mut gradient.center);
-                store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
-            }
-        }
-    }
-
-    /// Adds what [`Job::batch_adjoint`] found for one image.
-    fn add_batch(&self, batch: &Batch, image: usize, on_bounds: &mut BoundCotangents) {
-        for (index, stage) in self.net.plan.stages[..self.net.plan.hidden()].iter().enumerate() {
-            let len = image_len(stage.output);
-            let (lower, upper) = (&mut on_bounds.lower[index], &mut on_bounds.upper[index]);
-            for (target, source) in [(lower, &batch.on_bounds.lower[index]), (upper, &batch.on_bounds.upper[index])] {
-                let source = &source[image * len..(image + 1) * len];
-                target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
             }
         }
     }

@@ -193,7 +193,7 @@ impl WalkScratch {
             let data = self.pixels.as_mut_ptr();
             S::run(|| {
                 if P == 2 && tile.stage == 1 {
-                    join_planes::<S, T>(data, elements);
+                    mix_planes::<S, T, false>(data, elements);
                 }
                 image.input.extremes::<S, P, T>(data, pixel_window, &mut constants);
             });
@@ -273,17 +273,19 @@ fn join(planes: &mut RowValues) {
     }
 }
 
-/// (P, Q) to (P − Q, P + Q), element by element.
+/// (P, Q) to (A_L, A_U) = (P − Q, P + Q), element by element; with `ADJOINT`, cotangents on (A_L, A_U) to those on (P, Q).
 #[inline(always)]
-unsafe fn join_planes<S: Lanes, const T: usize>(data: *mut f32, elements: usize) {
+pub unsafe fn mix_planes<S: Lanes, const T: usize, const ADJOINT: bool>(data: *mut f32, elements: usize) {
     for i in 0..elements {
         for t in 0..T {
             // SAFETY: the caller gives `elements` times two planes of T aligned vectors.
             unsafe {
                 let place = data.add((2 * i * T + t) * WIDTH);
-                let (p, q) = (S::load(place), S::load(place.add(T * WIDTH)));
-                S::store(place, S::sub(p, q));
-                S::store(place.add(T * WIDTH), S::add(p, q));
+                let (first, second) = (S::load(place), S::load(place.add(T * WIDTH)));
+                let (sum, difference) = (S::add(first, second), S::sub(first, second));
+                let (first, second) = if ADJOINT { (sum, S::sub(S::zero(), difference)) } else { (difference, sum) };
+                S::store(place, first);
+                S::store(place.add(T * WIDTH), second);
             }
         }
     }

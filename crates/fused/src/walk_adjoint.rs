@@ -14,7 +14,7 @@ use crate::geometry::{Field, Inputs, apply_segments};
 use crate::input::InputGradient;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::Line;
-use crate::walk::{Image, RowValues, TALL, Tile, WalkScratch, gather_rows};
+use crate::walk::{Image, RowValues, TALL, Tile, WalkScratch, gather_rows, mix_planes};
 use crate::weights::padded;
 
 /// Lane-wise sums of the cotangents of λ_u and μ_u, `[position][channel][2][16]`, per stage.
@@ -56,7 +56,7 @@ impl WalkScratch {
                 image.input.adjoint::<S, P, T>(pixels, pixel_window, g, sinks.input.as_deref_mut());
                 if P == 2 && tile.stage == 1 {
                     let count = pixel_window.positions() * net.plan.stages[0].input.c;
-                    split_planes::<S, T>(pixels, count);
+                    mix_planes::<S, T, true>(pixels, count);
                 }
             });
             let mut right = Field { data: pixels.cast_const(), window: pixel_window };
@@ -140,21 +140,6 @@ fn split(g: &RowValues) -> RowValues {
         planes[1][lane] = g[1][lane] - g[0][lane];
     }
     planes
-}
-
-#[inline(always)]
-unsafe fn split_planes<S: Lanes, const T: usize>(data: *mut f32, elements: usize) {
-    for i in 0..elements {
-        for t in 0..T {
-            // SAFETY: the caller gives `elements` times two planes of T aligned vectors.
-            unsafe {
-                let place = data.add((2 * i * T + t) * WIDTH);
-                let (low, high) = (S::load(place), S::load(place.add(T * WIDTH)));
-                S::store(place, S::add(low, high));
-                S::store(place.add(T * WIDTH), S::sub(high, low));
-            }
-        }
-    }
 }
 
 /// The constants hold coefficient · bias: the bias gains Σ g · coefficient.

@@ -1,0 +1,152 @@
+//! Margins with images in lanes as part of a job: when, from which bounds, and what flows back to them.
+
+use tightrope_engine::{Cotangents, Relaxation, Spec};
+
+use crate::batch_lines::BatchLines;
+use crate::batch_walk::{BatchWalk, Scene};
+use crate::batch_walk_adjoint::BatchAdjoint;
+use crate::bound::{Job, StageBounds, Worker, walks};
+use crate::buffer::Buffer;
+use crate::clean::SLACK;
+use crate::exchange::{image_len, pack, unpack};
+use crate::interval::Interval;
+use crate::lanes::{Lanes, WIDTH};
+use crate::net::{Normalise, store_cotangents};
+use crate::pullback::{BoundCotangents, ChunkRegion, Sums};
+
+/// Memory for walks with images in lanes.
+#[derive(Default)]
+pub struct Batch {
+    pub walk: BatchWalk,
+    pub adjoint: BatchAdjoint,
+    pub lines: Vec<BatchLines>,
+    /// The walks' bounds, and cotangents on them, `[position][channel][16]`.
+    pub bounds: StageBounds,
+    pub on_bounds: StageBounds,
+    /// Sixteen images' maps.
+    pub staging: Buffer,
+}
+
+impl Job<'_> {
+    /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
+    /// boxes, if that takes no more vectors than rows in lanes would.
+    pub fn batched(&self, count: usize) -> bool {
+        let classes = self.specification.classes;
+        matches!(self.specification.spec, Spec::Margins { .. })
+            && !self.upper
+            && self.region.ball.is_none()
+            && self.relaxation != Relaxation::Ibp
+            && self.net.plan.hidden() > 0
+            && count * self.specification.tiles() >= classes
+    }
+
+    /// The lines of all stages with images in lanes: from the walks' bounds in `images`, or from the interval pass.
+    unsafe fn batch_lines<S: Lanes>(&self, batch: &mut Batch, interval: &Interval, images: &StageBounds, count: usize) {
+        let plan = self.net.plan;
+        batch.lines.resize_with(plan.hidden().max(batch.lines.len()), BatchLines::default);
+        batch.bounds.resize(plan.hidden());
+        let Batch { lines, bounds, staging, .. } = batch;
+        for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+            // SAFETY: all maps hold the stage, for sixteen images.
+            unsafe {
+                if !walks(self.relaxation) {
+                    lines[index].build::<S>(stage, &interval.lower[index], &interval.upper[index]);
+                    continue;
+                }
+                let (len, size) = (image_len(stage.output), stage.output.len() * WIDTH + SLACK);
+                for (images, lanes) in [
+                    (&images.lower[index], bounds.lower[index].at_least(size)),
+                    (&images.upper[index], bounds.upper[index].at_least(size)),
+                ] {
+                    let staging = &mut staging.at_least(WIDTH * len)[..WIDTH * len];
+                    // Images that do not exist get bounds 0: what stands there from before may be no number.
+                    staging[..count * len].copy_from_slice(&images[..count * len]);
+                    staging[count * len..].fill(0.0);
+                    pack::<S, 1>(stage.output, staging, lanes);
+                }
+                lines[index].build::<S>(stage, &bounds.lower[index], &bounds.upper[index]);
+            }
+        }
+    }
+
+    /// Lower bounds of a chunk's margins, appended to `lower`.
+    pub unsafe fn bound_batch<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        images: &StageBounds,
+        [first, count]: [usize; 2],
+        lower: &mut Vec<f32>,
+    ) {
+        let Some(margins) = self.margins(first, count) else { return };
+        let Worker { batch, interval, .. } = worker;
+        // SAFETY: the interval pass holds the images, `images` their bounds.
+        unsafe {
+            self.batch_lines::<S>(batch, interval, images, count);
+            let (center, radius) = (&interval.center[0], &interval.radius[0]);
+            let scene = Scene { net: self.net, lines: &batch.lines, margins, center, radius };
+            batch.walk.bound::<S>(scene, lower);
+        }
+    }
+
+    /// Pulls the margins' cotangents back with images in lanes; leaves those on the bounds in the worker's memory, image
+    /// by image.
+    pub unsafe fn batch_adjoint<S: Lanes>(
+        &self,
+        worker: &mut Worker,
+        sums: &mut Sums,
+        used: &StageBounds,
+        [first, count]: [usize; 2],
+        cotangents: &Cotangents<f32>,
+        gradient: Option<&mut ChunkRegion>,
+    ) {
+        let Some(margins) = self.margins(first, count) else { return };
+        let plan = self.net.plan;
+        let Worker { batch, interval, .. } = worker;
+        // SAFETY: the interval pass holds the images, `used` their bounds.
+        unsafe {
+            self.batch_lines::<S>(batch, interval, used, count);
+            let Batch { walk, adjoint, lines, bounds, on_bounds, staging } = batch;
+            on_bounds.resize(plan.hidden());
+            for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+                let size = stage.output.len() * WIDTH + SLACK;
+                on_bounds.lower[index].at_least(size)[..size].fill(0.0);
+                on_bounds.upper[index].at_least(size)[..size].fill(0.0);
+            }
+            let (center, radius) = (&interval.center[0], &interval.radius[0]);
+            let scene = Scene { net: self.net, lines, margins, center, radius };
+            let behind = if walks(self.relaxation) {
+                [&bounds.lower[..], &bounds.upper[..]]
+            } else {
+                [&interval.lower[..], &interval.upper[..]]
+            };
+            let rows = self.specification.rows();
+            let g = &cotangents.lower[first * rows..(first + count) * rows];
+            let weights = sums.parts[0].accumulator.as_mut();
+            let on = [&mut on_bounds.lower[..], &mut on_bounds.upper[..]];
+            adjoint.run::<S>(walk, scene, g, weights, behind, on, gradient.is_some());
+            for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+                let len = WIDTH * image_len(stage.output);
+                for lanes in [&mut on_bounds.lower[index], &mut on_bounds.upper[index]] {
+                    unpack::<S, 1>(stage.output, lanes, staging.at_least(len));
+                    lanes.at_least(len)[..len].copy_from_slice(&staging[..len]);
+                }
+            }
+            if let (Some(gradient), Some([center, radius])) = (gradient, &adjoint.region) {
+                store_cotangents(self.net, center, 1, Normalise::Point, &mut gradient.center);
+                store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
+            }
+        }
+    }
+
+    /// Adds what [`Job::batch_adjoint`] found for one image.
+    pub fn add_batch(&self, batch: &Batch, image: usize, on_bounds: &mut BoundCotangents) {
+        for (index, stage) in self.net.plan.stages[..self.net.plan.hidden()].iter().enumerate() {
+            let len = image_len(stage.output);
+            let (lower, upper) = (&mut on_bounds.lower[index], &mut on_bounds.upper[index]);
+            for (target, source) in [(lower, &batch.on_bounds.lower[index]), (upper, &batch.on_bounds.upper[index])] {
+                let source = &source[image * len..(image + 1) * len];
+                target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
+            }
+        }
+    }
+}
