@@ -142,7 +142,11 @@ fn suggestion(text: &str, names: &[&str]) -> String {
 pub fn stage(text: &str) -> Result<Stage, String> {
     text.parse().map_err(|problem: String| {
         let known = problem.starts_with("unknown");
-        if known { format!("{problem}{}", suggestion(text, &[&METHODS[..], &["pgd"]].concat())) } else { problem }
+        if known {
+            format!("{problem}{}", suggestion(text, &[&METHODS[..], &["pgd", "alpha-crown", "bab"]].concat()))
+        } else {
+            problem
+        }
     })
 }
 
