@@ -147,7 +147,7 @@ mod tests {
                     let mut seen = Vec::new();
                     let work = |item: usize| {
                         // Later items are quicker.
-                        std::thread::sleep(std::time::Duration::from_millis(5 * u64::from(item % 3 == 0)));
+                        std::thread::sleep(std::time::Duration::from_millis(5 * u64::from(item.is_multiple_of(3))));
                         Ok(item * item)
                     };
                     in_order(count, work, |item, result| {

@@ -59,6 +59,11 @@ impl<'a> AlphaCrown<'a> {
         Ok(AlphaCrown { fast: Program::new(network, theta), exact: Program::new(network, theta) })
     }
 
+    /// Number K of outputs.
+    pub fn outputs(&self) -> usize {
+        self.fast.network.output_len()
+    }
+
     /// Lower bounds of `rows` (`[R, K]` over the logits) over the box [`lower`, `upper`] (`[d]` each).
     ///
     /// # Errors
@@ -70,7 +75,7 @@ impl<'a> AlphaCrown<'a> {
         rows: &[f32],
         settings: &AlphaSettings,
     ) -> Result<AlphaBounds, VerifyError> {
-        let (d, k) = (self.fast.network.input_len(), self.fast.network.output_len());
+        let (d, k) = (self.fast.network.input_len(), self.outputs());
         if lower.len() != d || upper.len() != d || !rows.len().is_multiple_of(k) {
             return Err(VerifyError::Usage(format!(
                 "box of {} and {} ends and {} coefficients do not fit {d} inputs and {k} outputs",
@@ -99,7 +104,7 @@ impl<'a> AlphaCrown<'a> {
     }
 
     fn rows(&self, setting: &Setting<'_>, root: &Root, ascent: &Ascent, rows: &[f32], goal: f32) -> Vec<f64> {
-        let (output, k) = (self.fast.network.output(), self.fast.network.output_len());
+        let (output, k) = (self.fast.network.output(), self.outputs());
         let ground = Ground {
             program: &self.fast,
             start: output,
