@@ -54,7 +54,12 @@ impl Lone<'_> {
         };
         let case = Case { lower, upper, unsafe_outputs: rivals.iter().map(reaches).collect() };
         let property = Property { inputs: self.x.len(), outputs: classes, cases: vec![case] };
-        let settings = Settings { timeout: self.left.unwrap_or(Duration::MAX), seed, ..Settings::default() };
+        let settings = Settings {
+            timeout: self.left.unwrap_or(Duration::MAX),
+            queue_bytes: QUEUE_BYTES,
+            seed,
+            ..Settings::default()
+        };
         let decision = decide(self.target.network, self.target.theta, &property, &settings, &|_| ())?;
         match decision.outcome {
             // The proof says that every margin is above 0, not by how much.
@@ -81,6 +86,9 @@ impl Lone<'_> {
 
 /// A margin whose bound exceeds it is not optimised further: it is proved.
 const GOAL: f64 = 1e-4;
+
+/// Bytes that the open subproblems of one sample may hold; as many samples as threads are worked on at once.
+const QUEUE_BYTES: usize = 256 << 20;
 
 /// Runs `work` on 0 .. `count`, several at a time, and hands the results to `finished` in that order as they come.
 ///
