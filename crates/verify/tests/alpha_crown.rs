@@ -117,13 +117,13 @@ golden! {
     mlp_ibp: 4;
     cnn3_tiny_nat: 8;
     cnn3_tiny_ibp: 8;
-    cnn3_nat: 2;
-    cnn3_ibp: 4;
+    cnn3_nat: 1;
+    cnn3_ibp: 1;
     cnn3_norm_nat: 1;
     cnn3_rgb_nat: 1;
     cnn5_nat: 1;
     cnn5_ibp: 1;
-    cnn_bn_nat: 2;
-    resnet_nat: 2;
+    cnn_bn_nat: 1;
+    resnet_nat: 1;
     cnn7bn_nat: 1;
 }
