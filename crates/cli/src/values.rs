@@ -116,18 +116,50 @@ pub fn radius(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Parses a bounding method.
-pub fn method(text: &str) -> Result<Relaxation, String> {
-    match text {
-        "zonotope" | "hbox" | "alpha-crown" => {
-            Err("not in this version; use ibp, crown-ibp, crown, crown-meet-ibp or crown-skip-ibp".into())
+/// A way to bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// By an engine.
+    Relaxation(Relaxation),
+    /// CROWN by an engine, met with α-CROWN.
+    AlphaCrown,
+}
+
+impl Method {
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Relaxation(relaxation) => relaxation.name(),
+            Method::AlphaCrown => ALPHA_CROWN,
         }
-        _ => text.parse().map_err(|problem: String| format!("{problem}{}", suggestion(text, &METHODS))),
+    }
+
+    /// What the engine computes.
+    pub fn relaxation(self) -> Relaxation {
+        match self {
+            Method::Relaxation(relaxation) => relaxation,
+            Method::AlphaCrown => Relaxation::Crown,
+        }
     }
 }
 
+/// Parses a bounding method.
+pub fn method(text: &str) -> Result<Method, String> {
+    match text {
+        ALPHA_CROWN => Ok(Method::AlphaCrown),
+        "zonotope" | "hbox" => {
+            Err("not in this version; use ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp or alpha-crown".into())
+        }
+        _ => text.parse().map(Method::Relaxation).map_err(|_| {
+            format!("unknown method `{text}`; use one of {}{}", METHODS.join(", "), suggestion(text, &METHODS))
+        }),
+    }
+}
+
+const ALPHA_CROWN: &str = "alpha-crown";
+
 /// The bounding methods by name.
-const METHODS: [&str; 6] = ["ibp", "crown-ibp", "crown", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"];
+const METHODS: [&str; 7] = ["ibp", "crown-ibp", "crown", "deeppoly", "crown-meet-ibp", "crown-skip-ibp", ALPHA_CROWN];
 
 /// "; did you mean …?" with the name most like `text`, unless none is much like it.
 fn suggestion(text: &str, names: &[&str]) -> String {
@@ -142,7 +174,11 @@ fn suggestion(text: &str, names: &[&str]) -> String {
 pub fn stage(text: &str) -> Result<Stage, String> {
     text.parse().map_err(|problem: String| {
         let known = problem.starts_with("unknown");
-        if known { format!("{problem}{}", suggestion(text, &[&METHODS[..], &["pgd"]].concat())) } else { problem }
+        if known {
+            format!("{problem}{}", suggestion(text, &[&METHODS[..], &["pgd", "bab"]].concat()))
+        } else {
+            problem
+        }
     })
 }
 

@@ -183,6 +183,8 @@ fn options_out_of_range() {
     refused(&["--clip", "2", "3"], &["outside the data range", "--clip"]);
     refused(&["--method", "zonotope"], &["not in this version", "crown-ibp"]);
     refused(&["--method", "crwn"], &["crwn", "crown"]);
+    refused(&["--method", "alpha-crown", "--gradients"], &["--gradients", "no gradient", "--method crown"]);
+    refused(&["--method", "alpha-crown", "--norm", "2"], &["--method alpha-crown", "--norm inf"]);
     refused(&["--engine", "fused", "--precision", "f64"], &["--engine fused", "--precision f32"]);
     refused(&["--device", "cuda:0"], &["--device cpu"]);
     refused(&["--threads", "0"], &["--threads 0", "at least one"]);
@@ -191,7 +193,8 @@ fn options_out_of_range() {
     let certify = |extra: &[&str], parts: &[&str]| {
         fails(&[&["certify", text(&model), "--dataset", "digits"], extra].concat(), parts);
     };
-    certify(&["--eps", "0.1", "--stages", "pgd,bab"], &["`bab` is not in this version"]);
+    certify(&["--eps", "0.1", "--stages", "pgd,bab", "--norm", "2"], &["--stages", "`bab` bounds boxes only"]);
+    certify(&["--eps", "0.1", "--stages", "pgd,pgd"], &["--stages", "`pgd` stands twice"]);
     certify(&["--eps", "0.1", "--stages", "pgd,foo"], &["unknown stage `foo`"]);
     certify(&["--eps", "0.1", "--limit", "0"], &["--limit 0"]);
     certify(&["--eps", "0.1", "--timeout", "-3"], &["--timeout", "positive"]);

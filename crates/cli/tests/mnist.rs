@@ -59,7 +59,9 @@ fn ten_epochs_of_interval_training_certify_mnist() {
     let accuracy = |kind: &str| report["result"][kind]["value"].as_f64().unwrap();
     assert_eq!(report["result"]["samples"], 10_000);
     assert!(accuracy("natural") >= 0.955, "natural {}", accuracy("natural"));
-    assert!(accuracy("certified") >= 0.86, "certified {}", accuracy("certified"));
+    assert!(accuracy("certified") >= 0.9, "certified {}", accuracy("certified"));
+    let unknown = report["result"]["unknown"].as_u64().unwrap();
+    assert!(unknown <= 50, "{unknown} of 10,000 undecided after 20 s each");
     assert!(accuracy("certified") <= accuracy("adversarial") && accuracy("adversarial") <= accuracy("natural"));
 }
 

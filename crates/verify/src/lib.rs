@@ -9,6 +9,7 @@ mod attack;
 mod cascade;
 pub mod complete;
 mod error;
+mod individual;
 mod log;
 mod projection;
 mod replay;

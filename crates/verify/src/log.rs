@@ -43,11 +43,12 @@ pub struct SampleRecord {
     pub verdict: Verdict,
     /// The stage that decided (`natural` for misclassified samples); none if unknown.
     pub stage: Option<String>,
-    /// Lower bound of the smallest margin, best of the stages that ran.
+    /// Lower bound of the smallest margin, best of the stages that ran; branch and bound proves that it is above 0, not
+    /// by how much, and leaves a 0.
     pub margin_lower: Option<f64>,
-    /// Smallest margin an attack met.
+    /// Smallest margin an attack met, or branch and bound at its counterexample.
     pub margin_attack: Option<f64>,
-    /// Seconds spent, a batch's time shared evenly.
+    /// Seconds spent; a stage that takes batches shares its time evenly.
     pub seconds: f64,
     /// Seconds by stage entered, in order.
     pub stage_seconds: Map<String, Value>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tightrope_engine::Relaxation;
+use tightrope_engine::{Norm, Relaxation};
 
 /// One stage of the certification cascade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,22 +12,40 @@ pub enum Stage {
     Pgd,
     /// Bounds of the margins: may verify.
     Bound(Relaxation),
+    /// Margins by α-CROWN, slopes of all layers optimised: may verify.
+    AlphaCrown,
+    /// Branch and bound by β-CROWN until the sample is decided or its time is out: may verify and falsify.
+    Bab,
 }
 
 impl Stage {
     /// The cascade when none is asked for.
-    pub const DEFAULT: [Stage; 4] = [
+    pub const DEFAULT: [Stage; 6] = [
         Stage::Pgd,
         Stage::Bound(Relaxation::Ibp),
         Stage::Bound(Relaxation::CrownIbp),
         Stage::Bound(Relaxation::Crown),
+        Stage::AlphaCrown,
+        Stage::Bab,
     ];
+
+    /// The cascade for perturbations of `norm` when none is asked for: [`Self::DEFAULT`] without stages that need a box.
+    pub fn default_for(norm: Norm) -> Vec<Stage> {
+        Stage::DEFAULT.into_iter().filter(|stage| norm == Norm::Inf || !stage.needs_box()).collect()
+    }
+
+    /// True for stages that work on boxes, thus ℓ∞ perturbations, only; they take samples one by one.
+    pub fn needs_box(self) -> bool {
+        matches!(self, Stage::AlphaCrown | Stage::Bab)
+    }
 
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Pgd => "pgd",
             Stage::Bound(relaxation) => relaxation.name(),
+            Stage::AlphaCrown => "alpha-crown",
+            Stage::Bab => "bab",
         }
     }
 }
@@ -44,12 +62,12 @@ impl FromStr for Stage {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "pgd" => Ok(Stage::Pgd),
-            "alpha-crown" | "bab" => Err(format!(
-                "stage `{text}` is not in this version; use pgd, ibp, crown-ibp, crown, crown-meet-ibp or crown-skip-ibp"
-            )),
+            "alpha-crown" => Ok(Stage::AlphaCrown),
+            "bab" => Ok(Stage::Bab),
             _ => text.parse().map(Stage::Bound).map_err(|_| {
                 format!(
-                    "unknown stage `{text}`; use pgd, ibp, crown-ibp, crown, crown-meet-ibp or crown-skip-ibp, separated by commas"
+                    "unknown stage `{text}`; use pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp, alpha-crown \
+                     or bab, separated by commas"
                 )
             }),
         }
@@ -58,14 +76,21 @@ impl FromStr for Stage {
 
 #[cfg(test)]
 mod tests {
+    use tightrope_engine::Norm;
+
     use super::Stage;
 
     #[test]
-    fn names_round_trip_and_later_stages_are_refused_by_name() {
+    fn names_round_trip_and_others_are_refused() {
         for stage in Stage::DEFAULT {
             assert_eq!(stage.name().parse(), Ok(stage));
         }
-        assert!("bab".parse::<Stage>().unwrap_err().contains("not in this version"));
         assert!("crwn".parse::<Stage>().unwrap_err().contains("unknown stage"));
+    }
+
+    #[test]
+    fn balls_get_the_stages_that_can_bound_them() {
+        assert_eq!(Stage::default_for(Norm::Inf), Stage::DEFAULT);
+        assert_eq!(Stage::default_for(Norm::L2), Stage::DEFAULT[..4]);
     }
 }

@@ -47,7 +47,7 @@ pub struct StageTotals {
     pub verified: usize,
     /// Samples it falsified.
     pub falsified: usize,
-    /// Seconds in all.
+    /// Seconds of all samples together; α-CROWN and branch and bound work on several at once.
     pub seconds: f64,
 }
 
@@ -66,7 +66,7 @@ pub struct Summary {
     pub unknown: usize,
     /// Per stage, in the order they ran.
     pub stages: Vec<StageTotals>,
-    /// Seconds in all.
+    /// Seconds of all stages.
     pub seconds: f64,
 }
 

@@ -1,5 +1,7 @@
 //! `tightrope bounds`: margins, layer bounds and loss gradients over input regions, as safetensors.
 
+mod optimised;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -7,25 +9,31 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
+    BoundRequest, Cotangents, Engine, Norm, Region, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
 use tightrope_network::{Network, NodeId, output_target};
 use tightrope_verify::ThreatModel;
+use tightrope_verify::complete::AlphaCrown;
 
+use crate::commands::bounds::optimised::Optimised;
 use crate::context::Context;
 use crate::engines::{EngineChoice, Precision, PrecisionChoice};
 use crate::model;
 use crate::progress::Bar;
 use crate::tensors::{Inputs, TensorShape, TensorWriter};
-use crate::values::{self, NormChoice, clip_range};
+use crate::values::{self, Method, NormChoice, clip_range};
 
 /// Samples per engine call, which bounds the memory.
 const CHUNK: usize = 64;
+/// The same for α-CROWN, which takes seconds for some samples: the bar moves more often.
+const OPTIMISED_CHUNK: usize = 8;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  tightrope bounds runs/mnist --inputs x.safetensors --eps 0.1 --clip 0 1 --method crown \
-                        --layers -o bounds.safetensors"
+                        --layers -o bounds.safetensors\n  \
+                        tightrope bounds model.onnx --inputs x.safetensors --eps 0.01 --method alpha-crown -o bounds.safetensors\n\n\
+                        Exit codes: 0 the file is written; 4 error."
 )]
 pub struct Options {
     /// Run folder, .onnx, or .safetensors with its description beside it.
@@ -45,10 +53,11 @@ pub struct Options {
     /// The bare ball (the default).
     #[arg(long)]
     no_clip: bool,
-    /// ibp, crown-ibp, crown (= deeppoly), crown-meet-ibp or crown-skip-ibp.
+    /// ibp, crown-ibp, crown (= deeppoly), crown-meet-ibp, crown-skip-ibp, or alpha-crown (slopes of all layers
+    /// optimised, never looser than crown; ℓ∞ only).
     #[arg(long, value_parser = values::method)]
-    method: Relaxation,
-    /// Also write the mean certified cross-entropy and its gradient for every parameter.
+    method: Method,
+    /// Also write the mean certified cross-entropy and its gradient for every parameter; not for alpha-crown.
     #[arg(long)]
     gradients: bool,
     /// Also write the bounds of every pre-activation layer and of the logits.
@@ -76,6 +85,16 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
     output_target(&options.output).with_context(|| format!("-o {}", options.output.display()))?;
+    if options.method == Method::AlphaCrown {
+        ensure!(
+            !options.gradients,
+            "--gradients: optimised bounds have no gradient here; leave it out, or use --method crown"
+        );
+        ensure!(
+            options.norm == NormChoice::Inf,
+            "--method alpha-crown bounds boxes, that is --norm inf, only; use --method crown for other norms"
+        );
+    }
     let engine = T::engine(options.engine)?;
     let clip = options.clip.as_deref().map(clip_range).transpose()?;
     let model = model::load(&options.model)?;
@@ -89,13 +108,15 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
         clip.map(|(low, high)| (T::from_f64(low), T::from_f64(high))),
     )?;
     let theta: Vec<T> = model.theta.iter().map(|&v| T::from_f32(v)).collect();
-    let run = Run { engine: &*engine, network, theta: &theta, options };
+    let alpha = (options.method == Method::AlphaCrown).then(|| AlphaCrown::new(network, &model.theta)).transpose()?;
+    let run = Run { engine: &*engine, network, theta: &theta, alpha: alpha.as_ref(), options };
     let mut writer = TensorWriter::create(&options.output, &run.tensors(inputs.len()))?;
 
     let bar = Bar::new(context, "bounds", inputs.len());
     let mut totals = Totals { loss: 0.0, certified: 0, correct: 0, gradient: vec![T::ZERO; theta.len()] };
-    for first in (0..inputs.len()).step_by(CHUNK) {
-        let count = CHUNK.min(inputs.len() - first);
+    let size = if alpha.is_some() { OPTIMISED_CHUNK } else { CHUNK };
+    for first in (0..inputs.len()).step_by(size) {
+        let count = size.min(inputs.len() - first);
         let chunk = Chunk {
             first,
             x: &inputs.x[first * network.input_len()..(first + count) * network.input_len()],
@@ -134,7 +155,7 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
         inputs.len(),
         totals.correct,
         totals.certified,
-        options.method,
+        options.method.name(),
         values::threat_text(&ThreatModel { norm: options.norm.into(), epsilon: options.eps, clip }),
         options.output.display()
     );
@@ -146,6 +167,8 @@ struct Run<'a, T> {
     engine: &'a dyn Engine<T>,
     network: &'a Network,
     theta: &'a [T],
+    /// For optimised bounds.
+    alpha: Option<&'a AlphaCrown<'a>>,
     options: &'a Options,
 }
 
@@ -199,15 +222,22 @@ impl<T: Precision> Run<'_, T> {
         let logits = self.engine.forward(self.network, self.theta, chunk.x)?;
         totals.correct += cross_entropy(&logits, chunk.labels).correct;
         writer.write("logits", chunk.first, &logits)?;
-        let margins = self.margins(chunk, totals)?;
+        let alpha = self.alpha.map(|alpha| Optimised::new(alpha, &chunk.region, chunk.labels, self.options.layers));
+        let alpha = alpha.transpose()?;
+        let margins = self.margins(chunk, alpha.as_ref(), totals)?;
         writer.write("margins_lower", chunk.first, &margins)?;
-        if self.options.layers { self.layers(chunk, writer) } else { Ok(()) }
+        if self.options.layers { self.layers(chunk, alpha.as_ref(), writer) } else { Ok(()) }
     }
 
     /// Lower margins; also adds up loss and gradient.
-    fn margins(&self, chunk: &Chunk<'_, T>, totals: &mut Totals<T>) -> anyhow::Result<Vec<T>> {
+    fn margins(
+        &self,
+        chunk: &Chunk<'_, T>,
+        alpha: Option<&Optimised>,
+        totals: &mut Totals<T>,
+    ) -> anyhow::Result<Vec<T>> {
         let spec = Spec::Margins { labels: chunk.labels.to_vec() };
-        let request = BoundRequest::lower(self.options.method);
+        let request = BoundRequest::lower(self.options.method.relaxation());
         let (bounds, tape) = if self.options.gradients {
             let (bounds, tape) = self.engine.bound_taped(self.network, self.theta, &chunk.region, &spec, request)?;
             (bounds, Some(tape))
@@ -215,6 +245,9 @@ impl<T: Precision> Run<'_, T> {
             (self.engine.bound(self.network, self.theta, &chunk.region, &spec, request)?, None)
         };
         let mut margins = bounds.lower;
+        if let Some(alpha) = alpha {
+            alpha.raise_margins(&mut margins);
+        }
         chunk.labels.iter().enumerate().for_each(|(i, &label)| margins[i * bounds.rows + label] = T::ZERO);
         if let Some(position) = margins.iter().position(|m| !m.is_finite()) {
             bail!(
@@ -237,9 +270,12 @@ impl<T: Precision> Run<'_, T> {
         Ok(margins)
     }
 
-    fn layers(&self, chunk: &Chunk<'_, T>, writer: &mut TensorWriter) -> anyhow::Result<()> {
-        let request = BoundRequest { relaxation: self.options.method, upper: true, layers: true };
-        let bounds = self.engine.bound(self.network, self.theta, &chunk.region, &Spec::Logits, request)?;
+    fn layers(&self, chunk: &Chunk<'_, T>, alpha: Option<&Optimised>, writer: &mut TensorWriter) -> anyhow::Result<()> {
+        let request = BoundRequest { relaxation: self.options.method.relaxation(), upper: true, layers: true };
+        let mut bounds = self.engine.bound(self.network, self.theta, &chunk.region, &Spec::Logits, request)?;
+        if let Some(alpha) = alpha {
+            alpha.tighten_layers(&mut bounds);
+        }
         let nodes = self.layer_nodes();
         for (i, layer) in bounds.layers.iter().enumerate() {
             ensure!(nodes[..nodes.len() - 1].get(i) == Some(&layer.node), "the engine returned layers out of order");

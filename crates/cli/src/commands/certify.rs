@@ -23,7 +23,9 @@ use crate::values::{self, Perturbation, percent, threat_text};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope certify runs/mnist --dataset mnist --eps 0.1 --limit 1000\n  \
-                        tightrope certify runs/mnist --dataset mnist --eps 0.1 --resume")]
+                        tightrope certify runs/mnist --dataset mnist --eps 0.1 --timeout 60 --resume\n  \
+                        tightrope certify model.onnx --dataset mnist --eps 2/255 --stages pgd,ibp,crown\n\n\
+                        Exit codes: 0 every sample went through the stages, whatever the verdicts; 4 error.")]
 pub struct Options {
     /// Run folder, .onnx, or .safetensors with its description beside it.
     model: PathBuf,
@@ -35,14 +37,15 @@ pub struct Options {
     /// Only the first N samples.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Stages in order: pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp.
-    #[arg(long, value_delimiter = ',', value_parser = values::stage, default_value = "pgd,ibp,crown-ibp,crown")]
-    stages: Vec<Stage>,
+    /// Stages in order: pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp, alpha-crown, bab
+    /// [default: pgd,ibp,crown-ibp,crown,alpha-crown,bab; the last two for ℓ∞ only].
+    #[arg(long, value_delimiter = ',', value_parser = values::stage)]
+    stages: Option<Vec<Stage>>,
     #[command(flatten)]
     attack: AttackOptions,
-    /// Begin no further stage for a sample that has taken S seconds.
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
-    timeout: Option<Duration>,
+    /// Time limit of each sample in seconds; one that is undecided then counts as unknown.
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true, default_value = "20")]
+    timeout: Duration,
     /// Continue certify.jsonl where it ends.
     #[arg(long)]
     resume: bool,
@@ -58,12 +61,14 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    let threat = options.perturbation.threat(&options.model)?;
     let cascade = Cascade {
-        stages: options.stages.clone(),
+        stages: options.stages.clone().unwrap_or_else(|| Stage::default_for(threat.norm)),
         attack: options.attack.attack(context.seed.unwrap_or(0))?,
-        threat: options.perturbation.threat(&options.model)?,
-        timeout: options.timeout,
+        threat,
+        timeout: Some(options.timeout),
     };
+    cascade.check_stages().context("--stages")?;
     let log = log_path(&options.model, options.out.as_deref());
     let job = Job { cascade, resume: options.resume, engine: options.engine, log };
     if job.log.exists() {
@@ -138,7 +143,9 @@ fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> an
         settings.insert("restarts".into(), json!(attack.restarts));
         settings.insert("first_step".into(), json!(attack.first_step));
         settings.insert("last_step".into(), json!(attack.last_step));
-        settings.insert("seed".into(), json!(attack.seed));
+    }
+    if cascade.stages.iter().any(|stage| matches!(stage, Stage::Pgd | Stage::Bab)) {
+        settings.insert("seed".into(), json!(cascade.attack.seed));
     }
     Ok(settings)
 }
@@ -191,12 +198,12 @@ impl Tally {
     }
 
     fn text(&self) -> String {
-        let share = |count: usize| percent(count as f64 / self.samples.max(1) as f64);
         format!(
-            "natural {} adversarial {} certified {}",
-            share(self.correct),
-            share(self.samples - self.falsified),
-            share(self.verified)
+            "natural {} verified {} falsified {} unknown {}",
+            percent(self.correct as f64 / self.samples.max(1) as f64),
+            self.verified,
+            self.falsified,
+            self.samples - self.verified - self.falsified
         )
     }
 }

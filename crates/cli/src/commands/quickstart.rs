@@ -1,7 +1,7 @@
 //! `tightrope quickstart`: a certified network on drawn digits in under a minute, without downloads.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -58,7 +58,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         stages: Stage::DEFAULT.to_vec(),
         attack: Attack { steps: 20, restarts: 1, seed, ..Attack::default() },
         threat: ThreatModel { norm: Norm::Inf, epsilon: config.eps, clip: Some((0.0, 1.0)) },
-        timeout: None,
+        timeout: Some(Duration::from_secs(5)),
     };
     context.note(&format!("certifying {} test images", set.len()));
     let job = Job { cascade, resume: false, engine: EngineChoice::Auto, log: options.out.join(LOG_FILE) };

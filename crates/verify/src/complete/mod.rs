@@ -1,5 +1,6 @@
 //! Complete verification: decides properties by attack, optimised bounds and branch and bound.
 
+mod alpha;
 mod ascent;
 mod boxes;
 mod branch;
@@ -16,5 +17,6 @@ mod search;
 mod settings;
 mod tree;
 
+pub use alpha::{AlphaBounds, AlphaCrown, AlphaSettings};
 pub use decide::decide;
 pub use settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};
