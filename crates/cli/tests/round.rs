@@ -175,6 +175,15 @@ fn attacks_write_points_that_hold_up() {
     }
     assert_eq!(succeeds(&base), first);
     assert!(read_tensors(&out) == written);
+
+    let settings = ["--attack", "all", "--restarts", "1", "--targets", "3", "--json"];
+    let all: serde_json::Value = serde_json::from_str(&succeeds(&[&base[..], &settings].concat())).unwrap();
+    let attacks = all["attacks"].as_array().unwrap();
+    let names: Vec<&str> = attacks.iter().map(|attack| attack["attack"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pgd", "apgd-ce", "apgd-dlr", "apgd-targeted"]);
+    let broken: u64 = attacks.iter().map(|attack| attack["broken"].as_u64().unwrap()).sum();
+    let (natural, adversarial) = (all["natural"]["count"].as_u64().unwrap(), all["adversarial"]["count"].as_u64());
+    assert_eq!(Some(natural - broken), adversarial);
 }
 
 #[test]

@@ -193,6 +193,8 @@ mod tests {
             prop_assert!(threat.contains(&x, &start));
             let next = feasible.step(&start, &gradient, size);
             prop_assert!(threat.contains(&x, &next), "{next:?}");
+            let projected = feasible.project(next.iter().zip(&gradient).map(|(n, g)| n + 3.0 * g).collect());
+            prop_assert!(threat.contains(&x, &projected), "{projected:?}");
         }
     }
 

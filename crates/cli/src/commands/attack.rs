@@ -96,7 +96,7 @@ fn choice() -> impl TypedValueParser<Value = Choice> {
         AttackKind::ApgdTargeted => "the same to one target class after the other",
     };
     let one = AttackKind::ALL.map(|kind| PossibleValue::new(kind.name()).help(help(kind)));
-    let all = PossibleValue::new(ALL).help("AutoAttack's white-box part: the last three in turn");
+    let all = PossibleValue::new(ALL).help("pgd, then AutoAttack's white-box part: the three of Auto-PGD");
     PossibleValuesParser::new(one.into_iter().chain([all])).map(|name| name.parse().map_or(Choice::All, Choice::One))
 }
 
@@ -115,7 +115,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let d = model.network.input_len();
     let kinds = match options.kind {
         Choice::One(kind) => vec![kind],
-        Choice::All => AttackKind::white_box(model.network.output_len()),
+        Choice::All => AttackKind::sequence(model.network.output_len()),
     };
     let plan = AttackPlan { kinds, attack, targets: options.targets };
     let writer = options.output.as_ref().map(|path| Adversarial::create(path, inputs.len(), &model.network));

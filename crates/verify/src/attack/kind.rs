@@ -41,15 +41,15 @@ impl AttackKind {
     pub const ALL: [AttackKind; 5] =
         [AttackKind::Pgd, AttackKind::PgdTargeted, AttackKind::ApgdCe, AttackKind::ApgdDlr, AttackKind::ApgdTargeted];
 
-    /// AutoAttack's white-box sequence for a network of `classes`; where there are too few for the targeted logits
-    /// ratio, targets are attacked by their margin.
-    pub fn white_box(classes: usize) -> Vec<AttackKind> {
+    /// PGD and then AutoAttack's white-box sequence, as far as a network of `classes` has classes enough; where there
+    /// are too few for the targeted logits ratio, targets are attacked by their margin.
+    pub fn sequence(classes: usize) -> Vec<AttackKind> {
         let targeted = if classes < AttackKind::ApgdTargeted.classes() {
             AttackKind::PgdTargeted
         } else {
             AttackKind::ApgdTargeted
         };
-        let mut kinds = vec![AttackKind::ApgdCe, AttackKind::ApgdDlr, targeted];
+        let mut kinds = vec![AttackKind::Pgd, AttackKind::ApgdCe, AttackKind::ApgdDlr, targeted];
         kinds.retain(|kind| classes >= kind.classes());
         kinds
     }
@@ -123,9 +123,9 @@ mod tests {
         }
         assert!("apgd".parse::<AttackKind>().unwrap_err().contains("apgd-ce"));
         for classes in 1..6 {
-            assert!(AttackKind::white_box(classes).iter().all(|kind| kind.classes() <= classes));
+            assert!(AttackKind::sequence(classes).iter().all(|kind| kind.classes() <= classes));
         }
-        assert_eq!(AttackKind::white_box(2), [AttackKind::ApgdCe, AttackKind::PgdTargeted]);
-        assert_eq!(AttackKind::white_box(10), [AttackKind::ApgdCe, AttackKind::ApgdDlr, AttackKind::ApgdTargeted]);
+        assert_eq!(AttackKind::sequence(2), [AttackKind::Pgd, AttackKind::ApgdCe, AttackKind::PgdTargeted]);
+        assert_eq!(AttackKind::sequence(10)[1..], [AttackKind::ApgdCe, AttackKind::ApgdDlr, AttackKind::ApgdTargeted]);
     }
 }
