@@ -34,15 +34,25 @@ pub fn verdicts() -> Option<serde_json::Value> {
 
 /// One of those networks, with the inputs `[30, d]` and labels of its instances; only after [`verdicts`] found them.
 pub fn verification(name: &str, preset: Preset) -> (Model, Vec<f32>, Vec<usize>) {
-    let golden = golden().expect("found before");
+    published(name, preset, &format!("verification/{name}")).expect("found before")
+}
+
+/// A published network with the inputs `[8, d]` and labels that belong to it.
+pub fn case(name: &str, preset: Preset) -> Option<(Model, Vec<f32>, Vec<usize>)> {
+    published(name, preset, &format!("cases/{name}/inputs"))
+}
+
+/// A published network with inputs and labels of a file.
+fn published(name: &str, preset: Preset, inputs: &str) -> Option<(Model, Vec<f32>, Vec<usize>)> {
+    let golden = golden()?;
     let network = preset.build(&[1, 28, 28], 10, None).unwrap();
     let theta = network.theta_from_safetensors(&golden.join(format!("cases/{name}/weights.safetensors"))).unwrap();
-    let bytes = std::fs::read(golden.join(format!("verification/{name}.safetensors"))).unwrap();
+    let bytes = std::fs::read(golden.join(format!("{inputs}.safetensors"))).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (x, y) = (file.tensor("x").unwrap(), file.tensor("y").unwrap());
     let inputs = x.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     let labels = y.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b).try_into().unwrap()).collect();
-    (Model { network, theta }, inputs, labels)
+    Some((Model { network, theta }, inputs, labels))
 }
 
 /// A small network on 8×8 images with samples labelled by its own prediction, two of them wrongly.
