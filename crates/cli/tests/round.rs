@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::Dtype;
 use support::{TINY, fails, files, model, read_tensors, succeeds, text, timeless_log, write_inputs};
@@ -189,20 +189,10 @@ fn attacks_write_points_that_hold_up() {
 #[test]
 fn data_is_taken_from_folders_with_checksums() {
     let folder = tempfile::tempdir().unwrap();
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let shared =
-        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("data");
-    if !shared.join("mnist").is_dir() {
-        assert!(
-            std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"),
-            "{} is missing",
-            shared.display()
-        );
-        eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", shared.display());
-        return;
-    }
+    let Some(mnist) = tightrope_testdata::shared("data/mnist") else { return };
+    let shared = mnist.parent().unwrap();
     let data = folder.path().join("data");
-    let fetch = ["data", "fetch", "mnist", "--from", text(&shared), "--data-dir", text(&data)];
+    let fetch = ["data", "fetch", "mnist", "--from", text(shared), "--data-dir", text(&data)];
     assert!(succeeds(&fetch).contains("ready"));
     let listed = succeeds(&["data", "list", "--data-dir", text(&data)]);
     assert!(listed.contains(text(&data)), "{listed}");

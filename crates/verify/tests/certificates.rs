@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tightrope_certificate::{Checker, Proof, Step};
 use tightrope_engine::{Engine, Reference};
-use tightrope_network::{Conv2d, Initialisation, Layer, Model, NetworkBuilder, ParameterId};
+use tightrope_network::{Conv2d, Initialisation, Layer, Model, NetworkBuilder};
 use tightrope_noise::{Purpose, Stream};
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
@@ -34,17 +34,7 @@ fn dense(seed: u64) -> Model {
 /// Convolutions with an identity around one of them.
 fn convolutional(seed: u64) -> Model {
     let mut builder = NetworkBuilder::new(&[1, 2, 2]).unwrap();
-    let conv = |in_channels| Conv2d {
-        in_channels,
-        out_channels: 2,
-        kernel: [3; 2],
-        stride: [1; 2],
-        padding: [1; 4],
-        dilation: [1; 2],
-        groups: 1,
-        weight: ParameterId(0),
-        bias: None,
-    };
+    let conv = |in_channels| Conv2d { padding: [1; 4], ..Conv2d::new([in_channels, 2], [3; 2]) };
     let mut last = builder.conv2d("stem", conv(1), true, builder.input()).unwrap();
     last = builder.add("relu0", Layer::Relu, &[last]).unwrap();
     let branch = builder.conv2d("branch", conv(2), true, last).unwrap();
@@ -60,7 +50,7 @@ fn outputs(model: &Model, seed: u64) -> Vec<Vec<f64>> {
     let d = model.network.input_len();
     let mut points = vec![0.0_f32; 20_000 * d];
     Stream::new(seed, Purpose::Test, 0, 0).uniform(0, &mut points);
-    let share = |(i, &u): (usize, &f32)| if i / d % 4 == 0 { u.round() } else { u };
+    let share = |(i, &u): (usize, &f32)| if (i / d).is_multiple_of(4) { u.round() } else { u };
     let points: Vec<f64> = points.iter().enumerate().map(share).map(|u| 2.0 * f64::from(u) - 1.0).collect();
     let theta: Vec<f64> = model.theta.iter().map(|&v| f64::from(v)).collect();
     Reference.forward(&model.network, &theta, &points).unwrap().chunks(2).map(<[f64]>::to_vec).collect()

@@ -1,33 +1,19 @@
 //! What the tests share: published verdicts with their networks, and a small network of their own.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::path::PathBuf;
-
 use safetensors::SafeTensors;
 use tightrope_engine::Reference;
 use tightrope_network::{Initialisation, Model, Preset};
 use tightrope_noise::{Purpose, Stream};
+use tightrope_testdata::shared;
 use tightrope_verify::Target;
-
-/// The folder of published reference data, or none where it is absent and not required.
-fn golden() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let folder =
-        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("golden");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{} is missing", folder.display());
-    eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", folder.display());
-    None
-}
 
 /// The networks with published verdicts that are small enough for every test.
 pub const VERIFICATION: [(&str, Preset); 2] = [("mlp_nat", Preset::Mlp), ("cnn3_tiny_ibp", Preset::Cnn3Tiny)];
 
 /// Published verdicts: per network and radius in [0, 1], the `instances` with `i`, `verdict` and `by`.
 pub fn verdicts() -> Option<serde_json::Value> {
-    let bytes = std::fs::read(golden()?.join("verification/verdicts.json")).unwrap();
+    let bytes = std::fs::read(shared("golden")?.join("verification/verdicts.json")).unwrap();
     let mut file: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     Some(file["results"].take())
 }
@@ -44,7 +30,7 @@ pub fn case(name: &str, preset: Preset) -> Option<(Model, Vec<f32>, Vec<usize>)>
 
 /// A published network with inputs and labels of a file.
 fn published(name: &str, preset: Preset, inputs: &str) -> Option<(Model, Vec<f32>, Vec<usize>)> {
-    let golden = golden()?;
+    let golden = shared("golden")?;
     let network = preset.build(&[1, 28, 28], 10, None).unwrap();
     let theta = network.theta_from_safetensors(&golden.join(format!("cases/{name}/weights.safetensors"))).unwrap();
     let bytes = std::fs::read(golden.join(format!("{inputs}.safetensors"))).unwrap();
