@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod file;
 mod layers;
+mod path;
 mod proof;
 mod rounding;
 mod state;

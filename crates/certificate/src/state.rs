@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::layers::{Coefficients, Intervals, Operation};
+use crate::path::Path;
 use crate::proof::{LayerRefinement, Proof, Refinement, Side, Slopes, SlopesId};
 use crate::substitution::{Domain, Split};
 
@@ -13,8 +14,8 @@ use crate::substitution::{Domain, Split};
 pub(crate) struct State {
     /// Intervals of every node's values; those of node 0 are the box. Shared with the node's children.
     bounds: Arc<Vec<Intervals>>,
-    /// From the root down.
-    pub splits: Vec<Split>,
+    /// Its ReLU splits.
+    pub path: Path,
 }
 
 impl State {
@@ -27,7 +28,7 @@ impl State {
                 bounds.push(interval);
             }
         }
-        Ok(State { bounds: Arc::new(bounds), splits: Vec::new() })
+        Ok(State { bounds: Arc::new(bounds), path: Path::default() })
     }
 
     /// The interval of one input.
@@ -46,17 +47,14 @@ impl State {
 
     /// The part with one more sign.
     pub(crate) fn with_split(&self, split: Split) -> State {
-        let mut splits = Vec::with_capacity(self.splits.len() + 1);
-        splits.extend_from_slice(&self.splits);
-        splits.push(split);
-        State { bounds: self.bounds.clone(), splits }
+        State { bounds: self.bounds.clone(), path: self.path.with(split) }
     }
 
-    /// The bounds cut by the splits; `None` if they leave nothing.
-    pub(crate) fn cut(&self) -> Option<Vec<Intervals>> {
+    /// The bounds cut by `splits`, which are those of the path; `None` if they leave nothing.
+    pub(crate) fn cut(&self, splits: &[Split]) -> Option<Vec<Intervals>> {
         let mut bounds = Vec::clone(&self.bounds);
         for (node, intervals) in bounds.iter_mut().enumerate() {
-            if !cut(intervals, node, &self.splits) {
+            if !cut(intervals, node, splits) {
                 return None;
             }
         }
@@ -70,6 +68,7 @@ impl State {
         proof: &Proof,
         refinement: &Refinement,
     ) -> Result<Option<State>, String> {
+        let splits = self.path.splits();
         let mut bounds = Vec::clone(&self.bounds);
         for (node, operation) in operations.iter().enumerate() {
             if let Some(fresh) = operation.interval(&bounds) {
@@ -77,12 +76,12 @@ impl State {
                 old.lower.iter_mut().zip(&fresh.lower).for_each(|(old, &new)| *old = old.max(new));
                 old.upper.iter_mut().zip(&fresh.upper).for_each(|(old, &new)| *old = old.min(new));
             }
-            if !cut(&mut bounds[node], node, &self.splits) {
+            if !cut(&mut bounds[node], node, &splits) {
                 return Ok(None);
             }
             check_finite(&bounds[node])?;
             let Some(layer) = refinement.layers.iter().find(|layer| layer.node as usize == node) else { continue };
-            let domain = Domain { operations, bounds: &bounds, splits: &self.splits };
+            let domain = Domain { operations, bounds: &bounds, splits: &splits };
             let found = tightened(&domain, node, proof, layer);
             let intervals = &mut bounds[node];
             for (index, side, bound) in found {
@@ -91,11 +90,11 @@ impl State {
                     Side::Upper => intervals.upper[index] = intervals.upper[index].min(-bound),
                 }
             }
-            if !cut(&mut bounds[node], node, &self.splits) {
+            if !cut(&mut bounds[node], node, &splits) {
                 return Ok(None);
             }
         }
-        Ok(Some(State { bounds: Arc::new(bounds), splits: self.splits.clone() }))
+        Ok(Some(State { bounds: Arc::new(bounds), path: self.path.clone() }))
     }
 }
 

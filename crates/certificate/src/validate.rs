@@ -1,10 +1,12 @@
 //! Checks the parts of a property and a proof that can be checked without bounds.
 
+use std::collections::BTreeMap;
+
 use tightrope_network::Network;
 use tightrope_vnnlib::{Case, Constraint};
 
 use crate::error::CertificateError;
-use crate::proof::Proof;
+use crate::proof::{Proof, Refinement, Slopes};
 
 /// Fails unless the case's numbers fit `network`.
 pub(crate) fn check_case(case: &Case, network: &Network) -> Result<(), String> {
@@ -28,45 +30,52 @@ pub(crate) fn check_case(case: &Case, network: &Network) -> Result<(), String> {
 
 /// Fails unless the slopes and refinements of `proof` make sense for `network` by themselves.
 pub(crate) fn check_parts(proof: &Proof, network: &Network) -> Result<(), CertificateError> {
-    let layers = network.pre_activations();
-    let size = |node: u32| layers.contains(&(node as usize)).then(|| network.node(node as usize).len() as u32);
+    let size = |node: usize| (node as u32, network.node(node).len() as u32);
+    let sizes: BTreeMap<u32, u32> = network.pre_activations().into_iter().map(size).collect();
+    let fault = |place: String| move |problem: String| CertificateError::Proof { place, problem };
     for (i, slopes) in proof.slopes.iter().enumerate() {
-        let fail = |problem: String| CertificateError::Proof { place: format!("slopes {i}"), problem };
-        if !slopes.layers.is_sorted_by(|a, b| a.node < b.node) {
-            return Err(fail("their layers do not increase".into()));
-        }
-        for layer in &slopes.layers {
-            let Some(size) = size(layer.node) else {
-                return Err(fail(format!("node {} is no pre-activation", layer.node)));
-            };
-            let neurons = &layer.neurons;
-            let known = neurons.last().is_none_or(|&last| last < size);
-            if neurons.len() != layer.values.len() || !known || !neurons.is_sorted_by(|a, b| a < b) {
-                return Err(fail(format!("node {} has {size} neurons, each at most once, in order", layer.node)));
-            }
-            if let Some(value) = layer.values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-                return Err(fail(format!("the slope {value} at node {} is not in [0, 1]", layer.node)));
-            }
-        }
+        check_slopes(slopes, &sizes).map_err(fault(format!("slopes {i}")))?;
     }
     for (i, refinement) in proof.refinements.iter().enumerate() {
-        let fail = |problem: String| CertificateError::Proof { place: format!("refinement {i}"), problem };
-        if !refinement.layers.is_sorted_by(|a, b| a.node < b.node) {
-            return Err(fail("its layers do not increase".into()));
+        check_refinement(refinement, &sizes, proof.slopes.len()).map_err(fault(format!("refinement {i}")))?;
+    }
+    Ok(())
+}
+
+fn check_slopes(slopes: &Slopes, sizes: &BTreeMap<u32, u32>) -> Result<(), String> {
+    let found = layer_sizes(slopes.layers.iter().map(|layer| layer.node), sizes)?;
+    for (layer, size) in slopes.layers.iter().zip(found) {
+        let neurons = &layer.neurons;
+        let known = neurons.last().is_none_or(|&last| last < size);
+        if neurons.len() != layer.values.len() || !known || !neurons.is_sorted_by(|a, b| a < b) {
+            return Err(format!("node {} has {size} neurons, each at most once, in order", layer.node));
         }
-        for layer in &refinement.layers {
-            let Some(size) = size(layer.node) else {
-                return Err(fail(format!("node {} is no pre-activation", layer.node)));
-            };
-            for bound in &layer.bounds {
-                if bound.index >= size || bound.slopes.is_some_and(|id| id.0 as usize >= proof.slopes.len()) {
-                    return Err(fail(format!("node {} has a bound of no neuron or without slopes", layer.node)));
-                }
-                check_multipliers(&bound.multipliers).map_err(fail)?;
-            }
+        if let Some(value) = layer.values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+            return Err(format!("the slope {value} at node {} is not in [0, 1]", layer.node));
         }
     }
     Ok(())
+}
+
+fn check_refinement(refinement: &Refinement, sizes: &BTreeMap<u32, u32>, slopes: usize) -> Result<(), String> {
+    let found = layer_sizes(refinement.layers.iter().map(|layer| layer.node), sizes)?;
+    for (layer, size) in refinement.layers.iter().zip(found) {
+        for bound in &layer.bounds {
+            if bound.index >= size || bound.slopes.is_some_and(|id| id.0 as usize >= slopes) {
+                return Err(format!("node {} has a bound of no neuron or without slopes", layer.node));
+            }
+            check_multipliers(&bound.multipliers)?;
+        }
+    }
+    Ok(())
+}
+
+/// Neurons of each of `nodes`; fails unless they are pre-activations in increasing order.
+fn layer_sizes(nodes: impl Iterator<Item = u32> + Clone, sizes: &BTreeMap<u32, u32>) -> Result<Vec<u32>, String> {
+    if !nodes.clone().is_sorted_by(|a, b| a < b) {
+        return Err("the layers do not increase".into());
+    }
+    nodes.map(|node| sizes.get(&node).copied().ok_or_else(|| format!("node {node} is no pre-activation"))).collect()
 }
 
 /// Fails unless every β is a finite number ≥ 0.

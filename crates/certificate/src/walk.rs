@@ -131,7 +131,7 @@ impl Walk<'_> {
         let Some(refinement) = self.proof.refinements.get(id.0 as usize) else {
             return Err(format!("there is no refinement {}", id.0));
         };
-        let wrong = |multipliers: &[f32]| !multipliers.is_empty() && multipliers.len() != state.splits.len();
+        let wrong = |multipliers: &[f32]| !multipliers.is_empty() && multipliers.len() != state.path.len();
         if refinement.layers.iter().flat_map(|layer| &layer.bounds).any(|bound| wrong(&bound.multipliers)) {
             return Err(format!("refinement {} does not have one multiplier per split here", id.0));
         }
@@ -140,16 +140,17 @@ impl Walk<'_> {
 
     /// The leaf's bound, which is > 0 and shows that no input of its set satisfies every row.
     fn refute(&self, leaf: &Leaf, state: &State) -> Result<f64, String> {
-        if !leaf.multipliers.is_empty() && leaf.multipliers.len() != state.splits.len() {
-            return Err(format!("{} multipliers for {} splits", leaf.multipliers.len(), state.splits.len()));
+        if !leaf.multipliers.is_empty() && leaf.multipliers.len() != state.path.len() {
+            return Err(format!("{} multipliers for {} splits", leaf.multipliers.len(), state.path.len()));
         }
         check_multipliers(&leaf.multipliers)?;
         if leaf.slopes.is_some_and(|id| id.0 as usize >= self.proof.slopes.len()) {
             return Err("its slopes do not exist".into());
         }
         let (form, constant) = self.combination(leaf)?;
-        let Some(bounds) = state.cut() else { return Ok(f64::INFINITY) };
-        let domain = Domain { operations: &self.checker.operations, bounds: &bounds, splits: &state.splits };
+        let splits = state.path.splits();
+        let Some(bounds) = state.cut(&splits) else { return Ok(f64::INFINITY) };
+        let domain = Domain { operations: &self.checker.operations, bounds: &bounds, splits: &splits };
         let slopes = slopes(self.proof, leaf.slopes);
         let bound = add_down(domain.minimum(self.checker.network.output(), form, slopes, &leaf.multipliers), constant);
         match bound > 0.0 && bound.is_finite() {

@@ -49,7 +49,7 @@ pub enum Command {
     Train(train::Options),
     /// Certify a network on a data set by a cascade of attack and bounds.
     Certify(certify::Options),
-    /// Attack a network by projected gradient descent.
+    /// Attack a network by gradient descent: PGD, Auto-PGD, targeted or not.
     Attack(attack::Options),
     /// Bound the margins, layers and loss gradients of a network over input regions.
     Bounds(bounds::Options),

@@ -202,6 +202,9 @@ fn options_out_of_range() {
     fails(&["attack", text(&model), "--eps", "0.1"], &["--dataset D or --inputs"]);
     fails(&["attack", text(&model), "--eps", "0.1", "--dataset", "digits", "--restarts", "0"], &["--restarts 0"]);
     fails(&["attack", text(&model), "--eps", "0.1", "--dataset", "digits", "--steps", "0"], &["--steps 0"]);
+    let digits = ["attack", text(&model), "--eps", "0.1", "--dataset", "digits"];
+    fails(&[&digits[..], &["--targets", "0"]].concat(), &["--targets 0"]);
+    fails(&[&digits[..], &["--attack", "apgd"]].concat(), &["apgd-ce", "all"]);
     certify(&["--eps", "0.1", "--steps", "0"], &["--steps 0"]);
     certify(&["--eps", "0.1", "--stages", "pgd,ipb"], &["did you mean `ibp`"]);
     refused(&["--method", "ipb"], &["did you mean `ibp`"]);

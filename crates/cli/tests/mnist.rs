@@ -2,25 +2,12 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use support::{succeeds, text};
 use tempfile::tempdir;
-
-/// The folder that holds `mnist/`, or `None` with a message where it is absent.
-fn data() -> Option<PathBuf> {
-    let shared = std::env::var_os("TIGHTROPE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let folder = shared.join("data");
-    if folder.join("mnist").is_dir() {
-        return Some(folder);
-    }
-    let required = std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_some_and(|v| v == "1");
-    assert!(!required, "{} is missing", folder.display());
-    eprintln!("skipped: no MNIST in {}; set TIGHTROPE_SHARED", folder.display());
-    None
-}
+use tightrope_testdata::shared;
 
 /// Trains CNN3 at ε = 0.1 with `extra` flags; the lines of metrics.
 fn train(data: &Path, run: &Path, extra: &[&str]) -> Vec<Value> {
@@ -39,7 +26,7 @@ fn losses(metrics: &[Value]) -> Vec<f64> {
 
 #[test]
 fn ten_epochs_of_interval_training_certify_mnist() {
-    let Some(data) = data() else { return };
+    let Some(data) = shared("data") else { return };
     let folder = tempdir().unwrap();
     let run = folder.path().join("run");
     train(&data, &run, &["--method", "ibp", "--epochs", "10", "--set", "train.eval_every=0"]);
@@ -68,7 +55,7 @@ fn ten_epochs_of_interval_training_certify_mnist() {
 /// At a fixed ε the loss of tight bounds under averaged gradients falls every epoch.
 #[test]
 fn deeppoly_with_averaged_gradients_learns() {
-    let Some(data) = data() else { return };
+    let Some(data) = shared("data") else { return };
     let folder = tempdir().unwrap();
     let fixed = ["--set", "warmup.shape=constant", "--set", "train.eval_every=0"];
     let rgs =
@@ -82,7 +69,7 @@ fn deeppoly_with_averaged_gradients_learns() {
 /// Loss values alone teach the network: while ε is still small the loss falls every epoch and the accuracy leaves chance behind.
 #[test]
 fn intervals_with_loss_values_alone_learn() {
-    let Some(data) = data() else { return };
+    let Some(data) = shared("data") else { return };
     let folder = tempdir().unwrap();
     let slow = ["--set", "warmup.end=20", "--set", "train.milestones=[]", "--set", "train.eval_every=0"];
     let pgpe = ["--method", "ibp", "--smoothing", "pgpe", "--population", "32", "--sigma", "1e-3"];

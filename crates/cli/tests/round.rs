@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::Dtype;
 use support::{TINY, fails, files, model, read_tensors, succeeds, text, timeless_log, write_inputs};
@@ -219,25 +219,24 @@ fn attacks_write_points_that_hold_up() {
     }
     assert_eq!(succeeds(&base), first);
     assert!(read_tensors(&out) == written);
+
+    let settings = ["--attack", "all", "--restarts", "1", "--targets", "3", "--json"];
+    let all: serde_json::Value = serde_json::from_str(&succeeds(&[&base[..], &settings].concat())).unwrap();
+    let attacks = all["attacks"].as_array().unwrap();
+    let names: Vec<&str> = attacks.iter().map(|attack| attack["attack"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pgd", "apgd-ce", "apgd-dlr", "apgd-targeted"]);
+    let broken: u64 = attacks.iter().map(|attack| attack["broken"].as_u64().unwrap()).sum();
+    let (natural, adversarial) = (all["natural"]["count"].as_u64().unwrap(), all["adversarial"]["count"].as_u64());
+    assert_eq!(Some(natural - broken), adversarial);
 }
 
 #[test]
 fn data_is_taken_from_folders_with_checksums() {
     let folder = tempfile::tempdir().unwrap();
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let shared =
-        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("data");
-    if !shared.join("mnist").is_dir() {
-        assert!(
-            std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"),
-            "{} is missing",
-            shared.display()
-        );
-        eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", shared.display());
-        return;
-    }
+    let Some(mnist) = tightrope_testdata::shared("data/mnist") else { return };
+    let shared = mnist.parent().unwrap();
     let data = folder.path().join("data");
-    let fetch = ["data", "fetch", "mnist", "--from", text(&shared), "--data-dir", text(&data)];
+    let fetch = ["data", "fetch", "mnist", "--from", text(shared), "--data-dir", text(&data)];
     assert!(succeeds(&fetch).contains("ready"));
     let listed = succeeds(&["data", "list", "--data-dir", text(&data)]);
     assert!(listed.contains(text(&data)), "{listed}");

@@ -1,26 +1,10 @@
 //! MNIST: damaged and missing files made here, and the real files where they are at hand.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 use tightrope_data::{Dataset, Origin, Split, fetch_from, info, load};
-
-/// The folder with the real files, or `None` (said on stderr) where there is none.
-fn shared() -> Option<PathBuf> {
-    let root = std::env::var_os("TIGHTROPE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let folder = root.join("data/mnist");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var("TIGHTROPE_REQUIRE_SHARED").as_deref() != Ok("1"),
-        "{} is missing and TIGHTROPE_REQUIRE_SHARED=1",
-        folder.display()
-    );
-    eprintln!("skipped: no MNIST files in {}; set TIGHTROPE_SHARED", folder.display());
-    None
-}
+use tightrope_testdata::shared;
 
 fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
@@ -101,7 +85,7 @@ fn check(set: &Dataset, count: usize, first: [usize; 5], sum: u64) {
 
 #[test]
 fn the_real_files_load_and_are_canonical() {
-    let Some(folder) = shared() else { return };
+    let Some(folder) = shared("data/mnist") else { return };
     let train = load("mnist", Split::Train, Some(&folder)).unwrap();
     check(&train, 60_000, [5, 0, 4, 1, 9], TRAIN_SUM);
     let count = train.images.len() as f64;
@@ -118,7 +102,7 @@ const TEST_SUM: u64 = 264_923_200;
 
 #[test]
 fn the_real_files_pass_the_published_checksums() {
-    let Some(folder) = shared() else { return };
+    let Some(folder) = shared("data/mnist") else { return };
     let root = tempfile::tempdir().unwrap();
     let fetched = fetch_from("mnist", &folder, Some(root.path())).unwrap();
     assert_eq!(fetched.files.len(), 4);

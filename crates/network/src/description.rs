@@ -402,6 +402,12 @@ impl LayerDescription {
 /// A parser's complaint, with the nearest valid word where it met an unknown one.
 fn unreadable(origin: &str, mut problem: String) -> NetworkError {
     problem.truncate(problem.trim_end().len());
+    // The parsers quote whole lines and names, however long.
+    let shorten = |line: &str| match line.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.into(),
+    };
+    problem = problem.lines().map(shorten).collect::<Vec<String>>().join("\n");
     // serde writes: unknown field `x`, expected one of `a`, `b`
     if let Some(start) = problem.rfind("unknown field `").or_else(|| problem.rfind("unknown variant `")) {
         let mut words = problem[start..].split('`').skip(1).step_by(2);

@@ -98,7 +98,12 @@ impl Network {
                 format!("cannot be read ({e}); give a run folder, or a .safetensors file that exists"),
             )
         })?;
-        let file = SafeTensors::deserialize(&bytes)
+        self.theta_from_bytes(&bytes, path)
+    }
+
+    /// As [`Network::theta_from_safetensors`] on a file's content; `path` names it in errors.
+    pub fn theta_from_bytes(&self, bytes: &[u8], path: &Path) -> Result<Vec<f32>, NetworkError> {
+        let file = SafeTensors::deserialize(bytes)
             .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))?;
         let mut theta = Vec::new();
         for info in self.parameters().iter() {

@@ -130,6 +130,22 @@ fn window_shape(
 }
 
 impl Conv2d {
+    /// A convolution from and to `channels` with neither stride, padding, dilation, groups nor bias, whose weight the
+    /// builder is still to place.
+    pub fn new([in_channels, out_channels]: [usize; 2], kernel: [usize; 2]) -> Self {
+        Conv2d {
+            in_channels,
+            out_channels,
+            kernel,
+            stride: [1; 2],
+            padding: [0; 4],
+            dilation: [1; 2],
+            groups: 1,
+            weight: ParameterId(0),
+            bias: None,
+        }
+    }
+
     /// Height and width of the output for an input of `side`.
     pub fn output_side(&self, side: [usize; 2]) -> Result<[usize; 2], String> {
         window_shape(self.kernel, self.stride, self.padding, self.dilation, side)

@@ -3,7 +3,6 @@
 use crate::NetworkError;
 use crate::layer::{Conv2d, Layer};
 use crate::network::{Network, NetworkBuilder, NodeId};
-use crate::parameters::ParameterId;
 
 /// Architectures by name; layers are called by their index, so that parameters are `0.weight`, `2.weight`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,15 +132,9 @@ impl Chain {
             )));
         };
         let conv = Conv2d {
-            in_channels,
-            out_channels,
-            kernel: [kernel; 2],
             stride: [stride; 2],
             padding: [padding; 4],
-            dilation: [1; 2],
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
+            ..Conv2d::new([in_channels, out_channels], [kernel; 2])
         };
         let name = self.next_name();
         self.last = self.builder.conv2d(&name, conv, true, self.last)?;

@@ -9,17 +9,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, NetworkError>, part: &str) {
 }
 
 fn conv(in_channels: usize, out_channels: usize, kernel: usize) -> Conv2d {
-    Conv2d {
-        in_channels,
-        out_channels,
-        kernel: [kernel; 2],
-        stride: [1; 2],
-        padding: [0; 4],
-        dilation: [1; 2],
-        groups: 1,
-        weight: ParameterId(0),
-        bias: None,
-    }
+    Conv2d::new([in_channels, out_channels], [kernel; 2])
 }
 
 fn image() -> NetworkBuilder {

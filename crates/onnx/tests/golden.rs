@@ -4,10 +4,11 @@ mod common;
 
 use std::path::Path;
 
-use common::{logits, shared};
+use common::logits;
 use safetensors::{Dtype, SafeTensors};
 use tightrope_network::{Layer, Model};
 use tightrope_onnx::import;
+use tightrope_testdata::shared;
 
 /// A tensor of a safetensors file, widened.
 fn values(file: &SafeTensors, name: &str) -> Vec<f64> {

@@ -2,18 +2,14 @@
 
 mod common;
 
-use std::process::Command;
-
-use common::{Random, logits, shared};
+use common::{Random, logits};
 use tightrope_network::Layer;
 use tightrope_onnx::{export_bytes, import, import_bytes};
+use tightrope_testdata::vnncomp;
 
 #[test]
 fn every_network_imports() {
-    let Some(archive) = shared("vnncomp/vnncomp2021-dev.tar.xz") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let status = Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(folder.path()).status();
-    assert!(status.expect("the tar command").success(), "unpacking {}", archive.display());
+    let Some(folder) = vnncomp() else { return };
     let mut checked = 0;
     for (part, input, outputs) in
         [("acasxu", vec![1, 1, 5], 5), ("mnistfc", vec![784, 1], 10), ("oval21", vec![3, 32, 32], 10)]

@@ -18,7 +18,7 @@ mod summary;
 mod target;
 mod threat;
 
-pub use attack::{Attack, AttackOutcome};
+pub use attack::{Attack, AttackKind, AttackOutcome, AttackPlan};
 pub use cascade::Cascade;
 pub use error::VerifyError;
 pub use log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};

@@ -103,7 +103,7 @@ impl<'a> Feasible<'a> {
     }
 
     /// Into the ball, then into the box. The box contains the centre, so the second keeps the first.
-    fn project(&self, mut point: Vec<f32>) -> Vec<f32> {
+    pub(crate) fn project(&self, mut point: Vec<f32>) -> Vec<f32> {
         if self.threat.norm != Norm::Inf {
             let offset: Vec<f64> = point.iter().zip(self.x).map(|(&p, &x)| f64::from(p) - f64::from(x)).collect();
             // A hair inside, so that the f64 sums of the membership test cannot exceed ε by rounding.
@@ -193,6 +193,8 @@ mod tests {
             prop_assert!(threat.contains(&x, &start));
             let next = feasible.step(&start, &gradient, size);
             prop_assert!(threat.contains(&x, &next), "{next:?}");
+            let projected = feasible.project(next.iter().zip(&gradient).map(|(n, g)| n + 3.0 * g).collect());
+            prop_assert!(threat.contains(&x, &projected), "{projected:?}");
         }
     }
 

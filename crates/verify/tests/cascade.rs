@@ -1,42 +1,12 @@
 //! Attacks and the cascade on real engines: no contradiction with published verdicts, no dependence on batches, threads or kills.
 
-use std::path::PathBuf;
+mod common;
 
-use safetensors::SafeTensors;
+use common::{VERIFICATION, small, verdicts, verification};
 use tightrope_engine::{Norm, Reference};
-use tightrope_network::{Initialisation, Model, Preset};
-use tightrope_noise::{Purpose, Stream};
 use tightrope_verify::{
     Attack, Cascade, CertifyLog, SampleRecord, Samples, Settings, Stage, Target, ThreatModel, Verdict, VerifyError,
 };
-
-/// The folder of published reference data, or none where it is absent and not required.
-fn golden() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let folder =
-        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("golden");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{} is missing", folder.display());
-    eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", folder.display());
-    None
-}
-
-/// A small network on 8×8 images with samples labelled by its own prediction, two of them wrongly.
-fn small() -> (Model, Vec<f32>, Vec<usize>) {
-    let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
-    let theta = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
-    let model = Model { network, theta };
-    let mut inputs = vec![0.0; 200 * 64];
-    Stream::new(1, Purpose::Test, 0, 0).uniform(0, &mut inputs);
-    let logits = Target::new(&model, &Reference, &Reference).logits(&inputs).unwrap();
-    let mut labels: Vec<usize> =
-        logits.chunks(4).map(|z| (0..4).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap()).collect();
-    labels[3] = (labels[3] + 1) % 4;
-    labels[40] = (labels[40] + 1) % 4;
-    (model, inputs, labels)
-}
 
 fn cascade(epsilon: f64) -> Cascade {
     Cascade {
@@ -59,29 +29,12 @@ fn timeless(records: &[SampleRecord]) -> Vec<SampleRecord> {
 
 #[test]
 fn cascade_never_contradicts_published_verdicts_and_decides_most() {
-    let Some(golden) = golden() else { return };
-    let verdicts: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(golden.join("verification/verdicts.json")).unwrap()).unwrap();
-    for (name, preset) in [("mlp_nat", Preset::Mlp), ("cnn3_tiny_ibp", Preset::Cnn3Tiny)] {
-        let network = preset.build(&[1, 28, 28], 10, None).unwrap();
-        let theta = network.theta_from_safetensors(&golden.join(format!("cases/{name}/weights.safetensors"))).unwrap();
-        let model = Model { network, theta };
+    let Some(verdicts) = verdicts() else { return };
+    for (name, preset) in VERIFICATION {
+        let (model, inputs, labels) = verification(name, preset);
         let target = Target::new(&model, &Reference, &Reference);
-        let bytes = std::fs::read(golden.join(format!("verification/{name}.safetensors"))).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let inputs: Vec<f32> =
-            file.tensor("x").unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        let labels: Vec<usize> = file
-            .tensor("y")
-            .unwrap()
-            .data()
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|b| i64::from_le_bytes(*b).try_into().unwrap())
-            .collect();
         let indices: Vec<u64> = (0..labels.len() as u64).collect();
-        for (epsilon, published) in verdicts["results"][name].as_object().unwrap() {
+        for (epsilon, published) in verdicts[name].as_object().unwrap() {
             // Without branch and bound, which another test compares.
             let stages = Stage::DEFAULT[..5].to_vec();
             let cascade = Cascade { stages, attack: Attack::default(), ..cascade(epsilon.parse().unwrap()) };
@@ -156,52 +109,6 @@ fn a_point_outside_the_region_or_on_the_right_side_is_no_counterexample() {
     let mut outside = x.to_vec();
     outside[7] += if outside[7] < 0.5 { 0.1 } else { -0.1 };
     assert_eq!(target.replay(&threat, x, &outside, wrong).unwrap(), None);
-}
-
-#[test]
-fn attacks_break_networks_in_every_norm() {
-    let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
-    let indices: Vec<u64> = (0..labels.len() as u64).collect();
-    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
-    for (norm, epsilon) in [(Norm::Inf, 0.08), (Norm::L2, 0.5), (Norm::L1, 3.0)] {
-        let threat = ThreatModel { norm, epsilon, clip: Some((0.0, 1.0)) };
-        let attack = |steps| Attack { steps, restarts: 2, ..Attack::default() };
-        let broken = |steps| {
-            let outcome = attack(steps).run(&target, &threat, &samples).unwrap();
-            for (i, point) in outcome.adversarial.chunks(64).enumerate() {
-                assert!(threat.contains(&inputs[i * 64..(i + 1) * 64], point), "{norm:?} sample {i}");
-            }
-            outcome.broken.iter().filter(|&&b| b).count()
-        };
-        let (random, descent) = (broken(0), broken(20));
-        assert!(descent > random + 10, "{norm:?}: {random} by chance, {descent} by descent");
-    }
-}
-
-#[test]
-fn random_starts_depend_on_neither_batches_nor_threads() {
-    let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
-    let threat = cascade(0.02).threat;
-    let attack = Attack { steps: 6, restarts: 2, ..Attack::default() };
-    let indices: Vec<u64> = (0..labels.len() as u64).collect();
-    let run = |attack: &Attack, range: std::ops::Range<usize>| {
-        let samples = Samples {
-            indices: &indices[range.clone()],
-            inputs: &inputs[range.start * 64..range.end * 64],
-            labels: &labels[range],
-        };
-        attack.run(&target, &threat, &samples).unwrap()
-    };
-    let whole = run(&attack, 0..200);
-    for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert_eq!(pool.install(|| run(&attack, 0..200)), whole);
-    }
-    let chance = Attack { steps: 0, ..attack };
-    let (whole, part) = (run(&chance, 0..200), run(&chance, 20..30));
-    assert_eq!(part.adversarial, whole.adversarial[20 * 64..30 * 64]);
 }
 
 /// Branch and bound alone decides every sample as the whole cascade does, and no verdict depends on threads.

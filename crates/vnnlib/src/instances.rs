@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::VnnlibError;
 use crate::read::read_limited;
+use crate::variables::shorten;
 
 /// Longest list that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 26;
@@ -49,8 +50,12 @@ impl Instance {
             // The reader counts the line break before a record as its beginning.
             let blank = text[offset as usize..].iter().take_while(|byte| byte.is_ascii_whitespace()).count() as u64;
             let offset = offset + blank;
-            if record.iter().all(str::is_empty) {
+            if record.len() == 1 && record[0].is_empty() {
                 continue;
+            }
+            // A quote that is not closed on its line takes the next lines with it.
+            if record.iter().any(|field| field.contains(['\n', '\r'])) {
+                return Err(fault(offset, "has a field with a line break in it; close every quote".into()));
             }
             let (Some(network), Some(property), Some(seconds), 3) =
                 (record.get(0), record.get(1), record.get(2), record.len())
@@ -62,7 +67,10 @@ impl Instance {
             }
             let timeout = seconds.parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
             let Some(timeout) = timeout else {
-                return Err(fault(offset, format!("the time limit `{seconds}` is no number of seconds > 0")));
+                return Err(fault(
+                    offset,
+                    format!("the time limit `{}` is no number of seconds > 0", shorten(seconds)),
+                ));
             };
             instances.push(Instance { network: network.into(), property: property.into(), timeout });
         }

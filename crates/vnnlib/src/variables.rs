@@ -1,5 +1,7 @@
 //! The declared variables: X_i and Y_i of VNN-LIB 1.0, one input and one output tensor of VNN-LIB 2.0.
 
+use std::collections::BTreeMap;
+
 use crate::lexer::Fault;
 use crate::linear::Variable;
 
@@ -46,8 +48,10 @@ impl Group {
 /// Variables as they are being declared.
 #[derive(Debug, Default)]
 pub(crate) struct Variables {
-    inputs: Vec<Option<usize>>,
-    outputs: Vec<Option<usize>>,
+    /// Index of each declared X_i, and where it is declared; a short text must not claim much by a large index.
+    inputs: BTreeMap<u32, usize>,
+    /// The same of Y_i.
+    outputs: BTreeMap<u32, usize>,
     /// Input and output tensor.
     tensors: [Option<Group>; 2],
     /// True after (vnnlib-version <2.0>).
@@ -67,13 +71,10 @@ impl Variables {
             ));
         };
         let (list, index) = match variable {
-            Variable::Input(index) => (&mut self.inputs, index as usize),
-            Variable::Output(index) => (&mut self.outputs, index as usize),
+            Variable::Input(index) => (&mut self.inputs, index),
+            Variable::Output(index) => (&mut self.outputs, index),
         };
-        if list.len() <= index {
-            list.resize(index + 1, None);
-        }
-        match list[index].replace(at) {
+        match list.insert(index, at) {
             Some(_) => Err(Fault::new(at, format!("`{name}` is declared twice; remove one declaration"))),
             None => Ok(()),
         }
@@ -132,12 +133,12 @@ impl Variables {
             };
         };
         let known = match variable {
-            Variable::Input(index) => self.inputs.get(index as usize),
-            Variable::Output(index) => self.outputs.get(index as usize),
+            Variable::Input(index) => self.inputs.contains_key(&index),
+            Variable::Output(index) => self.outputs.contains_key(&index),
         };
         match (known, indices) {
-            (Some(Some(_)), None) => Ok(Some(variable)),
-            (Some(Some(_)), Some(_)) => Err(Fault::new(at, format!("`{name}` is a number, not a tensor; remove [ ]"))),
+            (true, None) => Ok(Some(variable)),
+            (true, Some(_)) => Err(Fault::new(at, format!("`{name}` is a number, not a tensor; remove [ ]"))),
             _ => Err(Fault::new(at, format!("`{name}` is not declared; add (declare-const {name} Real) before"))),
         }
     }
@@ -154,18 +155,16 @@ impl Variables {
     }
 }
 
-fn without_gaps(found: Vec<Option<usize>>, letter: &str, what: &str, end: usize) -> Result<Group, Fault> {
-    let Some(&last) = found.last() else {
+fn without_gaps(found: BTreeMap<u32, usize>, letter: &str, what: &str, end: usize) -> Result<Group, Fault> {
+    let Some((&last, &place)) = found.last_key_value() else {
         return Err(Fault::new(end, format!("no {what} is declared; add (declare-const {letter}_0 Real)")));
     };
-    if let Some(missing) = found.iter().position(Option::is_none) {
-        let problem = format!(
-            "{letter}_{} is declared, {letter}_{missing} is not; declare every {what} from {letter}_0 on",
-            found.len() - 1
-        );
-        return Err(Fault::new(last.unwrap_or(end), problem));
+    if let Some((missing, _)) = (0..).zip(found.keys()).find(|(expected, index)| expected != *index) {
+        let problem =
+            format!("{letter}_{last} is declared, {letter}_{missing} is not; declare every {what} from {letter}_0 on",);
+        return Err(Fault::new(place, problem));
     }
-    Ok(Group { count: found.len(), name: letter.into(), shape: None, places: found.into_iter().flatten().collect() })
+    Ok(Group { count: found.len(), name: letter.into(), shape: None, places: found.into_values().collect() })
 }
 
 /// The variable that X_i or Y_i stands for.

@@ -119,7 +119,13 @@ fn instance_lists() {
     assert_eq!((list[0].network.as_str(), list[0].property.as_str(), list[0].timeout), ("a/b.onnx", "p.vnnlib", 116.0));
     assert_eq!((list[1].network.as_str(), list[1].timeout), ("with, comma.onnx", 0.5));
     assert!(Instance::parse_list(b"", "i.csv").unwrap().is_empty());
-    let cases: [(&[u8], &str); 7] = [
+    assert!(Instance::parse_list(b"  \n\t\n", "i.csv").unwrap().is_empty());
+    let cases: [(&[u8], &str); 9] = [
+        (b"a.onnx,p.vnnlib,1\n,,\n", "line 2, column 1: names no network"),
+        (
+            b"a.onnx,p.vnnlib,1\n\"b.onnx,p.vnnlib,1\n\"b.onnx,p.vnnlib,1\n",
+            "line 2, column 1: has a field with a line break",
+        ),
         (b"a.onnx,p.vnnlib,1\nb.onnx,p.vnnlib\n", "i.csv, line 2, column 1: has 2 fields"),
         (b"a.onnx,p.vnnlib,1,2\n", "line 1, column 1: has 4 fields"),
         (b"a.onnx,p.vnnlib,fast\n", "`fast` is no number"),

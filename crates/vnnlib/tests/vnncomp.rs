@@ -1,36 +1,11 @@
 //! The properties of the verification competition.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use tightrope_testdata::vnncomp;
 use tightrope_vnnlib::Property;
-
-/// A part of the shared reference data; None, said on stderr, where it is absent and not required.
-fn shared(part: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| workspace.join("../shared"), PathBuf::from);
-    let path = root.join(part);
-    if path.exists() {
-        return Some(path);
-    }
-    let message = format!("{} is absent; set TIGHTROPE_SHARED to the folder of reference data", path.display());
-    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{message}");
-    eprintln!("SKIPPED: {message}");
-    None
-}
-
-/// The competition's files in a folder of their own.
-fn unpacked() -> Option<tempfile::TempDir> {
-    let archive = shared("vnncomp/vnncomp2021-dev.tar.xz")?;
-    let folder = tempfile::tempdir().unwrap();
-    let status = Command::new("tar").arg("xJf").arg(&archive).arg("-C").arg(folder.path()).status();
-    assert!(status.expect("the tar command").success(), "unpacking {}", archive.display());
-    Some(folder)
-}
 
 #[test]
 fn every_property_is_read() {
-    let Some(folder) = unpacked() else { return };
+    let Some(folder) = vnncomp() else { return };
     let mut instances = 0;
     for (part, inputs, outputs) in [("acasxu", 5, 5), ("mnistfc", 784, 10), ("oval21", 3072, 10)] {
         let folder = folder.path().join(part);
@@ -58,7 +33,7 @@ fn every_property_is_read() {
 
 #[test]
 fn a_competition_property_by_its_numbers() {
-    let Some(folder) = unpacked() else { return };
+    let Some(folder) = vnncomp() else { return };
     let first = Property::read(&folder.path().join("acasxu/prop_1.vnnlib")).unwrap();
     assert_eq!(first.cases[0].lower, [0.6, -0.5, -0.5, 0.45, -0.5]);
     assert_eq!(first.cases[0].upper, [0.679857769, 0.5, 0.5, 0.5, -0.45]);

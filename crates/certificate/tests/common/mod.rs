@@ -3,7 +3,7 @@
 
 use tightrope_certificate::{CaseProof, Proof, Tree};
 use tightrope_engine::{Engine, Reference};
-use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Model, NetworkBuilder, NodeId, ParameterId};
+use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Model, NetworkBuilder, NodeId};
 use tightrope_noise::{Purpose, Stream};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
@@ -52,18 +52,7 @@ pub fn residual(random: &mut Random) -> Model {
     let mut builder = NetworkBuilder::new(&[2, 4, 5]).unwrap();
     let scale = vec![1.7, 0.3];
     let mut last = builder.normalise("normalise", scale, vec![-0.2, 0.4], builder.input()).unwrap();
-    let conv = |channels: [usize; 2], kernel, stride, padding, dilation, groups| Conv2d {
-        in_channels: channels[0],
-        out_channels: channels[1],
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-        weight: ParameterId(0),
-        bias: None,
-    };
-    let first = conv([2, 4], [3, 2], [1, 1], [1, 1, 1, 0], [1, 1], 2);
+    let first = Conv2d { padding: [1, 1, 1, 0], groups: 2, ..Conv2d::new([2, 4], [3, 2]) };
     last = builder.conv2d("conv0", first, true, last).unwrap();
     let shape = builder.shape(last).to_vec();
     let channels = shape[0];
@@ -73,11 +62,11 @@ pub fn residual(random: &mut Random) -> Model {
     let norm = Affine { inner, scale: vec![0.7, 1.1, 1.3, 0.9], shift: vec![0.1, -0.1, 0.2, 0.0], weight, bias };
     last = builder.add("norm", Layer::Affine(norm), &[last]).unwrap();
     last = relu(&mut builder, "relu0", last);
-    let branch = conv([4, 4], [3, 3], [1, 1], [2, 2, 2, 2], [2, 2], 1);
+    let branch = Conv2d { padding: [2; 4], dilation: [2; 2], ..Conv2d::new([4, 4], [3, 3]) };
     let branch = builder.conv2d("conv1", branch, false, last).unwrap();
     last = builder.add("add", Layer::Add, &[last, branch]).unwrap();
     last = relu(&mut builder, "relu1", last);
-    let strided = conv([4, 3], [3, 3], [2, 2], [1, 1, 1, 1], [1, 1], 1);
+    let strided = Conv2d { stride: [2; 2], padding: [1; 4], ..Conv2d::new([4, 3], [3, 3]) };
     last = builder.conv2d("conv2", strided, true, last).unwrap();
     last = relu(&mut builder, "relu2", last);
     let count_include_pad = random.below(2) == 0;

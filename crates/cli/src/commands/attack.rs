@@ -1,13 +1,14 @@
-//! `tightrope attack`: projected gradient descent on a data set or a batch from a file.
+//! `tightrope attack`: gradient attacks on a data set or a batch from a file.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 use tightrope_network::{Model, Network, output_target};
-use tightrope_verify::{Attack, AttackOutcome, Cascade, Proportion, Samples, Target};
+use tightrope_verify::{Attack, AttackKind, AttackOutcome, AttackPlan, Cascade, Proportion, Samples, Target};
 
 use crate::context::Context;
 use crate::dataset::{self, DataDir};
@@ -21,7 +22,7 @@ use crate::values::{Perturbation, percent, threat_text};
 /// Settings of the attack, as `attack` and `certify` offer them.
 #[derive(Clone, Debug, Args)]
 pub struct AttackOptions {
-    /// Gradient steps of the attack.
+    /// Gradient steps of each restart.
     #[arg(long, default_value_t = 40)]
     pub steps: usize,
     /// Random starts of the attack.
@@ -40,7 +41,8 @@ impl AttackOptions {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  tightrope attack runs/mnist --dataset mnist --eps 0.1 --limit 1000 -o adversarial.safetensors"
+    after_help = "Example:\n  tightrope attack runs/mnist --dataset mnist --eps 0.1 --limit 1000 -o adversarial.safetensors\n  \
+        tightrope attack model.onnx --inputs x.safetensors --eps 8/255 --attack all --steps 100 --restarts 1"
 )]
 pub struct Options {
     /// Run folder, .onnx, or .safetensors with its description beside it.
@@ -53,8 +55,14 @@ pub struct Options {
     inputs: Option<PathBuf>,
     #[command(flatten)]
     perturbation: Perturbation,
+    /// What to attack with.
+    #[arg(long = "attack", value_name = "KIND", default_value = "pgd", value_parser = choice())]
+    kind: Choice,
     #[command(flatten)]
     attack: AttackOptions,
+    /// Most target classes of a targeted attack, strongest rivals first; each gets all restarts.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    targets: usize,
     /// Only the first N samples.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -68,6 +76,30 @@ pub struct Options {
     output: Option<PathBuf>,
 }
 
+/// What `--attack` names.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    One(AttackKind),
+    All,
+}
+
+/// The name of [`Choice::All`].
+const ALL: &str = "all";
+
+/// Parses a [`Choice`] and lists what there is.
+fn choice() -> impl TypedValueParser<Value = Choice> {
+    let help = |kind| match kind {
+        AttackKind::Pgd => "projected gradient descent on the margin",
+        AttackKind::PgdTargeted => "the same to one target class after the other",
+        AttackKind::ApgdCe => "Auto-PGD on the cross-entropy",
+        AttackKind::ApgdDlr => "Auto-PGD on the difference of logits ratio",
+        AttackKind::ApgdTargeted => "the same to one target class after the other",
+    };
+    let one = AttackKind::ALL.map(|kind| PossibleValue::new(kind.name()).help(help(kind)));
+    let all = PossibleValue::new(ALL).help("pgd, then AutoAttack's white-box part: the three of Auto-PGD");
+    PossibleValuesParser::new(one.into_iter().chain([all])).map(|name| name.parse().map_or(Choice::All, Choice::One))
+}
+
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
@@ -75,24 +107,34 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         output_target(path).with_context(|| format!("-o {}", path.display()))?;
     }
     let threat = options.perturbation.threat(&options.model)?;
+    anyhow::ensure!(options.targets > 0, "--targets 0: a targeted attack needs at least one class to aim at");
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
     let model = model::load(&options.model)?;
     let (name, inputs) = samples(options, &model)?;
     let d = model.network.input_len();
+    let kinds = match options.kind {
+        Choice::One(kind) => vec![kind],
+        Choice::All => AttackKind::sequence(model.network.output_len()),
+    };
+    let plan = AttackPlan { kinds, attack, targets: options.targets };
     let writer = options.output.as_ref().map(|path| Adversarial::create(path, inputs.len(), &model.network));
     let mut writer = writer.transpose()?;
 
     let target = Target::new(&model, &*engine, &*exact);
     let bar = Bar::new(context, "attack", inputs.len());
     let (mut correct, mut robust) = (0, 0);
+    let mut broken_by = vec![0; plan.kinds.len()];
     for (part, labels) in inputs.y.chunks(Cascade::BATCH).enumerate() {
         let first = part * Cascade::BATCH;
         let indices: Vec<u64> = (first as u64..(first + labels.len()) as u64).collect();
         let x = &inputs.x[first * d..(first + labels.len()) * d];
-        let outcome = attack.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
+        let outcome = plan.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
         correct += tightrope_engine::cross_entropy(&target.logits(x)?, labels).correct;
         robust += outcome.broken.iter().filter(|&&broken| !broken).count();
+        for (count, &kind) in broken_by.iter_mut().zip(&plan.kinds) {
+            *count += outcome.broken_by.iter().filter(|&&by| by == Some(kind)).count();
+        }
         if let Some(writer) = &mut writer {
             writer.write(first, labels, &outcome)?;
         }
@@ -108,6 +150,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         "samples": inputs.len(),
         "perturbation": threat_text(&threat),
         "eps": threat.epsilon,
+        "attacks": plan.kinds.iter().zip(&broken_by).map(|(kind, broken)| json!({
+            "attack": kind.name(),
+            "broken": broken,
+        })).collect::<Vec<_>>(),
         "steps": attack.steps,
         "restarts": attack.restarts,
         "seed": attack.seed,
@@ -118,7 +164,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     });
     let row = |title: &str, p: Proportion| vec![title.into(), percent(p.value), format!("{}/{}", p.count, p.total)];
     let rows = [row("natural accuracy", natural), row("adversarial accuracy", adversarial)];
-    let mut text = format!("{name}, {}\n{}", threat_text(&threat), table::render(&rows));
+    let broken = plan.kinds.iter().zip(&broken_by).map(|(kind, broken)| format!("{kind} {broken}"));
+    let broken = broken.collect::<Vec<_>>().join(", ");
+    let mut text = format!("{name}, {}\n{}broken by {broken}\n", threat_text(&threat), table::render(&rows));
     if let Some(path) = &options.output {
         text.push_str(&format!("worst inputs written to {}\n", path.display()));
     }

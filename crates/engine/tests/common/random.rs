@@ -151,17 +151,7 @@ impl Draw<'_> {
     /// A 3×3 convolution that keeps the shape.
     fn same_conv(&mut self) {
         let channels = self.shape()[0];
-        let conv = Conv2d {
-            in_channels: channels,
-            out_channels: channels,
-            kernel: [3; 2],
-            stride: [1; 2],
-            padding: [1; 4],
-            dilation: [1; 2],
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
-        };
+        let conv = Conv2d { padding: [1; 4], ..Conv2d::new([channels; 2], [3; 2]) };
         let name = self.name();
         self.last = self.builder.conv2d(&name, conv, self.rng.coin(), self.last).unwrap();
     }

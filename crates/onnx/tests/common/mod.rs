@@ -1,27 +1,11 @@
-//! What the tests share: the folder of reference data, random networks and the engine's logits.
+//! What the tests share: random networks and the engine's logits.
 #![allow(dead_code, reason = "each test binary uses a part")]
-
-use std::path::{Path, PathBuf};
 
 use tightrope_engine::{Engine, Reference};
 use tightrope_network::{
     Affine, AvgPool2d, Conv2d, Initialisation, Layer, Linear, Model, NetworkBuilder, NodeId, ParameterId,
 };
 use tightrope_noise::{Purpose, Stream};
-
-/// A folder of the shared reference data; None, said on stderr, where it is absent and not required.
-pub fn shared(part: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| workspace.join("../shared"), PathBuf::from);
-    let folder = root.join(part);
-    if folder.exists() {
-        return Some(folder);
-    }
-    let message = format!("{} is absent; set TIGHTROPE_SHARED to the folder of reference data", folder.display());
-    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{message}");
-    eprintln!("SKIPPED: {message}");
-    None
-}
 
 /// Logits `[N, K]` in double precision.
 pub fn logits(model: &Model, inputs: &[f64]) -> Vec<f64> {
@@ -185,17 +169,7 @@ impl RandomNet {
         for _ in 1..terms {
             let name = self.name();
             let weight = self.parameter("weight", &[shape[0], shape[0], 3, 3]);
-            let conv = Conv2d {
-                in_channels: shape[0],
-                out_channels: shape[0],
-                kernel: [3; 2],
-                stride: [1; 2],
-                padding: [1; 4],
-                dilation: [1; 2],
-                groups: 1,
-                weight,
-                bias: None,
-            };
+            let conv = Conv2d { padding: [1; 4], weight, ..Conv2d::new([shape[0]; 2], [3; 2]) };
             inputs.push(self.builder.add(name, Layer::Conv2d(conv), &[start]).unwrap());
         }
         let name = self.name();

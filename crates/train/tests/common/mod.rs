@@ -1,11 +1,10 @@
 //! What several tests need: small data, a small configuration and the shared reference data.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::path::PathBuf;
-
 use safetensors::SafeTensors;
 use tightrope_data::{Dataset, Split};
 use tightrope_noise::{Purpose, Stream};
+use tightrope_testdata::shared;
 use tightrope_train::Config;
 
 /// Noisy 8×8 images of three classes, each a bright bar at another place: learnable, not trivial.
@@ -41,29 +40,12 @@ pub fn config(overrides: &[&str]) -> Config {
     Config::parse(base, "(test)", &overrides).unwrap()
 }
 
-/// The folder of shared reference data, unless it is absent.
-pub fn shared() -> Option<PathBuf> {
-    let folder = std::env::var_os("TIGHTROPE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert_ne!(
-        std::env::var("TIGHTROPE_REQUIRE_SHARED").ok().as_deref(),
-        Some("1"),
-        "{} is no folder; set TIGHTROPE_SHARED to the shared data",
-        folder.display()
-    );
-    eprintln!("skipped: no shared data at {}; set TIGHTROPE_SHARED", folder.display());
-    None
-}
-
 /// A file of tensors, all read as f64.
 pub struct Tensors(Vec<u8>);
 
 impl Tensors {
     pub fn golden(name: &str) -> Option<Self> {
-        Some(Tensors(std::fs::read(shared()?.join("golden").join(name)).unwrap()))
+        Some(Tensors(std::fs::read(shared("golden")?.join(name)).unwrap()))
     }
 
     pub fn get(&self, name: &str) -> Vec<f64> {

@@ -1,0 +1,132 @@
+//! What every attack shares: the best point of each sample so far, its replay, and gradients of a loss.
+
+use tightrope_engine::{Cotangents, EngineError, Wants};
+
+use super::AttackKind;
+use super::objective::Objective;
+use crate::projection::Feasible;
+use crate::target::margin;
+use crate::{Samples, Target, ThreatModel, VerifyError};
+
+/// What an attack found, per sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttackOutcome {
+    /// Smallest margin met; of the replay for broken samples.
+    pub margins: Vec<f32>,
+    /// The inputs `[N, d]` of those margins.
+    pub adversarial: Vec<f32>,
+    /// True where the input was confirmed by a concrete replay in f32 and f64.
+    pub broken: Vec<bool>,
+    /// The attack that broke the sample; none for unbroken and for misclassified ones.
+    pub broken_by: Vec<Option<AttackKind>>,
+}
+
+/// An attack in progress.
+pub(super) struct State<'a, 'b> {
+    pub(super) threat: &'a ThreatModel,
+    pub(super) samples: &'a Samples<'a>,
+    /// Values per input.
+    pub(super) d: usize,
+    pub(super) outcome: AttackOutcome,
+    /// The attack that gets the credit; none while the clean inputs are tried.
+    pub(super) kind: Option<AttackKind>,
+    target: &'a Target<'b>,
+}
+
+impl<'a, 'b> State<'a, 'b> {
+    pub(super) fn new(target: &'a Target<'b>, threat: &'a ThreatModel, samples: &'a Samples<'a>) -> Self {
+        let count = samples.labels.len();
+        let outcome = AttackOutcome {
+            margins: vec![f32::INFINITY; count],
+            adversarial: samples.inputs.to_vec(),
+            broken: vec![false; count],
+            broken_by: vec![None; count],
+        };
+        State { threat, samples, d: target.network.input_len(), outcome, kind: None, target }
+    }
+
+    /// The samples still unbroken.
+    pub(super) fn unbroken(&self) -> Vec<usize> {
+        (0..self.outcome.broken.len()).filter(|&i| !self.outcome.broken[i]).collect()
+    }
+
+    /// Where the points of sample `i` may lie.
+    pub(super) fn feasible(&self, i: usize) -> Feasible<'a> {
+        Feasible::new(self.threat, self.sample(i))
+    }
+
+    fn sample(&self, i: usize) -> &'a [f32] {
+        &self.samples.inputs[i * self.d..(i + 1) * self.d]
+    }
+
+    /// Records `points [active, d]` of the samples `active`, for which no gradients are wanted.
+    pub(super) fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), VerifyError> {
+        let logits = self.target.logits(points)?;
+        self.observe(active, points, &logits)
+    }
+
+    /// Records `points [active, d]` with their `logits [active, K]`.
+    pub(super) fn observe(&mut self, active: &[usize], points: &[f32], logits: &[f32]) -> Result<(), VerifyError> {
+        let classes = self.target.network.output_len();
+        for (row, &i) in active.iter().enumerate() {
+            let label = self.samples.labels[i];
+            let point = &points[row * self.d..(row + 1) * self.d];
+            let mut found = margin(&logits[row * classes..(row + 1) * classes], label).0;
+            if found <= 0.0
+                && let Some(replayed) = self.target.replay(self.threat, self.sample(i), point, label)?
+            {
+                self.outcome.broken[i] = true;
+                self.outcome.broken_by[i] = self.kind;
+                found = replayed;
+            }
+            if found < self.outcome.margins[i] || self.outcome.broken[i] {
+                self.outcome.margins[i] = found;
+                self.outcome.adversarial[i * self.d..(i + 1) * self.d].copy_from_slice(point);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records `points [active, d]` and returns the losses of those that broke nothing: sample, point, loss and the
+    /// loss's gradient up to a positive factor.
+    pub(super) fn evaluate(
+        &mut self,
+        objective: &Objective,
+        active: &[usize],
+        points: &[f32],
+    ) -> Result<Vec<Evaluated>, VerifyError> {
+        let target = self.target;
+        let (logits, tape) = target.engine.forward_taped(target.network, target.theta, points)?;
+        self.observe(active, points, &logits)?;
+        if active.iter().all(|&i| self.outcome.broken[i]) {
+            return Ok(Vec::new());
+        }
+        let rows = active.iter().zip(logits.chunks(target.network.output_len()));
+        let (losses, cotangents): (Vec<f64>, Vec<Vec<f32>>) =
+            rows.map(|(&i, z)| objective.evaluate(i, z, self.samples.labels[i])).unzip();
+        let cotangents = Cotangents::on_lower(cotangents.concat());
+        let gradients = target.engine.vjp(target.network, target.theta, &tape, &cotangents, Wants::INPUT)?;
+        let gradients = gradients.input.ok_or_else(|| {
+            EngineError::Usage(format!("the {} engine returned no input gradient", target.engine.name()))
+        })?;
+        let rows = active.iter().zip(losses).zip(points.chunks(self.d).zip(gradients.chunks(self.d)));
+        let unbroken = rows.filter(|((i, _), _)| !self.outcome.broken[**i]);
+        Ok(unbroken
+            .map(|((&sample, loss), (point, gradient))| Evaluated {
+                sample,
+                point: point.to_vec(),
+                loss,
+                gradient: gradient.to_vec(),
+            })
+            .collect())
+    }
+}
+
+/// A point of an unbroken sample with the loss there.
+#[derive(Clone, Debug)]
+pub(super) struct Evaluated {
+    pub(super) sample: usize,
+    pub(super) point: Vec<f32>,
+    pub(super) loss: f64,
+    pub(super) gradient: Vec<f32>,
+}

@@ -1,0 +1,137 @@
+//! What complete verification proves is contradicted by no sampled point and by no attack.
+
+mod common;
+
+use std::time::Duration;
+
+use common::case;
+use tightrope_engine::{Engine, Norm, Reference};
+use tightrope_network::{Initialisation, Model, Preset};
+use tightrope_noise::{Purpose, Stream};
+use tightrope_verify::complete::{Outcome, Settings, decide};
+use tightrope_verify::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
+use tightrope_vnnlib::{Case, Constraint, Property};
+
+/// Points tried in all.
+const POINTS: usize = 100_000;
+
+/// A label that stays strictly first in a box.
+struct Proved {
+    model: Model,
+    input: Vec<f32>,
+    label: usize,
+    threat: ThreatModel,
+    lower: Vec<f64>,
+    upper: Vec<f64>,
+}
+
+impl Proved {
+    /// The claim that `label` stays first within `epsilon` of `input`, if `decide` says so.
+    fn new(model: &Model, input: &[f32], label: usize, epsilon: f64) -> Option<Proved> {
+        let end = |sign: f64| input.iter().map(|&v| (f64::from(v) + sign * epsilon).clamp(0.0, 1.0)).collect();
+        let (lower, upper): (Vec<f64>, Vec<f64>) = (end(-1.0), end(1.0));
+        let outputs = model.network.output_len();
+        let rival = |j: usize| {
+            let mut coefficients = vec![0.0; outputs];
+            (coefficients[label], coefficients[j]) = (1.0, -1.0);
+            vec![Constraint { coefficients, bound: 0.0 }]
+        };
+        let unsafe_outputs = (0..outputs).filter(|&j| j != label).map(rival).collect();
+        let cases = vec![Case { lower: lower.clone(), upper: upper.clone(), unsafe_outputs }];
+        let property = Property { inputs: input.len(), outputs, cases };
+        // Without an attack of its own, so that only bounds stand between a false claim and this test.
+        let settings = Settings { timeout: Duration::from_secs(5), attack_restarts: 0, ..Settings::default() };
+        let decision = decide(&model.network, &model.theta, &property, &settings, &|_| {}).unwrap();
+        let threat = ThreatModel { norm: Norm::Inf, epsilon, clip: Some((0.0, 1.0)) };
+        matches!(decision.outcome, Outcome::Holds { .. }).then(|| Proved {
+            model: model.clone(),
+            input: input.to_vec(),
+            label,
+            threat,
+            lower,
+            upper,
+        })
+    }
+
+    /// Tries `count` points: corners, points on the surface and points inside, in turn.
+    fn sample(&self, seed: u64, count: usize) {
+        let d = self.input.len();
+        let theta: Vec<f64> = self.model.theta.iter().map(|&v| f64::from(v)).collect();
+        let mut draws = vec![0.0_f32; d];
+        for first in (0..count).step_by(256) {
+            let mut points = Vec::with_capacity(256 * d);
+            for i in first..(first + 256).min(count) {
+                Stream::new(seed, Purpose::Test, i as u64, 0).uniform(0, &mut draws);
+                let face = i % d;
+                points.extend(draws.iter().enumerate().map(|(e, &u)| {
+                    let share = match i % 3 {
+                        0 => f64::from(u).round(),
+                        1 if e == face => f64::from(u).round(),
+                        _ => f64::from(u),
+                    };
+                    (self.lower[e] + share * (self.upper[e] - self.lower[e])).clamp(self.lower[e], self.upper[e])
+                }));
+            }
+            let logits = Reference.forward(&self.model.network, &theta, &points).unwrap();
+            for (i, z) in logits.chunks(self.model.network.output_len()).enumerate() {
+                let first_still = (0..z.len()).all(|j| j == self.label || z[self.label] - z[j] > -1e-10);
+                assert!(first_still, "seed {seed}, point {}: the proof is contradicted by {z:?}", first + i);
+            }
+        }
+    }
+
+    /// Tries every attack.
+    fn attack(&self, seed: u64) {
+        let attack = Attack { steps: 40, restarts: 2, seed, ..Attack::default() };
+        let plan = AttackPlan { kinds: AttackKind::sequence(self.model.network.output_len()), attack, targets: 9 };
+        let samples = Samples { indices: &[seed], inputs: &self.input, labels: &[self.label] };
+        let outcome = plan.run(&Target::new(&self.model, &Reference, &Reference), &self.threat, &samples).unwrap();
+        assert!(!outcome.broken[0], "seed {seed}: broken by {:?}, though proved", outcome.broken_by[0]);
+    }
+}
+
+/// The class with the largest logit.
+fn prediction(model: &Model, input: &[f32]) -> usize {
+    let z = Reference.forward(&model.network, &model.theta, input).unwrap();
+    (0..z.len()).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap()
+}
+
+fn random_models() -> Vec<Model> {
+    let shapes: [(Preset, &[usize], usize); 3] =
+        [(Preset::Cnn3Tiny, &[1, 8, 8], 4), (Preset::Mlp, &[1, 3, 3], 3), (Preset::Cnn3Tiny, &[2, 6, 6], 2)];
+    let model = |seed: usize| {
+        let (preset, shape, classes) = shapes[seed % shapes.len()];
+        let network = preset.build(shape, classes, None).unwrap();
+        let theta = Initialisation::Default.theta(&network, seed as u64).iter().map(|v| 1.5 * v).collect();
+        Model { network, theta }
+    };
+    (0..18).map(model).collect()
+}
+
+#[test]
+fn no_point_contradicts_a_proof() {
+    let mut proved = Vec::new();
+    for (seed, model) in random_models().iter().enumerate() {
+        let mut input = vec![0.0; model.network.input_len()];
+        Stream::new(seed as u64, Purpose::Test, 0, 1).uniform(0, &mut input);
+        let label = prediction(model, &input);
+        // The largest of these radii that is proved, where counterexamples are nearest.
+        proved.extend([0.1, 0.05, 0.02].into_iter().find_map(|epsilon| Proved::new(model, &input, label, epsilon)));
+    }
+    assert!(proved.len() >= 9, "only {} of 18 random networks have a proof", proved.len());
+    for (name, preset, radii) in
+        [("mlp_ibp", Preset::Mlp, [0.1, 0.05]), ("cnn3_tiny_ibp", Preset::Cnn3Tiny, [0.15, 0.1])]
+    {
+        let Some((model, inputs, labels)) = case(name, preset) else { continue };
+        let before = proved.len();
+        for (input, &label) in inputs.chunks(784).zip(&labels) {
+            proved.extend(radii.into_iter().find_map(|epsilon| Proved::new(&model, input, label, epsilon)));
+        }
+        assert!(proved.len() >= before + 3, "{name}: only {} of 8 proved", proved.len() - before);
+    }
+    eprintln!("{} proofs, {POINTS} points", proved.len());
+    for (seed, claim) in proved.iter().enumerate() {
+        claim.attack(seed as u64);
+        claim.sample(seed as u64, POINTS.div_ceil(proved.len()));
+    }
+}
