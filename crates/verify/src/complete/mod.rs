@@ -10,10 +10,12 @@ mod problem;
 mod program;
 mod queue;
 mod record;
+mod region;
 mod root;
 mod rounding;
 mod search;
 mod settings;
+mod subproblem;
 mod tree;
 
 pub use decide::decide;
