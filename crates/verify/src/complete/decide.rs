@@ -79,6 +79,7 @@ fn check(network: &Network, theta: &[f32], property: &Property, settings: &Setti
 struct Work<'a> {
     fast: Program<'a, f32>,
     exact: Program<'a, f64>,
+    theta: &'a [f32],
     property: &'a Property,
     settings: &'a Settings,
     progress: &'a (dyn Fn(Progress) + Sync),
@@ -105,7 +106,7 @@ enum CaseEnd {
 impl<'a> Work<'a> {
     fn new(
         network: &'a Network,
-        theta: &[f32],
+        theta: &'a [f32],
         property: &'a Property,
         settings: &'a Settings,
         progress: &'a (dyn Fn(Progress) + Sync),
@@ -116,6 +117,7 @@ impl<'a> Work<'a> {
         Work {
             fast: Program::new(network, theta),
             exact: Program::new(network, theta),
+            theta,
             property,
             settings,
             progress,
@@ -164,7 +166,7 @@ impl<'a> Work<'a> {
         }
         let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
-        let hunt = Hunt::new(&setting, &list);
+        let hunt = Hunt::new(&setting, self.theta, self.property, &list);
         let begin = Instant::now();
         let targets: Vec<usize> = (0..list.len()).collect();
         let found = self.attack(&hunt, &targets);

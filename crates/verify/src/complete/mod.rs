@@ -5,6 +5,8 @@ mod boxes;
 mod branch;
 mod decide;
 mod dual;
+mod leaf;
+mod linear;
 mod lines;
 mod problem;
 mod program;

@@ -11,6 +11,7 @@ use super::region::{Region, Sign};
 use super::tree::Tree;
 
 /// An open subproblem.
+#[derive(Clone)]
 pub(crate) struct Subproblem {
     pub conjunction: usize,
     /// The region it lies in, whose splits are its first ones.
@@ -178,20 +179,26 @@ impl<'a> Tree<'a> {
             signs: Vec::new(),
             weights: promising.iter().map(|&row| variables.weights[row].clone()).collect(),
         };
-        let mut lines: Vec<Lines<f64>> =
-            (0..self.setting.fast.pre.len()).map(|p| Lines::with_capacity(promising.len() * width(p))).collect();
-        for (index, &row) in promising.iter().enumerate() {
-            let (subproblem, split) = rows[row];
-            lines.iter_mut().zip(subproblem.layers()).for_each(|(lines, (lower, upper))| lines.extend(lower, upper));
-            let last = split.map(|((position, index), active)| (position, index, active));
-            for (position, element, active) in subproblem.splits().chain(last) {
-                lines[position].fix(index * width(position) + element, active);
-            }
-        }
+        let lines = self.exact_lines(&promising.iter().map(|&row| rows[row]).collect::<Vec<_>>());
         let list: Vec<&Conjunction> = promising.iter().map(|&row| conjunctions[row]).collect();
         let exact = self.setting.conjunction_bounds(&lines, true, &self.root.rounding, &list, &chosen);
         promising.iter().zip(exact).for_each(|(&row, bound)| bounds[row] = bound);
         bounds
+    }
+
+    /// Lines of rows in f64.
+    pub(crate) fn exact_lines(&self, rows: &[Row<'_>]) -> Vec<Lines<f64>> {
+        let width = |position| self.setting.fast.width(position);
+        let mut lines: Vec<Lines<f64>> =
+            (0..self.setting.fast.pre.len()).map(|p| Lines::with_capacity(rows.len() * width(p))).collect();
+        for (row, (subproblem, split)) in rows.iter().enumerate() {
+            lines.iter_mut().zip(subproblem.layers()).for_each(|(lines, (lower, upper))| lines.extend(lower, upper));
+            let last = split.map(|((position, index), active)| (position, index, active));
+            for (position, element, active) in subproblem.splits().chain(last) {
+                lines[position].fix(row * width(position) + element, active);
+            }
+        }
+        lines
     }
 
     /// One row of `[rows, n]` by position.

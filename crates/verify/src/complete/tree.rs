@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::ascent::{Ascent, Last, Start, Variables};
 use super::branch::{Candidate, Choice, Neuron, candidates};
 use super::dual::{Domain, SetOf};
+use super::leaf::Decided;
 use super::problem::Conjunction;
 use super::queue::Queue;
 use super::record::Recorder;
@@ -33,13 +34,20 @@ struct Split {
     way: Way,
 }
 
+impl Split {
+    /// Whether nothing has become of it yet.
+    fn is_open(&self) -> bool {
+        matches!(self.way, Way::Stuck)
+    }
+}
+
 /// What became of a subproblem.
 enum Way {
     /// Its region turned out empty.
     Empty,
     /// The bounds of its region refute it.
     Refuted(Box<Bounded>),
-    /// Nothing was left to split.
+    /// Nothing, or nothing was left to split.
     Stuck,
     /// The neuron split and the children (inactive, active).
     Split(Neuron, Box<[Bounded; 2]>),
@@ -162,15 +170,8 @@ impl<'a> Tree<'a> {
             if Instant::now() >= self.deadline {
                 return End::Timeout(queue.worst().min(stuck));
             }
-            let batch: Vec<(f64, Subproblem)> = std::iter::from_fn(|| queue.pop()).take(self.batch.max(1)).collect();
-            self.cut_regions(&batch);
-            let mut chunks: Vec<Vec<(f64, Subproblem)>> = Vec::new();
-            for item in batch {
-                match chunks.last_mut() {
-                    Some(chunk) if chunk.len() < CHUNK => chunk.push(item),
-                    _ => chunks.push(vec![item]),
-                }
-            }
+            let chunks = queue.pop_chunks(self.batch, CHUNK);
+            self.cut_regions(chunks.iter().flatten().map(|(_, subproblem)| subproblem));
             let results: Vec<(Vec<Split>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.split(chunk, recorder.is_some())).collect();
             let mut found = None;
@@ -310,14 +311,20 @@ impl<'a> Tree<'a> {
             .collect()
     }
 
-    /// Scores the neurons of a subproblem anew; needed where f32 took it for refuted and f64 did not.
+    /// Scores the neurons of a subproblem anew; needed where f32 took it for refuted and f64 did not. If none has any
+    /// effect on the bound, the first that is unstable: it may matter to another split's neuron.
     fn rescore(&self, subproblem: &Subproblem) -> Vec<Candidate> {
         let (lines, variables) = self.assemble(&[(subproblem, None)]);
         let conjunction = [&self.conjunctions[subproblem.conjunction]];
         let ascent = Ascent { iterations: 0, ..self.ascent };
         let start = Start::Conjunctions(&conjunction);
         let reached = ascent.run(self.ground(&lines, true), start, variables, f32::INFINITY);
-        candidates(self.setting.fast, &reached.last, 0, &lines, 0, self.bias, self.choice)
+        let scored = candidates(self.setting.fast, &reached.last, 0, &lines, 0, self.bias, self.choice);
+        if !scored.is_empty() {
+            return scored;
+        }
+        let left = self.unstable.iter().find(|&&(position, index)| lines[position].intercept[index] > 0.0);
+        left.map(|&(position, index)| Candidate { position, index, score: 0.0 }).into_iter().collect()
     }
 
     /// Tightens, splits and bounds a chunk; also attacks from the open children's minimisers.
@@ -332,6 +339,15 @@ impl<'a> Tree<'a> {
             }
         }
         let choices = self.choose(&splits);
+        let mut found = None;
+        for (split, _) in splits.iter_mut().zip(&choices).filter(|(split, choice)| choice.is_none() && split.is_open())
+        {
+            match self.decide_leaf(split.parent.clone(), keep) {
+                Decided::Refuted(bounded) => split.way = Way::Refuted(bounded),
+                Decided::Violated(input) => found = found.or(Some(input)),
+                Decided::Open => {}
+            }
+        }
         let rows: Vec<Row<'_>> = splits
             .iter()
             .zip(&choices)
@@ -339,10 +355,10 @@ impl<'a> Tree<'a> {
             .flatten()
             .collect();
         if rows.is_empty() {
-            return (splits, None);
+            return (splits, found);
         }
         let (children, reached) = self.bound(&rows, keep);
-        let found = self.attack(&rows, &children, &reached.last);
+        let found = found.or_else(|| self.attack(&rows, &children, &reached.last));
         let mut children = children.into_iter();
         for (split, choice) in splits.iter_mut().zip(choices) {
             if let Some(choice) = choice
@@ -355,9 +371,9 @@ impl<'a> Tree<'a> {
     }
 
     /// Makes the regions that the batch has been split off to, each once.
-    fn cut_regions(&self, batch: &[(f64, Subproblem)]) {
+    fn cut_regions<'s>(&self, batch: impl Iterator<Item = &'s Subproblem>) {
         let mut missing: Vec<(&Region, usize)> = Vec::new();
-        for (_, subproblem) in batch {
+        for subproblem in batch {
             let Some(side) = subproblem.pending() else { continue };
             let known =
                 |&(region, other): &(&Region, usize)| std::ptr::eq(region, &*subproblem.region) && other == side;
