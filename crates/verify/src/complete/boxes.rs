@@ -103,15 +103,7 @@ impl Boxes<'_> {
             if Instant::now() >= self.deadline {
                 return End::Timeout(queue.worst().min(stuck));
             }
-            let batch: Vec<Item> =
-                std::iter::from_fn(|| queue.pop()).take(4 * self.batch).map(|(_, item)| item).collect();
-            let mut chunks: Vec<Vec<Item>> = Vec::new();
-            for item in batch {
-                match chunks.last_mut() {
-                    Some(chunk) if chunk.len() < CHUNK => chunk.push(item),
-                    _ => chunks.push(vec![item]),
-                }
-            }
+            let chunks = queue.pop_chunks(4 * self.batch, CHUNK);
             let results: Vec<(Vec<Bounded>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.bound(chunk)).collect();
             let mut found = None;
@@ -192,7 +184,8 @@ impl Boxes<'_> {
     }
 
     /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
-    fn bound(&self, chunk: Vec<Item>) -> (Vec<Bounded>, Option<Found>) {
+    fn bound(&self, chunk: Vec<(f64, Item)>) -> (Vec<Bounded>, Option<Found>) {
+        let chunk: Vec<Item> = chunk.into_iter().map(|(_, item)| item).collect();
         let program = self.setting.exact;
         let sets = chunk.len();
         let lower: Vec<f64> = chunk.iter().flat_map(|item| &item.lower).copied().collect();

@@ -1,6 +1,7 @@
 //! Scores that say which unstable ReLU to split.
 
 use super::ascent::Last;
+use super::dual::Trace;
 use super::lines::Lines;
 use super::program::Program;
 
@@ -13,6 +14,15 @@ pub(crate) struct Candidate {
     pub index: usize,
     /// BaBSR score.
     pub score: f32,
+}
+
+/// (position, element) of a ReLU.
+pub(crate) type Neuron = (usize, usize);
+
+impl Candidate {
+    pub(crate) fn neuron(&self) -> Neuron {
+        (self.position, self.index)
+    }
 }
 
 /// Which scores choose the candidates.
@@ -58,7 +68,7 @@ pub(crate) fn candidates(
                 continue;
             }
             let (a, b) = (post[i], bias[position][i]);
-            let score = ((a * b).min(0.0) - s[i] * a * b + (-a).max(0.0) * t[i]).abs();
+            let score = babsr(a, b, s[i], t[i]);
             let gap = (a * (relaxed[i] - z[i].max(0.0))).abs();
             insert(&mut by_score, Candidate { position, index: i, score }, count);
             if choice != Choice::Babsr {
@@ -82,6 +92,36 @@ pub(crate) fn candidates(
         }
     }
     chosen
+}
+
+fn babsr(a: f32, b: f32, s: f32, t: f32) -> f32 {
+    ((a * b).min(0.0) - s * a * b + (-a).max(0.0) * t).abs()
+}
+
+/// (position, element) of the ReLU before the last hidden layer with the largest sum of BaBSR scores over `count` rows.
+pub(crate) fn shared_choice(
+    program: &Program<'_, f32>,
+    trace: &Trace<f32>,
+    count: usize,
+    lines: &[Lines<f32>],
+    bias: &[Vec<f32>],
+) -> Option<Neuron> {
+    let mut best: Option<(f32, Neuron)> = None;
+    for (id, post) in trace.post.iter().enumerate().filter(|(_, post)| !post.is_empty()) {
+        let position = program.position[program.network.node(id).inputs[0]];
+        let Some(position) = position.filter(|p| p + 1 < program.pre.len()) else { continue };
+        let n = program.width(position);
+        let lines = &lines[position];
+        for i in (0..n).filter(|&i| lines.intercept[i] > 0.0) {
+            let of_row =
+                |row: usize| babsr(post[row * n + i], bias[position][i], lines.upper_slope[i], lines.intercept[i]);
+            let score = (0..count).map(of_row).sum();
+            if best.is_none_or(|(least, _)| score > least) {
+                best = Some((score, (position, i)));
+            }
+        }
+    }
+    best.map(|(_, place)| place)
 }
 
 /// Inserts into a list of at most `count`, best first; the earlier of equals first.

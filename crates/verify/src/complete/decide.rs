@@ -12,6 +12,7 @@ use super::branch::Choice;
 use super::problem::{Conjunction, conjunctions};
 use super::program::Program;
 use super::record::Recorder;
+use super::region::Regions;
 use super::root::Setting;
 use super::search::{Found, Hunt};
 use super::settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};
@@ -78,6 +79,7 @@ fn check(network: &Network, theta: &[f32], property: &Property, settings: &Setti
 struct Work<'a> {
     fast: Program<'a, f32>,
     exact: Program<'a, f64>,
+    theta: &'a [f32],
     property: &'a Property,
     settings: &'a Settings,
     progress: &'a (dyn Fn(Progress) + Sync),
@@ -104,7 +106,7 @@ enum CaseEnd {
 impl<'a> Work<'a> {
     fn new(
         network: &'a Network,
-        theta: &[f32],
+        theta: &'a [f32],
         property: &'a Property,
         settings: &'a Settings,
         progress: &'a (dyn Fn(Progress) + Sync),
@@ -115,6 +117,7 @@ impl<'a> Work<'a> {
         Work {
             fast: Program::new(network, theta),
             exact: Program::new(network, theta),
+            theta,
             property,
             settings,
             progress,
@@ -163,7 +166,7 @@ impl<'a> Work<'a> {
         }
         let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
-        let hunt = Hunt::new(&setting, &list);
+        let hunt = Hunt::new(&setting, self.theta, self.property, &list);
         let begin = Instant::now();
         let targets: Vec<usize> = (0..list.len()).collect();
         let found = self.attack(&hunt, &targets);
@@ -211,7 +214,7 @@ impl<'a> Work<'a> {
         statistics: &mut Statistics,
     ) -> End {
         let begin = Instant::now();
-        let root = place.setting.root(&self.ascent(0), self.deadline, false);
+        let root = place.setting.root(&self.ascent(0), self.deadline);
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let boxes = Boxes {
@@ -224,7 +227,7 @@ impl<'a> Work<'a> {
             deadline: self.deadline,
         };
         let nodes = vec![TreeBuilder::ROOT; place.list.len()];
-        let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], |_, _| false));
+        let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], true, |_, _| false));
         let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(place.index, statistics));
         statistics.branch_seconds += begin.elapsed().as_secs_f64();
         end
@@ -234,20 +237,29 @@ impl<'a> Work<'a> {
         let begin = Instant::now();
         let ascent = self.ascent(self.settings.root_iterations);
         let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-        let root = place.setting.root(&ascent, (begin + share).min(self.deadline), recorder.is_some());
+        let root = place.setting.root(&ascent, (begin + share).min(self.deadline));
         let nodes: Vec<usize> = match recorder.as_deref_mut() {
             Some(recorder) => {
                 let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
-                let refinement = recorder.refinement(&root.derivation, is_unstable);
+                let refinement = recorder.refinement(&root.derivation(), true, is_unstable);
                 (0..place.list.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
             }
             None => Vec::new(),
         };
+        let bias = biases(&self.fast);
         let tree = Tree {
             setting: place.setting,
             root: &root,
             conjunctions: place.list,
             hunt: place.hunt,
+            regions: Regions {
+                setting: place.setting,
+                root: &root,
+                conjunctions: place.list,
+                bias: &bias,
+                ascent: self.ascent(self.settings.region_iterations),
+                keep: recorder.is_some(),
+            },
             ascent: self.ascent(self.settings.node_iterations),
             choice: match self.settings.branching {
                 Branching::Babsr => Choice::Babsr,
@@ -256,7 +268,7 @@ impl<'a> Work<'a> {
             batch: self.settings.batch,
             queue_bytes: self.settings.queue_bytes,
             unstable: unstable(&root.layers.lower, &root.layers.upper),
-            bias: biases(&self.fast),
+            bias: &bias,
             deadline: self.deadline,
         };
         let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);

@@ -101,7 +101,7 @@ impl<T: Real> Domain<'_, T> {
             if row.is_empty() {
                 continue;
             }
-            if let Some(position) = program.position[id].filter(|_| id != start) {
+            if let Some(position) = program.position[id] {
                 self.add_multipliers(position, nodes[id].len(), &mut row);
             }
             if let Some(rounding) = rounding {

@@ -16,18 +16,28 @@ pub(crate) struct Lines<T> {
 impl<T: Real> Lines<T> {
     /// Lines for the given bounds.
     pub(crate) fn new(lower: &[f64], upper: &[f64]) -> Self {
-        let mut lines = Lines {
-            lower_slope: Vec::with_capacity(lower.len()),
-            upper_slope: Vec::with_capacity(lower.len()),
-            intercept: Vec::with_capacity(lower.len()),
-        };
+        let mut lines = Lines::with_capacity(lower.len());
+        lines.extend(lower, upper);
+        lines
+    }
+
+    /// No lines yet.
+    pub(crate) fn with_capacity(elements: usize) -> Self {
+        Lines {
+            lower_slope: Vec::with_capacity(elements),
+            upper_slope: Vec::with_capacity(elements),
+            intercept: Vec::with_capacity(elements),
+        }
+    }
+
+    /// Appends lines for the given bounds.
+    pub(crate) fn extend(&mut self, lower: &[f64], upper: &[f64]) {
         for (&l, &u) in lower.iter().zip(upper) {
             let [alpha, s, t] = line(T::from_f64(l), T::from_f64(u));
-            lines.lower_slope.push(alpha);
-            lines.upper_slope.push(s);
-            lines.intercept.push(t);
+            self.lower_slope.push(alpha);
+            self.upper_slope.push(s);
+            self.intercept.push(t);
         }
-        lines
     }
 
     /// Sets the lines of one neuron to those of a stable one.
@@ -36,6 +46,18 @@ impl<T: Real> Lines<T> {
         self.lower_slope[element] = slope;
         self.upper_slope[element] = slope;
         self.intercept[element] = T::ZERO;
+    }
+}
+
+impl Lines<f64> {
+    /// The same in f32, for optimisation.
+    pub(crate) fn narrowed(&self) -> Lines<f32> {
+        let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
+        Lines {
+            lower_slope: narrow(&self.lower_slope),
+            upper_slope: narrow(&self.upper_slope),
+            intercept: narrow(&self.intercept),
+        }
     }
 }
 

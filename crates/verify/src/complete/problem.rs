@@ -36,13 +36,6 @@ impl Conjunction {
         row.coefficients.iter().zip(y).map(|(&c, &y)| c as f32 * y).sum::<f32>() - row.bound as f32
     }
 
-    /// max over r of c_r·y − b_r: ≤ 0 exactly where y is unsafe.
-    pub(crate) fn worst_excess(&self, y: &[f64]) -> f64 {
-        let excess = |row: &Constraint| row.coefficients.iter().zip(y).map(|(c, y)| c * y).sum::<f64>() - row.bound;
-        // A NaN output is not taken for unsafe.
-        self.rows.iter().map(excess).fold(f64::NEG_INFINITY, |a, b| if b.is_nan() { f64::INFINITY } else { a.max(b) })
-    }
-
     /// The row whose excess at y is largest.
     pub(crate) fn worst_row(&self, y: &[f32]) -> usize {
         (1..self.len()).fold(0, |best, r| if self.excess(r, y) > self.excess(best, y) { r } else { best })

@@ -64,6 +64,18 @@ impl<S> Queue<S> {
         Some((entry.bound, entry.subproblem))
     }
 
+    /// Takes the next `count` or fewer in chunks of `size`, the last possibly shorter.
+    pub(crate) fn pop_chunks(&mut self, count: usize, size: usize) -> Vec<Vec<(f64, S)>> {
+        let mut chunks: Vec<Vec<(f64, S)>> = Vec::new();
+        for item in std::iter::from_fn(|| self.pop()).take(count) {
+            match chunks.last_mut() {
+                Some(chunk) if chunk.len() < size => chunk.push(item),
+                _ => chunks.push(vec![item]),
+            }
+        }
+        chunks
+    }
+
     /// Open subproblems.
     pub(crate) fn len(&self) -> usize {
         self.heap.len() + self.stack.len()
@@ -87,8 +99,9 @@ mod tests {
             queue.push(bound, 10, name);
         }
         assert_eq!((queue.len(), queue.worst()), (5, -9.0));
-        let order: Vec<char> = std::iter::from_fn(|| queue.pop().map(|(_, name)| name)).collect();
-        assert_eq!(order, ['e', 'd', 'b', 'c', 'a']);
+        let names = |chunk: Vec<(f64, char)>| chunk.into_iter().map(|(_, name)| name).collect::<String>();
+        let order: Vec<String> = queue.pop_chunks(3, 2).into_iter().chain(queue.pop_chunks(9, 2)).map(names).collect();
+        assert_eq!(order, ["ed", "b", "ca"]);
         assert_eq!(queue.worst(), f64::INFINITY);
     }
 }

@@ -6,7 +6,7 @@ use tightrope_certificate::{
 };
 
 use super::dual::Multiplier;
-use super::root::Optimised;
+use super::region::Derived;
 
 /// The trees of one case and what they share with those of other cases.
 pub(crate) struct Recorder<'a> {
@@ -45,20 +45,22 @@ impl<'a> Recorder<'a> {
         SlopesId(self.proof.slopes.len() as u32 - 1)
     }
 
-    /// Stores how bounds were derived: CROWN everywhere, then those of `derivation`.
+    /// Stores how bounds were derived: by CROWN everywhere if `crown`, then as `derivation` says.
     pub(crate) fn refinement(
         &mut self,
-        derivation: &[Optimised],
+        derivation: &[Derived],
+        crown: bool,
         unstable: impl Fn(usize, usize) -> bool,
     ) -> RefinementId {
         let mut layers: Vec<LayerRefinement> = Refinement::crown(self.pre.iter().copied()).layers;
-        for optimised in derivation {
-            let slopes = self.slopes(&optimised.slopes, &unstable);
-            layers[optimised.position].bounds.push(BoundProof {
-                index: optimised.index as u32,
-                side: if optimised.is_upper { Side::Upper } else { Side::Lower },
+        layers.iter_mut().for_each(|layer| layer.crown = crown);
+        for derived in derivation {
+            let slopes = self.slopes(&derived.slopes, &unstable);
+            layers[derived.position].bounds.push(BoundProof {
+                index: derived.index as u32,
+                side: if derived.is_upper { Side::Upper } else { Side::Lower },
                 slopes: Some(slopes),
-                multipliers: Vec::new(),
+                multipliers: derived.multipliers.clone(),
             });
         }
         self.proof.refinements.push(Refinement { layers });

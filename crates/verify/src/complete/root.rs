@@ -1,5 +1,6 @@
 //! Bounds of all pre-activations over one box: interval arithmetic ∩ CROWN in f64, then slopes optimised per neuron.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -10,6 +11,7 @@ use super::dual::{Domain, Multiplier, SetOf};
 use super::lines::Lines;
 use super::problem::Conjunction;
 use super::program::Program;
+use super::region::Derived;
 use super::rounding::{Interval, Rounding, interval_step};
 
 /// A network in both precisions with one input box.
@@ -39,7 +41,15 @@ pub(crate) struct Layers {
     pub upper: Vec<Vec<f64>>,
 }
 
-/// A neuron's bound that optimised slopes gave.
+impl Layers {
+    /// Elements of the unstable neurons at a position.
+    pub(crate) fn unstable(&self, position: usize) -> impl Iterator<Item = usize> + '_ {
+        let ends = self.lower[position].iter().zip(&self.upper[position]).enumerate();
+        ends.filter(|(_, (l, u))| **l < 0.0 && **u > 0.0).map(|(i, _)| i)
+    }
+}
+
+/// The slopes optimised for one bound of a neuron.
 #[derive(Clone, Debug)]
 pub(crate) struct Optimised {
     /// Position of the pre-activation.
@@ -50,20 +60,22 @@ pub(crate) struct Optimised {
     pub is_upper: bool,
     /// The slopes by earlier position.
     pub slopes: Vec<Vec<f32>>,
+    /// Whether the bound they gave is the one that counts.
+    pub improved: bool,
 }
 
 /// The root of the search: bounds with their derivation.
 pub(crate) struct Root {
     /// Bounds of the pre-activations.
-    pub layers: Layers,
+    pub layers: Arc<Layers>,
     /// Lines in f32.
     pub lines32: Vec<Lines<f32>>,
     /// Lines in f64.
     pub lines: Vec<Lines<f64>>,
     /// Rounding charges over the box.
     pub rounding: Rounding<f64>,
-    /// Slopes behind optimised bounds, if they were to be kept.
-    pub derivation: Vec<Optimised>,
+    /// What was optimised, sorted by position, element and side.
+    pub optimised: Vec<Optimised>,
 }
 
 /// Bounds of a chunk of rows with their slopes by position, `[rows, n]`.
@@ -98,17 +110,18 @@ impl<'a> Setting<'a> {
     }
 
     /// Bounds of every pre-activation; slopes are optimised by `ascent` until `until`.
-    pub(crate) fn root(&self, ascent: &Ascent, until: Instant, keep: bool) -> Root {
+    pub(crate) fn root(&self, ascent: &Ascent, until: Instant) -> Root {
         let program = self.exact;
         let mut intervals =
             vec![Interval { lower: self.lower.clone(), upper: self.upper.clone(), reach: vec![0.0; self.lower.len()] }];
         let mut root = Root {
-            layers: Layers::default(),
+            layers: Arc::default(),
             lines32: Vec::new(),
             lines: Vec::new(),
             rounding: Rounding::new(program.network),
-            derivation: Vec::new(),
+            optimised: Vec::new(),
         };
+        let mut layers = Layers::default();
         for id in 0..program.network.nodes().len() {
             if id > 0 {
                 let interval = interval_step(program, id, &intervals, 1);
@@ -122,15 +135,16 @@ impl<'a> Setting<'a> {
                     let layers_left = program.pre.len() - root.lines.len();
                     let now = Instant::now();
                     let share = until.saturating_duration_since(now) / layers_left.max(1) as u32;
-                    self.optimise(&mut root, id, interval, ascent, now + share, keep);
+                    self.optimise(&mut root, id, interval, ascent, now + share);
                 }
                 root.lines32.push(Lines::new(&interval.lower, &interval.upper));
                 root.lines.push(Lines::new(&interval.lower, &interval.upper));
-                root.layers.lower.push(interval.lower.clone());
-                root.layers.upper.push(interval.upper.clone());
+                layers.lower.push(interval.lower.clone());
+                layers.upper.push(interval.upper.clone());
             }
             root.rounding.push(&interval.magnitude(), &interval.reach);
         }
+        root.layers = Arc::new(layers);
         root
     }
 
@@ -151,7 +165,7 @@ impl<'a> Setting<'a> {
                     unit_rows(chunk, n),
                     chunk.len(),
                     None,
-                    Some(&root.rounding_to(id, interval)),
+                    Some(&root.rounding_to(interval)),
                 );
                 self.lowered(values, &errors)
             })
@@ -162,15 +176,7 @@ impl<'a> Setting<'a> {
     }
 
     /// Optimises the slopes behind the bounds of the neurons of node `id` that are still unstable.
-    fn optimise(
-        &self,
-        root: &mut Root,
-        id: NodeId,
-        interval: &mut Interval,
-        ascent: &Ascent,
-        until: Instant,
-        keep: bool,
-    ) {
+    fn optimise(&self, root: &mut Root, id: NodeId, interval: &mut Interval, ascent: &Ascent, until: Instant) {
         let rows = unstable_rows(interval);
         if rows.is_empty() || root.lines.is_empty() || ascent.iterations == 0 || Instant::now() >= until {
             return;
@@ -185,7 +191,7 @@ impl<'a> Setting<'a> {
             lines: &root.lines32,
             own_lines: false,
         };
-        let rounding = root.rounding_to(id, interval);
+        let rounding = root.rounding_to(interval);
         let chunks: Vec<Option<Chunk>> = rows
             .par_chunks(chunk_rows(self.fast, id) / 2 + 1)
             .map(|chunk| {
@@ -210,13 +216,14 @@ impl<'a> Setting<'a> {
             let Some((bounds, slopes)) = result else { continue };
             for (row, (&(index, is_upper), &bound)) in chunk.iter().zip(&bounds).enumerate() {
                 let improved = tighten(interval, (index, is_upper), bound);
-                if improved && keep {
+                {
                     let of_row = |(position, slopes): (usize, &Vec<f32>)| {
                         let width = self.fast.width(position);
                         slopes[row * width..(row + 1) * width].to_vec()
                     };
                     let slopes = slopes.iter().enumerate().map(of_row).collect();
-                    root.derivation.push(Optimised { position: root.lines.len(), index, is_upper, slopes });
+                    let position = root.lines.len();
+                    root.optimised.push(Optimised { position, index, is_upper, slopes, improved });
                 }
             }
         }
@@ -237,6 +244,19 @@ impl<'a> Setting<'a> {
             lines_of: SetOf::Only,
             slopes,
             multipliers,
+        }
+    }
+
+    /// The same in f32 with the lines' own slopes.
+    pub(crate) fn fast_domain<'d>(&'d self, lines: &'d [Lines<f32>]) -> Domain<'d, f32> {
+        Domain {
+            lower: &self.lower32,
+            upper: &self.upper32,
+            box_of: SetOf::Only,
+            lines,
+            lines_of: SetOf::Only,
+            slopes: None,
+            multipliers: None,
         }
     }
 
@@ -265,10 +285,7 @@ impl<'a> Setting<'a> {
             offsets.push((bound, rounding.combination(output, &absolute, absolute_bound)));
         }
         let slopes = doubles(&variables.slopes);
-        let double =
-            |m: &Multiplier<f32>| Multiplier { position: m.position, index: m.index, value: f64::from(m.value) };
-        let multipliers: Vec<Vec<_>> =
-            variables.multipliers.iter().map(|list| list.iter().map(double).collect()).collect();
+        let multipliers: Vec<Vec<_>> = variables.multipliers.iter().map(|list| widened(list)).collect();
         let mut domain = self.domain(lines, Some(&slopes), (!multipliers.is_empty()).then_some(&multipliers[..]));
         if own_lines {
             domain.lines_of = SetOf::Own;
@@ -281,8 +298,25 @@ impl<'a> Setting<'a> {
 }
 
 impl Root {
-    /// The charges up to and including node `id`, whose interval is not yet final.
-    fn rounding_to(&self, _id: NodeId, interval: &Interval) -> Rounding<f64> {
+    /// Place in [`Self::optimised`] of a bound.
+    pub(crate) fn find(&self, position: usize, index: usize, is_upper: bool) -> Option<usize> {
+        self.optimised.binary_search_by_key(&(position, index, is_upper), |o| (o.position, o.index, o.is_upper)).ok()
+    }
+
+    /// How the optimised bounds that count were derived.
+    pub(crate) fn derivation(&self) -> Vec<Derived> {
+        let derived = |o: &Optimised| Derived {
+            position: o.position,
+            index: o.index,
+            is_upper: o.is_upper,
+            slopes: o.slopes.clone(),
+            multipliers: Vec::new(),
+        };
+        self.optimised.iter().filter(|o| o.improved).map(derived).collect()
+    }
+
+    /// The charges up to and including the next node, whose interval is not yet final.
+    fn rounding_to(&self, interval: &Interval) -> Rounding<f64> {
         let mut rounding = self.rounding.clone();
         rounding.push(&interval.magnitude(), &interval.reach);
         rounding
@@ -294,14 +328,20 @@ pub(crate) fn doubles(values: &[Vec<f32>]) -> Vec<Vec<f64>> {
     values.iter().map(|list| list.iter().map(|&v| f64::from(v)).collect()).collect()
 }
 
+/// f32 multipliers in f64.
+pub(crate) fn widened(multipliers: &[Multiplier<f32>]) -> Vec<Multiplier<f64>> {
+    let wide = |m: &Multiplier<f32>| Multiplier { position: m.position, index: m.index, value: f64::from(m.value) };
+    multipliers.iter().map(wide).collect()
+}
+
 /// (neuron, is_upper) of both sides of every unstable neuron.
-fn unstable_rows(interval: &Interval) -> Vec<(usize, bool)> {
+pub(crate) fn unstable_rows(interval: &Interval) -> Vec<(usize, bool)> {
     let unstable = |&i: &usize| interval.lower[i] < 0.0 && interval.upper[i] > 0.0;
     (0..interval.lower.len()).filter(unstable).flat_map(|i| [(i, false), (i, true)]).collect()
 }
 
 /// ±unit vectors whose lower bounds give the lower bounds and minus the upper bounds of neurons.
-fn unit_rows<T: tightrope_engine::Real>(neurons: &[(usize, bool)], n: usize) -> Vec<T> {
+pub(crate) fn unit_rows<T: tightrope_engine::Real>(neurons: &[(usize, bool)], n: usize) -> Vec<T> {
     let mut rows = vec![T::ZERO; neurons.len() * n];
     for (row, &(neuron, is_upper)) in rows.chunks_exact_mut(n).zip(neurons) {
         row[neuron] = if is_upper { -T::ONE } else { T::ONE };

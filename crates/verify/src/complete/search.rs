@@ -1,12 +1,14 @@
-//! Gradient descent towards unsafe outputs of one case, and the replay that makes a point a counterexample.
+//! Gradient descent towards unsafe outputs of one case; what it finds counts once it is replayed.
 
 use std::time::Instant;
 
 use tightrope_noise::{Purpose, Stream};
+use tightrope_vnnlib::Property;
 
 use super::problem::Conjunction;
 use super::program::Program;
 use super::root::Setting;
+use crate::replay_counterexample;
 
 /// A confirmed counterexample.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,17 +22,22 @@ pub(crate) struct Found {
 /// Searches the box of one case.
 pub(crate) struct Hunt<'a> {
     fast: &'a Program<'a, f32>,
-    exact: &'a Program<'a, f64>,
+    theta: &'a [f32],
+    property: &'a Property,
     conjunctions: &'a [Conjunction],
-    lower: &'a [f64],
-    upper: &'a [f64],
     /// The box rounded inwards; where no f32 lies inside, the nearest one.
     low: Vec<f32>,
     high: Vec<f32>,
 }
 
 impl<'a> Hunt<'a> {
-    pub(crate) fn new(setting: &'a Setting<'a>, conjunctions: &'a [Conjunction]) -> Self {
+    /// For the case with `setting` and `conjunctions` of `property`.
+    pub(crate) fn new(
+        setting: &Setting<'a>,
+        theta: &'a [f32],
+        property: &'a Property,
+        conjunctions: &'a [Conjunction],
+    ) -> Self {
         let inwards = |(&l, &u): (&f64, &f64)| {
             let (mut low, mut high) = (l as f32, u as f32);
             if f64::from(low) < l {
@@ -42,15 +49,7 @@ impl<'a> Hunt<'a> {
             if low <= high { (low, high) } else { (l as f32, l as f32) }
         };
         let (low, high) = setting.lower.iter().zip(&setting.upper).map(inwards).unzip();
-        Hunt {
-            fast: setting.fast,
-            exact: setting.exact,
-            conjunctions,
-            lower: &setting.lower,
-            upper: &setting.upper,
-            low,
-            high,
-        }
+        Hunt { fast: setting.fast, theta, property, conjunctions, low, high }
     }
 
     fn dimension(&self) -> usize {
@@ -66,21 +65,11 @@ impl<'a> Hunt<'a> {
         }
     }
 
-    /// Confirms a point: inside the box, and unsafe by one conjunction for the network alone in f32 and in f64.
-    pub(crate) fn replay(&self, point: &[f32]) -> Option<Found> {
-        let inside = |(i, &p): (usize, &f32)| (self.lower[i]..=self.upper[i]).contains(&f64::from(p));
-        if !point.iter().enumerate().all(inside) {
-            return None;
-        }
-        let output = self.fast.network.output();
-        let single: Vec<f64> = self.fast.run(point.to_vec(), 1)[output].iter().map(|&v| f64::from(v)).collect();
-        let wide = point.iter().map(|&v| f64::from(v)).collect();
-        let double = self.exact.run(wide, 1).swap_remove(output);
-        let both = |c: &Conjunction| c.worst_excess(&single) <= 0.0 && c.worst_excess(&double) <= 0.0;
-        self.conjunctions
-            .iter()
-            .any(both)
-            .then(|| Found { input: point.iter().map(|v| v + 0.0).collect(), output: double })
+    /// Confirms a point as a counterexample of the property.
+    fn confirm(&self, point: &[f32]) -> Option<Found> {
+        // A fault of the arguments would have been refused before the search.
+        let output = replay_counterexample(self.fast.network, self.theta, self.property, point).ok()??;
+        Some(Found { input: point.iter().map(|v| v + 0.0).collect(), output })
     }
 
     /// Descends from `points` (`[count, d]`), each towards its conjunction in `targets`, for `steps` steps.
@@ -107,7 +96,7 @@ impl<'a> Hunt<'a> {
                 let conjunction = &self.conjunctions[target];
                 if conjunction.len() == 0 {
                     // Every output is unsafe: any point of the box will do.
-                    if let Some(found) = self.replay(&points[row * d..(row + 1) * d]) {
+                    if let Some(found) = self.confirm(&points[row * d..(row + 1) * d]) {
                         return Some(found);
                     }
                     continue;
@@ -115,7 +104,7 @@ impl<'a> Hunt<'a> {
                 let y = &y[row * k..(row + 1) * k];
                 let worst = conjunction.worst_row(y);
                 if conjunction.excess(worst, y) <= 0.0
-                    && let Some(found) = self.replay(&points[row * d..(row + 1) * d])
+                    && let Some(found) = self.confirm(&points[row * d..(row + 1) * d])
                 {
                     return Some(found);
                 }

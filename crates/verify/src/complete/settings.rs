@@ -35,6 +35,9 @@ pub struct Settings {
     pub root_iterations: usize,
     /// Optimisation steps of each subproblem's slopes and multipliers.
     pub node_iterations: usize,
+    /// Optimisation steps of each neuron's bounds where the box is cut by ReLU splits before the last hidden layer;
+    /// with 0 the root's bounds serve everywhere and splits are chosen for each conjunction alone.
+    pub region_iterations: usize,
     /// First learning rate of the slopes α.
     pub slope_rate: f64,
     /// First learning rate of the multipliers β.
@@ -72,6 +75,7 @@ impl Default for Settings {
             candidates: 6,
             root_iterations: 20,
             node_iterations: 20,
+            region_iterations: 10,
             slope_rate: 0.1,
             multiplier_rate: 0.1,
             rate_decay: 0.98,

@@ -1,18 +1,21 @@
 //! Branch and bound over the signs of ReLUs (β-CROWN, Wang et al. 2021).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::ascent::{Ascent, Ground, Start, Variables};
-use super::branch::{Candidate, Choice, candidates};
-use super::dual::{Domain, Multiplier, SetOf};
-use super::lines::Lines;
+use super::ascent::{Ascent, Last, Start, Variables};
+use super::branch::{Candidate, Choice, Neuron, candidates};
+use super::dual::{Domain, SetOf};
+use super::leaf::Decided;
 use super::problem::Conjunction;
 use super::queue::Queue;
 use super::record::Recorder;
+use super::region::{Region, Regions};
 use super::root::{Root, Setting};
 use super::search::{Found, Hunt};
+use super::subproblem::{Bounded, GOAL, Row, Subproblem};
 
 /// Subproblems that one task splits and bounds; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 16;
@@ -21,50 +24,33 @@ const ATTACKED: usize = 16;
 /// Steps of that attack.
 const ATTACK_STEPS: usize = 12;
 
-/// An open subproblem.
-pub(crate) struct Subproblem {
-    conjunction: usize,
-    /// Slopes of the root's unstable neurons, in the order of [`Tree::unstable`].
-    slopes: Vec<f32>,
-    /// The splits with their multipliers, from the root.
-    multipliers: Vec<Multiplier<f32>>,
-    /// −1 for each active, +1 for each inactive split.
-    signs: Vec<f32>,
-    weights: Vec<f32>,
-    candidates: Vec<Candidate>,
-    /// Its node in the recorded tree.
-    node: usize,
-}
-
-impl Subproblem {
-    fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + 4 * (self.slopes.len() + self.signs.len() + self.weights.len())
-            + size_of::<Multiplier<f32>>() * self.multipliers.len()
-            + size_of::<Candidate>() * self.candidates.len()
-            + 128
-    }
-}
-
 /// A conjunction at the root: bound, subproblem and its slopes by position.
 type Begun = (f64, Subproblem, Vec<Vec<f32>>);
 
-/// What one child came to.
-struct Child {
-    /// Lower bound that counts.
-    bound: f64,
-    subproblem: Subproblem,
-    /// Slopes by position, kept for the proof of a refuted child.
-    proof_slopes: Option<Vec<Vec<f32>>>,
-    refuted: bool,
-}
-
-/// What a task hands back for a subproblem it split: the neuron and the children (inactive, active).
+/// What a task hands back for a subproblem.
 struct Split {
     bound: f64,
     parent: Subproblem,
-    /// None if nothing was left to split.
-    children: Option<(Candidate, [Child; 2])>,
+    way: Way,
+}
+
+impl Split {
+    /// Whether nothing has become of it yet.
+    fn is_open(&self) -> bool {
+        matches!(self.way, Way::Stuck)
+    }
+}
+
+/// What became of a subproblem.
+enum Way {
+    /// Its region turned out empty.
+    Empty,
+    /// The bounds of its region refute it.
+    Refuted(Box<Bounded>),
+    /// Nothing, or nothing was left to split.
+    Stuck,
+    /// The neuron split and the children (inactive, active).
+    Split(Neuron, Box<[Bounded; 2]>),
 }
 
 /// How the search ended.
@@ -92,6 +78,7 @@ pub(crate) struct Tree<'a> {
     pub root: &'a Root,
     pub conjunctions: &'a [Conjunction],
     pub hunt: &'a Hunt<'a>,
+    pub regions: Regions<'a>,
     pub ascent: Ascent,
     pub choice: Choice,
     pub batch: usize,
@@ -99,7 +86,7 @@ pub(crate) struct Tree<'a> {
     /// (position, element) of the neurons that are unstable at the root.
     pub unstable: Vec<(usize, usize)>,
     /// Bias of each pre-activation's layer.
-    pub bias: Vec<Vec<f32>>,
+    pub bias: &'a [Vec<f32>],
     pub deadline: Instant,
 }
 
@@ -111,6 +98,7 @@ impl<'a> Tree<'a> {
         mut recorder: Option<&mut Recorder<'_>>,
         nodes: &[usize],
     ) -> Vec<(f64, Subproblem)> {
+        let region = Arc::new(self.regions.whole());
         let list: Vec<usize> = (0..self.conjunctions.len()).collect();
         let results: Vec<Vec<Begun>> = list
             .par_chunks(CHUNK)
@@ -137,13 +125,15 @@ impl<'a> Tree<'a> {
                     let last = reached.last.rows.iter().position(|&r| r as usize == row);
                     let subproblem = Subproblem {
                         conjunction,
+                        region: Arc::clone(&region),
                         slopes: self.compact(&dense),
                         multipliers: Vec::new(),
                         signs: Vec::new(),
                         weights: reached.variables.weights[row].clone(),
                         candidates: last.map_or(Vec::new(), |last| {
-                            candidates(self.setting.fast, &reached.last, last, lines, 0, &self.bias, self.choice)
+                            candidates(self.setting.fast, &reached.last, last, lines, 0, self.bias, self.choice)
                         }),
+                        entered: false,
                         node: nodes.get(conjunction).copied().unwrap_or_default(),
                     };
                     (bounds[row], subproblem, dense)
@@ -180,39 +170,16 @@ impl<'a> Tree<'a> {
             if Instant::now() >= self.deadline {
                 return End::Timeout(queue.worst().min(stuck));
             }
-            let batch: Vec<(f64, Subproblem)> = std::iter::from_fn(|| queue.pop()).take(self.batch.max(1)).collect();
-            let mut chunks: Vec<Vec<(f64, Subproblem)>> = Vec::new();
-            for item in batch {
-                match chunks.last_mut() {
-                    Some(chunk) if chunk.len() < CHUNK => chunk.push(item),
-                    _ => chunks.push(vec![item]),
-                }
-            }
+            let chunks = queue.pop_chunks(self.batch, CHUNK);
+            self.cut_regions(chunks.iter().flatten().map(|(_, subproblem)| subproblem));
             let results: Vec<(Vec<Split>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.split(chunk, recorder.is_some())).collect();
             let mut found = None;
             for (splits, counterexample) in results {
                 found = found.or(counterexample);
                 for split in splits {
-                    let Some((neuron, children)) = split.children else {
-                        stuck = stuck.min(split.bound);
-                        continue;
-                    };
-                    let (c, parent) = (split.parent.conjunction, split.parent.node);
-                    let nodes = recorder
-                        .as_deref_mut()
-                        .map_or([0; 2], |recorder| recorder.split(c, parent, neuron.position, neuron.index));
-                    for (mut child, node) in children.into_iter().zip(nodes) {
-                        round.subproblems += 1;
-                        child.subproblem.node = node;
-                        if !child.refuted {
-                            let bytes = child.subproblem.bytes();
-                            queue.push(child.bound.max(split.bound), bytes, child.subproblem);
-                        } else if let (Some(recorder), Some(slopes)) = (recorder.as_deref_mut(), &child.proof_slopes) {
-                            let chosen = |p: usize, i: usize| self.is_unstable(p, i);
-                            let sub = &child.subproblem;
-                            recorder.leaf(c, node, &sub.weights, slopes, chosen, &sub.multipliers);
-                        }
+                    if let Some(bound) = self.settle(split, &mut queue, recorder.as_deref_mut(), &mut round) {
+                        stuck = stuck.min(bound);
                     }
                 }
             }
@@ -226,81 +193,84 @@ impl<'a> Tree<'a> {
         if stuck.is_finite() { End::Stuck(stuck) } else { End::Refuted }
     }
 
-    fn ground<'g>(&'g self, lines: &'g [Lines<f32>], own_lines: bool) -> Ground<'g> {
-        Ground {
-            program: self.setting.fast,
-            start: self.setting.fast.network.output(),
-            lower: &self.setting.lower32,
-            upper: &self.setting.upper32,
-            lines,
-            own_lines,
+    /// Records what became of a subproblem and queues its children; the bound if it can be split no further.
+    fn settle(
+        &self,
+        split: Split,
+        queue: &mut Queue<Subproblem>,
+        mut recorder: Option<&mut Recorder<'_>>,
+        round: &mut Round,
+    ) -> Option<f64> {
+        let Split { bound, parent, way } = split;
+        let c = parent.conjunction;
+        let mut node = parent.node;
+        if let Some(recorder) = recorder.as_deref_mut().filter(|_| parent.entered) {
+            let region = &parent.region;
+            let derive = || recorder.refinement(&region.derivation, false, |p, i| self.is_unstable(p, i));
+            let refinement = *region.refinement.get_or_init(derive);
+            node = recorder.refine(c, node, refinement);
         }
+        match way {
+            Way::Stuck => return Some(bound),
+            Way::Empty => {
+                round.subproblems += 1;
+                if let Some(recorder) = recorder {
+                    recorder.plain_leaf(c, node, &[]);
+                }
+            }
+            Way::Refuted(bounded) => {
+                round.subproblems += 1;
+                if let Some(recorder) = recorder {
+                    self.leaf(recorder, node, &bounded);
+                }
+            }
+            Way::Split(neuron, children) => {
+                let nodes =
+                    recorder.as_deref_mut().map_or([0; 2], |recorder| recorder.split(c, node, neuron.0, neuron.1));
+                for (mut child, node) in children.into_iter().zip(nodes) {
+                    round.subproblems += 1;
+                    if !child.is_refuted() {
+                        child.subproblem.node = node;
+                        let bytes = child.subproblem.bytes();
+                        queue.push(child.bound.max(bound), bytes, child.subproblem);
+                    } else if let Some(recorder) = recorder.as_deref_mut() {
+                        self.leaf(recorder, node, &child);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn leaf(&self, recorder: &mut Recorder<'_>, node: usize, bounded: &Bounded) {
+        let Bounded { subproblem: sub, proof_slopes, .. } = bounded;
+        let slopes = proof_slopes.as_deref().unwrap_or_default();
+        let chosen = |p: usize, i: usize| self.is_unstable(p, i);
+        recorder.leaf(sub.conjunction, node, &sub.weights, slopes, chosen, &sub.multipliers);
     }
 
     fn is_unstable(&self, position: usize, index: usize) -> bool {
         self.root.layers.lower[position][index] < 0.0 && self.root.layers.upper[position][index] > 0.0
     }
 
-    /// One row of `[rows, n]` by position.
-    fn dense_row(&self, slopes: &[Vec<f32>], row: usize) -> Vec<Vec<f32>> {
-        let width = |position| self.setting.fast.width(position);
-        slopes.iter().enumerate().map(|(p, values)| values[row * width(p)..(row + 1) * width(p)].to_vec()).collect()
-    }
-
-    fn compact(&self, dense: &[Vec<f32>]) -> Vec<f32> {
-        self.unstable.iter().map(|&(position, index)| dense[position][index]).collect()
-    }
-
-    /// Lines and variables of subproblems, each with one further split if given.
-    fn assemble(&self, rows: &[(&Subproblem, Option<(Candidate, bool)>)]) -> (Vec<Lines<f32>>, Variables) {
-        let count = rows.len();
-        let repeat = |values: &Vec<f32>| values.repeat(count);
-        let mut lines: Vec<Lines<f32>> = self
-            .root
-            .lines32
-            .iter()
-            .map(|lines| Lines {
-                lower_slope: repeat(&lines.lower_slope),
-                upper_slope: repeat(&lines.upper_slope),
-                intercept: repeat(&lines.intercept),
-            })
-            .collect();
-        let mut multipliers = Vec::with_capacity(count);
-        let mut signs = Vec::with_capacity(count);
-        for (row, (subproblem, split)) in rows.iter().enumerate() {
-            for (&(position, index), &slope) in self.unstable.iter().zip(&subproblem.slopes) {
-                lines[position].lower_slope[row * self.setting.fast.width(position) + index] = slope;
-            }
-            let mut list = subproblem.multipliers.clone();
-            let mut sign = subproblem.signs.clone();
-            if let Some((candidate, active)) = split {
-                list.push(Multiplier { position: candidate.position, index: candidate.index, value: 0.0 });
-                sign.push(if *active { -1.0 } else { 1.0 });
-            }
-            for (multiplier, &sign) in list.iter().zip(&sign) {
-                let element = row * self.setting.fast.width(multiplier.position) + multiplier.index;
-                lines[multiplier.position].fix(element, sign < 0.0);
-            }
-            multipliers.push(list);
-            signs.push(sign);
-        }
-        let slopes = lines.iter().map(|lines| lines.lower_slope.clone()).collect();
-        let weights = rows.iter().map(|(subproblem, _)| subproblem.weights.clone()).collect();
-        (lines, Variables { slopes, multipliers, signs, weights })
-    }
-
     /// The neuron to split in each subproblem.
-    fn choose(&self, chunk: &[(f64, Subproblem)]) -> Vec<Option<Candidate>> {
-        let first = |sub: &Subproblem| sub.candidates.first().copied();
-        if self.choice == Choice::Babsr || chunk.iter().all(|(_, sub)| sub.candidates.len() < 2) {
-            return chunk.iter().map(|(_, sub)| first(sub)).collect();
+    fn choose<'s>(&self, splits: &'s [Split]) -> Vec<Option<Neuron>> {
+        let candidates = |split: &'s Split| match split.way {
+            Way::Stuck if split.parent.region.choice.is_none() => &split.parent.candidates[..],
+            _ => &[],
+        };
+        let simple = |split: &'s Split| match split.way {
+            Way::Stuck => split.parent.region.choice.or(candidates(split).first().map(Candidate::neuron)),
+            _ => None,
+        };
+        if splits.iter().all(|split| candidates(split).len() < 2) {
+            return splits.iter().map(simple).collect();
         }
-        let rows: Vec<(&Subproblem, Option<(Candidate, bool)>)> = chunk
-            .iter()
-            .flat_map(|(_, sub)| {
-                sub.candidates.iter().flat_map(move |&c| [(sub, Some((c, false))), (sub, Some((c, true)))])
-            })
-            .collect();
+        let both = |split: &'s Split| {
+            let sub = &split.parent;
+            candidates(split).iter().flat_map(move |&c| [false, true].map(|side| (sub, Some((c.neuron(), side)))))
+        };
+        let rows: Vec<Row<'_>> = splits.iter().flat_map(both).collect();
         let mut values = Vec::with_capacity(rows.len());
         for rows in rows.chunks(8 * CHUNK) {
             let (lines, variables) = self.assemble(rows);
@@ -323,11 +293,11 @@ impl<'a> Tree<'a> {
             values.extend(bounds.iter().zip(&offsets).map(|(b, o)| b - o));
         }
         let mut next = 0;
-        chunk
+        splits
             .iter()
-            .map(|(_, sub)| {
+            .map(|split| {
                 let mut best: Option<(f32, f32, Candidate)> = None;
-                for &candidate in &sub.candidates {
+                for &candidate in candidates(split) {
                     let (a, b) = (values[next], values[next + 1]);
                     next += 2;
                     // A child that is refuted already counts no more than 0.
@@ -336,150 +306,131 @@ impl<'a> Tree<'a> {
                         best = Some((low, high, candidate));
                     }
                 }
-                best.map(|(_, _, candidate)| candidate)
+                best.map(|(_, _, candidate)| candidate.neuron()).or(simple(split))
             })
             .collect()
     }
 
-    /// Scores the neurons of a subproblem anew; needed where f32 took it for refuted and f64 did not.
+    /// Scores the neurons of a subproblem anew; needed where f32 took it for refuted and f64 did not. If none has any
+    /// effect on the bound, the first that is unstable: it may matter to another split's neuron.
     fn rescore(&self, subproblem: &Subproblem) -> Vec<Candidate> {
         let (lines, variables) = self.assemble(&[(subproblem, None)]);
         let conjunction = [&self.conjunctions[subproblem.conjunction]];
         let ascent = Ascent { iterations: 0, ..self.ascent };
         let start = Start::Conjunctions(&conjunction);
         let reached = ascent.run(self.ground(&lines, true), start, variables, f32::INFINITY);
-        candidates(self.setting.fast, &reached.last, 0, &lines, 0, &self.bias, self.choice)
+        let scored = candidates(self.setting.fast, &reached.last, 0, &lines, 0, self.bias, self.choice);
+        if !scored.is_empty() {
+            return scored;
+        }
+        let left = self.unstable.iter().find(|&&(position, index)| lines[position].intercept[index] > 0.0);
+        left.map(|&(position, index)| Candidate { position, index, score: 0.0 }).into_iter().collect()
     }
 
-    /// Splits and bounds a chunk; also attacks from the open children's minimisers.
-    fn split(&self, mut chunk: Vec<(f64, Subproblem)>, keep: bool) -> (Vec<Split>, Option<Found>) {
-        for (_, subproblem) in chunk.iter_mut().filter(|(_, sub)| sub.candidates.is_empty()) {
-            subproblem.candidates = self.rescore(subproblem);
+    /// Tightens, splits and bounds a chunk; also attacks from the open children's minimisers.
+    fn split(&self, chunk: Vec<(f64, Subproblem)>, keep: bool) -> (Vec<Split>, Option<Found>) {
+        let mut splits: Vec<Split> =
+            chunk.into_iter().map(|(bound, parent)| Split { bound, parent, way: Way::Stuck }).collect();
+        self.enter_regions(&mut splits, keep);
+        for Split { parent, way, .. } in &mut splits {
+            let own = matches!(way, Way::Stuck) && parent.region.choice.is_none();
+            if own && parent.candidates.is_empty() {
+                parent.candidates = self.rescore(parent);
+            }
         }
-        let choices = self.choose(&chunk);
-        let rows: Vec<(&Subproblem, Option<(Candidate, bool)>)> = chunk
+        let choices = self.choose(&splits);
+        let mut found = None;
+        for (split, _) in splits.iter_mut().zip(&choices).filter(|(split, choice)| choice.is_none() && split.is_open())
+        {
+            match self.decide_leaf(split.parent.clone(), keep) {
+                Decided::Refuted(bounded) => split.way = Way::Refuted(bounded),
+                Decided::Violated(input) => found = found.or(Some(input)),
+                Decided::Open => {}
+            }
+        }
+        let rows: Vec<Row<'_>> = splits
             .iter()
             .zip(&choices)
-            .filter_map(|((_, sub), choice)| choice.map(|c| [(sub, Some((c, false))), (sub, Some((c, true)))]))
+            .filter_map(|(split, choice)| choice.map(|c| [false, true].map(|side| (&split.parent, Some((c, side))))))
             .flatten()
             .collect();
-        let mut children = Vec::with_capacity(rows.len());
-        let mut found = None;
-        if !rows.is_empty() {
-            let (lines, variables) = self.assemble(&rows);
-            let signs = variables.signs.clone();
-            let conjunctions: Vec<&Conjunction> = rows.iter().map(|(s, _)| &self.conjunctions[s.conjunction]).collect();
-            let reached =
-                self.ascent.run(self.ground(&lines, true), Start::Conjunctions(&conjunctions), variables, GOAL);
-            let bounds = self.count(&rows, &conjunctions, &reached.values, &reached.variables);
-            for (row, (parent, _)) in rows.iter().enumerate() {
-                let refuted = bounds[row] > 0.0;
-                let dense = self.dense_row(&reached.variables.slopes, row);
-                let last = reached.last.rows.iter().position(|&r| r as usize == row).filter(|_| !refuted);
-                children.push(Child {
-                    bound: bounds[row],
-                    refuted,
-                    subproblem: Subproblem {
-                        conjunction: parent.conjunction,
-                        slopes: if refuted { Vec::new() } else { self.compact(&dense) },
-                        multipliers: reached.variables.multipliers[row].clone(),
-                        signs: signs[row].clone(),
-                        weights: reached.variables.weights[row].clone(),
-                        candidates: last.map_or(Vec::new(), |last| {
-                            candidates(self.setting.fast, &reached.last, last, &lines, row, &self.bias, self.choice)
-                        }),
-                        node: 0,
-                    },
-                    proof_slopes: (keep && refuted).then_some(dense),
-                });
-            }
-            found = self.attack(&rows, &bounds, &reached.last);
+        if rows.is_empty() {
+            return (splits, found);
         }
+        let (children, reached) = self.bound(&rows, keep);
+        let found = found.or_else(|| self.attack(&rows, &children, &reached.last));
         let mut children = children.into_iter();
-        let splits = chunk
-            .into_iter()
-            .zip(choices)
-            .map(|((bound, parent), choice)| {
-                let children = choice.and_then(|c| Some((c, [children.next()?, children.next()?])));
-                Split { bound, parent, children }
-            })
-            .collect();
+        for (split, choice) in splits.iter_mut().zip(choices) {
+            if let Some(choice) = choice
+                && let (Some(inactive), Some(active)) = (children.next(), children.next())
+            {
+                split.way = Way::Split(choice, Box::new([inactive, active]));
+            }
+        }
         (splits, found)
     }
 
-    /// The bounds that count: in f64 where f32 promises a refutation, as they come elsewhere.
-    fn count(
-        &self,
-        rows: &[(&Subproblem, Option<(Candidate, bool)>)],
-        conjunctions: &[&Conjunction],
-        values: &[f32],
-        variables: &Variables,
-    ) -> Vec<f64> {
-        let mut bounds: Vec<f64> = values.iter().map(|&v| f64::from(v).min(0.0)).collect();
-        let promising: Vec<usize> = (0..rows.len()).filter(|&row| values[row] > 0.0).collect();
-        if promising.is_empty() {
-            return bounds;
-        }
-        let width = |position| self.setting.fast.width(position);
-        let pick = |position: usize, values: &[f32]| -> Vec<f32> {
-            let n = width(position);
-            promising.iter().flat_map(|&row| &values[row * n..(row + 1) * n]).copied().collect()
-        };
-        let chosen = Variables {
-            slopes: variables.slopes.iter().enumerate().map(|(p, values)| pick(p, values)).collect(),
-            multipliers: promising.iter().map(|&row| variables.multipliers[row].clone()).collect(),
-            signs: Vec::new(),
-            weights: promising.iter().map(|&row| variables.weights[row].clone()).collect(),
-        };
-        let repeat = |values: &Vec<f64>| values.repeat(promising.len());
-        let mut lines: Vec<Lines<f64>> = self
-            .root
-            .lines
-            .iter()
-            .map(|lines| Lines {
-                lower_slope: Vec::new(),
-                upper_slope: repeat(&lines.upper_slope),
-                intercept: repeat(&lines.intercept),
-            })
-            .collect();
-        let mut slopes_fixed = chosen;
-        for (index, &row) in promising.iter().enumerate() {
-            let (subproblem, split) = rows[row];
-            let last = split.map(|(_, active)| if active { -1.0 } else { 1.0 });
-            let signs = subproblem.signs.iter().copied().chain(last);
-            for (multiplier, sign) in slopes_fixed.multipliers[index].iter().zip(signs) {
-                let element = index * width(multiplier.position) + multiplier.index;
-                let slope = if sign < 0.0 { 1.0 } else { 0.0 };
-                lines[multiplier.position].upper_slope[element] = slope;
-                lines[multiplier.position].intercept[element] = 0.0;
-                slopes_fixed.slopes[multiplier.position][element] = slope as f32;
+    /// Makes the regions that the batch has been split off to, each once.
+    fn cut_regions<'s>(&self, batch: impl Iterator<Item = &'s Subproblem>) {
+        let mut missing: Vec<(&Region, usize)> = Vec::new();
+        for subproblem in batch {
+            let Some(side) = subproblem.pending() else { continue };
+            let known =
+                |&(region, other): &(&Region, usize)| std::ptr::eq(region, &*subproblem.region) && other == side;
+            if subproblem.region.children[side].get().is_none() && !missing.iter().any(known) {
+                missing.push((&subproblem.region, side));
             }
         }
-        let list: Vec<&Conjunction> = promising.iter().map(|&row| conjunctions[row]).collect();
-        let exact = self.setting.conjunction_bounds(&lines, true, &self.root.rounding, &list, &slopes_fixed);
-        promising.iter().zip(exact).for_each(|(&row, bound)| bounds[row] = bound);
-        bounds
+        missing.into_par_iter().for_each(|(region, side)| {
+            region.children[side].get_or_init(|| Arc::new(self.regions.cut(region, side == 1)));
+        });
+    }
+
+    /// Moves subproblems into the regions they have been split off to, and bounds them there.
+    fn enter_regions(&self, splits: &mut [Split], keep: bool) {
+        let mut entered = Vec::new();
+        for (i, split) in splits.iter_mut().enumerate() {
+            let parent = &mut split.parent;
+            parent.entered = false;
+            let child = parent.pending().and_then(|side| parent.region.children[side].get());
+            let Some(child) = child.map(Arc::clone) else { continue };
+            parent.entered = true;
+            match child.layers {
+                None => split.way = Way::Empty,
+                Some(_) => entered.push(i),
+            }
+            parent.region = child;
+        }
+        if entered.is_empty() {
+            return;
+        }
+        let rows: Vec<Row<'_>> = entered.iter().map(|&i| (&splits[i].parent, None)).collect();
+        let (bounded, _) = self.bound(&rows, keep);
+        for (i, bounded) in entered.into_iter().zip(bounded) {
+            let split = &mut splits[i];
+            if bounded.is_refuted() {
+                split.way = Way::Refuted(Box::new(bounded));
+            } else {
+                split.bound = split.bound.max(bounded.bound);
+                split.parent = Subproblem { entered: true, ..bounded.subproblem };
+            }
+        }
     }
 
     /// Descends from the minimisers of the worst open children.
-    fn attack(
-        &self,
-        rows: &[(&Subproblem, Option<(Candidate, bool)>)],
-        bounds: &[f64],
-        last: &super::ascent::Last,
-    ) -> Option<Found> {
+    fn attack(&self, rows: &[Row<'_>], bounded: &[Bounded], last: &Last) -> Option<Found> {
         let d = self.setting.lower.len();
         let mut open: Vec<(usize, usize)> = last
             .rows
             .iter()
             .enumerate()
             .map(|(place, &row)| (place, row as usize))
-            .filter(|&(_, row)| bounds[row] <= 0.0)
+            .filter(|&(_, row)| !bounded[row].is_refuted())
             .collect();
         if open.is_empty() {
             return None;
         }
-        open.sort_by(|a, b| bounds[a.1].total_cmp(&bounds[b.1]));
+        open.sort_by(|a, b| bounded[a.1].bound.total_cmp(&bounded[b.1].bound));
         open.truncate(ATTACKED);
         let points: Vec<f32> =
             open.iter().flat_map(|&(place, _)| &last.primal[0][place * d..(place + 1) * d]).copied().collect();
@@ -487,6 +438,3 @@ impl<'a> Tree<'a> {
         self.hunt.descend(points, &targets, ATTACK_STEPS, 0.1, self.deadline)
     }
 }
-
-/// The f32 bound at which optimisation stops: above 0 by what f32 cannot tell.
-const GOAL: f32 = 1e-4;

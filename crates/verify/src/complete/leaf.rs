@@ -1,0 +1,88 @@
+//! Subproblems whose ReLUs all have a known sign: the network is linear there, and a linear program decides them.
+
+use super::ascent::Variables;
+use super::dual::{Domain, Multiplier, Trace};
+use super::linear::{Form, saddle};
+use super::lines::Lines;
+use super::root::unit_rows;
+use super::search::Found;
+use super::subproblem::{Bounded, Subproblem};
+use super::tree::Tree;
+
+/// Steps of the attack from the program's solution.
+const ATTACK_STEPS: usize = 12;
+
+/// What deciding a leaf came to.
+pub(crate) enum Decided {
+    /// The weights of the program refute it.
+    Refuted(Box<Bounded>),
+    /// Its solution is a counterexample.
+    Violated(Found),
+    /// Its solution is too close to the boundary to tell in floating point.
+    Open,
+}
+
+impl Tree<'_> {
+    /// Decides a subproblem without unstable neurons: some input satisfies its splits and all rows of its conjunction
+    /// exactly if the largest of these linear forms can be made ≤ 0, and otherwise the program's weights are
+    /// multipliers with which the usual bound is positive.
+    pub(crate) fn decide_leaf(&self, subproblem: Subproblem, keep: bool) -> Decided {
+        let conjunction = &self.conjunctions[subproblem.conjunction];
+        let lines = self.exact_lines(&[(&subproblem, None)]);
+        let domain = self.setting.domain(&lines, None, None);
+        let mut forms = Vec::new();
+        for (position, index, active) in subproblem.splits() {
+            let id = self.setting.exact.pre[position];
+            // z ≤ 0 on the inactive side, −z ≤ 0 on the active one.
+            let row = unit_rows(&[(index, active)], self.setting.exact.width(position));
+            forms.push(self.form(&domain, id, row, 0.0));
+        }
+        let output = self.setting.exact.network.output();
+        for row in conjunction.rows() {
+            forms.push(self.form(&domain, output, row.coefficients.clone(), row.bound));
+        }
+        let Some(solution) = saddle(&forms) else { return Decided::Open };
+        let (lower, upper) = (&self.setting.lower, &self.setting.upper);
+        let point: Vec<f32> =
+            solution.point.iter().zip(lower.iter().zip(upper)).map(|(y, (l, u))| (l + y * (u - l)) as f32).collect();
+        let target = [subproblem.conjunction];
+        if let Some(found) = self.hunt.descend(point, &target, ATTACK_STEPS, 0.01, self.deadline) {
+            return Decided::Violated(found);
+        }
+        // Weights of the rows that sum to 1, unless the splits alone contradict each other.
+        let (betas, rows) = solution.weights[..forms.len()].split_at(forms.len() - conjunction.len());
+        let sum: f64 = rows.iter().sum();
+        let scale = if sum > f64::EPSILON * betas.iter().sum::<f64>() { 1.0 / sum } else { 1.0 };
+        let signed = |((m, sign), beta): ((&Multiplier<f32>, &f32), &f64)| Multiplier {
+            value: sign * (beta * scale) as f32,
+            ..*m
+        };
+        let slopes = |lines: &Lines<f64>| lines.lower_slope.iter().map(|&s| s as f32).collect::<Vec<f32>>();
+        let multipliers: Vec<_> = subproblem.multipliers.iter().zip(&subproblem.signs).zip(betas).map(signed).collect();
+        let variables = Variables {
+            slopes: lines.iter().map(slopes).collect(),
+            multipliers: vec![multipliers],
+            signs: Vec::new(),
+            weights: vec![rows.iter().map(|w| (w * scale) as f32).collect()],
+        };
+        let bound = self.setting.conjunction_bounds(&lines, true, &self.root.rounding, &[conjunction], &variables)[0];
+        if bound <= 0.0 {
+            return Decided::Open;
+        }
+        let Variables { slopes, mut multipliers, mut weights, .. } = variables;
+        let subproblem =
+            Subproblem { multipliers: multipliers.swap_remove(0), weights: weights.swap_remove(0), ..subproblem };
+        Decided::Refuted(Box::new(Bounded { bound, subproblem, proof_slopes: keep.then_some(slopes) }))
+    }
+
+    /// A row on node `id`, minus `offset`, as a form of the unit box's points; exact where the lines are.
+    fn form(&self, domain: &Domain<'_, f64>, id: usize, row: Vec<f64>, offset: f64) -> Form {
+        let mut trace = Trace::default();
+        let (values, _) = domain.bound(self.setting.exact, id, row, 1, Some(&mut trace), None);
+        let widths = self.setting.lower.iter().zip(&self.setting.upper).map(|(l, u)| u - l);
+        let coefficients: Vec<f64> = trace.input.iter().zip(widths).map(|(a, width)| a * width).collect();
+        // The bound is the form's minimum: its constant and every negative coefficient.
+        let negative: f64 = coefficients.iter().map(|a| a.min(0.0)).sum();
+        Form { constant: values[0] - negative - offset, coefficients }
+    }
+}
