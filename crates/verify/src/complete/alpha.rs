@@ -98,9 +98,9 @@ impl<'a> AlphaCrown<'a> {
             deadline: start + timeout,
         };
         let setting = Setting::new(&self.fast, &self.exact, lower, upper, true);
-        let root = setting.root(&ascent, start + timeout.mul_f64(0.6), false);
+        let root = setting.root(&ascent, start + timeout.mul_f64(0.6));
         let rows = self.rows(&setting, &root, &ascent, rows, settings.goal as f32);
-        Ok(AlphaBounds { rows, layer_lower: root.layers.lower, layer_upper: root.layers.upper })
+        Ok(AlphaBounds { rows, layer_lower: root.layers.lower.clone(), layer_upper: root.layers.upper.clone() })
     }
 
     fn rows(&self, setting: &Setting<'_>, root: &Root, ascent: &Ascent, rows: &[f32], goal: f32) -> Vec<f64> {
