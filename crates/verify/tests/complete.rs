@@ -128,12 +128,13 @@ fn agrees(
 #[test]
 fn verdicts_agree_with_the_exact_minimum() {
     for seed in 0..500_u64 {
-        let widths: &[usize] = if seed % 2 == 0 { &[1, 5, 4, 2] } else { &[2, 6, 2] };
+        let widths: &[usize] = if seed % 2 == 0 { &[1, 5, 4, 4, 2] } else { &[2, 6, 2] };
         let (network, theta) = network(widths, seed);
         let layers = layers(widths, &theta);
         let (first, second) = (|x: &[f64]| evaluate(&layers[..1], x), |x: &[f64]| evaluate(&layers[..2], x));
+        let third = |x: &[f64]| evaluate(&layers[..3], x);
         let corners = match seed % 2 {
-            0 => corners_of_one_input(&[&first, &second]),
+            0 => corners_of_one_input(&[&first, &second, &third]),
             _ => corners_of_two_inputs(&layers),
         };
         let c = [1.0, -0.75];
