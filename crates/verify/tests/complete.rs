@@ -45,9 +45,12 @@ fn evaluate(layers: &[(Vec<Vec<f64>>, Vec<f64>)], x: &[f64]) -> Vec<f64> {
     values
 }
 
+/// Values of some functions of the input.
+type Forms<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+
 /// Points among which the minimum over [-1, 1] lies, one input: the ends and every zero of `forms`, each of which is
 /// linear between the zeros of those before it.
-fn corners_of_one_input(forms: &[&dyn Fn(&[f64]) -> Vec<f64>]) -> Vec<Vec<f64>> {
+fn corners_of_one_input(forms: &[Forms<'_>]) -> Vec<Vec<f64>> {
     let mut breaks = vec![-1.0, 1.0];
     for form in forms {
         let mut found = Vec::new();
