@@ -45,14 +45,17 @@ fn evaluate(layers: &[(Vec<Vec<f64>>, Vec<f64>)], x: &[f64]) -> Vec<f64> {
     values
 }
 
-/// Points among which the minimum over [-1, 1] lies, one input: the ends and every zero of a pre-activation.
-fn corners_of_one_input(layers: &[(Vec<Vec<f64>>, Vec<f64>)]) -> Vec<Vec<f64>> {
+/// Values of some functions of the input.
+type Forms<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+
+/// Points among which the minimum over [-1, 1] lies, one input: the ends and every zero of `forms`, each of which is
+/// linear between the zeros of those before it.
+fn corners_of_one_input(forms: &[Forms<'_>]) -> Vec<Vec<f64>> {
     let mut breaks = vec![-1.0, 1.0];
-    // Between neighbouring breaks of the layers before, a layer's pre-activations are linear.
-    for depth in 1..layers.len() {
+    for form in forms {
         let mut found = Vec::new();
         for pair in breaks.windows(2) {
-            let (a, b) = (evaluate(&layers[..depth], &[pair[0]]), evaluate(&layers[..depth], &[pair[1]]));
+            let (a, b) = (form(&[pair[0]]), form(&[pair[1]]));
             let zeros = a.iter().zip(&b).filter(|(a, b)| *a * *b < 0.0);
             found.extend(zeros.map(|(a, b)| pair[0] + (pair[1] - pair[0]) * a / (a - b)));
         }
@@ -81,61 +84,115 @@ fn corners_of_two_inputs(layers: &[(Vec<Vec<f64>>, Vec<f64>)]) -> Vec<Vec<f64>> 
     corners
 }
 
-/// "Some input of [-1, 1]^d has c·y ≤ bound".
-fn property(inputs: usize, coefficients: &[f64], bound: f64) -> Property {
-    let constraint = Constraint { coefficients: coefficients.to_vec(), bound };
-    let case = Case { lower: vec![-1.0; inputs], upper: vec![1.0; inputs], unsafe_outputs: vec![vec![constraint]] };
-    Property { inputs, outputs: coefficients.len(), cases: vec![case] }
+/// "Some input of [-1, 1]^d has c·y ≤ bound for every (c, bound)".
+fn property(inputs: usize, rows: &[(&[f64], f64)]) -> Property {
+    let row = |&(c, bound): &(&[f64], f64)| Constraint { coefficients: c.to_vec(), bound };
+    let unsafe_outputs = vec![rows.iter().map(row).collect()];
+    let case = Case { lower: vec![-1.0; inputs], upper: vec![1.0; inputs], unsafe_outputs };
+    Property { inputs, outputs: rows[0].0.len(), cases: vec![case] }
 }
 
 fn settings(branching: Branching) -> Settings {
     Settings { timeout: Duration::from_secs(60), branching, proof: true, ..Settings::default() }
 }
 
-/// 500 networks, each with a property that just holds and one that is just violated: both are decided, the
-/// proofs of the first pass the independent checker, and searches over ReLUs contradict none.
+/// Decides `property` in every way: the verdict is `holds`, proofs pass the independent checker, and counterexamples
+/// have an `excess` ≤ 0.
+fn agrees(
+    place: &str,
+    (network, theta): (&Network, &[f32]),
+    property: &Property,
+    holds: bool,
+    excess: &dyn Fn(&[f64]) -> f64,
+) {
+    let checker = Checker::new(network, theta).unwrap();
+    for branching in [Branching::Auto, Branching::Fsb, Branching::Babsr] {
+        let place = format!("{place}, holds {holds}, {branching:?}");
+        let decision = decide(network, theta, property, &settings(branching), &|_| {}).unwrap();
+        match decision.outcome {
+            Outcome::Holds { proof } => {
+                assert!(holds, "{place}: proved what is false");
+                let proof = proof.unwrap_or_else(|| panic!("{place}: no proof"));
+                let report = checker.check(property, &proof);
+                assert!(report.is_ok(), "{place}: {}", report.unwrap_err());
+            }
+            Outcome::Violated { input, .. } => {
+                let input: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
+                assert!(input.iter().all(|v| v.abs() <= 1.0), "{place}: outside the box");
+                assert!(excess(&input) <= 0.0, "{place}: no counterexample");
+                assert!(!holds, "{place}: refuted what is true");
+            }
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+}
+
+/// 500 networks, each with a property that just holds and one that is just violated.
 #[test]
 fn verdicts_agree_with_the_exact_minimum() {
-    let mut relu_decided = 0;
     for seed in 0..500_u64 {
-        let widths: &[usize] = if seed % 2 == 0 { &[1, 5, 4, 2] } else { &[2, 6, 2] };
+        let widths: &[usize] = if seed % 2 == 0 { &[1, 5, 4, 4, 2] } else { &[2, 6, 2] };
         let (network, theta) = network(widths, seed);
         let layers = layers(widths, &theta);
-        let corners = if seed % 2 == 0 { corners_of_one_input(&layers) } else { corners_of_two_inputs(&layers) };
+        let (first, second) = (|x: &[f64]| evaluate(&layers[..1], x), |x: &[f64]| evaluate(&layers[..2], x));
+        let third = |x: &[f64]| evaluate(&layers[..3], x);
+        let corners = match seed % 2 {
+            0 => corners_of_one_input(&[&first, &second, &third]),
+            _ => corners_of_two_inputs(&layers),
+        };
         let c = [1.0, -0.75];
         let form = |x: &[f64]| evaluate(&layers, x).iter().zip(&c).map(|(y, c)| y * c).sum::<f64>();
         let minimum = corners.iter().map(|x| form(x)).fold(f64::INFINITY, f64::min);
-        let gap = 1e-3 * (1.0 + minimum.abs());
-        let checker = Checker::new(&network, &theta).unwrap();
+        let gap = if seed % 4 < 2 { 1e-3 } else { 1e-5 } * (1.0 + minimum.abs());
         for (holds, bound) in [(true, minimum - gap), (false, minimum + gap)] {
-            let property = property(widths[0], &c, bound);
-            for branching in [Branching::Auto, Branching::Fsb, Branching::Babsr] {
-                let place = format!("network {seed}, holds {holds}, {branching:?}");
-                let decision = decide(&network, &theta, &property, &settings(branching), &|_| {}).unwrap();
-                match decision.outcome {
-                    Outcome::Holds { proof } => {
-                        assert!(holds, "{place}: proved what is false");
-                        let proof = proof.unwrap_or_else(|| panic!("{place}: no proof"));
-                        let report = checker.check(&property, &proof);
-                        assert!(report.is_ok(), "{place}: {}", report.unwrap_err());
-                    }
-                    Outcome::Violated { input, .. } => {
-                        let input: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
-                        assert!(input.iter().all(|v| v.abs() <= 1.0), "{place}: outside the box");
-                        assert!(form(&input) <= bound, "{place}: no counterexample");
-                        assert!(!holds, "{place}: refuted what is true");
-                    }
-                    other => {
-                        assert_ne!(branching, Branching::Auto, "{place}: {other:?}");
-                        continue;
-                    }
-                }
-                relu_decided += usize::from(branching != Branching::Auto);
-            }
+            let property = property(widths[0], &[(&c, bound)]);
+            agrees(&format!("network {seed}"), (&network, &theta), &property, holds, &|x| form(x) - bound);
         }
     }
-    // Branching over ReLUs ends undecided only where all are split and the bound is still loose.
-    assert!(relu_decided >= 1800, "{relu_decided} of 2000 decided by branching over ReLUs");
+}
+
+/// Networks z₂ = W₂·relu(z₁) + b₂ + z₁, y = W₃·relu(z₂) + b₃ with conjunctions of two constraints, the largest of which is
+/// just above or just below its exact minimum.
+#[test]
+fn residual_networks_and_conjunctions_agree_with_the_exact_minimum() {
+    for seed in 0..150_u64 {
+        let mut builder = NetworkBuilder::new(&[1]).unwrap();
+        let z1 = builder.linear("first", 4, true, builder.input()).unwrap();
+        let relu = builder.add("relu1", Layer::Relu, &[z1]).unwrap();
+        let inner = builder.linear("second", 4, true, relu).unwrap();
+        let z2 = builder.add("sum", Layer::Add, &[inner, z1]).unwrap();
+        let relu = builder.add("relu2", Layer::Relu, &[z2]).unwrap();
+        builder.linear("third", 2, true, relu).unwrap();
+        let network = builder.build().unwrap();
+        let theta: Vec<f32> = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
+        let layers = layers(&[1, 4, 4, 2], &theta);
+        let relu = |values: Vec<f64>| -> Vec<f64> { values.into_iter().map(|v| v.max(0.0)).collect() };
+        let z1 = |x: &[f64]| evaluate(&layers[..1], x);
+        let z2 = |x: &[f64]| -> Vec<f64> {
+            let inner = evaluate(&layers[1..2], &relu(z1(x)));
+            inner.iter().zip(z1(x)).map(|(a, b)| a + b).collect()
+        };
+        let rows = [[1.0, -0.75], [-0.5, 0.25]];
+        let values = |x: &[f64]| -> [f64; 2] {
+            let y = evaluate(&layers[2..], &relu(z2(x)));
+            rows.map(|c| c[0] * y[0] + c[1] * y[1])
+        };
+        let difference = |x: &[f64]| {
+            let [a, b] = values(x);
+            vec![a - b]
+        };
+        let worst = |x: &[f64]| {
+            let [a, b] = values(x);
+            a.max(b)
+        };
+        let corners = corners_of_one_input(&[&z1, &z2, &difference]);
+        let minimum = corners.iter().map(|x| worst(x)).fold(f64::INFINITY, f64::min);
+        let gap = if seed % 2 == 0 { 1e-3 } else { 1e-5 } * (1.0 + minimum.abs());
+        for (holds, bound) in [(true, minimum - gap), (false, minimum + gap)] {
+            let property = property(1, &[(&rows[0], bound), (&rows[1], bound)]);
+            agrees(&format!("network {seed}"), (&network, &theta), &property, holds, &|x| worst(x) - bound);
+        }
+    }
 }
 
 /// Convolutional networks: where `holds` is said, no sample contradicts it and the checker agrees; and it is said.

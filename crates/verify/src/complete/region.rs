@@ -78,7 +78,8 @@ impl Regions<'_> {
         let rows: usize = (1..layers.lower.len()).map(|p| 2 * layers.unstable(p).count()).sum();
         let cost = rows * self.setting.fast.elements(self.setting.fast.network.output());
         let lines: Vec<Lines<f64>> = self.root.lines.clone();
-        let affordable = self.ascent.iterations > 0 && cost <= AFFORDABLE;
+        // With two layers there is but one to gain from a split of the other, which does not pay.
+        let affordable = self.ascent.iterations > 0 && cost <= AFFORDABLE && layers.lower.len() > 2;
         Region {
             splits: Vec::new(),
             choice: if affordable { self.choose(&lines) } else { None },
