@@ -84,7 +84,13 @@ fn rows(label: usize, classes: usize, logits: bool) -> Vec<f32> {
 /// A `T` that is not above `value`, and below it by no more than rounding.
 fn rounded_down<T: Real>(value: f64) -> T {
     let nearest = T::from_f64(value);
-    if nearest.to_f64() > value { T::from_f64(value - value.abs() * f64::from(f32::EPSILON)) } else { nearest }
+    if nearest.to_f64() <= value {
+        return nearest;
+    }
+    // Half an ulp of f32 is at most half its ε of the value, or of the smallest normal number: what is that much less
+    // rounds to no more than the value.
+    let half = 0.5 * f64::from(f32::EPSILON) * value.abs().max(f64::from(f32::MIN_POSITIVE));
+    T::from_f64(value - half)
 }
 
 #[cfg(test)]
@@ -99,9 +105,12 @@ mod tests {
 
     #[test]
     fn rounding_goes_down() {
-        for value in [0.1, -0.1, 1.0 / 3.0, -1e-3, 0.0, 0.5, 1e30] {
+        for value in [0.1, -0.1, 1.0 / 3.0, -1e-3, 0.0, 0.5, 1e30, 1e-39, -3e-41] {
             let down: f32 = rounded_down(value);
-            assert!(f64::from(down) <= value && f64::from(down) >= value - value.abs() * 1.3e-7, "{value}");
+            assert!(
+                f64::from(down) <= value && f64::from(down) >= value - value.abs().max(1.2e-38) * 1.2e-7,
+                "{value}"
+            );
             assert_eq!(rounded_down::<f64>(value), value);
         }
     }
