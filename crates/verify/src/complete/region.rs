@@ -58,6 +58,8 @@ const CROSSED: f64 = 1e-6;
 const GAIN: f64 = 1e-3;
 /// Most rows times elements of the network for which tightening is worth its time.
 const AFFORDABLE: usize = 1 << 22;
+/// Most elements of a network for that: on feature maps a region takes longer than many plain splits.
+const SMALL: usize = 1 << 12;
 
 /// What regions are made with.
 pub(crate) struct Regions<'a> {
@@ -76,10 +78,12 @@ impl Regions<'_> {
     pub(crate) fn whole(&self) -> Region {
         let layers = Layers::clone(&self.root.layers);
         let rows: usize = (1..layers.lower.len()).map(|p| 2 * layers.unstable(p).count()).sum();
-        let cost = rows * self.setting.fast.elements(self.setting.fast.network.output());
+        let elements = self.setting.fast.elements(self.setting.fast.network.output());
+        let cost = rows * elements;
         let lines: Vec<Lines<f64>> = self.root.lines.clone();
         // With two layers there is but one to gain from a split of the other, which does not pay.
-        let affordable = self.ascent.iterations > 0 && cost <= AFFORDABLE && layers.lower.len() > 2;
+        let affordable =
+            self.ascent.iterations > 0 && elements <= SMALL && cost <= AFFORDABLE && layers.lower.len() > 2;
         Region {
             splits: Vec::new(),
             choice: if affordable { self.choose(&lines) } else { None },
