@@ -10,7 +10,7 @@
 //! What the lanes mean is the caller's business: images for clean and interval passes, rows (the
 //! neurons being bounded) for back-substitution.
 
-use crate::lanes::{Lanes, WIDTH};
+use crate::lanes::{Lanes, Task, WIDTH};
 
 /// One run of the sum: input channels at one place and the weights that belong to them.
 #[derive(Clone, Copy)]
@@ -44,6 +44,8 @@ trait Addressing: Copy {
     const CONTIGUOUS: bool = true;
     /// True if sums are added to the memory.
     const ADD: bool = false;
+    /// The same, `outputs` further on.
+    unsafe fn skip(self, outputs: usize) -> Self;
     /// Index of output b among the weights of a row, relative to the block's first if contiguous.
     #[inline(always)]
     unsafe fn index(self, b: usize) -> usize {
@@ -51,8 +53,8 @@ trait Addressing: Copy {
     }
     /// First index, if contiguous.
     fn first(self) -> usize;
-    /// Place of output b, `vp` being the vectors per channel.
-    unsafe fn place(self, b: usize, vp: usize) -> usize;
+    /// Place of output b, `pitch` being the vectors per channel.
+    unsafe fn place(self, b: usize, pitch: usize) -> usize;
 }
 
 #[derive(Clone, Copy)]
@@ -66,17 +68,26 @@ struct Scattered(usize, *const u32);
 
 impl Addressing for Run {
     #[inline(always)]
+    unsafe fn skip(self, outputs: usize) -> Self {
+        Run(self.0 + outputs)
+    }
+    #[inline(always)]
     fn first(self) -> usize {
         self.0
     }
     #[inline(always)]
-    unsafe fn place(self, b: usize, vp: usize) -> usize {
-        (self.0 + b) * vp * WIDTH
+    unsafe fn place(self, b: usize, pitch: usize) -> usize {
+        (self.0 + b) * pitch * WIDTH
     }
 }
 
 impl Addressing for Picked {
     const CONTIGUOUS: bool = false;
+    #[inline(always)]
+    unsafe fn skip(self, outputs: usize) -> Self {
+        // SAFETY: the list has the outputs that are skipped.
+        Picked(unsafe { self.0.add(outputs) })
+    }
     #[inline(always)]
     unsafe fn index(self, b: usize) -> usize {
         // SAFETY: the list has at least the block's entries.
@@ -87,20 +98,25 @@ impl Addressing for Picked {
         0
     }
     #[inline(always)]
-    unsafe fn place(self, b: usize, vp: usize) -> usize {
+    unsafe fn place(self, b: usize, pitch: usize) -> usize {
         // SAFETY: as above.
-        unsafe { self.index(b) * vp * WIDTH }
+        unsafe { self.index(b) * pitch * WIDTH }
     }
 }
 
 impl Addressing for Scattered {
     const ADD: bool = true;
     #[inline(always)]
+    unsafe fn skip(self, outputs: usize) -> Self {
+        // SAFETY: the table has the outputs that are skipped.
+        Scattered(self.0 + outputs, unsafe { self.1.add(outputs) })
+    }
+    #[inline(always)]
     fn first(self) -> usize {
         self.0
     }
     #[inline(always)]
-    unsafe fn place(self, b: usize, _vp: usize) -> usize {
+    unsafe fn place(self, b: usize, _pitch: usize) -> usize {
         // SAFETY: the table has at least the block's entries.
         unsafe { *self.1.add(b) as usize }
     }
@@ -117,78 +133,110 @@ pub unsafe fn gather<S: Lanes, const VP: usize>(
     output: *mut f32,
     outputs: Outputs<'_>,
 ) {
-    const { assert!(VP == 1 || VP == 2 || VP == 4) };
-    // Balanced blocks: 10 outputs as 5 + 5, because a block of 2 would leave the pipeline idle.
-    let (count, most) = match outputs {
-        Outputs::All(count) => (count, S::BLOCK[VP / 2]),
-        Outputs::Listed(list) => (list.len(), S::PICKED[VP / 2]),
-        Outputs::Patch(offsets) => (offsets.len(), S::BLOCK[VP / 2]),
-    };
+    // SAFETY: passed on from the caller.
+    unsafe { gather_part::<S, VP, VP>(segments, stride, output, outputs) }
+}
+
+/// [`gather`] for the first VP of PITCH vectors that each channel has, on both sides.
+///
+/// # Safety
+/// As [`gather`].
+#[inline]
+pub unsafe fn gather_part<S: Lanes, const VP: usize, const PITCH: usize>(
+    segments: &[Segment],
+    stride: usize,
+    output: *mut f32,
+    outputs: Outputs<'_>,
+) {
+    const { assert!((VP == 1 || VP == 2 || VP == 4) && PITCH.is_multiple_of(VP)) };
+    // SAFETY: passed on from the caller.
+    unsafe {
+        match outputs {
+            Outputs::All(count) => {
+                blocks::<S, _, VP, PITCH>(count, S::BLOCK[VP / 2], segments, stride, Run(0), output);
+            }
+            Outputs::Listed(list) => {
+                let at = Picked(list.as_ptr());
+                blocks::<S, _, VP, PITCH>(list.len(), S::PICKED[VP / 2], segments, stride, at, output);
+            }
+            Outputs::Patch(offsets) => {
+                let at = Scattered(0, offsets.as_ptr());
+                blocks::<S, _, VP, PITCH>(offsets.len(), S::BLOCK[VP / 2], segments, stride, at, output);
+            }
+        }
+    }
+}
+
+/// `count` outputs in balanced blocks of `most` at most: 10 as 5 + 5, because a block of 2 would leave the pipeline idle.
+///
+/// One call into code compiled with the machine's features for all blocks: a call costs as much as a channel or two.
+#[inline(always)]
+unsafe fn blocks<S: Lanes, A: Addressing, const VP: usize, const PITCH: usize>(
+    count: usize,
+    most: usize,
+    segments: &[Segment],
+    stride: usize,
+    at: A,
+    output: *mut f32,
+) {
     if count == 0 {
         return;
     }
     let blocks = count.div_ceil(most);
-    let (size, larger) = (count / blocks, count % blocks);
-    let mut start = 0;
-    for block in 0..blocks {
-        let n = size + usize::from(block < larger);
-        // SAFETY: passed on from the caller.
-        unsafe {
-            match outputs {
-                Outputs::All(_) => dispatch::<S, _, VP>(n, segments, stride, Run(start), output),
-                Outputs::Listed(list) => {
-                    dispatch::<S, _, VP>(n, segments, stride, Picked(list.as_ptr().add(start)), output);
-                }
-                Outputs::Patch(offsets) => {
-                    let at = Scattered(start, offsets.as_ptr().add(start));
-                    dispatch::<S, _, VP>(n, segments, stride, at, output);
-                }
-            }
-        }
-        start += n;
-    }
-}
-
-/// The kernel for a block of `n` outputs.
-#[inline(always)]
-unsafe fn dispatch<S: Lanes, A: Addressing, const VP: usize>(
-    n: usize,
-    segments: &[Segment],
-    stride: usize,
-    at: A,
-    output: *mut f32,
-) {
-    macro_rules! blocks {
-        ($($n:literal)*) => {
-            match n {
-                $($n => run_block::<S, A, $n, VP>(segments, stride, at, output),)*
-                _ => unreachable!("blocks have at most 16 outputs"),
-            }
-        };
-    }
-    // SAFETY: passed on from the caller.
+    // SAFETY: the machine is the word of the caller of `gather`.
     unsafe {
-        match VP {
-            1 => blocks!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
-            2 => blocks!(1 2 3 4 5 6 7 8 9 10 11 12 13),
-            _ => blocks!(1 2 3 4 5 6),
+        S::run_task(Blocks::<'_, A, VP, PITCH> {
+            blocks,
+            size: count / blocks,
+            larger: count % blocks,
+            segments,
+            stride,
+            at,
+            output,
+        });
+    }
+}
+
+/// `blocks` blocks, of which the first `larger` have an output more than `size`.
+struct Blocks<'a, A, const VP: usize, const PITCH: usize> {
+    blocks: usize,
+    size: usize,
+    larger: usize,
+    segments: &'a [Segment],
+    stride: usize,
+    at: A,
+    output: *mut f32,
+}
+
+impl<A: Addressing, const VP: usize, const PITCH: usize> Task for Blocks<'_, A, VP, PITCH> {
+    #[inline(always)]
+    unsafe fn run<S: Lanes>(self) {
+        let Blocks { blocks, size, larger, segments, stride, mut at, output } = self;
+        macro_rules! of_size {
+            ($n:expr, $($size:literal)*) => {
+                match $n {
+                    $($size => block::<S, A, $size, VP, PITCH>(segments, stride, at, output),)*
+                    _ => unreachable!("blocks have at most 16 outputs"),
+                }
+            };
+        }
+        for block in 0..blocks {
+            let n = size + usize::from(block < larger);
+            // SAFETY: the caller of `gather` vouches for the machine and the memory.
+            unsafe {
+                match VP {
+                    1 => of_size!(n, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+                    2 => of_size!(n, 1 2 3 4 5 6 7 8 9 10 11 12 13),
+                    _ => of_size!(n, 1 2 3 4 5 6),
+                }
+                at = at.skip(n);
+            }
         }
     }
 }
 
-#[inline(never)]
-unsafe fn run_block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
-    segments: &[Segment],
-    stride: usize,
-    at: A,
-    output: *mut f32,
-) {
-    // SAFETY: the caller of `gather` vouches for the machine and the memory.
-    unsafe { S::run(|| block::<S, A, NB, VP>(segments, stride, at, output)) }
-}
-
 #[inline(always)]
-unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
+unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
     segments: &[Segment],
     stride: usize,
     at: A,
@@ -201,6 +249,14 @@ unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
             index[b] = at.index(b);
         }
         let mut sums = [[S::zero(); VP]; NB];
+        if A::ADD {
+            for b in 0..NB {
+                let place = output.add(at.place(b, PITCH));
+                for v in 0..VP {
+                    sums[b][v] = S::load(place.add(v * WIDTH));
+                }
+            }
+        }
         for segment in segments {
             let mut list = segment.list;
             let weight = segment.weight.add(at.first());
@@ -208,7 +264,7 @@ unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
             while list != full {
                 let channel = usize::from(*list);
                 list = list.add(1);
-                let input = segment.input.add(channel * VP * WIDTH);
+                let input = segment.input.add(channel * PITCH * WIDTH);
                 let row = weight.add(channel * stride);
                 let mut values = [S::zero(); VP];
                 for v in 0..VP {
@@ -228,7 +284,7 @@ unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
             while list != half {
                 let channel = usize::from(*list);
                 list = list.add(1);
-                let input = segment.input.add(channel * VP * WIDTH);
+                let input = segment.input.add(channel * PITCH * WIDTH);
                 let row = weight.add(channel * stride);
                 let mut values = [S::zero(); VP];
                 for v in 0..VP / 2 {
@@ -243,10 +299,9 @@ unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize>(
             }
         }
         for b in 0..NB {
-            let place = output.add(at.place(b, VP));
+            let place = output.add(at.place(b, PITCH));
             for v in 0..VP {
-                let target = place.add(v * WIDTH);
-                S::store(target, if A::ADD { S::add(S::load(target), sums[b][v]) } else { sums[b][v] });
+                S::store(place.add(v * WIDTH), sums[b][v]);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Lanes, WIDTH, transpose_plain, tree_sum};
+use super::{Lanes, Task, WIDTH, transpose_plain, tree_sum};
 
 /// Two ymm registers; needs AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -23,6 +23,12 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// [`with_features`] for a task, whose own attributes see to it that it is inlined however large it is.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn task_with_features<K: Task>(task: K) {
+    unsafe { task.run::<Avx2>() }
+}
+
 impl Lanes for Avx2 {
     type V = Pair;
     type Index = Lanes16;
@@ -34,6 +40,10 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
         unsafe { with_features(f) }
+    }
+    #[inline(always)]
+    unsafe fn run_task<K: Task>(task: K) {
+        unsafe { task_with_features(task) }
     }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Pair {

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use super::{Lanes, Task};
 
 /// One zmm register; needs AVX-512 F and DQ.
 #[derive(Clone, Copy)]
@@ -15,17 +15,27 @@ unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// [`with_features`] for a task, whose own attributes see to it that it is inlined however large it is.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+unsafe fn task_with_features<K: Task>(task: K) {
+    unsafe { task.run::<Avx512>() }
+}
+
 impl Lanes for Avx512 {
     type V = __m512;
     type Index = __m512i;
     const CLASSES: usize = 10;
     const BLOCK: [usize; 3] = [16, 13, 6];
-    const PICKED: [usize; 3] = [14, 12, 6];
+    const PICKED: [usize; 3] = [14, 8, 6];
     const GROUPS: usize = 2;
 
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
         unsafe { with_features(f) }
+    }
+    #[inline(always)]
+    unsafe fn run_task<K: Task>(task: K) {
+        unsafe { task_with_features(task) }
     }
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {

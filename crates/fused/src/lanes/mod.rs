@@ -45,6 +45,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// Runs `f` in code compiled for the instruction set.
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R;
+    /// Runs `task` in code compiled for the instruction set: for what is too large to be inlined as a closure.
+    unsafe fn run_task<K: Task>(task: K);
     /// Sixteen copies of `x`.
     unsafe fn splat(x: f32) -> Self::V;
     /// Aligned load.
@@ -108,6 +110,15 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn zero() -> Self::V {
         unsafe { Self::splat(0.0) }
     }
+}
+
+/// Work for [`Lanes::run_task`].
+pub trait Task {
+    /// The work; implementations must be `#[inline(always)]`, or the compiler may leave the instruction set behind.
+    ///
+    /// # Safety
+    /// The machine has `S`.
+    unsafe fn run<S: Lanes>(self);
 }
 
 /// Pairwise sum of sixteen lanes, the same tree on every instruction set.

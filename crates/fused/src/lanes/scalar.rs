@@ -1,6 +1,6 @@
 //! Portable lanes: arrays, left to the compiler.
 
-use super::{Lanes, WIDTH, transpose_plain, tree_sum};
+use super::{Lanes, Task, WIDTH, transpose_plain, tree_sum};
 
 /// Sixteen floats in an array.
 #[derive(Clone, Copy)]
@@ -34,6 +34,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R {
         f()
+    }
+    #[inline(always)]
+    unsafe fn run_task<K: Task>(task: K) {
+        unsafe { task.run::<Scalar>() }
     }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Array {
