@@ -116,13 +116,45 @@ pub fn apply_segments(
     }
 }
 
-/// Outputs of one axis whose window covers input `q`, as a range, for a stage in inner coordinates.
-fn covering(stage: &Stage, axis: usize, q: usize, low: usize, high: usize) -> std::ops::Range<usize> {
-    let stride = stage.stride[axis];
-    let shifted = q + stage.pad[axis];
-    let extent = (stage.kernel[axis] - 1) * stage.dilation[axis];
-    let first = shifted.saturating_sub(extent).div_ceil(stride).max(low);
-    first..(shifted / stride + 1).min(high)
+/// Which outputs read each input along one axis of a stage in inner coordinates, and by which tap.
+///
+/// A table, because the divisions by stride and dilation would cost as much as a short sum.
+#[derive(Default)]
+pub struct Links {
+    /// Where each input's pairs begin, and the end.
+    start: Vec<u32>,
+    /// (output, tap), outputs ascending.
+    pairs: Vec<(u32, u32)>,
+}
+
+impl Links {
+    /// The links of `stage` along `axis`.
+    pub fn new(stage: &Stage, axis: usize) -> Self {
+        let (inputs, outputs) = ([stage.input.h, stage.input.w][axis], [stage.output.h, stage.output.w][axis]);
+        let mut links = Links { start: vec![0], pairs: Vec::new() };
+        for q in 0..inputs {
+            for p in 0..outputs {
+                let Some(distance) = (q + stage.pad[axis]).checked_sub(p * stage.stride[axis]) else { break };
+                let tap = distance / stage.dilation[axis];
+                if distance.is_multiple_of(stage.dilation[axis]) && tap < stage.kernel[axis] {
+                    links.pairs.push((p as u32, tap as u32));
+                }
+            }
+            links.start.push(links.pairs.len() as u32);
+        }
+        links
+    }
+
+    /// (output − low, tap) of the outputs `low .. high` that read input `q`.
+    #[inline(always)]
+    fn of(&self, q: usize, low: usize, high: usize) -> impl Iterator<Item = (usize, usize)> {
+        let pairs = &self.pairs[self.start[q] as usize..self.start[q + 1] as usize];
+        let inside = move |&(p, tap): &(u32, u32)| {
+            let p = p as usize;
+            (p >= low && p < high).then(|| (p - low, tap as usize))
+        };
+        pairs.iter().filter_map(inside)
+    }
 }
 
 /// Segments of input (`y`, `x`) of the layer's transpose; `weight` is `[tap][c_out][stride]`.
@@ -130,6 +162,7 @@ fn covering(stage: &Stage, axis: usize, q: usize, low: usize, high: usize) -> st
 /// `output` holds a window of the outputs; those outside it are taken as zero. Not for first stages.
 pub fn transpose_segments(
     stage: &Stage,
+    links: &[Links; 2],
     weight: *const f32,
     stride: usize,
     output: Field,
@@ -141,23 +174,15 @@ pub fn transpose_segments(
     segments.clear();
     let channels = stage.output.c;
     let window = output.window;
-    for py in covering(stage, 0, y, window.y, window.y + window.h) {
-        let distance = y + stage.pad[0] - py * stage.stride[0];
-        if !distance.is_multiple_of(stage.dilation[0]) {
-            continue;
-        }
-        let ky = distance / stage.dilation[0];
-        for px in covering(stage, 1, x, window.x, window.x + window.w) {
-            let distance = x + stage.pad[1] - px * stage.stride[1];
-            if !distance.is_multiple_of(stage.dilation[1]) {
-                continue;
-            }
-            let tap = ky * stage.kernel[1] + distance / stage.dilation[1];
-            let place = (py - window.y) * window.w + (px - window.x);
+    for (py, ky) in links[0].of(y, window.y, window.y + window.h) {
+        for (px, kx) in links[1].of(x, window.x, window.x + window.w) {
+            let tap = ky * stage.kernel[1] + kx;
+            let place = py * window.w + px;
             // SAFETY: the place lies in the window that the field holds.
             let (data, weight) =
                 unsafe { (output.data.add(place * channels * vp * WIDTH), weight.add(tap * channels * stride)) };
-            segments.push(segment(inputs, py * stage.output.w + px, data, weight, channels));
+            let position = (window.y + py) * stage.output.w + window.x + px;
+            segments.push(segment(inputs, position, data, weight, channels));
         }
     }
 }
@@ -246,7 +271,8 @@ mod tests {
         for y in 0..7 {
             for x in 0..6 {
                 let (all, window) = (Inputs::All(&identity), field(Window::all(stage.output)));
-                transpose_segments(&stage, data.as_ptr(), 1, window, 1, [y, x], all, &mut segments);
+                let links = [Links::new(&stage, 0), Links::new(&stage, 1)];
+                transpose_segments(&stage, &links, data.as_ptr(), 1, window, 1, [y, x], all, &mut segments);
                 backward.extend(segments.iter().map(|s| (y * 6 + x, offset(s.input) / 16, offset(s.weight))));
             }
         }

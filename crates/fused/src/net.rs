@@ -1,7 +1,7 @@
 //! A plan with its packed weights and the small tables that all passes share.
 
 use crate::block::{Outputs, Segment, gather};
-use crate::geometry::{Field, Inputs, apply_segments, patch_offsets, transpose_segments};
+use crate::geometry::{Field, Inputs, Links, apply_segments, patch_offsets, transpose_segments};
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Plan;
 use crate::weights::{StageWeights, Weights, padded};
@@ -17,6 +17,8 @@ pub struct Net<'a> {
     pub identity: Vec<u16>,
     /// Place of every input element in padded `[position][channel]` order, or [`UNREAD`].
     pub pixels: Vec<u32>,
+    /// Which outputs read which inputs, per stage and axis; empty for the first stage.
+    pub links: Vec<[Links; 2]>,
 }
 
 impl<'a> Net<'a> {
@@ -36,7 +38,11 @@ impl<'a> Net<'a> {
                 }
             }
         }
-        Net { plan, weights, identity: (0..longest).map(|c| c as u16).collect(), pixels }
+        let links = plan.stages.iter().map(|stage| match stage.first {
+            true => Default::default(),
+            false => [Links::new(stage, 0), Links::new(stage, 1)],
+        });
+        Net { plan, weights, identity: (0..longest).map(|c| c as u16).collect(), pixels, links: links.collect() }
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.
@@ -87,7 +93,7 @@ impl<'a> Net<'a> {
         let stage = &self.plan.stages[index];
         let stride = padded(stage.input.c);
         let all = Inputs::All(&self.identity);
-        transpose_segments(stage, weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
+        transpose_segments(stage, &self.links[index], weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
         // SAFETY: as above.
         unsafe { gather::<S, VP>(segments, stride, input, Outputs::All(stage.input.c)) }
     }

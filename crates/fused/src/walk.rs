@@ -218,7 +218,7 @@ impl WalkScratch {
         let output = Field { data: self.coefficients[index + 1].as_ptr(), window: self.windows[index + 1] };
         let above = &image.lines[index + 1].live;
         let inputs = if P == 2 && index + 2 == tile.stage { Inputs::HalfIfActive(above) } else { Inputs::Live(above) };
-        transpose_segments(stage, weight, stride, output, P * T, position, inputs, &mut self.segments);
+        transpose_segments(stage, &image.net.links[index + 1], weight, stride, output, P * T, position, inputs, &mut self.segments);
         // Picking outputs costs a single vector per channel more than computing a few in vain; what is kept must be 0 there.
         let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !keep;
         let all = live.len() == stage.input.c || picking_is_dearer;
