@@ -197,7 +197,17 @@ impl BatchWalk {
         let weight = scene.net.weights.signed[index + 1].transposed.as_ptr();
         let output = Field { data: self.coefficients[index + 1].as_ptr(), window: Window::all(stage.output) };
         let inputs = Inputs::Live(&scene.lines[index + 1].live);
-        transpose_segments(stage, &scene.net.links[index + 1], weight, stride, output, VP, position, inputs, &mut self.segments);
+        transpose_segments(
+            stage,
+            &scene.net.links[index + 1],
+            weight,
+            stride,
+            output,
+            VP,
+            position,
+            inputs,
+            &mut self.segments,
+        );
         let all = live.len() == stage.input.c;
         let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         // SAFETY: passed on from `forward`.

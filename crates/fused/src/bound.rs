@@ -17,8 +17,9 @@ use crate::lines::{Lines, is_unstable};
 use crate::margins::Margins;
 use crate::net::Net;
 use crate::rows::RowSet;
+use crate::signs::{Sign, SignLayout};
 use crate::specification::Specification;
-use crate::walk::{Image, RowValues, Tile, WalkScratch};
+use crate::walk::{Image, Pixels, RowValues, Tile, WalkScratch};
 use crate::weights::padded;
 
 /// What is asked about a batch.
@@ -34,6 +35,8 @@ pub struct Job<'a> {
     /// Keep what the adjoint needs.
     pub keep: bool,
     pub ball: Option<&'a BallRows>,
+    /// How signs are recorded, if they are.
+    pub signs: Option<SignLayout>,
     /// Parts that the tiles of one image are divided into, at most; fixed by the batch, not the threads.
     pub parts: usize,
     /// Free walk memory.
@@ -46,6 +49,8 @@ pub struct Part {
     pub walk: WalkScratch,
     pub rows: Buffer,
     pub row_cotangents: Buffer,
+    /// Signs of the tile at hand.
+    pub signs: Vec<Sign>,
 }
 
 /// Memory of one worker.
@@ -67,6 +72,8 @@ pub struct Worker {
 pub struct StageBounds {
     pub lower: Vec<Buffer>,
     pub upper: Vec<Buffer>,
+    /// Signs of the walks' input coefficients per image and stage, where they are recorded.
+    pub signs: Vec<Vec<Vec<Sign>>>,
 }
 
 impl StageBounds {
@@ -143,7 +150,7 @@ impl Job<'_> {
             if self.layers {
                 self.export_layers(&bounds, count, &mut result);
             }
-            result.kept = (self.keep && walks(self.relaxation)).then(|| shrink(self.net, &bounds, count));
+            result.kept = (self.keep && walks(self.relaxation)).then(|| shrink(self.net, &mut bounds, count));
             worker.bounds = bounds;
         }
         result
@@ -231,6 +238,11 @@ impl Job<'_> {
     ) {
         let plan = self.net.plan;
         worker.lines.resize_with(plan.hidden(), Lines::default);
+        if let Some(layout) = &self.signs {
+            let stages = (0..plan.hidden()).map(|index| layout.stage(index));
+            bounds.signs.resize_with(image, Vec::new);
+            bounds.signs.push(stages.collect());
+        }
         for index in 0..plan.hidden() {
             let stage = &plan.stages[index];
             let len = image_len(stage.output);
@@ -239,11 +251,13 @@ impl Job<'_> {
             let upper = &mut bounds.upper[index][range];
             if index > 0 && walks(self.relaxation) {
                 let context = Image { net: self.net, lines: &worker.lines[..index], input };
+                let signs = bounds.signs.get_mut(image).map(|stages| &mut stages[index]);
                 // SAFETY: the lines of all stages before are built.
-                unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper) };
+                unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper, signs) };
             }
             if !batched || index + 1 < plan.hidden() {
-                worker.lines[index].build(stage, &self.net.weights.signed[index].bias, lower, upper);
+                // SAFETY: bounds and biases hold the stage.
+                unsafe { worker.lines[index].build::<S>(stage, &self.net.weights.signed[index].bias, lower, upper) };
             }
         }
     }
@@ -256,6 +270,7 @@ impl Job<'_> {
         part: &mut Part,
         lower: &mut [f32],
         upper: &mut [f32],
+        signs: Option<&mut Vec<Sign>>,
     ) {
         let stage = &self.net.plan.stages[index];
         let row = padded(stage.output.c);
@@ -263,24 +278,32 @@ impl Job<'_> {
             let i = position * row + c;
             self.relaxation != Relaxation::CrownSkipIbp || is_unstable(lower[i], upper[i])
         });
-        let walk = |part: &mut Part, set: &RowSet| {
+        let mut ends: Vec<Pixels<'_>> = match (&self.signs, signs) {
+            (Some(layout), Some(signs)) => {
+                layout.divide(index, &tiles, signs).into_iter().map(Pixels::Record).collect()
+            }
+            _ => tiles.iter().map(|_| Pixels::Bound).collect(),
+        };
+        let walk = |part: &mut Part, (set, ends): (&RowSet, &mut Pixels<'_>)| {
             let tile = set.tile(self.net, index, &mut part.rows);
+            let ends = std::mem::replace(ends, Pixels::Bound);
             // SAFETY: the tile's rows are the stage's weights.
             unsafe {
                 if tile.tall {
-                    part.walk.forward::<S, 2, 2>(image, &tile, false)
+                    part.walk.forward::<S, 2, 2>(image, &tile, false, ends)
                 } else {
-                    part.walk.forward::<S, 2, 1>(image, &tile, false)
+                    part.walk.forward::<S, 2, 1>(image, &tile, false, ends)
                 }
             }
         };
         let values: Vec<RowValues> = if self.parts <= 1 {
-            tiles.iter().map(|set| walk(part, set)).collect()
+            tiles.iter().zip(&mut ends).map(|job| walk(part, job)).collect()
         } else {
             let share = tiles.len().div_ceil(self.parts).max(1);
             let shares: Vec<Vec<_>> = tiles
                 .par_chunks(share)
-                .map(|sets| self.with_part(|part| sets.iter().map(|set| walk(part, set)).collect()))
+                .zip(ends.par_chunks_mut(share))
+                .map(|(sets, ends)| self.with_part(|part| sets.iter().zip(ends).map(|job| walk(part, job)).collect()))
                 .collect();
             shares.concat()
         };
@@ -326,9 +349,9 @@ impl Job<'_> {
                 let constants = self.specification.fill::<S>(sample, tile, &mut part.rows);
                 let spec = self.specification_tile(&part.rows);
                 let mut values = if self.upper {
-                    part.walk.forward::<S, 2, 1>(image, &spec, false)
+                    part.walk.forward::<S, 2, 1>(image, &spec, false, Pixels::Bound)
                 } else {
-                    part.walk.forward::<S, 1, 1>(image, &spec, false)
+                    part.walk.forward::<S, 1, 1>(image, &spec, false, Pixels::Bound)
                 };
                 for plane in &mut values {
                     plane.iter_mut().zip(&constants).for_each(|(v, c)| *v += c);
@@ -346,7 +369,7 @@ impl Job<'_> {
 }
 
 /// Only the images that exist.
-fn shrink(net: &Net<'_>, bounds: &StageBounds, count: usize) -> StageBounds {
+fn shrink(net: &Net<'_>, bounds: &mut StageBounds, count: usize) -> StageBounds {
     let cut = |buffers: &[Buffer]| {
         let hidden = net.plan.hidden();
         let cut = buffers[..hidden].iter().enumerate().map(|(index, buffer)| {
@@ -357,5 +380,6 @@ fn shrink(net: &Net<'_>, bounds: &StageBounds, count: usize) -> StageBounds {
         });
         cut.collect()
     };
-    StageBounds { lower: cut(&bounds.lower), upper: cut(&bounds.upper) }
+    let signs = std::mem::take(&mut bounds.signs);
+    StageBounds { lower: cut(&bounds.lower), upper: cut(&bounds.upper), signs }
 }

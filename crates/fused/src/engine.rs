@@ -24,6 +24,7 @@ use crate::net::Net;
 use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
 use crate::pullback::{ChunkRegion, Sums};
+use crate::signs::{SignLayout, record_signs};
 use crate::specification::Specification;
 use crate::walk_adjoint::NeuronSums;
 use crate::weights::Weights;
@@ -398,6 +399,7 @@ impl Fused {
             layers: request.layers,
             keep,
             ball: ball.as_ref(),
+            signs: (keep && record_signs(request.relaxation, region)).then(|| SignLayout::new(plan)).flatten(),
             parts: if divide && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
             pool: &self.pool.parts,
         };

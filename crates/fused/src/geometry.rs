@@ -36,8 +36,9 @@ pub enum Inputs<'a> {
     All(&'a [u16]),
     /// The live ones, all vectors of each.
     Live(&'a Live),
-    /// The live ones; stably active ones have only the first half of their vectors (the Q plane is zero).
-    HalfIfActive(&'a Live),
+    /// The live ones; where a position of the field is not spread, stably active ones have only the first half of their
+    /// vectors (the Q plane is zero).
+    Spread(&'a Live, &'a [bool]),
 }
 
 /// A feature map in memory: the part `window`, `[position][channel][vp][16]`.
@@ -47,15 +48,23 @@ pub struct Field {
     pub window: Window,
 }
 
-fn segment(inputs: Inputs<'_>, position: usize, field: *const f32, weight: *const f32, channels: usize) -> Segment {
+/// `place` is the position in the field, `position` that in the map.
+fn segment(
+    inputs: Inputs<'_>,
+    [place, position]: [usize; 2],
+    field: *const f32,
+    weight: *const f32,
+    channels: usize,
+) -> Segment {
     match inputs {
         Inputs::All(list) => Segment { input: field, weight, list: list.as_ptr(), full: channels, half: 0 },
         Inputs::Live(live) => {
             let list = live.at(position);
             Segment { input: field, weight, list: list.as_ptr(), full: list.len(), half: 0 }
         }
-        Inputs::HalfIfActive(live) => {
-            let (list, full) = (live.at(position), live.unstable_at(position).len());
+        Inputs::Spread(live, spread) => {
+            let list = live.at(position);
+            let full = if spread[place] { list.len() } else { live.unstable_at(position).len() };
             Segment { input: field, weight, list: list.as_ptr(), full, half: list.len() - full }
         }
     }
@@ -101,17 +110,18 @@ pub fn apply_segments(
                         weight.add((ky * kw + first) * channels * stride),
                     )
                 };
-                segments.push(segment(inputs, 0, data, weight, channels * (last - first)));
+                segments.push(segment(inputs, [0, 0], data, weight, channels * (last - first)));
             }
             continue;
         }
         for kx in 0..kw {
             let Some(qx) = reach(x, 1, kx) else { continue };
+            let place = place(qy, qx);
             // SAFETY: as above.
             let (data, weight) = unsafe {
-                (input.data.add(place(qy, qx) * channels * vp * WIDTH), weight.add((ky * kw + kx) * channels * stride))
+                (input.data.add(place * channels * vp * WIDTH), weight.add((ky * kw + kx) * channels * stride))
             };
-            segments.push(segment(inputs, qy * side[1] + qx, data, weight, channels));
+            segments.push(segment(inputs, [place, qy * side[1] + qx], data, weight, channels));
         }
     }
 }
@@ -182,7 +192,7 @@ pub fn transpose_segments(
             let (data, weight) =
                 unsafe { (output.data.add(place * channels * vp * WIDTH), weight.add(tap * channels * stride)) };
             let position = (window.y + py) * stage.output.w + window.x + px;
-            segments.push(segment(inputs, position, data, weight, channels));
+            segments.push(segment(inputs, [place, position], data, weight, channels));
         }
     }
 }

@@ -5,6 +5,7 @@ use tightrope_engine::{Norm, Region};
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Window;
+use crate::signs::Sign;
 use crate::walk::RowValues;
 
 /// A ball in normalised, padded coordinates: {c + s∘δ : ‖δ‖_p ≤ ε}.
@@ -79,91 +80,123 @@ impl InputSet {
 
     /// Adds the minimum (plane 0) and maximum (plane 1) of the linear forms over the set to `values`.
     ///
-    /// `pixels` is `[element of the window][P][T][16]`: lower coefficients, then upper ones.
+    /// `pixels` is `[element of the window][P][T][16]`: P, and Q where `spread` says that there is one; or A_L alone.
+    /// Over a box, signs `[T][element]` are stored in `signs` if given.
     ///
     /// # Safety
     /// The machine has `S`; `pixels` is aligned and holds the window.
     #[inline(always)]
     pub unsafe fn extremes<S: Lanes, const P: usize, const T: usize>(
         &self,
-        pixels: *const f32,
+        pixels: *mut f32,
         window: Window,
+        spread: bool,
         values: &mut RowValues,
+        signs: Option<&mut [Sign]>,
     ) {
         // SAFETY: passed on from the caller.
         unsafe {
-            let boxed = self.box_extremes::<S, P, T>(pixels, window);
+            let boxed = match signs {
+                Some(signs) if spread => self.box_extremes::<S, P, T, true, true>(pixels, window, signs),
+                Some(signs) => self.box_extremes::<S, P, T, false, true>(pixels, window, signs),
+                None if spread => self.box_extremes::<S, P, T, true, false>(pixels, window, &mut []),
+                None => self.box_extremes::<S, P, T, false, false>(pixels, window, &mut []),
+            };
+            let Some(ball) = &self.ball else {
+                add_planes::<S, P, T>(values, boxed);
+                return;
+            };
+            let mut found = boxed;
             for v in 0..P {
                 for t in 0..T {
-                    let found = match &self.ball {
-                        None => boxed[v][t],
-                        Some(ball) => {
-                            let (value, norm) = self.ball_parts::<S>(ball, pixels, window, [v * T + t, P * T]);
-                            let reach = S::mul(S::splat(ball.epsilon), norm);
-                            let round = if v == 0 { S::sub(value, reach) } else { S::add(value, reach) };
-                            match (self.clipped, v) {
-                                (false, _) => round,
-                                (true, 0) => S::max(boxed[v][t], round),
-                                (true, _) => S::min(boxed[v][t], round),
-                            }
-                        }
+                    let (value, norm) = self.ball_parts::<S, P, T>(ball, pixels, window, v, t);
+                    let reach = S::mul(S::splat(ball.epsilon), norm);
+                    let round = if v == 0 { S::sub(value, reach) } else { S::add(value, reach) };
+                    found[v][t] = match (self.clipped, v) {
+                        (false, _) => round,
+                        (true, 0) => S::max(boxed[v][t], round),
+                        (true, _) => S::min(boxed[v][t], round),
                     };
-                    let place = values[v].as_mut_ptr().add(t * WIDTH);
-                    S::store_any(place, S::add(S::load_any(place), found));
                 }
             }
+            add_planes::<S, P, T>(values, found);
         }
     }
 
     /// The extremes over the box, `[plane][T]`, all planes in one pass so that their sums hide each other's latency.
     #[inline(always)]
-    unsafe fn box_extremes<S: Lanes, const P: usize, const T: usize>(
+    unsafe fn box_extremes<S: Lanes, const P: usize, const T: usize, const SPREAD: bool, const SIGNS: bool>(
         &self,
         pixels: *const f32,
         window: Window,
+        signs: &mut [Sign],
     ) -> [[S::V; 2]; 2] {
-        // SAFETY: passed on from the caller; padded places lie in the map.
+        let count = window.positions() * self.channels;
+        debug_assert!(!SIGNS || signs.len() == T * count);
+        // SAFETY: passed on from the caller; padded places lie in the map, signs are one per element and vector.
         unsafe {
             let mut value = [[S::zero(); 2]; 2];
             let mut reach = [[S::zero(); 2]; 2];
-            let mut place = pixels;
+            let mut element = 0;
             for y in 0..window.h {
                 let start = ((window.y + y) * self.row + window.x) * self.channels;
                 for i in start..start + window.w * self.channels {
                     let center = S::splat(*self.center.get_unchecked(i));
                     let radius = S::splat(*self.radius.get_unchecked(i));
-                    for v in 0..P {
-                        for t in 0..T {
-                            let a = S::load(place.add((v * T + t) * WIDTH));
-                            value[v][t] = S::fma(a, center, value[v][t]);
-                            reach[v][t] = S::fma(S::abs(a), radius, reach[v][t]);
+                    for t in 0..T {
+                        let place = pixels.add((element * P * T + t) * WIDTH);
+                        let p = S::load(place);
+                        let (mut low, mut high) = (p, p);
+                        value[0][t] = S::fma(p, center, value[0][t]);
+                        if P == 2 && SPREAD {
+                            let q = S::load(place.add(T * WIDTH));
+                            (low, high) = (S::sub(p, q), S::add(p, q));
+                            value[1][t] = S::fma(q, center, value[1][t]);
+                            reach[1][t] = S::fma(S::abs(high), radius, reach[1][t]);
+                        }
+                        reach[0][t] = S::fma(S::abs(low), radius, reach[0][t]);
+                        if SIGNS {
+                            *signs.get_unchecked_mut(t * count + element) = [
+                                S::negative_mask(low),
+                                S::positive_mask(low),
+                                S::negative_mask(high),
+                                S::positive_mask(high),
+                            ];
                         }
                     }
-                    place = place.add(P * T * WIDTH);
+                    element += 1;
                 }
             }
             for t in 0..T {
-                value[0][t] = S::sub(value[0][t], reach[0][t]);
-                value[1][t] = S::add(value[1][t], reach[1][t]);
+                let (p, q) = (value[0][t], value[1][t]);
+                let high_reach = if P == 2 && SPREAD { reach[1][t] } else { reach[0][t] };
+                value[0][t] = S::sub(S::sub(p, q), reach[0][t]);
+                value[1][t] = S::add(S::add(p, q), high_reach);
             }
             value
         }
     }
 
-    /// (A x₀, ‖A‖_q) over a ball, of vector `which` among the `vectors` of an element.
+    /// (A x₀, ‖A‖_q) over a ball, of vector `t` of A_L (`v` = 0) or A_U (1).
     #[inline(always)]
-    unsafe fn ball_parts<S: Lanes>(
+    unsafe fn ball_parts<S: Lanes, const P: usize, const T: usize>(
         &self,
         ball: &InputBall,
         pixels: *const f32,
         window: Window,
-        [which, vectors]: [usize; 2],
+        v: usize,
+        t: usize,
     ) -> (S::V, S::V) {
         // SAFETY: passed on from the caller.
         unsafe {
             let (mut value, mut norm) = (S::zero(), S::zero());
             for (local, place) in self.elements(window) {
-                let a = S::load(pixels.add((local * vectors + which) * WIDTH));
+                let at = pixels.add((local * P * T + t) * WIDTH);
+                let mut a = S::load(at);
+                if P == 2 {
+                    let q = S::load(at.add(T * WIDTH));
+                    a = if v == 0 { S::sub(a, q) } else { S::add(a, q) };
+                }
                 value = S::fma(a, S::splat(ball.center[place]), value);
                 let a = S::abs(S::mul(a, S::splat(ball.scale[place])));
                 norm = match ball.norm {
@@ -179,8 +212,37 @@ impl InputSet {
         }
     }
 
+    /// The cotangents of a box's input coefficients, from their signs `[T][element]`, into `pixels` (P and Q for P = 2):
+    /// the adjoint of [`InputSet::extremes`] for row cotangents `g` where the set's own gradient is not wanted.
+    ///
+    /// # Safety
+    /// As [`InputSet::extremes`].
+    #[inline(always)]
+    pub unsafe fn signed_adjoint<S: Lanes, const P: usize, const T: usize>(
+        &self,
+        pixels: *mut f32,
+        window: Window,
+        g: &RowValues,
+        signs: &[Sign],
+    ) {
+        let count = window.positions() * self.channels;
+        debug_assert!(signs.len() == T * count);
+        // SAFETY: passed on from the caller; signs are one per element and vector.
+        unsafe {
+            for (local, place) in self.elements(window) {
+                let center = S::splat(self.center[place]);
+                let radius = S::splat(self.radius[place]);
+                for t in 0..T {
+                    let sign = *signs.get_unchecked(t * count + local);
+                    let at = pixels.add((local * P * T + t) * WIDTH);
+                    store_cotangents::<S, P, T>(at, center, radius, g, t, sign);
+                }
+            }
+        }
+    }
+
     /// The adjoint of [`InputSet::extremes`]: replaces the coefficients in `pixels` by their cotangents for row
-    /// cotangents `g`, and adds the set's own gradient.
+    /// cotangents `g`, and adds the set's own gradient. `spread` as there.
     ///
     /// # Safety
     /// As [`InputSet::extremes`].
@@ -189,6 +251,7 @@ impl InputSet {
         &self,
         pixels: *mut f32,
         window: Window,
+        spread: bool,
         g: &RowValues,
         mut gradient: Option<&mut InputGradient>,
     ) {
@@ -197,18 +260,23 @@ impl InputSet {
             let Some(ball) = &self.ball else {
                 for (local, place) in self.elements(window) {
                     let center = S::splat(self.center[place]);
-                    for v in 0..P {
-                        for t in 0..T {
-                            let g = S::load_any(g[v].as_ptr().add(t * WIDTH));
-                            // The sign of −|a| r for minima, +|a| r for maxima.
-                            let side = if v == 0 { -1.0 } else { 1.0 };
-                            let at = pixels.add(((local * P + v) * T + t) * WIDTH);
-                            let a = S::load(at);
-                            let r = S::splat(side * self.radius[place]);
-                            let minus = S::sub(S::zero(), r);
-                            let slope = S::where_positive(a, r, S::where_negative(a, minus, S::zero()));
-                            S::store(at, S::mul(g, S::add(center, slope)));
-                            if let Some(gradient) = gradient.as_deref_mut() {
+                    let radius = S::splat(self.radius[place]);
+                    for t in 0..T {
+                        let at = pixels.add((local * P * T + t) * WIDTH);
+                        let p = S::load(at);
+                        let q = if P == 2 && spread { S::load(at.add(T * WIDTH)) } else { S::zero() };
+                        let [low, high] = [S::sub(p, q), S::add(p, q)];
+                        let sign = [
+                            S::negative_mask(low),
+                            S::positive_mask(low),
+                            S::negative_mask(high),
+                            S::positive_mask(high),
+                        ];
+                        store_cotangents::<S, P, T>(at, center, radius, g, t, sign);
+                        if let Some(gradient) = gradient.as_deref_mut() {
+                            for (v, a) in [low, high].into_iter().enumerate().take(P) {
+                                let g = S::load_any(g[v].as_ptr().add(t * WIDTH));
+                                let side = if v == 0 { -1.0 } else { 1.0 };
                                 gradient.center[place] += S::sum(S::mul(g, a));
                                 gradient.radius[place] += side * S::sum(S::mul(g, S::abs(a)));
                             }
@@ -217,10 +285,24 @@ impl InputSet {
                 }
                 return;
             };
-            let boxed = self.box_extremes::<S, P, T>(pixels, window);
+            let boxed = if spread {
+                self.box_extremes::<S, P, T, true, false>(pixels, window, &mut [])
+            } else {
+                self.box_extremes::<S, P, T, false, false>(pixels, window, &mut [])
+            };
+            let mut parts = [[(S::zero(), S::zero()); T]; P];
             for v in 0..P {
                 for t in 0..T {
-                    let (value, norm) = self.ball_parts::<S>(ball, pixels, window, [v * T + t, P * T]);
+                    parts[v][t] = self.ball_parts::<S, P, T>(ball, pixels, window, v, t);
+                }
+            }
+            let elements = window.positions() * self.channels;
+            if P == 2 {
+                mix_planes::<S, T, false>(pixels, elements);
+            }
+            for v in 0..P {
+                for t in 0..T {
+                    let (value, norm) = parts[v][t];
                     let mut lanes = [[0.0; WIDTH]; 3];
                     for (target, source) in lanes.iter_mut().zip([boxed[v][t], value, norm]) {
                         S::store_any(target.as_mut_ptr(), source);
@@ -233,6 +315,9 @@ impl InputSet {
                         self.lane_adjoint(ball, form, window, [boxed, value, norm], g, &mut gradient);
                     }
                 }
+            }
+            if P == 2 {
+                mix_planes::<S, T, true>(pixels, elements);
             }
         }
     }
@@ -288,6 +373,65 @@ impl InputSet {
     /// Zero sums for this set.
     pub fn gradient(&self) -> InputGradient {
         InputGradient { center: vec![0.0; self.center.len()], radius: vec![0.0; self.center.len()], epsilon: 0.0 }
+    }
+}
+
+/// Adds `[plane][T]` to the values.
+#[inline(always)]
+unsafe fn add_planes<S: Lanes, const P: usize, const T: usize>(values: &mut RowValues, found: [[S::V; 2]; 2]) {
+    for v in 0..P {
+        for t in 0..T {
+            // SAFETY: a plane has T vectors at least.
+            unsafe {
+                let place = values[v].as_mut_ptr().add(t * WIDTH);
+                S::store_any(place, S::add(S::load_any(place), found[v][t]));
+            }
+        }
+    }
+}
+
+/// Stores the cotangents of one element's coefficients, g·(x − r·sign) for A_L and g·(x + r·sign) for A_U; for P = 2 as
+/// those of P and Q.
+#[inline(always)]
+unsafe fn store_cotangents<S: Lanes, const P: usize, const T: usize>(
+    at: *mut f32,
+    center: S::V,
+    radius: S::V,
+    g: &RowValues,
+    t: usize,
+    sign: Sign,
+) {
+    // SAFETY: the caller gives P·T vectors.
+    unsafe {
+        let minus = S::sub(S::zero(), radius);
+        let slope = |negative: u16, positive: u16| S::select(positive, radius, S::select(negative, minus, S::zero()));
+        let g_of = |v: usize| S::load_any(g[v].as_ptr().add(t * WIDTH));
+        let low = S::mul(g_of(0), S::sub(center, slope(sign[0], sign[1])));
+        if P == 1 {
+            S::store(at, low);
+            return;
+        }
+        let high = S::mul(g_of(1), S::add(center, slope(sign[2], sign[3])));
+        S::store(at, S::add(low, high));
+        S::store(at.add(T * WIDTH), S::sub(high, low));
+    }
+}
+
+/// (P, Q) to (A_L, A_U) = (P − Q, P + Q), element by element; with `ADJOINT`, cotangents on (A_L, A_U) to those on (P, Q).
+#[inline(always)]
+unsafe fn mix_planes<S: Lanes, const T: usize, const ADJOINT: bool>(data: *mut f32, elements: usize) {
+    for i in 0..elements {
+        for t in 0..T {
+            // SAFETY: the caller gives `elements` times two planes of T aligned vectors.
+            unsafe {
+                let place = data.add((2 * i * T + t) * WIDTH);
+                let (first, second) = (S::load(place), S::load(place.add(T * WIDTH)));
+                let (sum, difference) = (S::add(first, second), S::sub(first, second));
+                let (first, second) = if ADJOINT { (sum, S::sub(S::zero(), difference)) } else { (difference, sum) };
+                S::store(place, first);
+                S::store(place.add(T * WIDTH), second);
+            }
+        }
     }
 }
 

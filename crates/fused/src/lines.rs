@@ -8,33 +8,58 @@
 //! bound), and the constants grow by a·e ∓ |a|·g with e = m·b + μ_u/2, g = d·b + μ_u/2: the stage's
 //! bias b is taken along. No branch on the sign of a is left.
 
+use crate::buffer::Buffer;
 use crate::geometry::Live;
+use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Stage;
 use crate::weights::padded;
 
 /// Below this width the derivative of the upper line is taken as if the interval were this wide.
 pub const NARROW: f32 = 1e-12;
 
-/// Line coefficients of one neuron, side by side because a walk broadcasts them one after the other.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub struct Line {
-    pub m: f32,
-    pub d: f32,
-    pub e: f32,
-    pub g: f32,
-    pub lower_slope: f32,
-    pub upper_slope: f32,
-    pub intercept: f32,
-    pub bias: f32,
+/// One coefficient of a neuron's lines; its number is its row in the lines of a position.
+#[derive(Clone, Copy)]
+pub enum Part {
+    M,
+    D,
+    E,
+    G,
+    LowerSlope,
+    UpperSlope,
+    Intercept,
+    Bias,
 }
+
+/// Rows of a position.
+const PARTS: usize = 8;
 
 /// Lines of one stage for one image.
 #[derive(Default)]
 pub struct Lines {
-    /// `[position][channel]`; entries of stably inactive neurons are stale and never read.
-    pub line: Vec<Line>,
+    /// `[position][part][channel padded]`; entries of stably inactive neurons are never read.
+    line: Buffer,
+    /// Channels of the stage, padded.
+    row: usize,
     pub live: Live,
+}
+
+/// The lines of one position.
+#[derive(Clone, Copy)]
+pub struct LinesAt {
+    line: *const f32,
+    row: usize,
+}
+
+impl LinesAt {
+    /// A coefficient of a channel's lines in all lanes.
+    ///
+    /// # Safety
+    /// The machine has `S`; the stage has the channel.
+    #[inline(always)]
+    pub unsafe fn get<S: Lanes>(self, part: Part, channel: usize) -> S::V {
+        // SAFETY: a position has a row for each part.
+        unsafe { S::splat(*self.line.add(part as usize * self.row + channel)) }
+    }
 }
 
 /// True if the neuron's ReLU is relaxed.
@@ -42,61 +67,102 @@ pub fn is_unstable(lower: f32, upper: f32) -> bool {
     lower < 0.0 && upper > 0.0
 }
 
-/// Unstable neurons, and those whose bounds overflowed or are NaN: these must not pass for stable, so
-/// they get lines, with NaN slopes that show in every bound.
-fn needs_line(lower: f32, upper: f32) -> bool {
-    is_unstable(lower, upper) || !(lower.is_finite() && upper.is_finite())
-}
-
 impl Lines {
-    /// Lines for bounds `[position][channel padded]` and biases per channel.
-    pub fn build(&mut self, stage: &Stage, bias: &[f32], lower: &[f32], upper: &[f32]) {
+    /// The lines of a position of the stage that they were built for.
+    pub fn at(&self, position: usize) -> LinesAt {
+        LinesAt { line: self.line[position * PARTS * self.row..].as_ptr(), row: self.row }
+    }
+
+    /// Lines for bounds `[position][channel padded]` and biases per channel, padded.
+    ///
+    /// Neurons whose bounds overflowed or are NaN must not pass for stable: they get lines, with NaN slopes that show
+    /// in every bound.
+    ///
+    /// # Safety
+    /// The machine has `S`; bounds and biases are aligned and hold the stage.
+    pub unsafe fn build<S: Lanes>(&mut self, stage: &Stage, bias: &[f32], lower: &[f32], upper: &[f32]) {
         let (channels, positions) = (stage.output.c, stage.output.positions());
         let row = padded(channels);
-        self.line.resize(channels * positions, Line::default());
+        self.row = row;
+        let line = self.line.at_least(positions * PARTS * row).as_mut_ptr();
         self.live.channels = channels;
         // One entry more, so that the branch-free pushes below may write past the last one.
         self.live.list.resize(channels * positions + 1, 0);
         self.live.unstable.resize(positions, 0);
         self.live.count.resize(positions, 0);
-        for position in 0..positions {
-            let lower = &lower[position * row..][..channels];
-            let upper = &upper[position * row..][..channels];
-            let list = &mut self.live.list[position * channels..][..channels + 1];
-            let mut count = 0;
-            for c in 0..channels {
-                list[count] = c as u16;
-                count += usize::from(needs_line(lower[c], upper[c]));
-            }
-            let unstable = count;
-            for c in 0..channels {
-                list[count] = c as u16;
-                count += usize::from(lower[c] >= 0.0 && !needs_line(lower[c], upper[c]));
-            }
-            self.live.unstable[position] = unstable as u16;
-            self.live.count[position] = count as u16;
-            let lines = &mut self.line[position * channels..][..channels];
-            for (c, line) in lines.iter_mut().enumerate() {
-                let (l, u, b) = (lower[c], upper[c], bias[c]);
-                let unstable = needs_line(l, u);
-                // The quotient of a stable neuron is computed and thrown away: cheaper than a branch.
-                let slope = if unstable { u / (u - l) } else { 1.0 };
-                let low = if !unstable || u > -l { 1.0 } else { 0.0 };
-                let slope = if l.is_finite() && u.is_finite() { slope } else { f32::NAN };
-                let intercept = if unstable { -l * slope } else { 0.0 };
-                let (m, d) = (0.5 * (low + slope), 0.5 * (slope - low));
-                *line = Line {
-                    m,
-                    d,
-                    e: m * b + 0.5 * intercept,
-                    g: d * b + 0.5 * intercept,
-                    lower_slope: low,
-                    upper_slope: slope,
-                    intercept,
-                    bias: b,
-                };
-            }
+        // SAFETY: all maps hold the stage, in whole vectors.
+        unsafe {
+            S::run(|| {
+                for position in 0..positions {
+                    let list = self.live.list.as_mut_ptr().add(position * channels);
+                    let line = line.add(position * PARTS * row);
+                    let (lower, upper) = (lower.as_ptr().add(position * row), upper.as_ptr().add(position * row));
+                    let mut count = 0;
+                    for start in (0..channels).step_by(WIDTH) {
+                        let (l, u) = (S::load(lower.add(start)), S::load(upper.add(start)));
+                        let unstable = lines_of::<S>(l, u, S::load(bias.as_ptr().add(start)), line.add(start), row);
+                        for c in start..channels.min(start + WIDTH) {
+                            *list.add(count) = c as u16;
+                            count += usize::from(unstable >> (c - start) & 1);
+                        }
+                    }
+                    *self.live.unstable.get_unchecked_mut(position) = count as u16;
+                    for start in (0..channels).step_by(WIDTH) {
+                        let (l, u) = (S::load(lower.add(start)), S::load(upper.add(start)));
+                        let active = !S::negative_mask(l) & finite_mask::<S>(l, u);
+                        for c in start..channels.min(start + WIDTH) {
+                            *list.add(count) = c as u16;
+                            count += usize::from(active >> (c - start) & 1);
+                        }
+                    }
+                    *self.live.count.get_unchecked_mut(position) = count as u16;
+                }
+            });
         }
+    }
+}
+
+/// The lanes in which both ends are finite.
+#[inline(always)]
+unsafe fn finite_mask<S: Lanes>(lower: S::V, upper: S::V) -> u16 {
+    // SAFETY: the machine is the caller's word.
+    unsafe { S::positive_mask(S::add(S::splat(1.0), not_finite::<S>(lower, upper))) }
+}
+
+/// 0, or NaN where an end is not finite.
+#[inline(always)]
+unsafe fn not_finite<S: Lanes>(lower: S::V, upper: S::V) -> S::V {
+    // SAFETY: the machine is the caller's word.
+    unsafe { S::add(S::sub(lower, lower), S::sub(upper, upper)) }
+}
+
+/// Stores the lines of sixteen channels, parts `row` apart; returns the lanes that need them.
+#[inline(always)]
+unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, bias: S::V, line: *mut f32, row: usize) -> u16 {
+    // SAFETY: the caller gives room for all parts.
+    unsafe {
+        let (one, half) = (S::splat(1.0), S::splat(0.5));
+        let check = not_finite::<S>(l, u);
+        let unstable = |x: S::V, y: S::V| S::where_negative(l, S::where_positive(u, x, y), y);
+        let upper = S::add(unstable(S::div(u, S::sub(u, l)), one), check);
+        let lower = unstable(S::where_positive(S::add(u, l), one, S::zero()), one);
+        let intercept = S::add(unstable(S::mul(S::sub(S::zero(), l), upper), S::zero()), check);
+        let (m, d) = (S::mul(half, S::add(lower, upper)), S::mul(half, S::sub(upper, lower)));
+        let height = S::mul(half, intercept);
+        let values = [
+            (Part::M, m),
+            (Part::D, d),
+            (Part::E, S::fma(m, bias, height)),
+            (Part::G, S::fma(d, bias, height)),
+            (Part::LowerSlope, lower),
+            (Part::UpperSlope, upper),
+            (Part::Intercept, intercept),
+            (Part::Bias, bias),
+        ];
+        for (part, value) in values {
+            S::store(line.add(part as usize * row), value);
+        }
+        S::negative_mask(l) & S::positive_mask(u) | !finite_mask::<S>(l, u)
     }
 }
 

@@ -93,7 +93,17 @@ impl<'a> Net<'a> {
         let stage = &self.plan.stages[index];
         let stride = padded(stage.input.c);
         let all = Inputs::All(&self.identity);
-        transpose_segments(stage, &self.links[index], weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
+        transpose_segments(
+            stage,
+            &self.links[index],
+            weights.transposed.as_ptr(),
+            stride,
+            output,
+            VP,
+            position,
+            all,
+            segments,
+        );
         // SAFETY: as above.
         unsafe { gather::<S, VP>(segments, stride, input, Outputs::All(stage.input.c)) }
     }

@@ -98,6 +98,7 @@ unsafe fn mixed_loss<S: Lanes>(
             layers: false,
             keep: false,
             ball: ball.as_ref(),
+            signs: None,
             // Members are parallel already.
             parts: 1,
             pool: &pool.parts,

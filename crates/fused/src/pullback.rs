@@ -15,6 +15,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable, pull_back};
 use crate::margins::OnMargins;
 use crate::rows::RowSet;
+use crate::signs::Sign;
 use crate::walk::{Image, RowValues, TALL};
 use crate::walk_adjoint::{NeuronSums, Sinks};
 use crate::weights::padded;
@@ -252,7 +253,8 @@ impl Job<'_> {
             // SAFETY: bounds hold every image of the chunk.
             let (lower, upper) =
                 unsafe { (std::slice::from_raw_parts(lower, len), std::slice::from_raw_parts(upper, len)) };
-            lines[index].build(stage, &self.net.weights.signed[index].bias, lower, upper);
+            // SAFETY: bounds and biases hold the stage.
+            unsafe { lines[index].build::<S>(stage, &self.net.weights.signed[index].bias, lower, upper) };
         }
         for part in &mut sums.parts {
             part.neurons.stages.resize_with(plan.hidden(), Buffer::default);
@@ -328,7 +330,10 @@ impl Job<'_> {
             }
             let context = Image { net: self.net, lines: &lines[..index], input };
             // SAFETY: the lines of all stages before are built.
-            unsafe { self.stage_adjoint::<S>(context, index, part, sums, &on_walk) };
+            unsafe {
+                let signs = used.signs.get(image).map(|stages| &stages[index][..]);
+                self.stage_adjoint::<S>(context, index, part, sums, &on_walk, signs);
+            }
         }
     }
 
@@ -350,9 +355,9 @@ impl Job<'_> {
             let mut sinks =
                 Sinks { weights: sums.accumulator.as_mut(), neurons: &mut sums.neurons, input: sums.input.as_mut() };
             if g[1].iter().any(|&g| g != 0.0) {
-                part.walk.adjoint::<S, 2, 1>(image, &spec, g, sink, WIDTH, &mut sinks);
+                part.walk.adjoint::<S, 2, 1>(image, &spec, g, sink, WIDTH, None, &mut sinks);
             } else {
-                part.walk.adjoint::<S, 1, 1>(image, &spec, g, sink, WIDTH, &mut sinks);
+                part.walk.adjoint::<S, 1, 1>(image, &spec, g, sink, WIDTH, None, &mut sinks);
             }
             if let Some(accumulator) = &mut sums.accumulator {
                 let mut constants = [0.0; WIDTH];
@@ -371,6 +376,7 @@ impl Job<'_> {
         part: &mut Part,
         sums: &mut Sums,
         g: &[Vec<f32>; 2],
+        signs: Option<&[Sign]>,
     ) {
         let row = padded(self.net.plan.stages[index].output.c);
         let tiles = RowSet::tiles(self.net, index, S::GROUPS, |position, c| {
@@ -381,14 +387,14 @@ impl Job<'_> {
         unsafe {
             if sums.parts.len() == 1 {
                 for set in &tiles {
-                    self.tile_adjoint::<S>(image, index, part, &mut sums.parts[0], set, g);
+                    self.tile_adjoint::<S>(image, index, part, &mut sums.parts[0], set, g, signs);
                 }
                 return;
             }
             let share = tiles.len().div_ceil(sums.parts.len()).max(1);
             tiles.par_chunks(share).zip(sums.parts.par_iter_mut()).for_each(|(sets, sums)| {
                 self.with_part(|part| {
-                    sets.iter().for_each(|set| self.tile_adjoint::<S>(image, index, part, sums, set, g));
+                    sets.iter().for_each(|set| self.tile_adjoint::<S>(image, index, part, sums, set, g, signs));
                 });
             });
         }
@@ -402,6 +408,7 @@ impl Job<'_> {
         sums: &mut PartSums,
         set: &RowSet,
         g: &[Vec<f32>; 2],
+        signs: Option<&[Sign]>,
     ) {
         let stage = &self.net.plan.stages[index];
         let (stride, elements) = (padded(stage.output.c), stage.taps() * stage.input.c);
@@ -425,10 +432,14 @@ impl Job<'_> {
             Sinks { weights: sums.accumulator.as_mut(), neurons: &mut sums.neurons, input: sums.input.as_mut() };
         // SAFETY: tile and sink hold the stage's window.
         unsafe {
+            let known = signs.zip(self.signs.as_ref()).map(|(signs, layout)| {
+                layout.collect::<S>(index, set, signs, &mut part.signs);
+                &part.signs[..]
+            });
             if tile.tall {
-                part.walk.adjoint::<S, 2, 2>(image, &tile, &lanes, sink, sink_stride, &mut sinks);
+                part.walk.adjoint::<S, 2, 2>(image, &tile, &lanes, sink, sink_stride, known, &mut sinks);
             } else {
-                part.walk.adjoint::<S, 2, 1>(image, &tile, &lanes, sink, sink_stride, &mut sinks);
+                part.walk.adjoint::<S, 2, 1>(image, &tile, &lanes, sink, sink_stride, known, &mut sinks);
             }
         }
         if let Some(accumulator) = &mut sums.accumulator {

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{Lanes, Task, WIDTH, transpose_plain, tree_sum};
 
-/// Two ymm registers; needs AVX2 and FMA.
+/// Two ymm registers; needs AVX2, FMA and BMI2.
 #[derive(Clone, Copy)]
 pub struct Avx2;
 
@@ -17,14 +17,14 @@ pub struct Pair(__m256, __m256);
 pub struct Lanes16(__m256i, __m256i);
 
 /// The one function compiled with the features; `f` is inlined into it.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,bmi2")]
 #[inline]
 unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
 /// [`with_features`] for a task, whose own attributes see to it that it is inlined however large it is.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,bmi2")]
 unsafe fn task_with_features<K: Task>(task: K) {
     unsafe { task.run::<Avx2>() }
 }
@@ -133,6 +133,39 @@ impl Lanes for Avx2 {
                 _mm256_blendv_ps(y.1, x.1, _mm256_cmp_ps::<_CMP_GT_OQ>(a.1, zero)),
             )
         }
+    }
+    #[inline(always)]
+    unsafe fn negative_mask(a: Pair) -> u16 {
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a.0, zero));
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a.1, zero));
+            (low | high << 8) as u16
+        }
+    }
+    #[inline(always)]
+    unsafe fn positive_mask(a: Pair) -> u16 {
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a.0, zero));
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a.1, zero));
+            (low | high << 8) as u16
+        }
+    }
+    #[inline(always)]
+    unsafe fn select(mask: u16, x: Pair, y: Pair) -> Pair {
+        unsafe {
+            let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let pick = |mask: u16, x: __m256, y: __m256| {
+                let named = _mm256_and_si256(_mm256_set1_epi32(mask.into()), bits);
+                _mm256_blendv_ps(y, x, _mm256_castsi256_ps(_mm256_cmpeq_epi32(named, bits)))
+            };
+            Pair(pick(mask & 255, x.0, y.0), pick(mask >> 8, x.1, y.1))
+        }
+    }
+    #[inline(always)]
+    unsafe fn extract(word: u16, mask: u16) -> u16 {
+        unsafe { _pext_u32(word.into(), mask.into()) as u16 }
     }
     #[inline(always)]
     unsafe fn index(lanes: &[u8; WIDTH]) -> Lanes16 {

@@ -4,19 +4,19 @@ use std::arch::x86_64::*;
 
 use super::{Lanes, Task};
 
-/// One zmm register; needs AVX-512 F and DQ.
+/// One zmm register; needs AVX-512 F, DQ, VL and BW, and what came before it.
 #[derive(Clone, Copy)]
 pub struct Avx512;
 
 /// The one function compiled with the features; `f` is inlined into it.
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,bmi2")]
 #[inline]
 unsafe fn with_features<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
 /// [`with_features`] for a task, whose own attributes see to it that it is inlined however large it is.
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,bmi2")]
 unsafe fn task_with_features<K: Task>(task: K) {
     unsafe { task.run::<Avx512>() }
 }
@@ -112,6 +112,22 @@ impl Lanes for Avx512 {
             let nonzero = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a, _mm512_setzero_ps());
             _mm512_maskz_xor_ps(nonzero, b, sign)
         }
+    }
+    #[inline(always)]
+    unsafe fn negative_mask(a: __m512) -> u16 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, _mm512_setzero_ps()) }
+    }
+    #[inline(always)]
+    unsafe fn positive_mask(a: __m512) -> u16 {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, _mm512_setzero_ps()) }
+    }
+    #[inline(always)]
+    unsafe fn select(mask: u16, x: __m512, y: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(mask, y, x) }
+    }
+    #[inline(always)]
+    unsafe fn extract(word: u16, mask: u16) -> u16 {
+        unsafe { _pext_u32(word.into(), mask.into()) as u16 }
     }
     #[inline(always)]
     unsafe fn index(lanes: &[u8; 16]) -> __m512i {

@@ -86,6 +86,23 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn signed_by(a: Self::V, b: Self::V) -> Self::V {
         unsafe { Self::where_positive(a, b, Self::where_negative(a, Self::sub(Self::zero(), b), Self::zero())) }
     }
+    /// Bit l says that lane l is below 0 (−0 and NaN are not).
+    unsafe fn negative_mask(a: Self::V) -> u16;
+    /// Bit l says that lane l is above 0.
+    unsafe fn positive_mask(a: Self::V) -> u16;
+    /// x in the lanes of `mask`, y elsewhere.
+    unsafe fn select(mask: u16, x: Self::V, y: Self::V) -> Self::V;
+    /// The bits of `word` that `mask` names, moved together to the low end.
+    #[inline(always)]
+    unsafe fn extract(word: u16, mask: u16) -> u16 {
+        let (mut result, mut count, mut rest) = (0, 0, mask);
+        while rest != 0 {
+            result |= (word >> rest.trailing_zeros() & 1) << count;
+            count += 1;
+            rest &= rest - 1;
+        }
+        result
+    }
     /// Lane numbers, each below sixteen.
     unsafe fn index(lanes: &[u8; WIDTH]) -> Self::Index;
     /// Lane l of the result is lane `index[l]` of `table`.

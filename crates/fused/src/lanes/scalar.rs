@@ -108,6 +108,18 @@ impl Lanes for Scalar {
         lanewise!(|i| if a.0[i] > 0.0 { x.0[i] } else { y.0[i] })
     }
     #[inline(always)]
+    unsafe fn negative_mask(a: Array) -> u16 {
+        (0..WIDTH).fold(0, |mask, l| mask | u16::from(a.0[l] < 0.0) << l)
+    }
+    #[inline(always)]
+    unsafe fn positive_mask(a: Array) -> u16 {
+        (0..WIDTH).fold(0, |mask, l| mask | u16::from(a.0[l] > 0.0) << l)
+    }
+    #[inline(always)]
+    unsafe fn select(mask: u16, x: Array, y: Array) -> Array {
+        lanewise!(|i| if mask >> i & 1 == 1 { x.0[i] } else { y.0[i] })
+    }
+    #[inline(always)]
     unsafe fn index(lanes: &[u8; WIDTH]) -> [u8; WIDTH] {
         *lanes
     }
