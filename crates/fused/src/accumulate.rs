@@ -34,12 +34,22 @@ pub enum Of {
     Absolute,
 }
 
+/// True if a stage's weights get lane-wise partial sums.
+pub fn is_small(stage: &Stage) -> bool {
+    stage.taps() * stage.input.c * padded(stage.output.c) <= LANEWISE_WEIGHTS
+}
+
 impl Accumulator {
     /// Zeros for `plan` in the memory already there; `absolute` for methods with an interval pass.
     pub fn reset(&mut self, plan: &Plan, absolute: bool) {
         self.sums.reset(plan, absolute);
         self.partial.resize_with(plan.stages.len(), Default::default);
         self.partial.iter_mut().flatten().for_each(|partial| partial.fill(0.0));
+    }
+
+    /// The first `len` lane-wise partial sums of a small stage's W, `[tap][c_in][c_out padded][16]`.
+    pub fn lanewise(&mut self, index: usize, len: usize) -> *mut f32 {
+        self.partial[index][0].at_least(len).as_mut_ptr()
     }
 
     /// Adds Σ over positions and lanes of left ⊗ right: `left` on the stage's outputs (a window), `right` on its inputs, `vp` vectors per channel.
@@ -50,7 +60,7 @@ impl Accumulator {
     pub unsafe fn add<S: Lanes>(&mut self, stage: &Stage, index: usize, of: Of, vp: usize, left: Field, right: Field) {
         let (ci, co) = (stage.input.c, stage.output.c);
         let weights = stage.taps() * ci * padded(co);
-        let lanewise = weights <= LANEWISE_WEIGHTS;
+        let lanewise = is_small(stage);
         let slot = usize::from(of == Of::Absolute);
         let (output, lane) = if lanewise {
             (self.partial[index][slot].at_least(weights * WIDTH).as_mut_ptr(), WIDTH)

@@ -48,25 +48,30 @@ pub struct Field {
     pub window: Window,
 }
 
-/// `place` is the position in the field, `position` that in the map.
-fn segment(
+/// `place` is the position in the field, `position` that in the map, both of which must exist.
+#[inline(always)]
+unsafe fn segment(
     inputs: Inputs<'_>,
     [place, position]: [usize; 2],
     field: *const f32,
     weight: *const f32,
     channels: usize,
 ) -> Segment {
-    match inputs {
-        Inputs::All(list) => Segment { input: field, weight, list: list.as_ptr(), full: channels, half: 0 },
-        Inputs::Live(live) => {
-            let list = live.at(position);
-            Segment { input: field, weight, list: list.as_ptr(), full: list.len(), half: 0 }
-        }
-        Inputs::Spread(live, spread) => {
-            let list = live.at(position);
-            let full = if spread[place] { list.len() } else { live.unstable_at(position).len() };
-            Segment { input: field, weight, list: list.as_ptr(), full, half: list.len() - full }
-        }
+    let live = match inputs {
+        Inputs::All(list) => return Segment { input: field, weight, list: list.as_ptr(), full: channels, half: 0 },
+        Inputs::Live(live) | Inputs::Spread(live, _) => live,
+    };
+    // SAFETY: the caller's position.
+    unsafe {
+        let list = live.list.as_ptr().add(position * live.channels);
+        let count = usize::from(*live.count.get_unchecked(position));
+        let full = match inputs {
+            Inputs::Spread(_, spread) if !spread.get_unchecked(place) => {
+                usize::from(*live.unstable.get_unchecked(position))
+            }
+            _ => count,
+        };
+        Segment { input: field, weight, list, full, half: count - full }
     }
 }
 
@@ -104,13 +109,11 @@ pub fn apply_segments(
             if first < last {
                 let qx = x * stage.stride[1] + first - offset[1];
                 // SAFETY: the field holds what the output reads.
-                let (data, weight) = unsafe {
-                    (
-                        input.data.add(place(qy, qx) * channels * vp * WIDTH),
-                        weight.add((ky * kw + first) * channels * stride),
-                    )
-                };
-                segments.push(segment(inputs, [0, 0], data, weight, channels * (last - first)));
+                unsafe {
+                    let data = input.data.add(place(qy, qx) * channels * vp * WIDTH);
+                    let weight = weight.add((ky * kw + first) * channels * stride);
+                    segments.push(segment(inputs, [0, 0], data, weight, channels * (last - first)));
+                }
             }
             continue;
         }
@@ -118,10 +121,11 @@ pub fn apply_segments(
             let Some(qx) = reach(x, 1, kx) else { continue };
             let place = place(qy, qx);
             // SAFETY: as above.
-            let (data, weight) = unsafe {
-                (input.data.add(place * channels * vp * WIDTH), weight.add((ky * kw + kx) * channels * stride))
-            };
-            segments.push(segment(inputs, [place, qy * side[1] + qx], data, weight, channels));
+            unsafe {
+                let data = input.data.add(place * channels * vp * WIDTH);
+                let weight = weight.add((ky * kw + kx) * channels * stride);
+                segments.push(segment(inputs, [place, qy * side[1] + qx], data, weight, channels));
+            }
         }
     }
 }
@@ -155,15 +159,10 @@ impl Links {
         links
     }
 
-    /// (output − low, tap) of the outputs `low .. high` that read input `q`.
+    /// (output, tap) of the outputs that read input `q`, ascending.
     #[inline(always)]
-    fn of(&self, q: usize, low: usize, high: usize) -> impl Iterator<Item = (usize, usize)> {
-        let pairs = &self.pairs[self.start[q] as usize..self.start[q + 1] as usize];
-        let inside = move |&(p, tap): &(u32, u32)| {
-            let p = p as usize;
-            (p >= low && p < high).then(|| (p - low, tap as usize))
-        };
-        pairs.iter().filter_map(inside)
+    fn of(&self, q: usize) -> &[(u32, u32)] {
+        &self.pairs[self.start[q] as usize..self.start[q + 1] as usize]
     }
 }
 
@@ -184,15 +183,24 @@ pub fn transpose_segments(
     segments.clear();
     let channels = stage.output.c;
     let window = output.window;
-    for (py, ky) in links[0].of(y, window.y, window.y + window.h) {
-        for (px, kx) in links[1].of(x, window.x, window.x + window.w) {
-            let tap = ky * stage.kernel[1] + kx;
-            let place = py * window.w + px;
-            // SAFETY: the place lies in the window that the field holds.
-            let (data, weight) =
-                unsafe { (output.data.add(place * channels * vp * WIDTH), weight.add(tap * channels * stride)) };
-            let position = (window.y + py) * stage.output.w + window.x + px;
-            segments.push(segment(inputs, [place, position], data, weight, channels));
+    for &(py, ky) in links[0].of(y) {
+        let (py, ky) = (py as usize, ky as usize);
+        if py < window.y || py >= window.y + window.h {
+            continue;
+        }
+        let (places, positions, taps) = ((py - window.y) * window.w, py * stage.output.w, ky * stage.kernel[1]);
+        for &(px, kx) in links[1].of(x) {
+            let (px, tap) = (px as usize, taps + kx as usize);
+            if px < window.x || px >= window.x + window.w {
+                continue;
+            }
+            let place = places + px - window.x;
+            // SAFETY: the place lies in the window that the field holds, the position in the map.
+            unsafe {
+                let data = output.data.add(place * channels * vp * WIDTH);
+                let weight = weight.add(tap * channels * stride);
+                segments.push(segment(inputs, [place, positions + px], data, weight, channels));
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ mod net;
 mod outer;
 mod plan;
 mod population;
+mod products;
 mod pullback;
 mod relax;
 mod rows;

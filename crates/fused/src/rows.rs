@@ -19,7 +19,7 @@ impl RowSet {
     /// The tiles of stage `index`, of at most `groups` vectors of rows each, for the channels of each position
     /// that `wanted` picks.
     ///
-    /// Channels are compacted into fewer vectors where that saves one; whole blocks need no copying.
+    /// Channels are compacted into fewer vectors where that saves an eighth; whole blocks need no copying.
     pub fn tiles(net: &Net<'_>, index: usize, groups: usize, wanted: impl Fn(usize, usize) -> bool) -> Vec<RowSet> {
         let output = net.plan.stages[index].output;
         let most = groups * WIDTH;
@@ -33,7 +33,7 @@ impl RowSet {
                 let from = channels.partition_point(|&c| usize::from(c) < start);
                 channels.get(from).is_some_and(|&c| usize::from(c) < end)
             });
-            if channels.len().div_ceil(WIDTH) < touched.count() {
+            if channels.len().div_ceil(WIDTH) * 8 <= touched.count() * 7 {
                 let chosen = channels.chunks(most).map(<[u16]>::to_vec);
                 sets.extend(chosen.map(|channels| RowSet::Chosen { position, channels }));
                 continue;

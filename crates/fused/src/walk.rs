@@ -110,7 +110,10 @@ pub struct WalkScratch {
     pub pixels: Buffer,
     spot: Buffer,
     pub segments: Vec<Segment>,
-    offsets: Vec<u32>,
+    /// The taps of a first stage's patch, in f32 from its corner.
+    pub offsets: Vec<u32>,
+    /// Coefficients of a position with channels in lanes.
+    pub transposed: Buffer,
     offsets_for: Option<([usize; 2], [usize; 2], [usize; 3])>,
     /// Windows per stage, filled by the forward walk.
     pub windows: Vec<Window>,

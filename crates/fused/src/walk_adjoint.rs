@@ -6,13 +6,14 @@
 //! and intercepts gather in lanes per neuron and are summed once per image and stage.
 //! Only post-relaxation coefficients are kept: min(a, 0) = min(a', 0)/λ_u.
 
-use crate::accumulate::{Accumulator, Of};
+use crate::accumulate::Accumulator;
 use crate::block::Outputs;
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
 use crate::input::InputGradient;
 use crate::lanes::{Lanes, WIDTH};
+use crate::products::{Left, Products};
 use crate::relax::{Given, relax_adjoint, rows_adjoint, split};
 use crate::signs::Sign;
 use crate::walk::{Image, Pixels, RowValues, Tile, WalkScratch, gather_first, gather_rows};
@@ -70,12 +71,32 @@ impl WalkScratch {
                 let lines = &image.lines[index];
                 let first = index + 1 == tile.stage;
                 let size = stage.output.c * P * T * WIDTH;
-                let left = Field { data: self.coefficients[index].as_ptr(), window };
+                let coefficients = Field { data: self.coefficients[index].as_ptr(), window };
                 if let Some(weights) = sinks.weights.as_deref_mut() {
-                    weights.add::<S>(stage, index, Of::Signed, P * T, left, right);
+                    let spread = if P == 2 { Some(&self.spread[index][..]) } else { None };
+                    let left = Left { field: coefficients, live: &lines.live, spread };
+                    let products = Products {
+                        sums: weights,
+                        index,
+                        stage,
+                        left,
+                        right,
+                        inputs: match index {
+                            0 => Inputs::All(&net.identity),
+                            _ => Inputs::Live(&image.lines[index - 1].live),
+                        },
+                        offsets: &self.offsets,
+                        transposed: &mut self.transposed,
+                    };
+                    match (P, T) {
+                        (1, 1) => products.add::<S, 1, 1>(),
+                        (1, _) => products.add::<S, 2, 2>(),
+                        (_, 1) => products.add::<S, 2, 1>(),
+                        _ => products.add::<S, 4, 2>(),
+                    }
                     let bias = &mut weights.sums.stages[index].bias;
                     S::run(|| {
-                        add_bias_gradient::<S, P, T>(left.data, window.positions(), stage.output.c, &planes, bias);
+                        add_bias_gradient::<S, P, T>(coefficients.data, window.positions(), stage.output.c, &planes, bias);
                     });
                 }
                 let neurons = sinks.neurons.stages[index].as_mut_ptr();
@@ -122,7 +143,7 @@ impl WalkScratch {
                                 rows_adjoint::<S, P, T>(rows, sink, strides, spot, at, live, unstable, given);
                             });
                         } else {
-                            let kept = left.data.add(local * size);
+                            let kept = coefficients.data.add(local * size);
                             S::run(|| relax_adjoint::<S, P, T>(kept, spot, spread, at, live, unstable, given));
                         }
                     }
