@@ -15,6 +15,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::margins::{Labels, Margins};
 use crate::net::Net;
 use crate::plan::{Plan, Window};
+use crate::products::ProductScratch;
 use crate::weights::padded;
 
 /// Largest coefficient tensor of a group of margins, in f32: a megabyte, half a second-level cache.
@@ -44,6 +45,7 @@ pub struct BatchWalk {
     spot: Buffer,
     pub segments: Vec<Segment>,
     offsets: Vec<u32>,
+    pub products: ProductScratch,
 }
 
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.

@@ -1,6 +1,6 @@
 //! The adjoint of [`crate::batch_walk`]: a group of margins is walked down once more, then back up with cotangents.
 
-use crate::accumulate::{Accumulator, Of};
+use crate::accumulate::Accumulator;
 use crate::batch_lines::BatchLines;
 use crate::batch_walk::{BatchWalk, Scene, groups, line_at};
 use crate::block::{Outputs, gather};
@@ -9,6 +9,7 @@ use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Window;
+use crate::products::{Left, Products};
 use crate::weights::padded;
 
 /// Memory of the adjoint of one worker, and what it finds besides the weights' gradients.
@@ -125,7 +126,19 @@ impl BatchAdjoint {
                 let (channels, size) = (stage.output.c, stage.output.c * VP * WIDTH);
                 let left = Field { data: walk.coefficients[index].as_ptr(), window };
                 if let Some(weights) = weights.as_deref_mut() {
-                    weights.add::<S>(stage, index, Of::Signed, VP, left, right);
+                    let products = Products {
+                        sums: weights,
+                        index,
+                        stage,
+                        left: Left { field: left, live: &scene.lines[index].live, spread: None },
+                        right,
+                        inputs: match index {
+                            0 => Inputs::All(&net.identity),
+                            _ => Inputs::Live(&scene.lines[index - 1].live),
+                        },
+                        scratch: &mut walk.products,
+                    };
+                    products.add::<S, VP, VP>();
                 }
                 let total = stage.output.positions() * size + SLACK;
                 let cotangents = self.cotangents[index].at_least(total).as_mut_ptr();

@@ -1,9 +1,9 @@
 //! Weight gradients of walks: outer products of coefficients and cotangents, over live neurons only.
 //!
-//! The first stage has few weights, each with sixteen partial sums: a position at a time, live channels against the taps
-//! of its patch. In later stages the coefficients are transposed, so that output channels lie in lanes and the sum over
-//! rows becomes the loop; a cotangent is broadcast, and what it belongs to, a live input channel, is picked from a list.
-//! [`crate::accumulate`] has the forms for images in lanes, where everything is live.
+//! The first stage has few weights, each with sixteen partial sums: a channel at a time, over the positions where it is
+//! live, with all taps of its patch in registers. In later stages the coefficients are transposed, so that output
+//! channels lie in lanes and the sum over rows becomes the loop; a cotangent is broadcast, and what it belongs to, a live
+//! input channel, is picked from a list. [`crate::accumulate`] has the forms for images in lanes, where everything is live.
 
 use crate::accumulate::{Accumulator, is_small};
 use crate::buffer::Buffer;
@@ -46,11 +46,22 @@ pub struct Products<'a> {
     pub right: Field,
     /// The channels of the input that matter.
     pub inputs: Inputs<'a>,
-    /// The taps of a first stage's patch, in f32 from its corner.
-    pub offsets: &'a [u32],
-    /// Memory for a position's coefficients with channels in lanes.
-    pub transposed: &'a mut Buffer,
+    pub scratch: &'a mut ProductScratch,
 }
+
+/// Memory of one worker.
+#[derive(Default)]
+pub struct ProductScratch {
+    /// A position's coefficients with channels in lanes.
+    transposed: Buffer,
+    /// Per channel the positions of a band where it is live, as places in both fields.
+    places: Vec<(u32, u32)>,
+    /// How many of them have all vectors, and how many only the first plane; these stand after a gap.
+    counts: Vec<[usize; 2]>,
+}
+
+/// Largest band of cotangents, in f32: two thirds of a first-level cache.
+const BAND: usize = 1 << 13;
 
 impl Products<'_> {
     /// Adds them to the sums; channels have VP vectors, FIRST of them in the first plane.
@@ -60,7 +71,7 @@ impl Products<'_> {
     pub unsafe fn add<S: Lanes, const VP: usize, const FIRST: usize>(self) {
         // SAFETY: passed on from the caller.
         unsafe {
-            if self.stage.first && is_small(self.stage) {
+            if self.stage.first && is_small(self.stage) && self.stage.dilation == [1, 1] {
                 self.add_patches::<S, VP, FIRST>();
             } else {
                 self.add_taps::<S, VP, FIRST>();
@@ -69,22 +80,53 @@ impl Products<'_> {
     }
 
     unsafe fn add_patches<S: Lanes, const VP: usize, const FIRST: usize>(self) {
-        let Products { sums, index, stage, left, right, offsets, .. } = self;
-        let row = padded(stage.output.c) * WIDTH;
-        let output = sums.lanewise(index, offsets.len() * row);
+        let Products { sums, index, stage, left, right, scratch, .. } = self;
+        let (channels, row) = (stage.output.c, padded(stage.output.c) * WIDTH);
+        let output = sums.lanewise(index, stage.taps() * stage.input.c * row);
         let window = left.field.window;
-        for y in 0..window.h {
-            for x in 0..window.w {
-                let (live, full) = left.at(stage, y, x);
-                let corner = (y * stage.stride[0] * right.window.w + x * stage.stride[1]) * stage.input.c;
-                // SAFETY: lists name channels of the stage, the corner's patch lies in the right field.
+        let element = VP * WIDTH;
+        let pixel_row = right.window.w * stage.input.c * element;
+        // As many rows of positions at once as the cache holds pixels for.
+        let high = (BAND / pixel_row).saturating_sub(stage.kernel[0]) / stage.stride[0] + 1;
+        let room = 2 * high * window.w;
+        scratch.places.resize(room * channels, (0, 0));
+        for top in (0..window.h).step_by(high) {
+            scratch.counts.clear();
+            scratch.counts.resize(channels, [0; 2]);
+            for y in top..window.h.min(top + high) {
+                for x in 0..window.w {
+                    let (live, full) = left.at(stage, y, x);
+                    let corner = y * stage.stride[0] * pixel_row + x * stage.stride[1] * stage.input.c * element;
+                    for (i, &channel) in live.iter().enumerate() {
+                        let channel = usize::from(channel);
+                        let place = ((y * window.w + x) * channels + channel) * element;
+                        let part = usize::from(i >= full);
+                        let count = &mut scratch.counts[channel][part];
+                        scratch.places[channel * room + part * room / 2 + *count] = (place as u32, corner as u32);
+                        *count += 1;
+                    }
+                }
+            }
+            for (channel, &[full, first]) in scratch.counts.iter().enumerate() {
+                let places = &scratch.places[channel * room..(channel + 1) * room];
+                // SAFETY: the places lie in the fields, a patch and a channel's sums in theirs.
                 unsafe {
-                    let left = left.field.data.add((y * window.w + x) * stage.output.c * VP * WIDTH);
-                    let right = right.data.add(corner * VP * WIDTH);
-                    S::run_task(Patch::<'_, VP, VP> { left, live: &live[..full], right, offsets, output, row });
-                    if VP > FIRST {
-                        let live = &live[full..];
-                        S::run_task(Patch::<'_, FIRST, VP> { left, live, right, offsets, output, row });
+                    let patch = Patch::<'_, VP, VP> {
+                        left: left.field.data,
+                        right: right.data,
+                        places: &places[..full],
+                        pixel_row,
+                        shape: [stage.kernel[0], stage.kernel[1] * stage.input.c],
+                        output: output.add(channel * WIDTH),
+                        row,
+                    };
+                    if full > 0 {
+                        S::run_task(patch);
+                    }
+                    if first > 0 {
+                        let Patch { left, right, shape, output, .. } = patch;
+                        let places = &places[room / 2..room / 2 + first];
+                        S::run_task(Patch::<'_, FIRST, VP> { left, right, places, pixel_row, shape, output, row });
                     }
                 }
             }
@@ -92,10 +134,10 @@ impl Products<'_> {
     }
 
     unsafe fn add_taps<S: Lanes, const VP: usize, const FIRST: usize>(self) {
-        let Products { sums, index, stage, left, right, inputs, transposed, .. } = self;
+        let Products { sums, index, stage, left, right, inputs, scratch } = self;
         let (ci, co, row) = (stage.input.c, stage.output.c, padded(stage.output.c));
         let output = sums.sums.stages[index].signed.as_mut_ptr();
-        let transposed = transposed.at_least(VP * WIDTH * row).as_mut_ptr();
+        let transposed = scratch.transposed.at_least(VP * WIDTH * row).as_mut_ptr();
         let (window, below) = (left.field.window, right.window);
         for y in 0..window.h {
             for x in 0..window.w {
@@ -141,14 +183,17 @@ impl Products<'_> {
     }
 }
 
-/// One position: V of PITCH vectors of the live channels against a patch.
+/// One channel: V of PITCH vectors at some positions against their patches.
 #[derive(Clone, Copy)]
 struct Patch<'a, const V: usize, const PITCH: usize> {
     left: *const f32,
-    live: &'a [u16],
     right: *const f32,
-    offsets: &'a [u32],
-    /// `[tap][channel padded][16]`, `row` from one tap to the next.
+    places: &'a [(u32, u32)],
+    /// From one row of pixels to the next.
+    pixel_row: usize,
+    /// Rows of a patch and elements of a row.
+    shape: [usize; 2],
+    /// `[tap]`, `row` apart.
     output: *mut f32,
     row: usize,
 }
@@ -156,71 +201,59 @@ struct Patch<'a, const V: usize, const PITCH: usize> {
 impl<const V: usize, const PITCH: usize> Task for Patch<'_, V, PITCH> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
-        let most = if S::BLOCK[1] >= 8 { [4, 6] } else { [2, 3] };
-        let (rows, columns) = (self.live.len().div_ceil(most[0]), self.offsets.len().div_ceil(most[1]));
-        let mut channels = self.live;
-        for i in 0..rows {
-            let (block, rest) = channels.split_at(channels.len().div_ceil(rows - i));
-            channels = rest;
-            let mut first = 0;
-            for j in 0..columns {
-                let taps = (self.offsets.len() - first).div_ceil(columns - j);
+        let most = if S::BLOCK[1] >= 8 { 5 } else { 3 };
+        let [rows, columns] = self.shape;
+        let mut y = 0;
+        while y < rows {
+            let high = (rows - y).div_ceil((rows - y).div_ceil(most));
+            let mut x = 0;
+            while x < columns {
+                let wide = (columns - x).div_ceil((columns - x).div_ceil(most));
                 macro_rules! of_size {
-                    ($($lefts:literal)*) => {
-                        // SAFETY: lists and offsets lie in the caller's fields.
-                        match (block.len(), taps) {
-                            $(($lefts, 1) => unsafe { self.block::<S, $lefts, 1>(block, first) },
-                            ($lefts, 2) => unsafe { self.block::<S, $lefts, 2>(block, first) },
-                            ($lefts, 3) => unsafe { self.block::<S, $lefts, 3>(block, first) },
-                            ($lefts, 4) => unsafe { self.block::<S, $lefts, 4>(block, first) },
-                            ($lefts, 5) => unsafe { self.block::<S, $lefts, 5>(block, first) },
-                            ($lefts, 6) => unsafe { self.block::<S, $lefts, 6>(block, first) },)*
-                            _ => unreachable!("blocks have at most four channels and six taps"),
+                    ($($rows:literal)*) => {
+                        // SAFETY: the caller's places and sums.
+                        match (high, wide) {
+                            $(($rows, 1) => unsafe { self.block::<S, $rows, 1>(y, x) },
+                            ($rows, 2) => unsafe { self.block::<S, $rows, 2>(y, x) },
+                            ($rows, 3) => unsafe { self.block::<S, $rows, 3>(y, x) },
+                            ($rows, 4) => unsafe { self.block::<S, $rows, 4>(y, x) },
+                            ($rows, 5) => unsafe { self.block::<S, $rows, 5>(y, x) },)*
+                            _ => unreachable!("blocks have at most five rows and columns"),
                         }
                     };
                 }
-                of_size!(1 2 3 4);
-                first += taps;
+                of_size!(1 2 3 4 5);
+                x += wide;
             }
+            y += high;
         }
     }
 }
 
 impl<const V: usize, const PITCH: usize> Patch<'_, V, PITCH> {
+    /// The taps from row `y` and element `x` on.
     #[inline(always)]
-    unsafe fn block<S: Lanes, const NI: usize, const NJ: usize>(&self, channels: &[u16], first: usize) {
+    unsafe fn block<S: Lanes, const R: usize, const C: usize>(&self, y: usize, x: usize) {
         // SAFETY: passed on from the caller.
         unsafe {
-            let (mut lefts, mut places, mut rights) = ([self.left; NI], [self.output; NI], [self.right; NJ]);
-            for i in 0..NI {
-                let channel = usize::from(*channels.get_unchecked(i));
-                lefts[i] = self.left.add(channel * PITCH * WIDTH);
-                places[i] = self.output.add(first * self.row + channel * WIDTH);
-            }
-            for j in 0..NJ {
-                rights[j] = self.right.add(*self.offsets.get_unchecked(first + j) as usize);
-            }
-            let mut sums = [[S::zero(); NJ]; NI];
-            for i in 0..NI {
-                for j in 0..NJ {
-                    sums[i][j] = S::load(places[i].add(j * self.row));
-                }
-            }
-            for v in 0..V {
-                let mut values = [S::zero(); NI];
-                for i in 0..NI {
-                    values[i] = S::load(lefts[i].add(v * WIDTH));
-                }
-                for j in 0..NJ {
-                    let factor = S::load(rights[j].add(v * WIDTH));
-                    for i in 0..NI {
-                        sums[i][j] = S::fma(values[i], factor, sums[i][j]);
+            let right = self.right.add(y * self.pixel_row + x * PITCH * WIDTH);
+            let mut sums = [[S::zero(); C]; R];
+            for &(place, corner) in self.places {
+                let (left, corner) = (self.left.add(place as usize), right.add(corner as usize));
+                for v in 0..V {
+                    let value = S::load(left.add(v * WIDTH));
+                    for i in 0..R {
+                        let pixels = corner.add(i * self.pixel_row + v * WIDTH);
+                        for j in 0..C {
+                            sums[i][j] = S::fma(value, S::load(pixels.add(j * PITCH * WIDTH)), sums[i][j]);
+                        }
                     }
                 }
             }
-            for i in 0..NI {
-                for j in 0..NJ {
-                    S::store(places[i].add(j * self.row), sums[i][j]);
+            for i in 0..R {
+                for j in 0..C {
+                    let place = self.output.add(((y + i) * self.shape[1] + x + j) * self.row);
+                    S::store(place, S::add(S::load(place), sums[i][j]));
                 }
             }
         }
@@ -258,64 +291,76 @@ struct Picked<'a> {
 impl Task for Picked<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
-        let large = S::BLOCK[1] >= 8;
-        let most = if large { 8 } else { 4 };
+        // One vector of output channels and two steps at once, or two vectors: enough sums to hide their latency.
+        let (large, wide) = (S::BLOCK[1] >= 8, self.row.is_multiple_of(2 * WIDTH));
+        let most = match (large, wide) {
+            (true, false) => 11,
+            (true, true) => 8,
+            _ => 3,
+        };
         let blocks = self.live.len().div_ceil(most);
         let mut channels = self.live;
         for b in 0..blocks {
             let (block, rest) = channels.split_at(channels.len().div_ceil(blocks - b));
             channels = rest;
-            let mut start = 0;
-            while start < self.row {
-                // Two vectors of output channels where there are as many and the register file holds them.
-                let wide = large && start + 2 * WIDTH <= self.row;
-                macro_rules! of_size {
-                    ($($n:literal)*) => {
-                        match block.len() {
-                            // SAFETY: lists name channels of the caller's fields.
-                            $($n if wide => unsafe { self.block::<S, 2, $n>(block, start) },
-                            $n => unsafe { self.block::<S, 1, $n>(block, start) },)*
-                            _ => unreachable!("blocks have at most eight channels"),
-                        }
-                    };
-                }
-                of_size!(1 2 3 4 5 6 7 8);
-                start += if wide { 2 * WIDTH } else { WIDTH };
+            macro_rules! of_size {
+                ($($n:literal)*) => {
+                    match block.len() {
+                        // SAFETY: lists name channels of the caller's fields.
+                        $($n => unsafe {
+                            for start in (0..self.row).step_by(if wide { 2 * WIDTH } else { WIDTH }) {
+                                if wide {
+                                    self.block::<S, 2, 1, $n>(block, start);
+                                } else {
+                                    self.block::<S, 1, 2, $n>(block, start);
+                                }
+                            }
+                        },)*
+                        _ => unreachable!("blocks have at most eleven channels"),
+                    }
+                };
             }
+            of_size!(1 2 3 4 5 6 7 8 9 10 11);
         }
     }
 }
 
 impl Picked<'_> {
+    /// NI vectors of output channels from `start` on, NJ input channels, U steps at once, which divides their number.
     #[inline(always)]
-    unsafe fn block<S: Lanes, const NI: usize, const NJ: usize>(&self, channels: &[u16], start: usize) {
+    unsafe fn block<S: Lanes, const NI: usize, const U: usize, const NJ: usize>(&self, channels: &[u16], start: usize) {
         // SAFETY: passed on from the caller.
         unsafe {
-            let (mut rights, mut places) = ([self.right; NJ], [self.output; NJ]);
+            let mut rights = [self.right; NJ];
             for j in 0..NJ {
-                let channel = usize::from(*channels.get_unchecked(j));
-                rights[j] = self.right.add(channel * self.pitch);
-                places[j] = self.output.add(channel * self.row + start);
+                rights[j] = self.right.add(usize::from(*channels.get_unchecked(j)) * self.pitch);
             }
-            let mut sums = [[S::zero(); NJ]; NI];
+            let mut sums = [[[S::zero(); NJ]; NI]; U];
             let mut left = self.left.add(start);
-            for step in 0..self.steps {
-                let mut values = [S::zero(); NI];
-                for i in 0..NI {
-                    values[i] = S::load(left.add(i * WIDTH));
-                }
-                for j in 0..NJ {
-                    let factor = S::splat(*rights[j].add(step));
+            for step in (0..self.steps).step_by(U) {
+                for u in 0..U {
+                    let mut values = [S::zero(); NI];
                     for i in 0..NI {
-                        sums[i][j] = S::fma(values[i], factor, sums[i][j]);
+                        values[i] = S::load(left.add(i * WIDTH));
                     }
+                    for j in 0..NJ {
+                        let factor = S::splat(*rights[j].add(step + u));
+                        for i in 0..NI {
+                            sums[u][i][j] = S::fma(values[i], factor, sums[u][i][j]);
+                        }
+                    }
+                    left = left.add(self.row);
                 }
-                left = left.add(self.row);
             }
             for i in 0..NI {
                 for j in 0..NJ {
-                    let place = places[j].add(i * WIDTH);
-                    S::store(place, S::add(S::load(place), sums[i][j]));
+                    let channel = usize::from(*channels.get_unchecked(j));
+                    let place = self.output.add(channel * self.row + start + i * WIDTH);
+                    let mut sum = S::load(place);
+                    for u in 0..U {
+                        sum = S::add(sum, sums[u][i][j]);
+                    }
+                    S::store(place, sum);
                 }
             }
         }

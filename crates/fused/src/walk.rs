@@ -21,6 +21,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::lines::Lines;
 use crate::net::Net;
 use crate::plan::Window;
+use crate::products::ProductScratch;
 use crate::relax::{relax_rows, relax_spread};
 use crate::signs::Sign;
 use crate::weights::padded;
@@ -110,10 +111,8 @@ pub struct WalkScratch {
     pub pixels: Buffer,
     spot: Buffer,
     pub segments: Vec<Segment>,
-    /// The taps of a first stage's patch, in f32 from its corner.
-    pub offsets: Vec<u32>,
-    /// Coefficients of a position with channels in lanes.
-    pub transposed: Buffer,
+    offsets: Vec<u32>,
+    pub products: ProductScratch,
     offsets_for: Option<([usize; 2], [usize; 2], [usize; 3])>,
     /// Windows per stage, filled by the forward walk.
     pub windows: Vec<Window>,

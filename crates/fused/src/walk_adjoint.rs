@@ -85,8 +85,7 @@ impl WalkScratch {
                             0 => Inputs::All(&net.identity),
                             _ => Inputs::Live(&image.lines[index - 1].live),
                         },
-                        offsets: &self.offsets,
-                        transposed: &mut self.transposed,
+                        scratch: &mut self.products,
                     };
                     match (P, T) {
                         (1, 1) => products.add::<S, 1, 1>(),
@@ -96,7 +95,13 @@ impl WalkScratch {
                     }
                     let bias = &mut weights.sums.stages[index].bias;
                     S::run(|| {
-                        add_bias_gradient::<S, P, T>(coefficients.data, window.positions(), stage.output.c, &planes, bias);
+                        add_bias_gradient::<S, P, T>(
+                            coefficients.data,
+                            window.positions(),
+                            stage.output.c,
+                            &planes,
+                            bias,
+                        );
                     });
                 }
                 let neurons = sinks.neurons.stages[index].as_mut_ptr();
