@@ -8,6 +8,7 @@ use crate::bound::{Job, Part, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::exchange::{add_planes, image_len, pack};
+use crate::geometry::Live;
 use crate::input::{InputGradient, InputSet};
 use crate::interval::{Given, RegionSums};
 use crate::interval_rows;
@@ -259,8 +260,11 @@ impl Job<'_> {
         for part in &mut sums.parts {
             part.neurons.stages.resize_with(plan.hidden(), Buffer::default);
             for (stage, neurons) in plan.stages[..lined].iter().zip(&mut part.neurons.stages) {
-                let len = stage.output.len() * 2 * WIDTH;
-                neurons.at_least(len)[..len].fill(0.0);
+                neurons.at_least(stage.output.len() * 2 * WIDTH);
+            }
+            for (lines, neurons) in lines[..lined].iter().zip(&mut part.neurons.stages) {
+                // SAFETY: two vectors per neuron.
+                unsafe { clear::<S>(&lines.live, neurons.as_mut_ptr()) };
             }
         }
         // SAFETY: lines of all stages are built.
@@ -280,23 +284,27 @@ impl Job<'_> {
             let (lower, upper) =
                 unsafe { (std::slice::from_raw_parts(lower, len), std::slice::from_raw_parts(upper, len)) };
             let (g_lower, g_upper) = (&mut on_bounds.lower[index], &mut on_bounds.upper[index]);
-            for position in 0..if index < lined { stage.output.positions() } else { 0 } {
-                for &channel in lines[index].live.unstable_at(position) {
-                    let place = (position * stage.output.c + usize::from(channel)) * 2 * WIDTH;
-                    let i = position * row + usize::from(channel);
-                    let (mut slope, mut intercept) = (0.0, 0.0);
-                    for part in &sums.parts {
-                        let neurons = part.neurons.stages[index].as_ptr();
-                        // SAFETY: the sums hold two vectors per neuron.
-                        unsafe {
-                            let pair = add_lanes::<S>(neurons.add(place));
-                            slope += pair.0;
-                            intercept += pair.1;
+            if index < lined {
+                // SAFETY: the sums hold two vectors per neuron, the bounds every position.
+                unsafe {
+                    S::run(|| {
+                        for position in 0..stage.output.positions() {
+                            for &channel in lines[index].live.unstable_at(position) {
+                                let channel = usize::from(channel);
+                                let place = (position * stage.output.c + channel) * 2 * WIDTH;
+                                let i = position * row + channel;
+                                let (mut slope, mut intercept) = (0.0, 0.0);
+                                for part in &sums.parts {
+                                    let neuron = part.neurons.stages[index].as_ptr().add(place);
+                                    slope += S::sum(S::load(neuron));
+                                    intercept += S::sum(S::load(neuron.add(WIDTH)));
+                                }
+                                let (low, high) = pull_back(lower[i], upper[i], slope, intercept);
+                                g_lower[i] += low;
+                                g_upper[i] += high;
+                            }
                         }
-                    }
-                    let (low, high) = pull_back(lower[i], upper[i], slope, intercept);
-                    g_lower[i] += low;
-                    g_upper[i] += high;
+                    });
                 }
             }
             if index == 0 || !walks(self.relaxation) {
@@ -493,8 +501,18 @@ impl Job<'_> {
     }
 }
 
-/// Sums of two neighbouring vectors.
-unsafe fn add_lanes<S: Lanes>(place: *const f32) -> (f32, f32) {
-    // SAFETY: the caller gives two aligned vectors.
-    unsafe { S::run(|| (S::sum(S::load(place)), S::sum(S::load(place.add(WIDTH))))) }
+/// Zeros for the sums of all unstable neurons, `[position][channel][2][16]`; nobody reads the others.
+unsafe fn clear<S: Lanes>(live: &Live, neurons: *mut f32) {
+    // SAFETY: the caller gives room for all neurons.
+    unsafe {
+        S::run(|| {
+            for position in 0..live.count.len() {
+                for &channel in live.unstable_at(position) {
+                    let place = neurons.add((position * live.channels + usize::from(channel)) * 2 * WIDTH);
+                    S::store(place, S::zero());
+                    S::store(place.add(WIDTH), S::zero());
+                }
+            }
+        });
+    }
 }
