@@ -125,7 +125,7 @@ fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
     match relaxation {
         Relaxation::Ibp => image_chunk(batch),
         // The interval pass is a good part of the work: fill its lanes.
-        Relaxation::CrownIbp if batch >= 4 * WIDTH => WIDTH,
+        Relaxation::CrownIbp if batch >= WIDTH => WIDTH,
         _ if batch >= BUSY * WIDTH => WIDTH,
         _ => batch.div_ceil(SLOTS).clamp(1, WIDTH),
     }
