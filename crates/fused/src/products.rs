@@ -108,26 +108,22 @@ impl Products<'_> {
                 }
             }
             for (channel, &[full, first]) in scratch.counts.iter().enumerate() {
-                let places = &scratch.places[channel * room..(channel + 1) * room];
+                let (all, planes) = scratch.places[channel * room..(channel + 1) * room].split_at(room / 2);
+                if full + first == 0 {
+                    continue;
+                }
                 // SAFETY: the places lie in the fields, a patch and a channel's sums in theirs.
                 unsafe {
-                    let patch = Patch::<'_, VP, VP> {
+                    S::run_task(Patch::<'_, VP, FIRST> {
                         left: left.field.data,
                         right: right.data,
-                        places: &places[..full],
+                        full: &all[..full],
+                        first: &planes[..first],
                         pixel_row,
                         shape: [stage.kernel[0], stage.kernel[1] * stage.input.c],
                         output: output.add(channel * WIDTH),
                         row,
-                    };
-                    if full > 0 {
-                        S::run_task(patch);
-                    }
-                    if first > 0 {
-                        let Patch { left, right, shape, output, .. } = patch;
-                        let places = &places[room / 2..room / 2 + first];
-                        S::run_task(Patch::<'_, FIRST, VP> { left, right, places, pixel_row, shape, output, row });
-                    }
+                    });
                 }
             }
         }
@@ -183,12 +179,13 @@ impl Products<'_> {
     }
 }
 
-/// One channel: V of PITCH vectors at some positions against their patches.
+/// One channel against its patches: all VP vectors at some positions, the FIRST of them at others.
 #[derive(Clone, Copy)]
-struct Patch<'a, const V: usize, const PITCH: usize> {
+struct Patch<'a, const VP: usize, const FIRST: usize> {
     left: *const f32,
     right: *const f32,
-    places: &'a [(u32, u32)],
+    full: &'a [(u32, u32)],
+    first: &'a [(u32, u32)],
     /// From one row of pixels to the next.
     pixel_row: usize,
     /// Rows of a patch and elements of a row.
@@ -198,7 +195,7 @@ struct Patch<'a, const V: usize, const PITCH: usize> {
     row: usize,
 }
 
-impl<const V: usize, const PITCH: usize> Task for Patch<'_, V, PITCH> {
+impl<const VP: usize, const FIRST: usize> Task for Patch<'_, VP, FIRST> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let most = if S::BLOCK[1] >= 8 { 5 } else { 3 };
@@ -230,30 +227,48 @@ impl<const V: usize, const PITCH: usize> Task for Patch<'_, V, PITCH> {
     }
 }
 
-impl<const V: usize, const PITCH: usize> Patch<'_, V, PITCH> {
+impl<const VP: usize, const FIRST: usize> Patch<'_, VP, FIRST> {
     /// The taps from row `y` and element `x` on.
     #[inline(always)]
     unsafe fn block<S: Lanes, const R: usize, const C: usize>(&self, y: usize, x: usize) {
         // SAFETY: passed on from the caller.
         unsafe {
-            let right = self.right.add(y * self.pixel_row + x * PITCH * WIDTH);
             let mut sums = [[S::zero(); C]; R];
-            for &(place, corner) in self.places {
-                let (left, corner) = (self.left.add(place as usize), right.add(corner as usize));
-                for v in 0..V {
-                    let value = S::load(left.add(v * WIDTH));
-                    for i in 0..R {
-                        let pixels = corner.add(i * self.pixel_row + v * WIDTH);
-                        for j in 0..C {
-                            sums[i][j] = S::fma(value, S::load(pixels.add(j * PITCH * WIDTH)), sums[i][j]);
-                        }
-                    }
+            let right = self.right.add(y * self.pixel_row + x * VP * WIDTH);
+            for &(place, corner) in self.full {
+                for v in 0..VP {
+                    self.step::<S, R, C>(place as usize, right.add(corner as usize), v, &mut sums);
+                }
+            }
+            for &(place, corner) in self.first {
+                for v in 0..FIRST {
+                    self.step::<S, R, C>(place as usize, right.add(corner as usize), v, &mut sums);
                 }
             }
             for i in 0..R {
                 for j in 0..C {
                     let place = self.output.add(((y + i) * self.shape[1] + x + j) * self.row);
                     S::store(place, S::add(S::load(place), sums[i][j]));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn step<S: Lanes, const R: usize, const C: usize>(
+        &self,
+        place: usize,
+        corner: *const f32,
+        v: usize,
+        sums: &mut [[S::V; C]; R],
+    ) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let value = S::load(self.left.add(place + v * WIDTH));
+            for i in 0..R {
+                let pixels = corner.add(i * self.pixel_row + v * WIDTH);
+                for j in 0..C {
+                    sums[i][j] = S::fma(value, S::load(pixels.add(j * VP * WIDTH)), sums[i][j]);
                 }
             }
         }
