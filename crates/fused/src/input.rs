@@ -109,7 +109,7 @@ impl InputSet {
             let mut found = boxed;
             for v in 0..P {
                 for t in 0..T {
-                    let (value, norm) = self.ball_parts::<S, P, T>(ball, pixels, window, v, t);
+                    let (value, norm) = self.ball_parts::<S, P, T>(ball, pixels, window, spread, [v, t]);
                     let reach = S::mul(S::splat(ball.epsilon), norm);
                     let round = if v == 0 { S::sub(value, reach) } else { S::add(value, reach) };
                     found[v][t] = match (self.clipped, v) {
@@ -184,8 +184,8 @@ impl InputSet {
         ball: &InputBall,
         pixels: *const f32,
         window: Window,
-        v: usize,
-        t: usize,
+        spread: bool,
+        [v, t]: [usize; 2],
     ) -> (S::V, S::V) {
         // SAFETY: passed on from the caller.
         unsafe {
@@ -193,7 +193,7 @@ impl InputSet {
             for (local, place) in self.elements(window) {
                 let at = pixels.add((local * P * T + t) * WIDTH);
                 let mut a = S::load(at);
-                if P == 2 {
+                if P == 2 && spread {
                     let q = S::load(at.add(T * WIDTH));
                     a = if v == 0 { S::sub(a, q) } else { S::add(a, q) };
                 }
@@ -293,12 +293,12 @@ impl InputSet {
             let mut parts = [[(S::zero(), S::zero()); T]; P];
             for v in 0..P {
                 for t in 0..T {
-                    parts[v][t] = self.ball_parts::<S, P, T>(ball, pixels, window, v, t);
+                    parts[v][t] = self.ball_parts::<S, P, T>(ball, pixels, window, spread, [v, t]);
                 }
             }
             let elements = window.positions() * self.channels;
             if P == 2 {
-                mix_planes::<S, T, false>(pixels, elements);
+                mix_planes::<S, T, false>(pixels, elements, spread);
             }
             for v in 0..P {
                 for t in 0..T {
@@ -317,7 +317,7 @@ impl InputSet {
                 }
             }
             if P == 2 {
-                mix_planes::<S, T, true>(pixels, elements);
+                mix_planes::<S, T, true>(pixels, elements, true);
             }
         }
     }
@@ -417,15 +417,16 @@ unsafe fn store_cotangents<S: Lanes, const P: usize, const T: usize>(
     }
 }
 
-/// (P, Q) to (A_L, A_U) = (P − Q, P + Q), element by element; with `ADJOINT`, cotangents on (A_L, A_U) to those on (P, Q).
+/// (P, Q) to (A_L, A_U) = (P − Q, P + Q), element by element, Q being 0 without `spread`; with `ADJOINT`, cotangents on (A_L, A_U) to those on (P, Q).
 #[inline(always)]
-unsafe fn mix_planes<S: Lanes, const T: usize, const ADJOINT: bool>(data: *mut f32, elements: usize) {
+unsafe fn mix_planes<S: Lanes, const T: usize, const ADJOINT: bool>(data: *mut f32, elements: usize, spread: bool) {
     for i in 0..elements {
         for t in 0..T {
             // SAFETY: the caller gives `elements` times two planes of T aligned vectors.
             unsafe {
                 let place = data.add((2 * i * T + t) * WIDTH);
-                let (first, second) = (S::load(place), S::load(place.add(T * WIDTH)));
+                let first = S::load(place);
+                let second = if spread { S::load(place.add(T * WIDTH)) } else { S::zero() };
                 let (sum, difference) = (S::add(first, second), S::sub(first, second));
                 let (first, second) = if ADJOINT { (sum, S::sub(S::zero(), difference)) } else { (difference, sum) };
                 S::store(place, first);

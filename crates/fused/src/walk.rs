@@ -180,7 +180,10 @@ impl WalkScratch {
         self.pixels_spread = false;
         let scatters = !matches!(ends, Pixels::Skip);
         if scatters {
-            self.pixels[..pixels].fill(0.0);
+            let elements = pixels / (P * T * WIDTH);
+            let data = self.pixels.as_mut_ptr();
+            // SAFETY: the buffer holds the window. A Q gets its zeros when there is one.
+            unsafe { S::run(|| clear_plane::<S, P, T>(data, elements)) };
         }
         let mut constants = [[0.0; TALL]; 2];
         for index in (0..tile.stage).rev() {
@@ -303,7 +306,15 @@ impl WalkScratch {
         let (Some(pixels), window) = (self.pixel_window, self.windows[0]) else { return };
         let corner = (y - window.y) * stage.stride[0] * pixels.w + (x - window.x) * stage.stride[1];
         let one_plane = P == 1 || full == 0;
-        self.pixels_spread |= !one_plane;
+        if !one_plane && !self.pixels_spread {
+            self.pixels_spread = true;
+            let elements = pixels.positions() * stage.input.c;
+            // SAFETY: the buffer holds the window, and every element a second plane.
+            unsafe {
+                let second = self.pixels.as_mut_ptr().add(T * WIDTH);
+                S::run(|| clear_plane::<S, P, T>(second, elements));
+            }
+        }
         let full = if one_plane { live.len() } else { full };
         let segment = Segment {
             input: spot,
@@ -322,6 +333,17 @@ impl WalkScratch {
             } else {
                 gather_rows::<S, P, T>(&[segment], stride, output, outputs);
             }
+        }
+    }
+}
+
+/// Zeros for one plane of every element.
+#[inline(always)]
+unsafe fn clear_plane<S: Lanes, const P: usize, const T: usize>(plane: *mut f32, elements: usize) {
+    for element in 0..elements {
+        for t in 0..T {
+            // SAFETY: the caller gives `elements` of P·T vectors.
+            unsafe { S::store(plane.add((element * P * T + t) * WIDTH), S::zero()) };
         }
     }
 }
