@@ -100,6 +100,11 @@ impl Job<'_> {
         if self.relaxation == Relaxation::Crown { 1 } else { self.net.plan.hidden() }
     }
 
+    /// True if the interval pass must store the ends of the pre-activations' bounds, not their activations only.
+    pub fn stores_ends(&self) -> bool {
+        self.relaxation != Relaxation::Ibp || self.layers
+    }
+
     /// Bounds of samples `first .. first + count`.
     ///
     /// # Safety
@@ -113,7 +118,8 @@ impl Job<'_> {
         let mut result = ChunkBounds::default();
         // SAFETY: the machine and the chunk's size are the caller's word.
         unsafe {
-            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, self.interval_depth());
+            let (place, depth, ends) = ([first, count], self.interval_depth(), self.stores_ends());
+            worker.interval.forward::<S, VP>(self.net, self.region, place, self.ball, depth, ends);
             if self.relaxation == Relaxation::Ibp {
                 self.bound_by_interval::<S, VP>(worker, first, count, &mut result);
                 if self.layers {

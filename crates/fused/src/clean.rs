@@ -1,12 +1,13 @@
 //! Clean forward passes and their adjoint, sixteen or thirty-two images in lanes.
 
 use crate::accumulate::{Accumulator, Of};
-use crate::block::Segment;
 use crate::buffer::Buffer;
+use crate::finish::{Activate, Masked};
 use crate::geometry::Field;
 use crate::lanes::{Lanes, WIDTH};
-use crate::net::{Net, Normalise, add_bias, load_images, store_cotangents, sum_channels};
+use crate::net::{Net, Normalise, load_images, sum_channels, sum_lanes};
 use crate::plan::Window;
+use crate::product::{Packed, product};
 
 /// Slack after a map: weight gradients read whole blocks of sixteen channels.
 pub const SLACK: usize = 2 * WIDTH * WIDTH;
@@ -21,13 +22,12 @@ pub struct Activations {
 #[derive(Default)]
 pub struct CleanScratch {
     cotangents: [Buffer; 2],
-    segments: Vec<Segment>,
+    /// Cotangents on one stage's biases, lane by lane.
+    bias: Buffer,
+    pixels: Buffer,
     /// Activations of a pass that keeps none.
     pub spare: Activations,
 }
-
-// SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.
-unsafe impl Send for CleanScratch {}
 
 impl CleanScratch {
     /// Logits of `images` `[count ≤ 16·VP, d]` into `logits` `[count, K]`.
@@ -49,18 +49,15 @@ impl CleanScratch {
         unsafe { load_images::<S, VP>(net, images, Normalise::Point, &mut values[0]) };
         for (index, stage) in stages.iter().enumerate() {
             let (before, after) = values.split_at_mut(index + 1);
-            let [h, w] = stage.input_side();
-            let input = Field { data: before[index].as_ptr(), window: Window { y: 0, x: 0, h, w } };
+            let input = before[index].as_ptr();
             let size = stage.output.c * VP * WIDTH;
-            let output = after[0].at_least(stage.output.positions() * size + SLACK).as_mut_ptr();
-            let weights = &net.weights.signed[index];
-            for y in 0..stage.output.h {
-                for x in 0..stage.output.w {
-                    unsafe {
-                        let output = output.add((y * stage.output.w + x) * size);
-                        net.apply_at::<S, VP>(index, weights, input, [y, x], output, &mut self.segments);
-                        add_bias::<S, VP>(output, &weights.bias, stage.output.c, index + 1 < stages.len());
-                    }
+            let target = after[0].at_least(stage.output.positions() * size + SLACK).as_mut_ptr();
+            // SAFETY: the maps are sized.
+            unsafe {
+                if index + 1 < stages.len() {
+                    apply::<S, VP, true>(net, index, input, target);
+                } else {
+                    apply::<S, VP, false>(net, index, input, target);
                 }
             }
         }
@@ -99,53 +96,75 @@ impl CleanScratch {
             let [h, w] = stage.input_side();
             let left = Field { data: current.as_ptr(), window: Window::all(stage.output) };
             let right = Field { data: activations.values[index].as_ptr(), window: Window { y: 0, x: 0, h, w } };
-            let weights = &net.weights.signed[index];
             if let Some(accumulator) = accumulator.as_deref_mut() {
+                let bias = &mut accumulator.sums.stages[index].bias;
                 // SAFETY: both maps are whole and have slack.
                 unsafe {
+                    if index + 1 == stages.len() {
+                        sum_channels::<S, VP>(left.data, stage.output.positions(), stage.output.c, bias);
+                    } else {
+                        sum_lanes::<S>(&self.bias, bias);
+                    }
                     accumulator.add::<S>(stage, index, Of::Signed, VP, left, right);
-                    let bias = &mut accumulator.sums.stages[index].bias;
-                    sum_channels::<S, VP>(left.data, stage.output.positions(), stage.output.c, bias);
                 }
             }
             if index == 0 {
                 break;
             }
-            let size = stage.input.c * VP * WIDTH;
-            let target = next.at_least(stage.input.positions() * size + SLACK).as_mut_ptr();
-            for y in 0..h {
-                for x in 0..w {
-                    // SAFETY: the position lies in the map.
-                    unsafe {
-                        let place = (y * w + x) * size;
-                        net.transpose_at::<S, VP>(index, weights, left, [y, x], target.add(place), &mut self.segments);
-                        mask::<S>(target.add(place), right.data.add(place), size / WIDTH);
-                    }
-                }
-            }
+            let target = next.at_least(stage.input.len() * VP * WIDTH + SLACK).as_mut_ptr();
+            self.bias.at_least(stage.input.c * WIDTH)[..stage.input.c * WIDTH].fill(0.0);
+            let bias = self.bias.as_mut_ptr();
+            // SAFETY: the maps are sized.
+            unsafe { transpose::<S, VP>(net, index, left.data, Masked { activation: right.data, target, bias }) };
             std::mem::swap(&mut current, &mut next);
         }
         if let Some(inputs) = inputs {
-            let size = net.input_len(0) * VP * WIDTH;
-            next.at_least(size)[..size].fill(0.0);
-            // SAFETY: the padded map is sized to its patches.
-            unsafe { net.scatter_patches::<S, VP>(&net.weights.signed[0], current.as_ptr(), next.as_mut_ptr()) };
-            store_cotangents(net, &next, VP, Normalise::Point, inputs);
+            let (weights, how) = (&net.weights.signed[0], Normalise::Point);
+            // SAFETY: the map is the first stage's.
+            unsafe { net.input_cotangents::<S, VP>(weights, current.as_ptr(), &mut self.pixels, how, inputs) };
         }
         self.cotangents = [current, next];
     }
 }
 
-/// values = 0 where the activation is 0.
-unsafe fn mask<S: Lanes>(values: *mut f32, activations: *const f32, vectors: usize) {
-    // SAFETY: the caller gives two maps of `vectors` aligned vectors.
-    unsafe {
-        S::run(|| {
-            for i in 0..vectors {
-                let value = S::load(values.add(i * WIDTH));
-                let activation = S::load(activations.add(i * WIDTH));
-                S::store(values.add(i * WIDTH), S::where_positive(activation, value, S::zero()));
+/// A stage over a whole map.
+unsafe fn apply<S: Lanes, const VP: usize, const RECTIFY: bool>(
+    net: &Net<'_>,
+    index: usize,
+    map: *const f32,
+    target: *mut f32,
+) {
+    let (stage, weights) = (&net.plan.stages[index], &net.weights.signed[index]);
+    let size = stage.output.c * VP * WIDTH;
+    for y in 0..stage.output.h {
+        for x in 0..stage.output.w {
+            let (span, input, weight) = net.taps[index].apply(stage, VP, [y, x]);
+            // SAFETY: spans stay in the map, the position in the target.
+            unsafe {
+                let target = target.add((y * stage.output.w + x) * size);
+                let finish = Activate::<RECTIFY> { bias: weights.bias.as_ptr(), target };
+                let weights = Packed([weights.forward.as_ptr().add(weight)]);
+                product::<S, _, _, 1, VP>(&span, [map.add(input)], weights, [0, stage.output.c], finish);
             }
-        });
+        }
+    }
+}
+
+/// A stage's transpose over a whole map, and the adjoint of the ReLU before it.
+unsafe fn transpose<S: Lanes, const VP: usize>(net: &Net<'_>, index: usize, map: *const f32, masked: Masked) {
+    let (stage, weights) = (&net.plan.stages[index], &net.weights.signed[index].transposed);
+    let grid = stage.input;
+    for y in 0..grid.h {
+        for x in 0..grid.w {
+            let (span, output, weight) = net.taps[index].transpose(stage, VP, [y, x]);
+            let at = (y * grid.w + x) * grid.c * VP * WIDTH;
+            // SAFETY: spans stay in the map, the position in the targets.
+            unsafe {
+                let (activation, target) = (masked.activation.add(at), masked.target.add(at));
+                let weights = Packed([weights.as_ptr().add(weight)]);
+                let finish = Masked { activation, target, ..masked };
+                product::<S, _, _, 1, VP>(&span, [map.add(output)], weights, [0, grid.c], finish);
+            }
+        }
     }
 }

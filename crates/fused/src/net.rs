@@ -1,9 +1,11 @@
 //! A plan with its packed weights and the small tables that all passes share.
 
 use crate::block::{Outputs, Segment, gather};
-use crate::geometry::{Field, Inputs, apply_segments, patch_offsets, transpose_segments};
+use crate::buffer::Buffer;
+use crate::geometry::patch_offsets;
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Plan;
+use crate::taps::Taps;
 use crate::weights::{StageWeights, Weights, padded};
 
 /// Marks an input element that no window reads.
@@ -13,6 +15,8 @@ const UNREAD: u32 = u32::MAX;
 pub struct Net<'a> {
     pub plan: &'a Plan,
     pub weights: &'a Weights,
+    /// Connections of each stage.
+    pub taps: Vec<Taps>,
     /// 0, 1, 2, …: the list of all channels.
     pub identity: Vec<u16>,
     /// Place of every input element in padded `[position][channel]` order, or [`UNREAD`].
@@ -36,7 +40,8 @@ impl<'a> Net<'a> {
                 }
             }
         }
-        Net { plan, weights, identity: (0..longest).map(|c| c as u16).collect(), pixels }
+        let taps = plan.stages.iter().map(Taps::new).collect();
+        Net { plan, weights, taps, identity: (0..longest).map(|c| c as u16).collect(), pixels }
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.
@@ -50,53 +55,27 @@ impl<'a> Net<'a> {
         (self.pixels[e] != UNREAD).then_some(self.pixels[e] as usize)
     }
 
-    /// One output position of a stage, without the bias: `[c_out][VP][16]` at `output`.
+    /// Cotangents on the first stage's output map to the images `[count, d]`, added; `pixels` is memory.
     ///
     /// # Safety
-    /// The machine has `S`; the field holds the whole input.
-    pub unsafe fn apply_at<S: Lanes, const VP: usize>(
+    /// The machine has `S`; `output` holds the map.
+    pub unsafe fn input_cotangents<S: Lanes, const VP: usize>(
         &self,
-        index: usize,
         weights: &StageWeights,
-        input: Field,
-        position: [usize; 2],
-        output: *mut f32,
-        segments: &mut Vec<Segment>,
+        output: *const f32,
+        pixels: &mut Buffer,
+        how: Normalise,
+        images: &mut [f32],
     ) {
-        let stage = &self.plan.stages[index];
-        let stride = padded(stage.output.c);
-        let all = Inputs::All(&self.identity);
-        apply_segments(stage, weights.forward.as_ptr(), stride, input, VP, position, all, segments);
-        // SAFETY: segments and outputs describe memory the caller vouches for.
-        unsafe { gather::<S, VP>(segments, stride, output, Outputs::All(stage.output.c)) }
-    }
-
-    /// One input position of a stage's transpose: `[c_in][VP][16]` at `input`. Not for the first stage.
-    ///
-    /// # Safety
-    /// As [`Net::apply_at`].
-    pub unsafe fn transpose_at<S: Lanes, const VP: usize>(
-        &self,
-        index: usize,
-        weights: &StageWeights,
-        output: Field,
-        position: [usize; 2],
-        input: *mut f32,
-        segments: &mut Vec<Segment>,
-    ) {
-        let stage = &self.plan.stages[index];
-        let stride = padded(stage.input.c);
-        let all = Inputs::All(&self.identity);
-        transpose_segments(stage, weights.transposed.as_ptr(), stride, output, VP, position, all, segments);
-        // SAFETY: as above.
-        unsafe { gather::<S, VP>(segments, stride, input, Outputs::All(stage.input.c)) }
+        let size = self.input_len(0) * VP * WIDTH;
+        pixels.at_least(size)[..size].fill(0.0);
+        // SAFETY: the padded map is sized to its patches.
+        unsafe { self.scatter_patches::<S, VP>(weights, output, pixels.as_mut_ptr()) };
+        store_cotangents(self, pixels, VP, how, images);
     }
 
     /// The first stage's transpose over the whole map, added to `pixels` (padded, `[position][c_in][VP][16]`).
-    ///
-    /// # Safety
-    /// As [`Net::apply_at`].
-    pub unsafe fn scatter_patches<S: Lanes, const VP: usize>(
+    unsafe fn scatter_patches<S: Lanes, const VP: usize>(
         &self,
         weights: &StageWeights,
         output: *const f32,
@@ -147,7 +126,7 @@ pub unsafe fn load_images<S: Lanes, const VP: usize>(
 ) {
     let d = net.plan.dimension;
     let count = images.len() / d;
-    let mut tile = crate::buffer::Buffer::zeroed(WIDTH * WIDTH);
+    let mut tile = Buffer::zeroed(WIDTH * WIDTH);
     target[..net.input_len(0) * VP * WIDTH].fill(0.0);
     for group in 0..VP.min(count.div_ceil(WIDTH)) {
         let images = &images[group * WIDTH * d..];
@@ -200,21 +179,16 @@ pub fn store_cotangents(net: &Net<'_>, lanes: &[f32], vp: usize, how: Normalise,
     }
 }
 
-/// values += bias, then the ReLU if `rectify`, for one position `[channel][VP][16]`.
+/// target[c] += Σ over the lanes of `values[c]`.
 ///
 /// # Safety
-/// The machine has `S`; `values` is aligned and holds `channels`.
-pub unsafe fn add_bias<S: Lanes, const VP: usize>(values: *mut f32, bias: &[f32], channels: usize, rectify: bool) {
+/// The machine has `S`; `values` holds sixteen lanes per channel.
+pub unsafe fn sum_lanes<S: Lanes>(values: &Buffer, target: &mut [f32]) {
     // SAFETY: passed on from the caller.
     unsafe {
         S::run(|| {
-            for c in 0..channels {
-                let b = S::splat(bias[c]);
-                for v in 0..VP {
-                    let place = values.add((c * VP + v) * WIDTH);
-                    let value = S::add(S::load(place), b);
-                    S::store(place, if rectify { S::max(S::zero(), value) } else { value });
-                }
+            for (lanes, target) in values.chunks_exact(WIDTH).zip(target) {
+                *target += S::sum(S::load(lanes.as_ptr()));
             }
         });
     }

@@ -80,7 +80,8 @@ impl Job<'_> {
             region_wanted.then(|| ChunkRegion { center: vec![0.0; count * d], radius: vec![0.0; count * d] });
         // SAFETY: the machine and the chunk's size are the caller's word; buffers are sized below.
         unsafe {
-            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
+            let ends = self.stores_ends();
+            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth, ends);
             if self.relaxation == Relaxation::Ibp {
                 self.interval_spec_adjoint::<S, VP>(worker, sums, [first, count], cotangents);
                 if cotangents.layers.is_empty() {
@@ -91,7 +92,9 @@ impl Job<'_> {
             }
             let batched = self.batched(count);
             let mut intervals = std::mem::take(&mut worker.bounds);
-            self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
+            if self.relaxation != Relaxation::Ibp {
+                self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
+            }
             // Cotangents on the interval bounds, image by image.
             let mut on_intervals = std::mem::take(&mut worker.on_bounds);
             on_intervals.resize(depth);
