@@ -3,8 +3,9 @@
 use crate::buffer::Buffer;
 use crate::geometry::{Field, patch_offsets, tap_range};
 use crate::lanes::{Lanes, WIDTH};
+use crate::net::Net;
 use crate::outer::{Sum, outer};
-use crate::plan::{Plan, Stage};
+use crate::plan::Stage;
 use crate::weights::{GradientSums, padded};
 
 /// Most weights a stage may have for lane-wise partial sums: sixteen-fold that is 1 MB, half a second-level cache.
@@ -35,10 +36,10 @@ pub enum Of {
 }
 
 impl Accumulator {
-    /// Zeros for `plan` in the memory already there; `absolute` for methods with an interval pass.
-    pub fn reset(&mut self, plan: &Plan, absolute: bool) {
-        self.sums.reset(plan, absolute);
-        self.partial.resize_with(plan.stages.len(), Default::default);
+    /// Zeros for the network in the memory already there; `absolute` for methods with an interval pass.
+    pub fn reset(&mut self, net: &Net<'_>, absolute: bool) {
+        self.sums.reset(net, absolute);
+        self.partial.resize_with(net.plan.stages.len(), Default::default);
         self.partial.iter_mut().flatten().for_each(|partial| partial.fill(0.0));
     }
 

@@ -1,5 +1,7 @@
 //! Clean forward passes and their adjoint, sixteen or thirty-two images in lanes.
 
+use std::ops::Range;
+
 use crate::accumulate::{Accumulator, Of};
 use crate::buffer::Buffer;
 use crate::finish::{Activate, Masked};
@@ -7,7 +9,8 @@ use crate::geometry::Field;
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::{Net, Normalise, load_images, sum_channels, sum_lanes};
 use crate::plan::Window;
-use crate::product::{Packed, product};
+use crate::product::{Maps, Panels};
+use crate::sweep;
 
 /// Slack after a map: weight gradients read whole blocks of sixteen channels.
 pub const SLACK: usize = 2 * WIDTH * WIDTH;
@@ -18,153 +21,167 @@ pub struct Activations {
     values: Vec<Buffer>,
 }
 
-/// Memory of one worker's clean passes.
-#[derive(Default)]
-pub struct CleanScratch {
-    cotangents: [Buffer; 2],
-    /// Cotangents on one stage's biases, lane by lane.
-    bias: Buffer,
-    pixels: Buffer,
-    /// Activations of a pass that keeps none.
-    pub spare: Activations,
-}
-
-impl CleanScratch {
-    /// Logits of `images` `[count ≤ 16·VP, d]` into `logits` `[count, K]`.
+impl Activations {
+    /// Loads `images` `[count ≤ 16·VP, d]`.
     ///
     /// # Safety
     /// The machine has `S`.
-    pub unsafe fn forward<S: Lanes, const VP: usize>(
-        &mut self,
-        net: &Net<'_>,
-        images: &[f32],
-        activations: &mut Activations,
-        logits: &mut [f32],
-    ) {
+    pub unsafe fn load<S: Lanes, const VP: usize>(&mut self, net: &Net<'_>, images: &[f32]) {
         let stages = &net.plan.stages;
-        let values = &mut activations.values;
-        values.resize_with(stages.len() + 1, Buffer::default);
-        values[0].at_least(net.input_len(0) * VP * WIDTH + SLACK);
-        // SAFETY: buffers are sized to their maps here and below; the machine is the caller's word.
-        unsafe { load_images::<S, VP>(net, images, Normalise::Point, &mut values[0]) };
-        for (index, stage) in stages.iter().enumerate() {
-            let (before, after) = values.split_at_mut(index + 1);
-            let input = before[index].as_ptr();
-            let size = stage.output.c * VP * WIDTH;
-            let target = after[0].at_least(stage.output.positions() * size + SLACK).as_mut_ptr();
+        self.values.resize_with(stages.len() + 1, Buffer::default);
+        self.values[0].at_least(net.input_len(0) * VP * WIDTH + SLACK);
+        for (stage, values) in stages.iter().zip(&mut self.values[1..]) {
+            values.at_least(stage.output.len() * VP * WIDTH + SLACK);
+        }
+        // SAFETY: the machine is the caller's word.
+        unsafe { load_images::<S, VP>(net, images, Normalise::Point, &mut self.values[0]) };
+    }
+
+    /// The input of stage `index`.
+    pub fn input(&self, index: usize) -> *const f32 {
+        self.values[index].as_ptr()
+    }
+
+    /// Input and result of a hidden stage.
+    pub fn maps(&mut self, net: &Net<'_>, index: usize) -> Maps<Activate<true>, 1> {
+        Maps { inputs: [self.input(index)], finish: self.activate(net, index) }
+    }
+
+    fn activate<const RECTIFY: bool>(&mut self, net: &Net<'_>, index: usize) -> Activate<RECTIFY> {
+        let bias = net.weights.signed[index].bias.as_ptr();
+        let (channels, target) = (net.plan.stages[index].output.c, self.values[index + 1].as_mut_ptr());
+        Activate { channels, bias, target }
+    }
+
+    /// Passes the images through `stages`.
+    ///
+    /// # Safety
+    /// The machine has `S`; the stages before are done.
+    pub unsafe fn forward<S: Lanes, const VP: usize>(&mut self, net: &Net<'_>, stages: Range<usize>) {
+        for index in stages {
+            let stage = &net.plan.stages[index];
+            let weights = Panels { data: net.weights.signed[index].apply.as_ptr(), rows: stage.taps() * stage.input.c };
             // SAFETY: the maps are sized.
             unsafe {
-                if index + 1 < stages.len() {
-                    apply::<S, VP, true>(net, index, input, target);
+                if index < net.plan.hidden() {
+                    sweep::apply::<S, _, _, 1, VP>(net, index, weights, self.maps(net, index));
                 } else {
-                    apply::<S, VP, false>(net, index, input, target);
+                    let maps = Maps { inputs: [self.input(index)], finish: self.activate::<false>(net, index) };
+                    sweep::apply::<S, _, _, 1, VP>(net, index, weights, maps);
                 }
-            }
-        }
-        let classes = net.plan.classes;
-        let values = &values[stages.len()];
-        for (image, row) in logits.chunks_exact_mut(classes).enumerate() {
-            for (j, logit) in row.iter_mut().enumerate() {
-                *logit = values[(j * VP + image / WIDTH) * WIDTH + image % WIDTH];
             }
         }
     }
 
-    /// Pulls `cotangent` `[count, K]` on the logits of the last forward pass back: to the weights if
-    /// `accumulator` is given, to the images if `inputs` (`[count, d]`, added to) is.
+    /// The images' logits `[count, K]`.
+    pub fn logits(&self, net: &Net<'_>, vp: usize, logits: &mut [f32]) {
+        let values = &self.values[net.plan.stages.len()];
+        for (image, row) in logits.chunks_exact_mut(net.plan.classes).enumerate() {
+            for (j, logit) in row.iter_mut().enumerate() {
+                *logit = values[(j * vp + image / WIDTH) * WIDTH + image % WIDTH];
+            }
+        }
+    }
+}
+
+/// Cotangents of one chunk of images.
+#[derive(Default)]
+pub struct CleanCotangents {
+    /// On the output of the stage at hand, and memory for those of the stage before.
+    map: Buffer,
+    next: Buffer,
+    /// Those on the stage's biases, `[band][channel][16]`.
+    bias: Buffer,
+    pixels: Buffer,
+}
+
+impl CleanCotangents {
+    /// Starts with `cotangent` `[count, K]` on the logits.
+    pub fn start(&mut self, net: &Net<'_>, vp: usize, cotangent: &[f32]) {
+        let size = net.plan.classes * vp * WIDTH;
+        self.map.at_least(size + SLACK)[..size].fill(0.0);
+        for (image, row) in cotangent.chunks_exact(net.plan.classes).enumerate() {
+            for (j, &g) in row.iter().enumerate() {
+                self.map[(j * vp + image / WIDTH) * WIDTH + image % WIDTH] = g;
+            }
+        }
+    }
+
+    /// The cotangents on the stage's output.
+    pub fn output(&self) -> *const f32 {
+        self.map.as_ptr()
+    }
+
+    /// Adds the gradient of a stage's bias to `target`.
     ///
     /// # Safety
-    /// The machine has `S`.
+    /// The machine has `S`; the map is that of the stage.
+    pub unsafe fn add_bias<S: Lanes, const VP: usize>(&self, net: &Net<'_>, index: usize, target: &mut [f32]) {
+        let channels = net.plan.stages[index].output.c;
+        // SAFETY: passed on from the caller.
+        unsafe {
+            if index < net.plan.hidden() {
+                sum_lanes::<S>(&self.bias, net.bands, channels, target);
+            } else {
+                sum_channels::<S, VP>(self.map.as_ptr(), 1, channels, target);
+            }
+        }
+    }
+
+    /// From the output of stage `index` to that of the stage before, which [`CleanCotangents::step`] then turns to.
+    pub fn maps(&mut self, net: &Net<'_>, activations: &Activations, index: usize, vp: usize) -> Maps<Masked, 1> {
+        let grid = net.plan.stages[index].input;
+        let lanes = net.bands * grid.c * WIDTH;
+        self.bias.at_least(lanes)[..lanes].fill(0.0);
+        let target = self.next.at_least(grid.len() * vp * WIDTH + SLACK).as_mut_ptr();
+        let activation = activations.input(index);
+        let finish = Masked { channels: grid.c, activation, target, bias: self.bias.as_mut_ptr() };
+        Maps { inputs: [self.map.as_ptr()], finish }
+    }
+
+    /// Turns to the stage before.
+    pub fn step(&mut self) {
+        std::mem::swap(&mut self.map, &mut self.next);
+    }
+
+    /// Pulls the cotangents back through `stages`: to the weights if `accumulator` is given, and from the first stage
+    /// to the images if `inputs` (`[count, d]`, added to) is.
+    ///
+    /// # Safety
+    /// The machine has `S`; `activations` are those of the same images, the stages after are done.
     pub unsafe fn backward<S: Lanes, const VP: usize>(
         &mut self,
         net: &Net<'_>,
         activations: &Activations,
-        cotangent: &[f32],
+        stages: Range<usize>,
         mut accumulator: Option<&mut Accumulator>,
         inputs: Option<&mut [f32]>,
     ) {
-        let stages = &net.plan.stages;
-        let classes = net.plan.classes;
-        let [mut current, mut next] = std::mem::take(&mut self.cotangents);
-        current.at_least(classes * VP * WIDTH + SLACK)[..classes * VP * WIDTH].fill(0.0);
-        for (image, row) in cotangent.chunks_exact(classes).enumerate() {
-            for (j, &g) in row.iter().enumerate() {
-                current[(j * VP + image / WIDTH) * WIDTH + image % WIDTH] = g;
-            }
-        }
-        for (index, stage) in stages.iter().enumerate().rev() {
+        for index in stages.rev() {
+            let stage = &net.plan.stages[index];
             let [h, w] = stage.input_side();
-            let left = Field { data: current.as_ptr(), window: Window::all(stage.output) };
-            let right = Field { data: activations.values[index].as_ptr(), window: Window { y: 0, x: 0, h, w } };
-            if let Some(accumulator) = accumulator.as_deref_mut() {
-                let bias = &mut accumulator.sums.stages[index].bias;
-                // SAFETY: both maps are whole and have slack.
-                unsafe {
-                    if index + 1 == stages.len() {
-                        sum_channels::<S, VP>(left.data, stage.output.positions(), stage.output.c, bias);
-                    } else {
-                        sum_lanes::<S>(&self.bias, bias);
-                    }
+            let left = Field { data: self.output(), window: Window::all(stage.output) };
+            let right = Field { data: activations.input(index), window: Window { y: 0, x: 0, h, w } };
+            // SAFETY: maps are whole and have slack.
+            unsafe {
+                if let Some(accumulator) = accumulator.as_deref_mut() {
+                    self.add_bias::<S, VP>(net, index, &mut accumulator.sums.stages[index].bias);
                     accumulator.add::<S>(stage, index, Of::Signed, VP, left, right);
                 }
+                if index > 0 {
+                    sweep::transpose::<S, _, 1, VP>(net, index, self.maps(net, activations, index, VP));
+                    self.step();
+                    continue;
+                }
             }
-            if index == 0 {
-                break;
+            if let Some(inputs) = inputs {
+                let patch = &net.weights.signed[0].patch;
+                // SAFETY: the map is the first stage's.
+                unsafe {
+                    net.input_cotangents::<S, VP>(patch, self.map.as_ptr(), &mut self.pixels, Normalise::Point, inputs);
+                }
             }
-            let target = next.at_least(stage.input.len() * VP * WIDTH + SLACK).as_mut_ptr();
-            self.bias.at_least(stage.input.c * WIDTH)[..stage.input.c * WIDTH].fill(0.0);
-            let bias = self.bias.as_mut_ptr();
-            // SAFETY: the maps are sized.
-            unsafe { transpose::<S, VP>(net, index, left.data, Masked { activation: right.data, target, bias }) };
-            std::mem::swap(&mut current, &mut next);
-        }
-        if let Some(inputs) = inputs {
-            let (weights, how) = (&net.weights.signed[0], Normalise::Point);
-            // SAFETY: the map is the first stage's.
-            unsafe { net.input_cotangents::<S, VP>(weights, current.as_ptr(), &mut self.pixels, how, inputs) };
-        }
-        self.cotangents = [current, next];
-    }
-}
-
-/// A stage over a whole map.
-unsafe fn apply<S: Lanes, const VP: usize, const RECTIFY: bool>(
-    net: &Net<'_>,
-    index: usize,
-    map: *const f32,
-    target: *mut f32,
-) {
-    let (stage, weights) = (&net.plan.stages[index], &net.weights.signed[index]);
-    let size = stage.output.c * VP * WIDTH;
-    for y in 0..stage.output.h {
-        for x in 0..stage.output.w {
-            let (span, input, weight) = net.taps[index].apply(stage, VP, [y, x]);
-            // SAFETY: spans stay in the map, the position in the target.
-            unsafe {
-                let target = target.add((y * stage.output.w + x) * size);
-                let finish = Activate::<RECTIFY> { bias: weights.bias.as_ptr(), target };
-                let weights = Packed([weights.forward.as_ptr().add(weight)]);
-                product::<S, _, _, 1, VP>(&span, [map.add(input)], weights, [0, stage.output.c], finish);
-            }
-        }
-    }
-}
-
-/// A stage's transpose over a whole map, and the adjoint of the ReLU before it.
-unsafe fn transpose<S: Lanes, const VP: usize>(net: &Net<'_>, index: usize, map: *const f32, masked: Masked) {
-    let (stage, weights) = (&net.plan.stages[index], &net.weights.signed[index].transposed);
-    let grid = stage.input;
-    for y in 0..grid.h {
-        for x in 0..grid.w {
-            let (span, output, weight) = net.taps[index].transpose(stage, VP, [y, x]);
-            let at = (y * grid.w + x) * grid.c * VP * WIDTH;
-            // SAFETY: spans stay in the map, the position in the targets.
-            unsafe {
-                let (activation, target) = (masked.activation.add(at), masked.target.add(at));
-                let weights = Packed([weights.as_ptr().add(weight)]);
-                let finish = Masked { activation, target, ..masked };
-                product::<S, _, _, 1, VP>(&span, [map.add(output)], weights, [0, grid.c], finish);
-            }
+            return;
         }
     }
 }

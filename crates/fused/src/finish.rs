@@ -1,6 +1,6 @@
 //! What becomes of finished sums: bias and ReLU, and their adjoints, for points and for intervals.
 //!
-//! All maps are `[channel][VP][16]` from the position on that the sums belong to.
+//! Maps are `[position][channel][VP][16]`.
 
 use crate::lanes::{Lanes, WIDTH};
 use crate::product::Finish;
@@ -8,20 +8,22 @@ use crate::product::Finish;
 /// W c + b, then the ReLU if `RECTIFY`.
 #[derive(Clone, Copy)]
 pub struct Activate<const RECTIFY: bool> {
+    pub channels: usize,
     pub bias: *const f32,
     pub target: *mut f32,
 }
 
 impl<S: Lanes, const VP: usize, const RECTIFY: bool> Finish<S, 1, VP> for Activate<RECTIFY> {
     #[inline(always)]
-    unsafe fn finish(self, output: usize, [sums]: [[S::V; VP]; 1]) {
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
         // SAFETY: the maps hold the output.
         unsafe {
+            let element = position * self.channels + output;
             let bias = S::splat(*self.bias.add(output));
             for v in 0..VP {
                 let value = S::add(sums[v], bias);
                 let value = if RECTIFY { S::max(S::zero(), value) } else { value };
-                S::store(self.target.add((output * VP + v) * WIDTH), value);
+                S::store(self.target.add((element * VP + v) * WIDTH), value);
             }
         }
     }
@@ -30,21 +32,28 @@ impl<S: Lanes, const VP: usize, const RECTIFY: bool> Finish<S, 1, VP> for Activa
 /// The adjoint of the ReLU: sums where the activation is positive, else 0, also added to the bias's lanes.
 #[derive(Clone, Copy)]
 pub struct Masked {
+    pub channels: usize,
     pub activation: *const f32,
     pub target: *mut f32,
-    /// `[channel][16]`.
+    /// `[band][channel][16]`.
     pub bias: *mut f32,
 }
 
 impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for Masked {
+    #[inline]
+    unsafe fn in_band(self, band: usize) -> Self {
+        // SAFETY: the caller's lanes hold all bands.
+        Self { bias: unsafe { self.bias.add(band * self.channels * WIDTH) }, ..self }
+    }
     #[inline(always)]
-    unsafe fn finish(self, output: usize, [sums]: [[S::V; VP]; 1]) {
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
         // SAFETY: the maps hold the output.
         unsafe {
+            let element = position * self.channels + output;
             let bias = self.bias.add(output * WIDTH);
             let mut total = S::load(bias);
             for v in 0..VP {
-                let place = (output * VP + v) * WIDTH;
+                let place = (element * VP + v) * WIDTH;
                 let value = S::where_positive(S::load(self.activation.add(place)), sums[v], S::zero());
                 S::store(self.target.add(place), value);
                 total = S::add(total, value);
@@ -57,27 +66,21 @@ impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for Masked {
 /// W c + b ∓ |W| r.
 #[derive(Clone, Copy)]
 pub struct Ends {
+    pub channels: usize,
     pub bias: *const f32,
     pub lower: *mut f32,
     pub upper: *mut f32,
 }
 
-impl Ends {
-    /// The same maps from `offset` on.
-    pub unsafe fn at(self, offset: usize) -> Self {
-        // SAFETY: the caller's offset lies in the maps.
-        unsafe { Ends { lower: self.lower.add(offset), upper: self.upper.add(offset), ..self } }
-    }
-}
-
 impl<S: Lanes, const VP: usize> Finish<S, 2, VP> for Ends {
     #[inline(always)]
-    unsafe fn finish(self, output: usize, [center, radius]: [[S::V; VP]; 2]) {
+    unsafe fn finish(self, position: usize, output: usize, [center, radius]: [[S::V; VP]; 2]) {
         // SAFETY: the maps hold the output.
         unsafe {
+            let element = position * self.channels + output;
             let bias = S::splat(*self.bias.add(output));
             for v in 0..VP {
-                let place = (output * VP + v) * WIDTH;
+                let place = (element * VP + v) * WIDTH;
                 let value = S::add(center[v], bias);
                 S::store(self.lower.add(place), S::sub(value, radius[v]));
                 S::store(self.upper.add(place), S::add(value, radius[v]));
@@ -94,25 +97,15 @@ pub struct Rectified<const ENDS: bool> {
     pub radius: *mut f32,
 }
 
-impl<const ENDS: bool> Rectified<ENDS> {
-    /// The same maps from `offset` on.
-    pub unsafe fn at(self, offset: usize) -> Self {
-        // SAFETY: the caller's offset lies in the maps; without ends those pointers are never read.
-        unsafe {
-            let ends = if ENDS { self.ends.at(offset) } else { self.ends };
-            Rectified { ends, center: self.center.add(offset), radius: self.radius.add(offset) }
-        }
-    }
-}
-
 impl<S: Lanes, const VP: usize, const ENDS: bool> Finish<S, 2, VP> for Rectified<ENDS> {
     #[inline(always)]
-    unsafe fn finish(self, output: usize, [center, radius]: [[S::V; VP]; 2]) {
+    unsafe fn finish(self, position: usize, output: usize, [center, radius]: [[S::V; VP]; 2]) {
         // SAFETY: the maps hold the output.
         unsafe {
+            let element = position * self.ends.channels + output;
             let (bias, half) = (S::splat(*self.ends.bias.add(output)), S::splat(0.5));
             for v in 0..VP {
-                let place = (output * VP + v) * WIDTH;
+                let place = (element * VP + v) * WIDTH;
                 let value = S::add(center[v], bias);
                 let (lower, upper) = (S::sub(value, radius[v]), S::add(value, radius[v]));
                 if ENDS {
@@ -131,7 +124,7 @@ impl<S: Lanes, const VP: usize, const ENDS: bool> Finish<S, 2, VP> for Rectified
 #[derive(Clone, Copy)]
 pub struct RectifiedBall {
     pub rectified: Rectified<true>,
-    /// Per output: ‖row‖.
+    /// ‖row‖ per position and output.
     pub norms: *const f32,
     pub epsilon: f32,
     pub clipped: bool,
@@ -139,14 +132,15 @@ pub struct RectifiedBall {
 
 impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for RectifiedBall {
     #[inline(always)]
-    unsafe fn finish(self, output: usize, [sums]: [[S::V; VP]; 1]) {
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
         let Rectified { ends, center, radius } = self.rectified;
         // SAFETY: the maps hold the output.
         unsafe {
+            let element = position * ends.channels + output;
             let (bias, half) = (S::splat(*ends.bias.add(output)), S::splat(0.5));
-            let reach = S::splat(self.epsilon * *self.norms.add(output));
+            let reach = S::splat(self.epsilon * *self.norms.add(element));
             for v in 0..VP {
-                let place = (output * VP + v) * WIDTH;
+                let place = (element * VP + v) * WIDTH;
                 let value = S::add(sums[v], bias);
                 let (mut lower, mut upper) = (S::sub(value, reach), S::add(value, reach));
                 if self.clipped {
@@ -169,42 +163,32 @@ impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for RectifiedBall {
 /// upper one where the centre is.
 #[derive(Clone, Copy)]
 pub struct IntervalMasked<const ADD: bool> {
+    pub channels: usize,
     pub center: *const f32,
     pub radius: *const f32,
     /// Written; with `ADD` they hold further cotangents on the lower and upper end before.
     pub g_value: *mut f32,
     pub g_reach: *mut f32,
-    /// `[channel][16]`.
+    /// `[band][channel][16]`.
     pub bias: *mut f32,
 }
 
-impl<const ADD: bool> IntervalMasked<ADD> {
-    /// The same maps from `offset` on.
-    #[inline(always)]
-    pub unsafe fn at(self, offset: usize) -> Self {
-        // SAFETY: the caller's offset lies in the maps.
-        unsafe {
-            IntervalMasked {
-                center: self.center.add(offset),
-                radius: self.radius.add(offset),
-                g_value: self.g_value.add(offset),
-                g_reach: self.g_reach.add(offset),
-                bias: self.bias,
-            }
-        }
-    }
-}
-
 impl<S: Lanes, const VP: usize, const ADD: bool> Finish<S, 2, VP> for IntervalMasked<ADD> {
+    #[inline]
+    unsafe fn in_band(self, band: usize) -> Self {
+        // SAFETY: the caller's lanes hold all bands.
+        Self { bias: unsafe { self.bias.add(band * self.channels * WIDTH) }, ..self }
+    }
     #[inline(always)]
-    unsafe fn finish(self, output: usize, [g_center, g_radius]: [[S::V; VP]; 2]) {
+    unsafe fn finish(self, position: usize, output: usize, [g_center, g_radius]: [[S::V; VP]; 2]) {
         // SAFETY: the maps hold the output.
         unsafe {
+            let element = position * self.channels + output;
             let half = S::splat(0.5);
             let bias = self.bias.add(output * WIDTH);
             let mut total = S::load(bias);
             for v in 0..VP {
-                let place = (output * VP + v) * WIDTH;
+                let place = (element * VP + v) * WIDTH;
                 let (center, radius) = (S::load(self.center.add(place)), S::load(self.radius.add(place)));
                 let low = S::mul(S::sub(g_center[v], g_radius[v]), half);
                 let high = S::mul(S::add(g_center[v], g_radius[v]), half);

@@ -3,6 +3,8 @@
 //! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0. The first stage is exact for every
 //! region; back-substitution starts from it, so all methods run this pass at least that far.
 
+use std::ops::Range;
+
 use tightrope_engine::Region;
 
 use crate::accumulate::{Accumulator, Of};
@@ -13,8 +15,9 @@ use crate::finish::{Ends, IntervalMasked, Rectified};
 use crate::geometry::Field;
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::{Net, Normalise, load_images, sum_lanes};
-use crate::plan::Window;
-use crate::product::{Finish, Packed, product};
+use crate::plan::{Grid, Window};
+use crate::product::{Finish, Maps, Panels};
+use crate::sweep;
 
 /// Interval bounds of one chunk of images.
 #[derive(Default)]
@@ -49,7 +52,7 @@ pub struct IntervalCotangents {
     /// On the centre and radius of the last bounded stage's activations, if the specification used them.
     pub center: Buffer,
     pub radius: Buffer,
-    /// On one stage's biases, lane by lane.
+    /// On one stage's biases, `[band][channel][16]`.
     pub bias: Buffer,
     /// On the pixels.
     pub pixels: Buffer,
@@ -63,7 +66,7 @@ pub struct RegionSums<'a> {
 
 impl Interval {
     /// Bounds the first `depth` ≥ 1 stages, which must be hidden ones, for `count` ≤ 16·VP images of `region` from
-    /// `first` on. Without `ends`, pre-activations are not stored.
+    /// `first` on, and stores the pre-activations' ends.
     ///
     /// # Safety
     /// The machine has `S`.
@@ -71,8 +74,26 @@ impl Interval {
         &mut self,
         net: &Net<'_>,
         region: &Region<f32>,
-        [first, count]: [usize; 2],
+        place: [usize; 2],
         rows: Option<&BallRows>,
+        depth: usize,
+    ) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            self.load::<S, VP>(net, region, place, depth, true);
+            self.bound::<S, VP>(net, region, rows, 0..depth, true);
+        }
+    }
+
+    /// Loads the images and makes room for `depth` stages, with the pre-activations' ends if `ends`.
+    ///
+    /// # Safety
+    /// The machine has `S`.
+    pub unsafe fn load<S: Lanes, const VP: usize>(
+        &mut self,
+        net: &Net<'_>,
+        region: &Region<f32>,
+        [first, count]: [usize; 2],
         depth: usize,
         ends: bool,
     ) {
@@ -81,58 +102,70 @@ impl Interval {
         for list in [&mut self.center, &mut self.radius, &mut self.lower, &mut self.upper] {
             list.resize_with(depth + 1, Buffer::default);
         }
-        let size = net.input_len(0) * VP * WIDTH;
-        self.center[0].at_least(size + SLACK);
-        self.radius[0].at_least(size + SLACK);
-        // SAFETY: buffers are sized to their maps here and below; the machine is the caller's word.
-        unsafe {
-            load_images::<S, VP>(net, &region.center[images.clone()], Normalise::Point, &mut self.center[0]);
-            load_images::<S, VP>(net, &region.radius[images.clone()], Normalise::Radius, &mut self.radius[0]);
-            if let Some(ball) = &region.ball {
-                self.ball.at_least(size + SLACK);
-                load_images::<S, VP>(net, &ball.center[images], Normalise::Point, &mut self.ball);
-            }
-        }
-        for index in 0..depth {
-            let stage = &net.plan.stages[index];
+        for (index, stage) in net.plan.stages[..depth].iter().enumerate() {
             let total = stage.output.len() * VP * WIDTH + SLACK;
             self.center[index + 1].at_least(total);
             self.radius[index + 1].at_least(total);
-            let rows = if index == 0 { rows } else { None };
-            let ends = ends || rows.is_some();
-            if ends {
+            if ends || (index == 0 && region.ball.is_some()) {
                 self.lower[index].at_least(total);
                 self.upper[index].at_least(total);
             }
+        }
+        let size = net.input_len(0) * VP * WIDTH + SLACK;
+        let (center, radius) = (self.center[0].at_least(size), self.radius[0].at_least(size));
+        // SAFETY: the buffers hold the map; the machine is the caller's word.
+        unsafe {
+            load_images::<S, VP>(net, &region.center[images.clone()], Normalise::Point, center);
+            load_images::<S, VP>(net, &region.radius[images.clone()], Normalise::Radius, radius);
+            if let Some(ball) = &region.ball {
+                load_images::<S, VP>(net, &ball.center[images], Normalise::Point, self.ball.at_least(size));
+            }
+        }
+    }
+
+    /// Bounds `stages`; stores the pre-activations' ends if `ends`.
+    ///
+    /// # Safety
+    /// The machine has `S`; the images are loaded, the stages before bounded.
+    pub unsafe fn bound<S: Lanes, const VP: usize>(
+        &mut self,
+        net: &Net<'_>,
+        region: &Region<f32>,
+        rows: Option<&BallRows>,
+        stages: Range<usize>,
+        ends: bool,
+    ) {
+        for index in stages {
             // SAFETY: the maps are sized.
             unsafe {
                 match rows {
-                    Some(rows) => self.forward_ball::<S, VP>(net, rows, region),
-                    None if ends => self.forward_stage::<S, VP, true>(net, index),
-                    None => self.forward_stage::<S, VP, false>(net, index),
+                    Some(rows) if index == 0 => self.forward_ball::<S, VP>(net, rows, region),
+                    _ if ends => {
+                        let finish = self.maps::<true>(net, index).finish;
+                        self.each_position::<S, _, VP>(net, index, finish);
+                    }
+                    _ => {
+                        let finish = self.maps::<false>(net, index).finish;
+                        self.each_position::<S, _, VP>(net, index, finish);
+                    }
                 }
             }
         }
     }
 
-    unsafe fn forward_stage<S: Lanes, const VP: usize, const ENDS: bool>(&mut self, net: &Net<'_>, index: usize) {
-        let size = net.plan.stages[index].output.c * VP * WIDTH;
-        let targets = self.rectified::<ENDS>(net, index);
-        // SAFETY: `forward` sized the maps; positions lie in them.
-        unsafe {
-            self.each_position::<S, _, VP>(net, index, |position| targets.at(position * size));
+    /// Inputs of a stage and the maps that its bounds go to.
+    pub fn maps<const ENDS: bool>(&mut self, net: &Net<'_>, index: usize) -> Maps<Rectified<ENDS>, 2> {
+        let (lower, upper) = (self.lower[index].as_mut_ptr(), self.upper[index].as_mut_ptr());
+        let bias = net.weights.signed[index].bias.as_ptr();
+        let ends = Ends { channels: net.plan.stages[index].output.c, bias, lower, upper };
+        let (center, radius) = (self.center[index + 1].as_mut_ptr(), self.radius[index + 1].as_mut_ptr());
+        Maps {
+            inputs: [self.center[index].as_ptr(), self.radius[index].as_ptr()],
+            finish: Rectified { ends, center, radius },
         }
     }
 
-    /// The maps that a stage's bounds go to.
-    pub fn rectified<const ENDS: bool>(&mut self, net: &Net<'_>, index: usize) -> Rectified<ENDS> {
-        let (lower, upper) = (self.lower[index].as_mut_ptr(), self.upper[index].as_mut_ptr());
-        let ends = Ends { bias: net.weights.signed[index].bias.as_ptr(), lower, upper };
-        let (center, radius) = (self.center[index + 1].as_mut_ptr(), self.radius[index + 1].as_mut_ptr());
-        Rectified { ends, center, radius }
-    }
-
-    /// Finishes W c and |W| r at every position of a stage's output with what `finish` gives for it.
+    /// Finishes W c and |W| r at every position of a stage's output.
     ///
     /// # Safety
     /// The machine has `S`; the maps hold the stage.
@@ -140,30 +173,16 @@ impl Interval {
         &self,
         net: &Net<'_>,
         index: usize,
-        finish: impl Fn(usize) -> F,
+        finish: F,
     ) {
         let stage = &net.plan.stages[index];
-        let [center, radius] = [self.center[index].as_ptr(), self.radius[index].as_ptr()];
-        let weights = [&net.weights.signed[index], &net.weights.absolute[index]].map(|w| w.forward.as_ptr());
-        for y in 0..stage.output.h {
-            for x in 0..stage.output.w {
-                let (span, input, weight) = net.taps[index].apply(stage, VP, [y, x]);
-                // SAFETY: the span stays in the maps.
-                unsafe {
-                    let weights = Packed(weights.map(|w| w.add(weight)));
-                    let finish = finish(y * stage.output.w + x);
-                    product::<S, _, _, 2, VP>(
-                        &span,
-                        [center.add(input), radius.add(input)],
-                        weights,
-                        [0, stage.output.c],
-                        finish,
-                    );
-                }
-            }
-        }
+        let weights = Panels { data: net.weights.signed[index].apply.as_ptr(), rows: stage.taps() * stage.input.c };
+        let inputs = [self.center[index].as_ptr(), self.radius[index].as_ptr()];
+        // SAFETY: passed on from the caller.
+        unsafe { sweep::apply::<S, _, F, 2, VP>(net, index, weights, Maps { inputs, finish }) }
     }
 
+    /// The fields of a stage's inputs.
     pub fn inputs(&self, net: &Net<'_>, index: usize) -> [Field; 2] {
         let [h, w] = net.plan.stages[index].input_side();
         let window = Window { y: 0, x: 0, h, w };
@@ -183,42 +202,100 @@ impl Interval {
         depth: usize,
         cotangents: &mut IntervalCotangents,
         given: Given,
-        mut accumulator: Option<&mut Accumulator>,
+        accumulator: Option<&mut Accumulator>,
         sums: Option<&mut RegionSums<'_>>,
     ) {
-        // SAFETY: all buffers hold the stages' maps; the machine is the caller's word.
+        // SAFETY: passed on from the caller.
         unsafe {
-            if given == Given::Activations {
-                self.last_adjoint::<S, VP, false>(net, depth - 1, cotangents, true);
-            } else {
-                self.last_adjoint::<S, VP, true>(net, depth - 1, cotangents, given == Given::Both);
-            }
-            for index in (1..depth).rev() {
-                let window = Window::all(net.plan.stages[index].output);
-                let left = [&cotangents.lower[index], &cotangents.upper[index]]
-                    .map(|buffer| Field { data: buffer.as_ptr(), window });
-                if let Some(accumulator) = accumulator.as_deref_mut() {
-                    let (stage, right) = (&net.plan.stages[index], self.inputs(net, index));
-                    accumulator.add::<S>(stage, index, Of::Signed, VP, left[0], right[0]);
-                    accumulator.add::<S>(stage, index, Of::Absolute, VP, left[1], right[1]);
-                    sum_lanes::<S>(&cotangents.bias, &mut accumulator.sums.stages[index].bias);
+            self.last_adjoint::<S, VP>(net, depth - 1, cotangents, given);
+            self.pull_back::<S, VP>(net, region, count, rows, 0..depth, cotangents, given, accumulator, sums);
+        }
+    }
+
+    /// The same for cotangents on W c + b and |W| r of the last of `stages`; to those of the stage before the first.
+    ///
+    /// # Safety
+    /// As [`Interval::backward`].
+    pub unsafe fn pull_back<S: Lanes, const VP: usize>(
+        &self,
+        net: &Net<'_>,
+        region: &Region<f32>,
+        count: usize,
+        rows: Option<&BallRows>,
+        stages: Range<usize>,
+        cotangents: &mut IntervalCotangents,
+        given: Given,
+        mut accumulator: Option<&mut Accumulator>,
+        mut sums: Option<&mut RegionSums<'_>>,
+    ) {
+        for index in stages.rev() {
+            let (accumulator, sums) = (accumulator.as_deref_mut(), sums.as_deref_mut());
+            // SAFETY: all buffers hold the stages' maps; the machine is the caller's word.
+            unsafe {
+                match rows {
+                    Some(rows) if index == 0 => {
+                        self.backward_ball::<S, VP>(net, region, count, rows, cotangents, accumulator, sums);
+                    }
+                    _ if index == 0 => self.first_box_backward::<S, VP>(net, cotangents, accumulator, sums),
+                    _ => {
+                        self.add_gradient::<S>(net, index, VP, cotangents, accumulator);
+                        if given == Given::Activations {
+                            let maps = self.adjoint_maps::<false>(net, index, cotangents);
+                            sweep::transpose::<S, _, 2, VP>(net, index, maps);
+                        } else {
+                            let maps = self.adjoint_maps::<true>(net, index, cotangents);
+                            sweep::transpose::<S, _, 2, VP>(net, index, maps);
+                        }
+                    }
                 }
-                if given == Given::Activations {
-                    self.stage_adjoint::<S, VP, false>(net, index, cotangents);
-                } else {
-                    self.stage_adjoint::<S, VP, true>(net, index, cotangents);
-                }
-            }
-            match rows {
-                None => self.first_box_backward::<S, VP>(net, cotangents, accumulator, sums),
-                Some(rows) => self.backward_ball::<S, VP>(net, region, count, rows, cotangents, accumulator, sums),
             }
         }
     }
 
+    /// Adds the gradient of a stage's parameters.
+    unsafe fn add_gradient<S: Lanes>(
+        &self,
+        net: &Net<'_>,
+        index: usize,
+        vp: usize,
+        cotangents: &IntervalCotangents,
+        accumulator: Option<&mut Accumulator>,
+    ) {
+        let Some(accumulator) = accumulator else { return };
+        let (stage, right) = (&net.plan.stages[index], self.inputs(net, index));
+        let window = Window::all(stage.output);
+        let [value, reach] = cotangents.output(index).map(|data| Field { data, window });
+        // SAFETY: maps are whole and have slack.
+        unsafe {
+            accumulator.add::<S>(stage, index, Of::Signed, vp, value, right[0]);
+            accumulator.add::<S>(stage, index, Of::Absolute, vp, reach, right[1]);
+            cotangents.add_bias::<S>(net, index, &mut accumulator.sums.stages[index].bias);
+        }
+    }
+
+    /// Cotangents on the output of stage `index` and where those of the stage before go.
+    pub fn adjoint_maps<const ADD: bool>(
+        &self,
+        net: &Net<'_>,
+        index: usize,
+        cotangents: &mut IntervalCotangents,
+    ) -> Maps<IntervalMasked<ADD>, 2> {
+        let inputs = cotangents.output(index);
+        Maps { inputs, finish: self.masked(net, cotangents, index - 1) }
+    }
+
     /// Where the cotangents of a stage's pre-activations go, given those of its activations.
-    fn masked<const ADD: bool>(&self, cotangents: &mut IntervalCotangents, index: usize) -> IntervalMasked<ADD> {
+    fn masked<const ADD: bool>(
+        &self,
+        net: &Net<'_>,
+        cotangents: &mut IntervalCotangents,
+        index: usize,
+    ) -> IntervalMasked<ADD> {
+        let channels = net.plan.stages[index].output.c;
+        let lanes = net.bands * channels * WIDTH;
+        cotangents.bias.at_least(lanes)[..lanes].fill(0.0);
         IntervalMasked {
+            channels,
             center: self.center[index + 1].as_ptr(),
             radius: self.radius[index + 1].as_ptr(),
             g_value: cotangents.lower[index].as_mut_ptr(),
@@ -227,61 +304,28 @@ impl Interval {
         }
     }
 
-    /// The last bounded stage's cotangents, from its ends if `ADD` and from its activations if `activations`.
-    unsafe fn last_adjoint<S: Lanes, const VP: usize, const ADD: bool>(
+    /// The last bounded stage's cotangents, from what is given to those on W c + b and |W| r.
+    ///
+    /// # Safety
+    /// As [`Interval::backward`].
+    pub unsafe fn last_adjoint<S: Lanes, const VP: usize>(
         &self,
         net: &Net<'_>,
         index: usize,
         cotangents: &mut IntervalCotangents,
-        activations: bool,
+        given: Given,
     ) {
         let grid = net.plan.stages[index].output;
-        cotangents.clear_bias(grid.c);
-        let targets = self.masked::<ADD>(cotangents, index);
-        let [center, radius] = [cotangents.center.as_ptr(), cotangents.radius.as_ptr()];
         // SAFETY: passed on from the caller.
         unsafe {
-            S::run(|| {
-                for position in 0..grid.positions() {
-                    let at = position * grid.c * VP * WIDTH;
-                    for c in 0..grid.c {
-                        let mut g = [[S::zero(); VP]; 2];
-                        if activations {
-                            for v in 0..VP {
-                                let place = at + (c * VP + v) * WIDTH;
-                                (g[0][v], g[1][v]) = (S::load(center.add(place)), S::load(radius.add(place)));
-                            }
-                        }
-                        Finish::<S, 2, VP>::finish(targets.at(at), c, g);
-                    }
-                }
-            });
-        }
-    }
-
-    /// From the cotangents of stage `index` to those of the stage before.
-    unsafe fn stage_adjoint<S: Lanes, const VP: usize, const ADD: bool>(
-        &self,
-        net: &Net<'_>,
-        index: usize,
-        cotangents: &mut IntervalCotangents,
-    ) {
-        let stage = &net.plan.stages[index];
-        let grid = stage.input;
-        cotangents.clear_bias(grid.c);
-        let targets = self.masked::<ADD>(cotangents, index - 1);
-        let weights = [&net.weights.signed[index], &net.weights.absolute[index]].map(|w| w.transposed.as_ptr());
-        let from = [cotangents.lower[index].as_ptr(), cotangents.upper[index].as_ptr()];
-        for y in 0..grid.h {
-            for x in 0..grid.w {
-                let (span, output, weight) = net.taps[index].transpose(stage, VP, [y, x]);
-                // SAFETY: the span stays in the maps.
-                unsafe {
-                    let weights = Packed(weights.map(|w| w.add(weight)));
-                    let finish = targets.at((y * grid.w + x) * grid.c * VP * WIDTH);
-                    product::<S, _, _, 2, VP>(&span, from.map(|map| map.add(output)), weights, [0, grid.c], finish);
-                }
+            if given == Given::Activations {
+                let finish = self.masked::<false>(net, cotangents, index);
+                S::run(|| each_element::<S, _, VP>(grid, Some([&cotangents.center, &cotangents.radius]), finish));
+                return;
             }
+            let finish = self.masked::<true>(net, cotangents, index);
+            let activations = (given == Given::Both).then_some([&cotangents.center, &cotangents.radius]);
+            S::run(|| each_element::<S, _, VP>(grid, activations, finish));
         }
     }
 
@@ -296,33 +340,65 @@ impl Interval {
         accumulator: Option<&mut Accumulator>,
         sums: Option<&mut RegionSums<'_>>,
     ) {
-        let stage = &net.plan.stages[0];
-        let window = Window::all(stage.output);
-        let maps = [cotangents.lower[0].as_ptr(), cotangents.upper[0].as_ptr()];
-        let right = self.inputs(net, 0);
         // SAFETY: the caller's word, as in `backward`.
         unsafe {
-            if let Some(accumulator) = accumulator {
-                accumulator.add::<S>(stage, 0, Of::Signed, VP, Field { data: maps[0], window }, right[0]);
-                accumulator.add::<S>(stage, 0, Of::Absolute, VP, Field { data: maps[1], window }, right[1]);
-                sum_lanes::<S>(&cotangents.bias, &mut accumulator.sums.stages[0].bias);
-            }
-            if let Some(sums) = sums {
-                let parts = [
-                    (&net.weights.signed[0], maps[0], Normalise::Point, &mut *sums.center),
-                    (&net.weights.absolute[0], maps[1], Normalise::Radius, &mut *sums.radius),
-                ];
-                for (weights, map, how, target) in parts {
-                    net.input_cotangents::<S, VP>(weights, map, &mut cotangents.pixels, how, target);
-                }
-            }
+            self.add_gradient::<S>(net, 0, VP, cotangents, accumulator);
+            let Some(sums) = sums else { return };
+            let [value, reach] = cotangents.output(0);
+            let (pixels, weights) = (&mut cotangents.pixels, net.weights);
+            net.input_cotangents::<S, VP>(&weights.signed[0].patch, value, pixels, Normalise::Point, sums.center);
+            net.input_cotangents::<S, VP>(&weights.absolute_patch, reach, pixels, Normalise::Radius, sums.radius);
         }
     }
 }
 
 impl IntervalCotangents {
-    /// Zeros for the lanes of `channels` biases.
-    pub fn clear_bias(&mut self, channels: usize) {
-        self.bias.at_least(channels * WIDTH)[..channels * WIDTH].fill(0.0);
+    /// Makes room for `depth` stages.
+    pub fn resize(&mut self, net: &Net<'_>, depth: usize, vp: usize) {
+        let count = depth.max(self.lower.len());
+        self.lower.resize_with(count, Buffer::default);
+        self.upper.resize_with(count, Buffer::default);
+        for (index, stage) in net.plan.stages[..depth].iter().enumerate() {
+            let size = stage.output.len() * vp * WIDTH + SLACK;
+            self.lower[index].at_least(size);
+            self.upper[index].at_least(size);
+        }
+    }
+
+    /// Those on W c + b and |W| r of a stage, once they are known.
+    pub fn output(&self, index: usize) -> [*const f32; 2] {
+        [self.lower[index].as_ptr(), self.upper[index].as_ptr()]
+    }
+
+    /// Adds the gradient of a stage's bias to `target`.
+    ///
+    /// # Safety
+    /// The machine has `S`; the stage's cotangents were the last ones found.
+    pub unsafe fn add_bias<S: Lanes>(&self, net: &Net<'_>, index: usize, target: &mut [f32]) {
+        // SAFETY: the lanes hold all bands.
+        unsafe { sum_lanes::<S>(&self.bias, net.bands, net.plan.stages[index].output.c, target) }
+    }
+}
+
+/// Gives `finish` every element's values in two maps, or zeros.
+#[inline(always)]
+unsafe fn each_element<S: Lanes, F: Finish<S, 2, VP>, const VP: usize>(
+    grid: Grid,
+    maps: Option<[&Buffer; 2]>,
+    finish: F,
+) {
+    for position in 0..grid.positions() {
+        for c in 0..grid.c {
+            // SAFETY: the maps hold the grid.
+            unsafe {
+                let mut values = [[S::zero(); VP]; 2];
+                for (values, map) in values.iter_mut().zip(maps.iter().flatten()) {
+                    for v in 0..VP {
+                        values[v] = S::load(map.as_ptr().add(((position * grid.c + c) * VP + v) * WIDTH));
+                    }
+                }
+                finish.finish(position, c, values);
+            }
+        }
     }
 }

@@ -6,13 +6,15 @@ use crate::accumulate::{Accumulator, Of};
 use crate::ball::BallRows;
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
+use crate::dense::Columns;
 use crate::finish::{Ends, RectifiedBall};
 use crate::geometry::{Field, patch_offsets};
 use crate::interval::{Interval, IntervalCotangents, RegionSums};
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::{Net, Normalise, sum_channels};
 use crate::plan::Window;
-use crate::product::{Packed, product};
+use crate::product::Maps;
+use crate::sweep;
 use crate::weights::padded;
 
 impl Interval {
@@ -27,26 +29,16 @@ impl Interval {
         region: &Region<f32>,
     ) {
         let stage = &net.plan.stages[0];
-        let size = stage.output.c * VP * WIDTH;
         let epsilon = region.ball.as_ref().map_or(0.0, |ball| ball.epsilon);
-        let targets = self.rectified::<true>(net, 0);
-        let signed = net.weights.signed[0].forward.as_ptr();
-        // SAFETY: spans and positions lie in the maps.
+        let rectified = self.maps::<true>(net, 0).finish;
+        let weights = Columns { data: net.weights.signed[0].forward.as_ptr(), next: padded(stage.output.c) };
+        let finish = RectifiedBall { rectified, norms: rows.norms.as_ptr(), epsilon, clipped: region.clipped };
+        // SAFETY: the maps hold the stage.
         unsafe {
             if region.clipped {
-                self.each_position::<S, _, VP>(net, 0, |position| targets.ends.at(position * size));
+                self.each_position::<S, _, VP>(net, 0, rectified.ends);
             }
-            for y in 0..stage.output.h {
-                for x in 0..stage.output.w {
-                    let (span, input, weight) = net.taps[0].apply(stage, VP, [y, x]);
-                    let position = y * stage.output.w + x;
-                    let rectified = targets.at(position * size);
-                    let norms = rows.norms[position * stage.output.c..].as_ptr();
-                    let finish = RectifiedBall { rectified, norms, epsilon, clipped: region.clipped };
-                    let (input, weights) = ([self.ball.as_ptr().add(input)], Packed([signed.add(weight)]));
-                    product::<S, _, _, 1, VP>(&span, input, weights, [0, stage.output.c], finish);
-                }
-            }
+            sweep::apply::<S, _, _, 1, VP>(net, 0, weights, Maps { inputs: [self.ball.as_ptr()], finish });
         }
     }
 
@@ -65,17 +57,17 @@ impl Interval {
         mut sums: Option<&mut RegionSums<'_>>,
     ) {
         let stage = &net.plan.stages[0];
-        let size = stage.output.c * VP * WIDTH;
-        let total = stage.output.positions() * size;
+        let total = stage.output.len() * VP * WIDTH;
         let epsilon = region.ball.as_ref().map_or(0.0, |ball| ball.epsilon);
         // Cotangents on the ends that the ball gave, as those on value and reach; the box's stay where they are.
         let (mut on_value, mut on_reach) = (Buffer::zeroed(total + SLACK), Buffer::zeroed(total + SLACK));
         if region.clipped {
             let (mut lower, mut upper) = (Buffer::zeroed(total), Buffer::zeroed(total));
             let bias = net.weights.signed[0].bias.as_ptr();
-            let ends = Ends { bias, lower: lower.as_mut_ptr(), upper: upper.as_mut_ptr() };
+            let (lower_map, upper_map) = (lower.as_mut_ptr(), upper.as_mut_ptr());
+            let ends = Ends { channels: stage.output.c, bias, lower: lower_map, upper: upper_map };
             // SAFETY: the buffers hold the stage's map.
-            unsafe { self.each_position::<S, _, VP>(net, 0, |position| ends.at(position * size)) };
+            unsafe { self.each_position::<S, _, VP>(net, 0, ends) };
             for i in 0..total {
                 let (value, reach) = (cotangents.lower[0][i], cotangents.upper[0][i]);
                 let (mut low, mut high) = (0.5 * (value - reach), 0.5 * (value + reach));
@@ -91,10 +83,9 @@ impl Interval {
                 (cotangents.lower[0][i], cotangents.upper[0][i]) = (low + high, high - low);
                 (on_value[i], on_reach[i]) = (ball_low + ball_high, ball_high - ball_low);
             }
-            cotangents.clear_bias(stage.output.c);
+            cotangents.bias[..net.bands * stage.output.c * WIDTH].fill(0.0);
             for (i, g) in cotangents.lower[0][..total].chunks_exact(WIDTH).enumerate() {
-                let channel = i / VP % stage.output.c;
-                let lanes = &mut cotangents.bias[channel * WIDTH..][..WIDTH];
+                let lanes = &mut cotangents.bias[i / VP % stage.output.c * WIDTH..][..WIDTH];
                 lanes.iter_mut().zip(g).for_each(|(t, g)| *t += g);
             }
             // SAFETY: as in `backward`.
@@ -128,8 +119,8 @@ impl Interval {
                 sum_channels::<S, VP>(on_value.as_ptr(), stage.output.positions(), stage.output.c, &mut gradient.bias);
             }
             if let Some(sums) = sums {
-                let (weights, pixels) = (&net.weights.signed[0], &mut cotangents.pixels);
-                net.input_cotangents::<S, VP>(weights, on_value.as_ptr(), pixels, Normalise::Point, sums.center);
+                let (patch, pixels) = (&net.weights.signed[0].patch, &mut cotangents.pixels);
+                net.input_cotangents::<S, VP>(patch, on_value.as_ptr(), pixels, Normalise::Point, sums.center);
             }
         }
     }

@@ -1,12 +1,17 @@
 //! A plan with its packed weights and the small tables that all passes share.
 
+use std::ops::Range;
+
+use tightrope_network::ParameterLayout;
+
 use crate::block::{Outputs, Segment, gather};
 use crate::buffer::Buffer;
+use crate::dense;
 use crate::geometry::patch_offsets;
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Plan;
 use crate::taps::Taps;
-use crate::weights::{StageWeights, Weights, padded};
+use crate::weights::{Weights, padded};
 
 /// Marks an input element that no window reads.
 const UNREAD: u32 = u32::MAX;
@@ -15,6 +20,10 @@ const UNREAD: u32 = u32::MAX;
 pub struct Net<'a> {
     pub plan: &'a Plan,
     pub weights: &'a Weights,
+    /// Weights of the stages that are read in θ's own order, and where they are in θ; see [`crate::dense`].
+    pub dense: Vec<Option<(&'a [f32], Range<usize>)>>,
+    /// Bands of rows that a map is divided into for parallel work; fixed by the batch, not the threads.
+    pub bands: usize,
     /// Connections of each stage.
     pub taps: Vec<Taps>,
     /// 0, 1, 2, …: the list of all channels.
@@ -23,9 +32,22 @@ pub struct Net<'a> {
     pub pixels: Vec<u32>,
 }
 
+/// Stages that a batch takes in one go.
+pub enum Section<'a> {
+    /// Each chunk of images by itself.
+    Chunks(Range<usize>),
+    /// All chunks together, divided by outputs: the stage and its weights.
+    Dense(usize, &'a [f32]),
+}
+
 impl<'a> Net<'a> {
-    /// Tables for `plan`.
-    pub fn new(plan: &'a Plan, weights: &'a Weights) -> Self {
+    /// Tables for `plan`; `theta` if large dense stages are read in θ's own order.
+    pub fn new(plan: &'a Plan, weights: &'a Weights, theta: Option<(&ParameterLayout, &'a [f32])>) -> Self {
+        let dense = plan.stages.iter().enumerate().map(|(index, stage)| {
+            let (layout, theta) = theta.filter(|_| dense::covers(plan, index))?;
+            let range = layout.get(stage.weight).range();
+            Some((&theta[range.clone()], range))
+        });
         let longest = plan.stages.iter().map(|s| s.output.c.max(s.input.c * s.kernel[1])).max().unwrap_or(0);
         let first = &plan.stages[0];
         let longest = longest.max(first.input.c * first.taps());
@@ -41,13 +63,35 @@ impl<'a> Net<'a> {
             }
         }
         let taps = plan.stages.iter().map(Taps::new).collect();
-        Net { plan, weights, taps, identity: (0..longest).map(|c| c as u16).collect(), pixels }
+        Net {
+            plan,
+            weights,
+            dense: dense.collect(),
+            bands: 1,
+            taps,
+            identity: (0..longest).map(|c| c as u16).collect(),
+            pixels,
+        }
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.
     pub fn input_len(&self, index: usize) -> usize {
         let [h, w] = self.plan.stages[index].input_side();
         h * w * self.plan.stages[index].input.c
+    }
+
+    /// The stages in order, cut at those that a batch's chunks pass together.
+    pub fn sections(&self) -> Vec<Section<'a>> {
+        let mut sections = Vec::new();
+        let mut start = 0;
+        for (index, dense) in self.dense.iter().enumerate() {
+            if let Some((weights, _)) = dense {
+                sections.extend([Section::Chunks(start..index), Section::Dense(index, weights)]);
+                start = index + 1;
+            }
+        }
+        sections.push(Section::Chunks(start..self.plan.stages.len()));
+        sections
     }
 
     /// Place of input element `e` in padded coordinates, if any window reads it.
@@ -61,7 +105,7 @@ impl<'a> Net<'a> {
     /// The machine has `S`; `output` holds the map.
     pub unsafe fn input_cotangents<S: Lanes, const VP: usize>(
         &self,
-        weights: &StageWeights,
+        patch: &Buffer,
         output: *const f32,
         pixels: &mut Buffer,
         how: Normalise,
@@ -70,17 +114,12 @@ impl<'a> Net<'a> {
         let size = self.input_len(0) * VP * WIDTH;
         pixels.at_least(size)[..size].fill(0.0);
         // SAFETY: the padded map is sized to its patches.
-        unsafe { self.scatter_patches::<S, VP>(weights, output, pixels.as_mut_ptr()) };
+        unsafe { self.scatter_patches::<S, VP>(patch, output, pixels.as_mut_ptr()) };
         store_cotangents(self, pixels, VP, how, images);
     }
 
     /// The first stage's transpose over the whole map, added to `pixels` (padded, `[position][c_in][VP][16]`).
-    unsafe fn scatter_patches<S: Lanes, const VP: usize>(
-        &self,
-        weights: &StageWeights,
-        output: *const f32,
-        pixels: *mut f32,
-    ) {
+    unsafe fn scatter_patches<S: Lanes, const VP: usize>(&self, patch: &Buffer, output: *const f32, pixels: *mut f32) {
         let stage = &self.plan.stages[0];
         let row = stage.input_side()[1];
         let offsets: Vec<u32> = patch_offsets(stage, row).iter().map(|o| o * (VP * WIDTH) as u32).collect();
@@ -92,7 +131,7 @@ impl<'a> Net<'a> {
                 unsafe {
                     let segment = Segment {
                         input: output.add((y * stage.output.w + x) * co * VP * WIDTH),
-                        weight: weights.patch.as_ptr(),
+                        weight: patch.as_ptr(),
                         list: self.identity.as_ptr(),
                         full: co,
                         half: 0,
@@ -179,16 +218,20 @@ pub fn store_cotangents(net: &Net<'_>, lanes: &[f32], vp: usize, how: Normalise,
     }
 }
 
-/// target[c] += Σ over the lanes of `values[c]`.
+/// target[c] += Σ over bands and lanes of `values`, `[band][channel][16]`.
 ///
 /// # Safety
-/// The machine has `S`; `values` holds sixteen lanes per channel.
-pub unsafe fn sum_lanes<S: Lanes>(values: &Buffer, target: &mut [f32]) {
+/// The machine has `S`; `values` holds all bands.
+pub unsafe fn sum_lanes<S: Lanes>(values: &Buffer, bands: usize, channels: usize, target: &mut [f32]) {
     // SAFETY: passed on from the caller.
     unsafe {
         S::run(|| {
-            for (lanes, target) in values.chunks_exact(WIDTH).zip(target) {
-                *target += S::sum(S::load(lanes.as_ptr()));
+            for (c, target) in target.iter_mut().enumerate().take(channels) {
+                let mut sum = S::zero();
+                for band in 0..bands {
+                    sum = S::add(sum, S::load(values[(band * channels + c) * WIDTH..].as_ptr()));
+                }
+                *target += S::sum(sum);
             }
         });
     }

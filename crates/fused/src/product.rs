@@ -2,76 +2,124 @@
 //!
 //! As in [`crate::block`], a block of outputs stays in registers while the sum runs over a window. Here one step
 //! serves P *planes* at once, each with an input and weights of its own: one for points, two for centre and radius
-//! of intervals. What becomes of a finished sum (bias, ReLU, the adjoint of both) is computed while it is in
-//! registers, so that no map is read and written again for it.
+//! of intervals. A block takes a row of positions, so that its weights stay in the first-level cache. What becomes of
+//! a finished sum (bias, ReLU, the adjoint of both) is computed while it is in registers, so that no map is read and
+//! written again for it.
 
 use crate::lanes::{Lanes, WIDTH};
 
-/// What a sum runs over, outer loops first; strides in f32.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    pub count: [usize; 3],
+/// Strides of a window, outer loops first: in f32 for inputs, in rows for weights.
+#[derive(Clone, Copy)]
+pub struct Strides {
     pub input: [usize; 3],
     pub weight: [isize; 3],
 }
 
-/// Where the weights of an output are found.
-pub trait Weights<S: Lanes, const P: usize>: Copy {
-    /// The same weights from output `first` on.
-    unsafe fn from(self, first: usize) -> Self;
-    /// The planes' weights of output `b`, `at` being the place in the window, in all lanes.
-    unsafe fn get(self, at: isize, b: usize) -> [S::V; P];
+/// The window of one position.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub count: [usize; 3],
+    /// Where it starts in the input.
+    pub input: usize,
+    /// Where it starts among the rows of the weights.
+    pub weight: usize,
+    /// Number of the position.
+    pub position: usize,
 }
 
-/// Weights packed with outputs next to each other, plane by plane.
-#[derive(Clone, Copy)]
-pub struct Packed<const P: usize>(pub [*const f32; P]);
+/// Where the weights of an output are found.
+pub trait Weights<S: Lanes, const P: usize>: Copy + Send + Sync {
+    /// The same weights from output `first` on.
+    unsafe fn from(self, first: usize) -> Self;
+    /// The planes' weights of output `b` in a block of `NB`, in all lanes.
+    unsafe fn get<const NB: usize>(self, row: isize, b: usize) -> [S::V; P];
+}
 
-impl<S: Lanes, const P: usize> Weights<S, P> for Packed<P> {
+/// Weights in panels: block by block of outputs `[row][plane][output]`.
+#[derive(Clone, Copy)]
+pub struct Panels {
+    pub data: *const f32,
+    pub rows: usize,
+}
+
+// SAFETY: only read, while the weights are borrowed.
+unsafe impl Send for Panels {}
+unsafe impl Sync for Panels {}
+
+impl<S: Lanes, const P: usize> Weights<S, P> for Panels {
     #[inline(always)]
     unsafe fn from(self, first: usize) -> Self {
-        // SAFETY: the caller's outputs lie in the weights.
-        Packed(self.0.map(|plane| unsafe { plane.add(first) }))
+        // SAFETY: the blocks before hold that many weights.
+        Panels { data: unsafe { self.data.add(first * P * self.rows) }, ..self }
     }
     #[inline(always)]
-    unsafe fn get(self, at: isize, b: usize) -> [S::V; P] {
-        let mut weights = [unsafe { S::zero() }; P];
-        for p in 0..P {
-            // SAFETY: as above.
-            weights[p] = unsafe { S::splat(*self.0[p].offset(at).add(b)) };
+    unsafe fn get<const NB: usize>(self, row: isize, b: usize) -> [S::V; P] {
+        // SAFETY: the row lies in the panel.
+        unsafe {
+            let row = self.data.offset(row * (P * NB) as isize);
+            let mut weights = [S::zero(); P];
+            for p in 0..P {
+                weights[p] = S::splat(*row.add(p * NB + b));
+            }
+            weights
         }
-        weights
     }
+}
+
+/// Sizes of the blocks that `count` outputs are divided into, at most `most` each: 14 as 7 + 7, because a block of 1
+/// would leave the pipeline idle.
+pub fn blocks(count: usize, most: usize) -> impl Iterator<Item = usize> {
+    let blocks = count.div_ceil(most);
+    (0..blocks).map(move |block| count / blocks + usize::from(block < count % blocks))
 }
 
 /// What becomes of an output's finished sums.
 pub trait Finish<S: Lanes, const P: usize, const VP: usize>: Copy {
-    /// Takes the sums of `output`.
-    unsafe fn finish(self, output: usize, sums: [[S::V; VP]; P]);
+    /// Takes the sums of `output` at `position`.
+    unsafe fn finish(self, position: usize, output: usize, sums: [[S::V; VP]; P]);
+    /// The finish for one band of positions, where bands must not share memory.
+    unsafe fn in_band(self, _band: usize) -> Self {
+        self
+    }
 }
 
-/// Finishes Σ over the span of input · weight for outputs `start .. start + count`, all planes.
+/// One chunk's share of a product: the planes' input maps and what becomes of the sums.
+#[derive(Clone, Copy)]
+pub struct Maps<F, const P: usize> {
+    pub inputs: [*const f32; P],
+    pub finish: F,
+}
+
+impl<F, const P: usize> Maps<F, P> {
+    /// Both parts; a method, so that closures capture the whole.
+    pub fn parts(self) -> ([*const f32; P], F) {
+        (self.inputs, self.finish)
+    }
+}
+
+// SAFETY: the maps outlive the product, and no two tasks write to the same place.
+unsafe impl<F, const P: usize> Send for Maps<F, P> {}
+unsafe impl<F, const P: usize> Sync for Maps<F, P> {}
+
+/// Finishes Σ over the window of input · weight at all `places` for outputs `start .. start + count`, all planes.
 ///
 /// # Safety
-/// The machine has `S`; pointers reach as far as span and outputs say; inputs are aligned.
-#[inline]
+/// The machine has `S`; pointers reach as far as windows and outputs say; inputs are aligned.
 pub unsafe fn product<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: usize, const VP: usize>(
-    span: &Span,
+    strides: &Strides,
+    places: &[Place],
     inputs: [*const f32; P],
     weights: W,
     [start, count]: [usize; 2],
     finish: F,
 ) {
     const { assert!(P * VP == 1 || P * VP == 2 || P * VP == 4) };
-    // Balanced blocks: 14 outputs as 7 + 7, because a block of 1 would leave the pipeline idle.
-    let blocks = count.div_ceil(S::BLOCK[P * VP / 2]);
     let mut first = start;
-    for block in 0..blocks {
-        let n = count / blocks + usize::from(block < count % blocks);
+    for n in blocks(count, S::BLOCK[P * VP / 2]) {
         macro_rules! dispatch {
             ($($n:literal)*) => {
                 match n {
-                    $($n => run_block::<S, W, F, P, VP, $n>(span, inputs, weights, first, finish),)*
+                    $($n => run_block::<S, W, F, P, VP, $n>(strides, places, inputs, weights, first, finish),)*
                     _ => unreachable!("blocks have at most 16 outputs"),
                 }
             };
@@ -97,19 +145,8 @@ unsafe fn run_block<
     const VP: usize,
     const NB: usize,
 >(
-    span: &Span,
-    inputs: [*const f32; P],
-    weights: W,
-    first: usize,
-    finish: F,
-) {
-    // SAFETY: the caller of `product` vouches for the machine and the memory.
-    unsafe { S::run(|| block::<S, W, F, P, VP, NB>(span, inputs, weights, first, finish)) }
-}
-
-#[inline(always)]
-unsafe fn block<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: usize, const VP: usize, const NB: usize>(
-    span: &Span,
+    strides: &Strides,
+    places: &[Place],
     inputs: [*const f32; P],
     weights: W,
     first: usize,
@@ -117,13 +154,33 @@ unsafe fn block<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: usize,
 ) {
     // SAFETY: the caller of `product` vouches for the machine and the memory.
     unsafe {
-        let weights = weights.from(first);
+        S::run(|| {
+            let weights = weights.from(first);
+            for place in places {
+                let sums = window::<S, W, P, VP, NB>(strides, place, inputs, weights);
+                for b in 0..NB {
+                    finish.finish(place.position, first + b, sums[b]);
+                }
+            }
+        });
+    }
+}
+
+#[inline(always)]
+unsafe fn window<S: Lanes, W: Weights<S, P>, const P: usize, const VP: usize, const NB: usize>(
+    strides: &Strides,
+    place: &Place,
+    inputs: [*const f32; P],
+    weights: W,
+) -> [[[S::V; VP]; P]; NB] {
+    // SAFETY: the caller of `product` vouches for the machine and the memory.
+    unsafe {
         let mut sums = [[[S::zero(); VP]; P]; NB];
-        for y in 0..span.count[0] {
-            for x in 0..span.count[1] {
-                let mut from = y * span.input[0] + x * span.input[1];
-                let mut at = y as isize * span.weight[0] + x as isize * span.weight[1];
-                for _ in 0..span.count[2] {
+        for y in 0..place.count[0] {
+            for x in 0..place.count[1] {
+                let mut from = place.input + y * strides.input[0] + x * strides.input[1];
+                let mut row = place.weight as isize + y as isize * strides.weight[0] + x as isize * strides.weight[1];
+                for _ in 0..place.count[2] {
                     let mut values = [[S::zero(); VP]; P];
                     for p in 0..P {
                         for v in 0..VP {
@@ -131,20 +188,18 @@ unsafe fn block<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: usize,
                         }
                     }
                     for b in 0..NB {
-                        let w = weights.get(at, b);
+                        let w = weights.get::<NB>(row, b);
                         for p in 0..P {
                             for v in 0..VP {
                                 sums[b][p][v] = S::fma(values[p][v], w[p], sums[b][p][v]);
                             }
                         }
                     }
-                    from += span.input[2];
-                    at += span.weight[2];
+                    from += strides.input[2];
+                    row += strides.weight[2];
                 }
             }
         }
-        for b in 0..NB {
-            finish.finish(first + b, sums[b]);
-        }
+        sums
     }
 }

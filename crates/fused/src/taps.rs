@@ -1,9 +1,8 @@
-//! Which taps connect a position with the other side of a layer, tabulated per axis, as spans of [`crate::product`].
+//! Which taps connect a position with the other side of a layer, tabulated per axis, as windows of [`crate::product`].
 
 use crate::lanes::WIDTH;
 use crate::plan::Stage;
-use crate::product::Span;
-use crate::weights::padded;
+use crate::product::{Place, Strides};
 
 /// The places on the other side that one coordinate is connected with: consecutive ones, taps in constant steps.
 #[derive(Clone, Copy)]
@@ -51,38 +50,40 @@ impl Taps {
         Taps { apply: [apply(0), apply(1)], transpose: [transpose(0), transpose(1)] }
     }
 
-    /// The sum behind output (`y`, `x`): the span, where it starts in the input map and in weights `[tap][c_in][c_out padded]`.
-    pub fn apply(&self, stage: &Stage, vp: usize, [y, x]: [usize; 2]) -> (Span, usize, usize) {
-        let (row, column) = (self.apply[0][y], self.apply[1][x]);
-        let (ci, width, stride) = (stage.input.c, stage.input_side()[1], padded(stage.output.c));
-        let [down, right] = [stage.dilation[0] * width * ci * vp * WIDTH, stage.dilation[1] * ci * vp * WIDTH];
-        let taps = [stage.kernel[1] * ci * stride, ci * stride];
+    /// The windows behind row `y` of the output, in the input map and weights `[tap][c_in]`; `places` is overwritten.
+    pub fn apply(&self, stage: &Stage, vp: usize, y: usize, places: &mut Vec<Place>) -> Strides {
+        let (row, ci, width) = (self.apply[0][y], stage.input.c, stage.input_side()[1]);
+        let taps = [stage.kernel[1] * ci, ci];
         // A row of taps reads consecutive positions, and its weights are consecutive too.
         let merged = stage.dilation[1] == 1;
-        let columns = if merged { [1, column.count * ci] } else { [column.count, ci] };
-        let span = Span {
-            count: [row.count, columns[0], columns[1]],
-            input: [down, right, vp * WIDTH],
-            weight: [taps[0] as isize, taps[1] as isize, stride as isize],
-        };
-        let input = (row.first * width + column.first) * ci * vp * WIDTH;
-        (span, input, row.tap * taps[0] + column.tap * taps[1])
+        places.clear();
+        places.extend(self.apply[1].iter().enumerate().map(|(x, column)| {
+            let columns = if merged { [1, column.count * ci] } else { [column.count, ci] };
+            Place {
+                count: [row.count, columns[0], columns[1]],
+                input: (row.first * width + column.first) * ci * vp * WIDTH,
+                weight: row.tap * taps[0] + column.tap * taps[1],
+                position: y * stage.output.w + x,
+            }
+        }));
+        let channel = vp * WIDTH;
+        let [down, right] = [stage.dilation[0] * width * ci * channel, stage.dilation[1] * ci * channel];
+        Strides { input: [down, right, channel], weight: [taps[0] as isize, taps[1] as isize, 1] }
     }
 
-    /// The sum behind input (`y`, `x`) of the transpose: as [`Taps::apply`], from the output map and weights
-    /// `[tap][c_out][c_in padded]`.
-    pub fn transpose(&self, stage: &Stage, vp: usize, [y, x]: [usize; 2]) -> (Span, usize, usize) {
-        let (row, column) = (self.transpose[0][y], self.transpose[1][x]);
-        let (co, stride) = (stage.output.c, padded(stage.input.c));
-        let position = co * vp * WIDTH;
-        let taps = [stage.kernel[1] * co * stride, co * stride];
-        let span = Span {
+    /// The windows behind row `y` of the transpose's result, in the output map and weights `[tap][c_out]`.
+    pub fn transpose(&self, stage: &Stage, vp: usize, y: usize, places: &mut Vec<Place>) -> Strides {
+        let (row, co) = (self.transpose[0][y], stage.output.c);
+        let (position, taps) = (co * vp * WIDTH, [stage.kernel[1] * co, co]);
+        places.clear();
+        places.extend(self.transpose[1].iter().enumerate().map(|(x, column)| Place {
             count: [row.count, column.count, co],
-            input: [stage.output.w * position, position, vp * WIDTH],
-            // Later outputs see the input through earlier taps.
-            weight: [-((stage.stride[0] * taps[0]) as isize), -((stage.stride[1] * taps[1]) as isize), stride as isize],
-        };
-        let output = (row.first * stage.output.w + column.first) * position;
-        (span, output, row.tap * taps[0] + column.tap * taps[1])
+            input: (row.first * stage.output.w + column.first) * position,
+            weight: row.tap * taps[0] + column.tap * taps[1],
+            position: y * stage.input.w + x,
+        }));
+        // Later outputs see the input through earlier taps.
+        let back = |axis: usize| -((stage.stride[axis] * taps[axis]) as isize);
+        Strides { input: [stage.output.w * position, position, vp * WIDTH], weight: [back(0), back(1), 1] }
     }
 }
