@@ -9,7 +9,7 @@ use crate::plan::Stage;
 use crate::weights::{GradientSums, padded};
 
 /// Most weights a stage may have for lane-wise partial sums: sixteen-fold that is 1 MB, half a second-level cache.
-const LANEWISE_WEIGHTS: usize = 1 << 14;
+const LANEWISE_WEIGHTS: usize = 1 << 11;
 
 /// Values of both factors that one pass over all taps takes: 64 KB, little more than a first-level cache.
 const CHUNK: usize = 1 << 14;
