@@ -34,6 +34,8 @@ pub struct Job<'a> {
     /// Keep what the adjoint needs.
     pub keep: bool,
     pub ball: Option<&'a BallRows>,
+    /// The chunks' images where members of a population share them; for interval arithmetic alone.
+    pub images: Option<&'a [Interval]>,
     /// Parts that the tiles of one image are divided into, at most; fixed by the batch, not the threads.
     pub parts: usize,
     /// Free walk memory.

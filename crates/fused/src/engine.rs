@@ -127,7 +127,7 @@ fn signature(network: &Network) -> (Vec<usize>, usize) {
 enum Record {
     /// Activations per chunk, and the batch.
     Clean { chunks: Vec<Activations>, batch: usize },
-    /// Everything needed to run again, and the bounds that walks found.
+    /// Everything needed to run again, unless passes are kept, and the bounds that walks found.
     Bound {
         region: Region<f32>,
         spec: Spec<f32>,
@@ -315,7 +315,7 @@ pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> (Vec<Chu
 
 impl Fused {
     /// Runs `work` with the job that the arguments describe.
-    fn with_job<R>(
+    fn with_job<R: Send>(
         &self,
         network: &Network,
         plan: &Plan,
@@ -324,64 +324,72 @@ impl Fused {
         spec: &Spec<f32>,
         request: BoundRequest,
         [keep, adjoint]: [bool; 2],
-        work: impl FnOnce(&Job<'_>) -> R,
+        work: impl FnOnce(&Job<'_>) -> R + Send,
     ) -> Result<R, EngineError> {
         check_theta(network, theta)?;
         EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
-        region.check()?;
-        spec.check(region.batch(), network.output_len())?;
-        let mut weights = take(&self.pool.weights);
         let alone = request.relaxation == Relaxation::Ibp;
         let chunk = bound_chunk(request.relaxation, region.batch());
         let chunks = region.batch().div_ceil(chunk).max(1);
         let most = block_size(self.isa, 2 * chunk.div_ceil(WIDTH));
         let layouts = Layouts::bounds(plan, request.relaxation, most, adjoint);
-        weights.pack(plan, network.parameters(), theta, layouts);
-        let mut net = Net::new(plan, &weights, alone.then_some((network.parameters(), theta)));
-        if alone {
-            net.bands = bands(chunks);
-        }
-        let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
-        let last = plan.hidden();
-        let job = Job {
-            net: &net,
-            region,
-            specification: Specification {
-                spec,
-                last: &weights.signed[last],
-                elements: plan.stages[last].input.len(),
-                classes: plan.classes,
-            },
-            relaxation: request.relaxation,
-            upper: request.upper,
-            layers: request.layers,
-            keep,
-            ball: ball.as_ref(),
-            parts: if chunks < BUSY && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
-            pool: &self.pool.parts,
-        };
-        let result = work(&job);
-        give(&self.pool.weights, weights);
-        Ok(result)
+        // One way into the pool: each from outside costs more than the parallel work of a small batch.
+        rayon::scope(|_| {
+            with(&self.pool.weights, |weights| {
+                // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
+                let check = || match adjoint {
+                    true => Ok(()),
+                    false => region.check().and_then(|()| spec.check(region.batch(), network.output_len())),
+                };
+                let pack = || weights.pack(plan, network.parameters(), theta, layouts);
+                rayon::join(check, pack).0?;
+                let mut net = Net::new(plan, weights, alone.then_some((network.parameters(), theta)));
+                if alone {
+                    net.bands = bands(chunks);
+                }
+                let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
+                let last = plan.hidden();
+                Ok(work(&Job {
+                    net: &net,
+                    region,
+                    specification: Specification {
+                        spec,
+                        last: &weights.signed[last],
+                        elements: plan.stages[last].input.len(),
+                        classes: plan.classes,
+                    },
+                    relaxation: request.relaxation,
+                    upper: request.upper,
+                    layers: request.layers,
+                    keep,
+                    ball: ball.as_ref(),
+                    images: None,
+                    parts: if chunks < BUSY && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
+                    pool: &self.pool.parts,
+                }))
+            })
+        })
     }
 
     /// Runs `work` with the clean network at θ, for so many images.
-    fn with_net<R>(
+    fn with_net<R: Send>(
         &self,
         network: &Network,
         plan: &Plan,
         theta: &[f32],
         batch: usize,
         adjoints: [bool; 2],
-        work: impl FnOnce(&Net<'_>) -> R,
+        work: impl FnOnce(&Net<'_>) -> R + Send,
     ) -> R {
         let chunk = image_chunk(batch);
         let layouts = Layouts::points(plan, block_size(self.isa, chunk / WIDTH), adjoints);
-        with(&self.pool.weights, |weights| {
-            weights.pack(plan, network.parameters(), theta, layouts);
-            let mut net = Net::new(plan, weights, Some((network.parameters(), theta)));
-            net.bands = bands(batch.div_ceil(chunk).max(1));
-            work(&net)
+        rayon::scope(|_| {
+            with(&self.pool.weights, |weights| {
+                weights.pack(plan, network.parameters(), theta, layouts);
+                let mut net = Net::new(plan, weights, Some((network.parameters(), theta)));
+                net.bands = bands(batch.div_ceil(chunk).max(1));
+                work(&net)
+            })
         })
     }
 
@@ -494,7 +502,9 @@ impl Engine<f32> for Fused {
             let (chunks, intervals) = on_isa!(self.isa, bound_all, &self.pool, job);
             let bounds = Fused::collect(&plan, spec, request, &chunks);
             let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
-            let record = Record::Bound { region: region.clone(), spec: spec.clone(), request, kept, intervals };
+            // The kept passes hold the images already.
+            let region = if request.relaxation == Relaxation::Ibp { region.outline() } else { region.clone() };
+            let record = Record::Bound { region, spec: spec.clone(), request, kept, intervals };
             (bounds, self.tape(network, record))
         })
     }

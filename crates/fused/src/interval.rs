@@ -29,8 +29,25 @@ pub struct Interval {
     pub lower: Vec<Buffer>,
     pub upper: Vec<Buffer>,
     /// Ball centres, where the region is a ball.
-    pub ball: Buffer,
+    ball: Buffer,
+    /// Maps of the box's centre and radius and the ball's centre that the first stage reads: this pass's own, or those
+    /// shared by the members of a population.
+    images: [Address; 3],
 }
+
+/// The address of a map; whoever loads or shares images sets it anew.
+#[derive(Clone, Copy)]
+struct Address(*const f32);
+
+impl Default for Address {
+    fn default() -> Self {
+        Address(std::ptr::null())
+    }
+}
+
+// SAFETY: only a number until the unsafe functions that read it, whose callers vouch for the images.
+unsafe impl Send for Address {}
+unsafe impl Sync for Address {}
 
 /// Which cotangents an interval pass starts its adjoint with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,20 +114,9 @@ impl Interval {
         depth: usize,
         ends: bool,
     ) {
+        self.make_room(net, region, VP, depth, ends);
         let d = net.plan.dimension;
         let images = first * d..(first + count) * d;
-        for list in [&mut self.center, &mut self.radius, &mut self.lower, &mut self.upper] {
-            list.resize_with(depth + 1, Buffer::default);
-        }
-        for (index, stage) in net.plan.stages[..depth].iter().enumerate() {
-            let total = stage.output.len() * VP * WIDTH + SLACK;
-            self.center[index + 1].at_least(total);
-            self.radius[index + 1].at_least(total);
-            if ends || (index == 0 && region.ball.is_some()) {
-                self.lower[index].at_least(total);
-                self.upper[index].at_least(total);
-            }
-        }
         let size = net.input_len(0) * VP * WIDTH + SLACK;
         let (center, radius) = (self.center[0].at_least(size), self.radius[0].at_least(size));
         // SAFETY: the buffers hold the map; the machine is the caller's word.
@@ -121,6 +127,41 @@ impl Interval {
                 load_images::<S, VP>(net, &ball.center[images], Normalise::Point, self.ball.at_least(size));
             }
         }
+        self.images = [&self.center[0], &self.radius[0], &self.ball].map(|map| Address(map.as_ptr()));
+    }
+
+    /// As [`Interval::load`], but with the images that `loaded` has, which must stay where they are.
+    pub fn share(&mut self, net: &Net<'_>, loaded: &Interval, region: &Region<f32>, vp: usize, depth: usize) {
+        self.make_room(net, region, vp, depth, false);
+        self.images = loaded.images;
+    }
+
+    fn make_room(&mut self, net: &Net<'_>, region: &Region<f32>, vp: usize, depth: usize, ends: bool) {
+        for list in [&mut self.center, &mut self.radius, &mut self.lower, &mut self.upper] {
+            list.resize_with(depth + 1, Buffer::default);
+        }
+        for (index, stage) in net.plan.stages[..depth].iter().enumerate() {
+            let total = stage.output.len() * vp * WIDTH + SLACK;
+            self.center[index + 1].at_least(total);
+            self.radius[index + 1].at_least(total);
+            if ends || (index == 0 && region.ball.is_some()) {
+                self.lower[index].at_least(total);
+                self.upper[index].at_least(total);
+            }
+        }
+    }
+
+    /// Centre and radius of a stage's input.
+    fn input(&self, index: usize) -> [*const f32; 2] {
+        if index == 0 {
+            return [self.images[0].0, self.images[1].0];
+        }
+        [self.center[index].as_ptr(), self.radius[index].as_ptr()]
+    }
+
+    /// The balls' centres.
+    pub fn ball(&self) -> *const f32 {
+        self.images[2].0
     }
 
     /// Bounds `stages`; stores the pre-activations' ends if `ends`.
@@ -159,10 +200,7 @@ impl Interval {
         let bias = net.weights.signed[index].bias.as_ptr();
         let ends = Ends { channels: net.plan.stages[index].output.c, bias, lower, upper };
         let (center, radius) = (self.center[index + 1].as_mut_ptr(), self.radius[index + 1].as_mut_ptr());
-        Maps {
-            inputs: [self.center[index].as_ptr(), self.radius[index].as_ptr()],
-            finish: Rectified { ends, center, radius },
-        }
+        Maps { inputs: self.input(index), finish: Rectified { ends, center, radius } }
     }
 
     /// Finishes W c and |W| r at every position of a stage's output.
@@ -177,7 +215,7 @@ impl Interval {
     ) {
         let stage = &net.plan.stages[index];
         let weights = Panels { data: net.weights.signed[index].apply.as_ptr(), rows: stage.taps() * stage.input.c };
-        let inputs = [self.center[index].as_ptr(), self.radius[index].as_ptr()];
+        let inputs = self.input(index);
         // SAFETY: passed on from the caller.
         unsafe { sweep::apply::<S, _, F, 2, VP>(net, index, weights, Maps { inputs, finish }) }
     }
@@ -186,7 +224,7 @@ impl Interval {
     pub fn inputs(&self, net: &Net<'_>, index: usize) -> [Field; 2] {
         let [h, w] = net.plan.stages[index].input_side();
         let window = Window { y: 0, x: 0, h, w };
-        [Field { data: self.center[index].as_ptr(), window }, Field { data: self.radius[index].as_ptr(), window }]
+        self.input(index).map(|data| Field { data, window })
     }
 
     /// Pulls cotangents on the bounds of the first `depth` stages back to the weights and the region.

@@ -38,7 +38,7 @@ impl Interval {
             if region.clipped {
                 self.each_position::<S, _, VP>(net, 0, rectified.ends);
             }
-            sweep::apply::<S, _, _, 1, VP>(net, 0, weights, Maps { inputs: [self.ball.as_ptr()], finish });
+            sweep::apply::<S, _, _, 1, VP>(net, 0, weights, Maps { inputs: [self.ball()], finish });
         }
     }
 
@@ -108,7 +108,7 @@ impl Interval {
             }
         }
         let window = Window::all(stage.output);
-        let right = Field { data: self.ball.as_ptr(), window: self.inputs(net, 0)[0].window };
+        let right = Field { data: self.ball(), window: self.inputs(net, 0)[0].window };
         // SAFETY: as in `backward`.
         unsafe {
             if let Some(accumulator) = accumulator {
@@ -137,7 +137,9 @@ impl Interval {
         let mut value = net.weights.signed[0].bias[channel];
         for (e, offset) in patch_offsets(stage, row).into_iter().enumerate() {
             let place = (corner + offset as usize) * vp * WIDTH + inner;
-            value += net.weights.signed[0].forward[e * stride + channel] * self.ball[place];
+            // SAFETY: the balls' map holds every patch.
+            let pixel = unsafe { *self.ball().add(place) };
+            value += net.weights.signed[0].forward[e * stride + channel] * pixel;
         }
         let radius = epsilon * rows.norms[element];
         [value - radius, value + radius]

@@ -1,7 +1,7 @@
 //! Bounds of whole batches by interval arithmetic alone: chunks in parallel, stages with large dense weights together.
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, RegionGradient};
+use tightrope_engine::{Cotangents, Region, RegionGradient};
 
 use crate::accumulate::Accumulator;
 use crate::bound::{ChunkBounds, Job, StageBounds};
@@ -10,7 +10,7 @@ use crate::engine::{GROUP, Pool, give, image_chunk, join_regions, reduce, slots,
 use crate::exchange::{image_len, pack};
 use crate::interval::{Given, Interval, IntervalCotangents};
 use crate::lanes::{Lanes, WIDTH};
-use crate::net::Section;
+use crate::net::{Net, Section};
 use crate::product::Maps;
 use crate::pullback::ChunkRegion;
 
@@ -45,7 +45,12 @@ unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<C
                             // SAFETY: the machine has `S`; sections come in order.
                             unsafe {
                                 if stages.start == 0 {
-                                    interval.load::<S, VP>(net, region, place, hidden, job.layers);
+                                    match job.images {
+                                        Some(loaded) => {
+                                            interval.share(net, &loaded[place[0] / chunk], region, VP, hidden);
+                                        }
+                                        None => interval.load::<S, VP>(net, region, place, hidden, job.layers),
+                                    }
                                 }
                                 let hidden_stages = stages.start..stages.end.min(hidden);
                                 interval.bound::<S, VP>(net, region, job.ball, hidden_stages, job.layers);
@@ -83,6 +88,27 @@ unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<C
         intervals.extend(kept);
     }
     (bounds, intervals)
+}
+
+/// The images of all chunks, for [`Job::images`].
+///
+/// # Safety
+/// The machine has `S`.
+pub unsafe fn load_all<S: Lanes>(net: &Net<'_>, region: &Region<f32>) -> Vec<Interval> {
+    let (batch, chunk) = (region.batch(), image_chunk(region.batch()));
+    let load = |first: usize| {
+        let (place, mut interval) = ([first, chunk.min(batch - first)], Interval::default());
+        // SAFETY: the caller's word.
+        unsafe {
+            if chunk == WIDTH {
+                interval.load::<S, 1>(net, region, place, 0, false);
+            } else {
+                interval.load::<S, 2>(net, region, place, 0, false);
+            }
+        }
+        interval
+    };
+    (0..batch).step_by(chunk).map(load).collect()
 }
 
 /// Sums of a fixed set of chunks.

@@ -14,6 +14,8 @@ use crate::ball::BallRows;
 use crate::bound::Job;
 use crate::clean_batch::forward_all;
 use crate::engine::{Pool, bound_all, bound_chunk, image_chunk, with};
+use crate::interval::Interval;
+use crate::interval_batch::load_all;
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
@@ -43,6 +45,11 @@ pub unsafe fn losses<S: Lanes>(
 ) -> Vec<[f64; 2]> {
     let spec = Spec::Margins { labels: batch.labels.to_vec() };
     let pairs: Vec<u64> = pairs.collect();
+    // The images do not depend on the members' weights.
+    let empty = Weights::default();
+    let shared = batch.relaxation == Relaxation::Ibp && batch.robust_weight > 0.0;
+    // SAFETY: the machine has `S`.
+    let images = shared.then(|| unsafe { load_all::<S>(&Net::new(plan, &empty, None), batch.region) });
     pairs
         .into_par_iter()
         .map(|pair| {
@@ -57,7 +64,7 @@ pub unsafe fn losses<S: Lanes>(
                     member.clear();
                     member.extend(theta.iter().zip(&*delta).map(|(&t, &d)| t + scale * d));
                     // SAFETY: as above.
-                    unsafe { mixed_loss::<S>(pool, plan, layout, member, weights, &spec, batch) }
+                    unsafe { mixed_loss::<S>(pool, plan, layout, member, weights, &spec, batch, images.as_deref()) }
                 })
             })
         })
@@ -73,6 +80,7 @@ unsafe fn mixed_loss<S: Lanes>(
     weights: &mut Weights,
     spec: &Spec<f32>,
     batch: &PopulationBatch<'_, f32>,
+    images: Option<&[Interval]>,
 ) -> f64 {
     let mean = |losses: &[f32]| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
     let weight = batch.robust_weight;
@@ -106,6 +114,7 @@ unsafe fn mixed_loss<S: Lanes>(
             layers: false,
             keep: false,
             ball: ball.as_ref(),
+            images,
             // Members are parallel already.
             parts: 1,
             pool: &pool.parts,

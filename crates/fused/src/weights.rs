@@ -265,29 +265,31 @@ impl GradientSums {
             // Of the product of the folded factors.
             let mut g_scale = vec![0.0_f32; co];
             let target = layout.slice_mut(gradient, stage.weight);
-            for o in 0..if summed { co } else { 0 } {
-                let mut dot = 0.0;
+            // Sixteen outputs at a time: their sums are neighbours.
+            for block in (0..if summed { co } else { 0 }).step_by(WIDTH) {
                 for i in 0..ci {
                     for tap in 0..taps {
-                        let from = (tap * ci + i) * co_padded + o;
-                        let to = o * n + i * taps + tap;
-                        let mut g = sums.signed[from];
-                        if self.absolute {
-                            let w = source[to] * scale[o];
-                            // The derivative of |w| at 0 is taken as 0.
-                            g += if w > 0.0 {
-                                sums.absolute[from]
-                            } else if w < 0.0 {
-                                -sums.absolute[from]
-                            } else {
-                                0.0
-                            };
+                        let from = (tap * ci + i) * co_padded + block;
+                        for o in block..co.min(block + WIDTH) {
+                            let to = o * n + i * taps + tap;
+                            let mut g = sums.signed[from + o - block];
+                            if self.absolute {
+                                let reach = sums.absolute[from + o - block];
+                                let w = source[to] * scale[o];
+                                // The derivative of |w| at 0 is taken as 0.
+                                g += if w > 0.0 {
+                                    reach
+                                } else if w < 0.0 {
+                                    -reach
+                                } else {
+                                    0.0
+                                };
+                            }
+                            target[to] += g * scale[o];
+                            g_scale[o] += g * source[to];
                         }
-                        target[to] += g * scale[o];
-                        dot += g * source[to];
                     }
                 }
-                g_scale[o] = dot;
             }
             if let Some(id) = stage.bias {
                 let own = layout.slice(theta, id);
