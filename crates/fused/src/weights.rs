@@ -85,7 +85,8 @@ impl Weights {
                 let own = stage.bias.map_or(0.0, |id| layout.slice(theta, id)[c]);
                 *target = scale[c] * own + shift[c];
             }
-            let ends = index == 0 || index + 1 == plan.stages.len();
+            // Balls need the first stage's rows, specifications the last one's.
+            let ends = layouts.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
             if layouts.walks || ends {
                 source.forward(&mut target.forward);
             }
@@ -165,18 +166,23 @@ impl Source<'_> {
     fn panels<const ADJOINT: bool>(&self, layouts: Layouts, target: &mut Buffer) {
         let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
         let n = ci * taps;
-        let (inner, outputs) = if ADJOINT { (co, ci) } else { (ci, co) };
-        let mut panels = target.at_least(taps * inner * outputs * layouts.planes).chunks_exact_mut(1);
+        // Steps in θ's order along the inner sum and from output to output.
+        let (inner, outputs, step, next) = if ADJOINT { (co, ci, n, taps) } else { (ci, co, taps, n) };
+        let planes = layouts.planes;
+        let panels = target.at_least(taps * inner * outputs * planes);
         let mut first = 0;
         for size in blocks(outputs, layouts.most) {
-            for tap in 0..taps {
-                for row in 0..inner {
-                    for plane in 0..layouts.planes {
-                        for b in first..first + size {
-                            let (i, o) = if ADJOINT { (b, row) } else { (row, b) };
-                            let value = self.weights[o * n + i * taps + tap] * self.scale[o];
-                            let value = if plane == 0 { value } else { value.abs() };
-                            panels.next().expect("panels hold every weight")[0] = value;
+            let panel = &mut panels[first * taps * inner * planes..][..size * taps * inner * planes];
+            for row in 0..inner {
+                for tap in 0..taps {
+                    let source = &self.weights[row * step + tap + first * next..];
+                    let target = &mut panel[(tap * inner + row) * planes * size..][..planes * size];
+                    for b in 0..size {
+                        let scale = self.scale[if ADJOINT { row } else { first + b }];
+                        let value = source[b * next] * scale;
+                        target[b] = value;
+                        if planes == 2 {
+                            target[size + b] = value.abs();
                         }
                     }
                 }
@@ -267,26 +273,25 @@ impl GradientSums {
             let target = layout.slice_mut(gradient, stage.weight);
             // Sixteen outputs at a time: their sums are neighbours.
             for block in (0..if summed { co } else { 0 }).step_by(WIDTH) {
+                let outputs = block..co.min(block + WIDTH);
                 for i in 0..ci {
                     for tap in 0..taps {
                         let from = (tap * ci + i) * co_padded + block;
-                        for o in block..co.min(block + WIDTH) {
+                        let signed = &sums.signed[from..][..outputs.len()];
+                        let reach = self.absolute.then(|| &sums.absolute[from..][..outputs.len()]);
+                        for o in outputs.clone() {
                             let to = o * n + i * taps + tap;
-                            let mut g = sums.signed[from + o - block];
-                            if self.absolute {
-                                let reach = sums.absolute[from + o - block];
+                            let mut g = signed[o - block];
+                            if let Some(reach) = reach {
                                 let w = source[to] * scale[o];
                                 // The derivative of |w| at 0 is taken as 0.
-                                g += if w > 0.0 {
-                                    reach
-                                } else if w < 0.0 {
-                                    -reach
-                                } else {
-                                    0.0
-                                };
+                                let sign = f32::from(i8::from(w > 0.0) - i8::from(w < 0.0));
+                                g += sign * reach[o - block];
                             }
                             target[to] += g * scale[o];
-                            g_scale[o] += g * source[to];
+                            if !stage.folds.is_empty() {
+                                g_scale[o] += g * source[to];
+                            }
                         }
                     }
                 }
