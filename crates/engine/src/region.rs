@@ -149,6 +149,18 @@ impl<T: Real> Region<T> {
         self.dimension
     }
 
+    /// A region of the same shape and kind without the numbers of its samples.
+    pub fn outline(&self) -> Self {
+        Region {
+            batch: self.batch,
+            dimension: self.dimension,
+            center: Vec::new(),
+            radius: Vec::new(),
+            ball: self.ball.as_ref().map(|ball| Ball { center: Vec::new(), ..*ball }),
+            clipped: self.clipped,
+        }
+    }
+
     /// The samples `first .. first + count` as a region of their own.
     pub fn slice(&self, first: usize, count: usize) -> Self {
         let range = first * self.dimension..(first + count) * self.dimension;

@@ -3,12 +3,13 @@
 use crate::buffer::Buffer;
 use crate::geometry::{Field, patch_offsets, tap_range};
 use crate::lanes::{Lanes, WIDTH};
+use crate::net::Net;
 use crate::outer::{Sum, outer};
-use crate::plan::{Plan, Stage};
+use crate::plan::Stage;
 use crate::weights::{GradientSums, padded};
 
 /// Most weights a stage may have for lane-wise partial sums: sixteen-fold that is 1 MB, half a second-level cache.
-const LANEWISE_WEIGHTS: usize = 1 << 14;
+const LANEWISE_WEIGHTS: usize = 1 << 11;
 
 /// Values of both factors that one pass over all taps takes: 64 KB, little more than a first-level cache.
 const CHUNK: usize = 1 << 14;
@@ -40,10 +41,10 @@ pub fn is_small(stage: &Stage) -> bool {
 }
 
 impl Accumulator {
-    /// Zeros for `plan` in the memory already there; `absolute` for methods with an interval pass.
-    pub fn reset(&mut self, plan: &Plan, absolute: bool) {
-        self.sums.reset(plan, absolute);
-        self.partial.resize_with(plan.stages.len(), Default::default);
+    /// Zeros for the network in the memory already there; `absolute` for methods with an interval pass.
+    pub fn reset(&mut self, net: &Net<'_>, absolute: bool) {
+        self.sums.reset(net, absolute);
+        self.partial.resize_with(net.plan.stages.len(), Default::default);
         self.partial.iter_mut().flatten().for_each(|partial| partial.fill(0.0));
     }
 

@@ -15,7 +15,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::margins::{Labels, Margins};
 use crate::net::Net;
 use crate::plan::{Plan, Window};
-use crate::products::ProductScratch;
+use crate::walk_products::ProductScratch;
 use crate::weights::padded;
 
 /// Largest coefficient tensor of a group of margins, in f32: a megabyte, half a second-level cache.
@@ -201,7 +201,7 @@ impl BatchWalk {
         let inputs = Inputs::Live(&scene.lines[index + 1].live);
         transpose_segments(
             stage,
-            &scene.net.links[index + 1],
+            &scene.net.taps[index + 1],
             weight,
             stride,
             output,

@@ -9,7 +9,7 @@ use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Window;
-use crate::products::{Left, Products};
+use crate::walk_products::{Left, Products};
 use crate::weights::padded;
 
 /// Memory of the adjoint of one worker, and what it finds besides the weights' gradients.

@@ -37,6 +37,8 @@ pub struct Job<'a> {
     pub ball: Option<&'a BallRows>,
     /// How signs are recorded, if they are.
     pub signs: Option<SignLayout>,
+    /// The chunks' images where members of a population share them; for interval arithmetic alone.
+    pub images: Option<&'a [Interval]>,
     /// Parts that the tiles of one image are divided into, at most; fixed by the batch, not the threads.
     pub parts: usize,
     /// Free walk memory.
@@ -120,15 +122,8 @@ impl Job<'_> {
         let mut result = ChunkBounds::default();
         // SAFETY: the machine and the chunk's size are the caller's word.
         unsafe {
-            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, self.interval_depth());
-            if self.relaxation == Relaxation::Ibp {
-                self.bound_by_interval::<S, VP>(worker, first, count, &mut result);
-                if self.layers {
-                    self.unpack_interval::<S, VP>(&worker.interval, &mut worker.bounds);
-                    self.export_layers(&worker.bounds, count, &mut result);
-                }
-                return result;
-            }
+            let depth = self.interval_depth();
+            worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
             let batched = self.batched(count);
             let mut bounds = std::mem::take(&mut worker.bounds);
             if !batched || walks(self.relaxation) || self.layers {
@@ -191,27 +186,36 @@ impl Job<'_> {
         Some(Margins { last, elements, classes, labels: &labels[first..first + count] })
     }
 
-    unsafe fn bound_by_interval<S: Lanes, const VP: usize>(
+    /// Bounds of one chunk by interval arithmetic alone.
+    ///
+    /// # Safety
+    /// The machine has `S`; the interval pass holds the chunk.
+    pub unsafe fn bound_by_interval<S: Lanes, const VP: usize>(
         &self,
+        interval: &Interval,
         worker: &mut Worker,
-        first: usize,
-        count: usize,
+        [first, count]: [usize; 2],
         result: &mut ChunkBounds,
     ) {
+        if self.layers {
+            // SAFETY: the interval pass stored the ends.
+            unsafe { self.unpack_interval::<S, VP>(interval, &mut worker.bounds) };
+            self.export_layers(&worker.bounds, count, result);
+        }
+        let rows = &mut worker.part.rows;
         if let Some(margins) = self.margins(first, count) {
             let upper = self.upper.then_some(&mut result.upper);
             // SAFETY: the interval pass holds the images.
-            unsafe { margins.bound::<S, VP>(&worker.interval, &mut worker.part.rows, &mut result.lower, upper) };
+            unsafe { margins.bound::<S, VP>(interval, rows, &mut result.lower, upper) };
             return;
         }
         for image in 0..count {
             for tile in 0..self.specification.tiles() {
                 // SAFETY: the interval pass holds the image.
                 let values = unsafe {
-                    let rows = &mut worker.part.rows;
                     let constants = self.specification.fill::<S>(first + image, tile, rows);
                     let elements = self.specification.elements;
-                    interval_rows::bound_rows::<S>(rows, &worker.interval, elements, VP, image, &constants)
+                    interval_rows::bound_rows::<S>(rows, interval, elements, VP, image, &constants)
                 };
                 self.push_rows(tile, [&values[0], &values[1]], result);
             }

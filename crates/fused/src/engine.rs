@@ -17,7 +17,11 @@ use tightrope_network::Network;
 use crate::accumulate::Accumulator;
 use crate::ball::BallRows;
 use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker, walks};
-use crate::clean::{Activations, CleanScratch};
+use crate::buffer::Buffer;
+use crate::clean::{Activations, CleanCotangents};
+use crate::clean_batch::{backward_all, forward_all};
+use crate::interval::{Interval, IntervalCotangents};
+use crate::interval_batch::{self, pull_back_all};
 use crate::isa::Isa;
 use crate::lanes::{Lanes, WIDTH, scalar::Scalar};
 use crate::net::Net;
@@ -27,7 +31,7 @@ use crate::pullback::{ChunkRegion, Sums};
 use crate::signs::{SignLayout, record_signs};
 use crate::specification::Specification;
 use crate::walk_adjoint::NeuronSums;
-use crate::weights::Weights;
+use crate::weights::{Layouts, Weights};
 
 /// Calls a function generic over [`Lanes`] for the engine's instruction set.
 macro_rules! on_isa {
@@ -52,6 +56,8 @@ const SLOTS_LARGE: usize = 4;
 const LARGE: usize = 1 << 22;
 /// Below this many chunks an image's tiles are divided as well.
 const BUSY: usize = 8;
+/// Chunks that pass dense stages together where nothing is kept; bounds the memory.
+pub(crate) const GROUP: usize = 8;
 
 /// The fused engine.
 ///
@@ -65,20 +71,25 @@ pub struct Fused {
 /// Free scratch memory: at most as many of each as ever ran at once.
 #[derive(Default)]
 pub(crate) struct Pool {
-    workers: Mutex<Vec<Worker>>,
-    clean: Mutex<Vec<CleanScratch>>,
+    pub(crate) workers: Mutex<Vec<Worker>>,
+    pub(crate) activations: Mutex<Vec<Activations>>,
+    pub(crate) clean: Mutex<Vec<CleanCotangents>>,
+    pub(crate) intervals: Mutex<Vec<Interval>>,
+    pub(crate) cotangents: Mutex<Vec<IntervalCotangents>>,
+    /// Inputs of dense stages with elements in lanes.
+    pub(crate) panels: Mutex<Vec<Buffer>>,
     pub(crate) parts: Mutex<Vec<Part>>,
     pub(crate) members: Mutex<Vec<MemberScratch>>,
     weights: Mutex<Vec<Weights>>,
-    accumulators: Mutex<Vec<Accumulator>>,
+    pub(crate) accumulators: Mutex<Vec<Accumulator>>,
     neurons: Mutex<Vec<NeuronSums>>,
 }
 
-fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
+pub(crate) fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
     pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
 }
 
-fn give<T>(pool: &Mutex<Vec<T>>, item: T) {
+pub(crate) fn give<T>(pool: &Mutex<Vec<T>>, item: T) {
     pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
 }
 
@@ -96,11 +107,17 @@ type SlotResult<T, R> = (T, Vec<(usize, R)>);
 struct FusedTape {
     signature: (Vec<usize>, usize),
     record: Record,
+    pool: Arc<Pool>,
 }
 
-impl FusedTape {
-    fn boxed(network: &Network, record: Record) -> Tape {
-        Tape(Box::new(FusedTape { signature: signature(network), record }))
+impl Drop for FusedTape {
+    /// Fresh memory costs more than a pass: a batch's maps serve the next batch.
+    fn drop(&mut self) {
+        match &mut self.record {
+            Record::Clean { chunks, .. } => chunks.drain(..).for_each(|chunk| give(&self.pool.activations, chunk)),
+            Record::Bound { intervals, .. } => intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass)),
+            Record::Reference(_) => {}
+        }
     }
 }
 
@@ -111,17 +128,25 @@ fn signature(network: &Network) -> (Vec<usize>, usize) {
 enum Record {
     /// Activations per chunk, and the batch.
     Clean { chunks: Vec<Activations>, batch: usize },
-    /// Everything needed to run again, and the bounds that walks found.
-    Bound { region: Region<f32>, spec: Spec<f32>, request: BoundRequest, kept: Vec<Option<StageBounds>> },
+    /// Everything needed to run again, unless passes are kept, and the bounds that walks found.
+    Bound {
+        region: Region<f32>,
+        spec: Spec<f32>,
+        request: BoundRequest,
+        kept: Vec<Option<StageBounds>>,
+        /// The passes of a bound by interval arithmetic alone.
+        intervals: Vec<Interval>,
+    },
     /// A network left to the reference engine.
     Reference(Tape),
 }
 
-fn image_chunk(batch: usize) -> usize {
+/// Images in lanes for a batch.
+pub(crate) fn image_chunk(batch: usize) -> usize {
     if batch > WIDTH { 2 * WIDTH } else { WIDTH }
 }
 
-fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
+pub(crate) fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
     match relaxation {
         Relaxation::Ibp => image_chunk(batch),
         // The interval pass is a good part of the work: fill its lanes.
@@ -131,8 +156,23 @@ fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
     }
 }
 
-fn slots(chunks: usize, parameters: usize) -> usize {
+/// Gradient accumulators for so many chunks.
+pub(crate) fn slots(plan: &Plan, chunks: usize) -> usize {
+    let parameters: usize = plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
     chunks.min(if parameters > LARGE { SLOTS_LARGE } else { SLOTS })
+}
+
+/// Bands of rows that each of so many chunks is divided into.
+fn bands(chunks: usize) -> usize {
+    (BUSY / chunks).max(1)
+}
+
+/// Most outputs of a block that works on so many vectors per output.
+fn block_size(isa: Isa, vectors: usize) -> usize {
+    unsafe fn of<S: Lanes>(vectors: usize) -> usize {
+        S::BLOCK[vectors / 2]
+    }
+    on_isa!(isa, of, vectors)
 }
 
 impl Fused {
@@ -180,45 +220,8 @@ fn check_theta(network: &Network, theta: &[f32]) -> Result<(), EngineError> {
     EngineError::check_length("θ", theta.len(), network.parameters().total())
 }
 
-/// Logits of all images, and the activations if `keep`.
-pub(crate) unsafe fn forward_all<S: Lanes>(
-    pool: &Pool,
-    net: &Net<'_>,
-    inputs: &[f32],
-    keep: bool,
-) -> (Vec<f32>, Vec<Activations>) {
-    let (d, classes) = (net.plan.dimension, net.plan.classes);
-    let batch = inputs.len() / d;
-    let chunk = image_chunk(batch);
-    let parts: Vec<(Vec<f32>, Option<Activations>)> = inputs
-        .par_chunks(chunk * d)
-        .map(|images| {
-            let mut logits = vec![0.0; images.len() / d * classes];
-            with(&pool.clean, |scratch| {
-                // Fresh memory costs more than the pass itself: only what the adjoint needs is allocated anew.
-                let mut activations = if keep { Activations::default() } else { std::mem::take(&mut scratch.spare) };
-                // SAFETY: the machine has `S`; a chunk has at most 16 (VP = 1) or 32 images.
-                unsafe {
-                    if chunk == WIDTH {
-                        scratch.forward::<S, 1>(net, images, &mut activations, &mut logits);
-                    } else {
-                        scratch.forward::<S, 2>(net, images, &mut activations, &mut logits);
-                    }
-                }
-                if keep {
-                    return (logits, Some(activations));
-                }
-                scratch.spare = activations;
-                (logits, None)
-            })
-        })
-        .collect();
-    let logits = parts.iter().flat_map(|(logits, _)| logits.iter().copied()).collect();
-    (logits, parts.into_iter().filter_map(|(_, activations)| activations).collect())
-}
-
 /// Sums slots in order; their memory goes back to the pool, but for the first's, which holds the total.
-fn reduce(pool: &Pool, slots: Vec<Accumulator>) -> Option<Accumulator> {
+pub(crate) fn reduce(pool: &Pool, slots: Vec<Accumulator>) -> Option<Accumulator> {
     let mut slots = slots.into_iter();
     let mut total = slots.next()?;
     for slot in slots {
@@ -228,58 +231,7 @@ fn reduce(pool: &Pool, slots: Vec<Accumulator>) -> Option<Accumulator> {
     Some(total)
 }
 
-unsafe fn backward_all<S: Lanes>(
-    pool: &Pool,
-    net: &Net<'_>,
-    chunks: &[Activations],
-    batch: usize,
-    cotangent: &[f32],
-    wants: Wants,
-) -> (Option<Accumulator>, Option<Vec<f32>>) {
-    let (d, classes) = (net.plan.dimension, net.plan.classes);
-    let chunk = image_chunk(batch);
-    let parameters = net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
-    let slots = slots(chunks.len(), parameters);
-    let results: Vec<SlotResult<Option<Accumulator>, Vec<f32>>> = (0..slots)
-        .into_par_iter()
-        .map(|slot| {
-            let mut accumulator = wants.theta.then(|| take(&pool.accumulators));
-            accumulator.iter_mut().for_each(|a| a.reset(net.plan, false));
-            let mut inputs = Vec::new();
-            with(&pool.clean, |scratch| {
-                for index in (slot..chunks.len()).step_by(slots) {
-                    let count = chunk.min(batch - index * chunk);
-                    let g = &cotangent[index * chunk * classes..][..count * classes];
-                    let mut on_inputs = wants.input.then(|| vec![0.0; count * d]);
-                    // SAFETY: as in the forward pass.
-                    unsafe {
-                        let (accumulator, target) = (accumulator.as_mut(), on_inputs.as_deref_mut());
-                        if chunk == WIDTH {
-                            scratch.backward::<S, 1>(net, &chunks[index], g, accumulator, target);
-                        } else {
-                            scratch.backward::<S, 2>(net, &chunks[index], g, accumulator, target);
-                        }
-                    }
-                    inputs.extend(on_inputs.map(|g| (index, g)));
-                }
-            });
-            // SAFETY: the machine has `S`.
-            accumulator.iter_mut().for_each(|accumulator| unsafe { accumulator.finish::<S>() });
-            (accumulator, inputs)
-        })
-        .collect();
-    let mut sums = Vec::new();
-    let mut inputs = Vec::new();
-    for (slot, own) in results {
-        sums.extend(slot);
-        inputs.extend(own);
-    }
-    inputs.sort_by_key(|(index, _)| *index);
-    let inputs = wants.input.then(|| inputs.into_iter().flat_map(|(_, g)| g).collect());
-    (reduce(pool, sums), inputs)
-}
-
-pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> Vec<ChunkBounds> {
+unsafe fn bound_chunks<S: Lanes>(pool: &Pool, job: &Job<'_>) -> Vec<ChunkBounds> {
     let batch = job.region.batch();
     let chunk = bound_chunk(job.relaxation, batch);
     (0..batch.div_ceil(chunk))
@@ -288,20 +240,14 @@ pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> Vec<Chun
             let first = index * chunk;
             let count = chunk.min(batch - first);
             with(&pool.workers, |worker| {
-                // SAFETY: the machine has `S`; a chunk has at most 16 (VP = 1) or 32 images.
-                unsafe {
-                    if chunk <= WIDTH {
-                        job.bound::<S, 1>(worker, first, count)
-                    } else {
-                        job.bound::<S, 2>(worker, first, count)
-                    }
-                }
+                // SAFETY: the machine has `S`; a chunk has at most 16 images.
+                unsafe { job.bound::<S, 1>(worker, first, count) }
             })
         })
         .collect()
 }
 
-unsafe fn pull_back_all<S: Lanes>(
+unsafe fn pull_back_chunks<S: Lanes>(
     pool: &Pool,
     job: &Job<'_>,
     kept: &[Option<StageBounds>],
@@ -311,8 +257,7 @@ unsafe fn pull_back_all<S: Lanes>(
     let batch = job.region.batch();
     let chunk = bound_chunk(job.relaxation, batch);
     let chunks = batch.div_ceil(chunk);
-    let parameters = job.net.plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
-    let slots = slots(chunks, parameters);
+    let slots = slots(job.net.plan, chunks);
     let results: Vec<SlotResult<Vec<Accumulator>, ChunkRegion>> = (0..slots)
         .into_par_iter()
         .map(|slot| {
@@ -324,13 +269,8 @@ unsafe fn pull_back_all<S: Lanes>(
                     let place = [first, chunk.min(batch - first)];
                     let kept = kept.get(index).and_then(Option::as_ref);
                     // SAFETY: as in the forward pass.
-                    let region = unsafe {
-                        if chunk <= WIDTH {
-                            job.pull_back::<S, 1>(worker, &mut sums, place, kept, cotangents, wants.input)
-                        } else {
-                            job.pull_back::<S, 2>(worker, &mut sums, place, kept, cotangents, wants.input)
-                        }
-                    };
+                    let region =
+                        unsafe { job.pull_back::<S, 1>(worker, &mut sums, place, kept, cotangents, wants.input) };
                     regions.extend(region.map(|region| (index, region)));
                 }
             });
@@ -349,21 +289,34 @@ unsafe fn pull_back_all<S: Lanes>(
         sums.extend(slot);
         regions.extend(own);
     }
+    (reduce(pool, sums), wants.input.then(|| join_regions(regions)))
+}
+
+/// Chunks' gradients in order.
+pub(crate) fn join_regions(mut regions: Vec<(usize, ChunkRegion)>) -> RegionGradient<f32> {
     regions.sort_by_key(|(index, _)| *index);
-    let region = wants.input.then(|| {
-        let mut total = RegionGradient { center: Vec::new(), radius: Vec::new() };
-        for (_, region) in regions {
-            total.center.extend(region.center);
-            total.radius.extend(region.radius);
+    let mut total = RegionGradient { center: Vec::new(), radius: Vec::new() };
+    for (_, region) in regions {
+        total.center.extend(region.center);
+        total.radius.extend(region.radius);
+    }
+    total
+}
+
+/// Bounds of all chunks, and the interval passes that the adjoint of interval arithmetic needs.
+pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
+    // SAFETY: the machine has `S`.
+    unsafe {
+        if job.relaxation == Relaxation::Ibp {
+            return interval_batch::bound_all::<S>(pool, job);
         }
-        total
-    });
-    (reduce(pool, sums), region)
+        (bound_chunks::<S>(pool, job), Vec::new())
+    }
 }
 
 impl Fused {
     /// Runs `work` with the job that the arguments describe.
-    fn with_job<R>(
+    fn with_job<R: Send>(
         &self,
         network: &Network,
         plan: &Plan,
@@ -371,56 +324,95 @@ impl Fused {
         region: &Region<f32>,
         spec: &Spec<f32>,
         request: BoundRequest,
-        keep: bool,
-        work: impl FnOnce(&Job<'_>) -> R,
+        [keep, adjoint]: [bool; 2],
+        work: impl FnOnce(&Job<'_>) -> R + Send,
     ) -> Result<R, EngineError> {
         check_theta(network, theta)?;
         EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
-        region.check()?;
-        spec.check(region.batch(), network.output_len())?;
-        let mut weights = take(&self.pool.weights);
-        weights.pack(plan, network.parameters(), theta, true);
-        let net = Net::new(plan, &weights);
-        let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
-        let chunks = region.batch().div_ceil(bound_chunk(request.relaxation, region.batch())).max(1);
-        let divide = request.relaxation != Relaxation::Ibp && chunks < BUSY;
-        let last = plan.hidden();
-        let job = Job {
-            net: &net,
-            region,
-            specification: Specification {
-                spec,
-                last: &weights.signed[last],
-                elements: plan.stages[last].input.len(),
-                classes: plan.classes,
-            },
-            relaxation: request.relaxation,
-            upper: request.upper,
-            layers: request.layers,
-            keep,
-            ball: ball.as_ref(),
-            signs: (keep && record_signs(request.relaxation, region)).then(|| SignLayout::new(plan)).flatten(),
-            parts: if divide && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
-            pool: &self.pool.parts,
-        };
-        let result = work(&job);
-        give(&self.pool.weights, weights);
-        Ok(result)
-    }
-
-    /// Runs `work` with the clean network at θ.
-    fn with_net<R>(&self, network: &Network, plan: &Plan, theta: &[f32], work: impl FnOnce(&Net<'_>) -> R) -> R {
-        with(&self.pool.weights, |weights| {
-            weights.pack(plan, network.parameters(), theta, false);
-            work(&Net::new(plan, weights))
+        let alone = request.relaxation == Relaxation::Ibp;
+        let chunk = bound_chunk(request.relaxation, region.batch());
+        let chunks = region.batch().div_ceil(chunk).max(1);
+        let most = block_size(self.isa, 2 * chunk.div_ceil(WIDTH));
+        let layouts = Layouts::bounds(plan, request.relaxation, most, adjoint);
+        // One way into the pool: each from outside costs more than the parallel work of a small batch.
+        rayon::scope(|_| {
+            with(&self.pool.weights, |weights| {
+                // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
+                let check = || match adjoint {
+                    true => Ok(()),
+                    false => region.check().and_then(|()| spec.check(region.batch(), network.output_len())),
+                };
+                let pack = || weights.pack(plan, network.parameters(), theta, layouts);
+                rayon::join(check, pack).0?;
+                let mut net = Net::new(plan, weights, alone.then_some((network.parameters(), theta)));
+                if alone {
+                    net.bands = bands(chunks);
+                }
+                let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
+                let last = plan.hidden();
+                Ok(work(&Job {
+                    net: &net,
+                    region,
+                    specification: Specification {
+                        spec,
+                        last: &weights.signed[last],
+                        elements: plan.stages[last].input.len(),
+                        classes: plan.classes,
+                    },
+                    relaxation: request.relaxation,
+                    upper: request.upper,
+                    layers: request.layers,
+                    keep,
+                    ball: ball.as_ref(),
+                    signs: (keep && record_signs(request.relaxation, region)).then(|| SignLayout::new(plan)).flatten(),
+                    images: None,
+                    parts: if chunks < BUSY && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
+                    pool: &self.pool.parts,
+                }))
+            })
         })
     }
 
-    /// The gradient with respect to θ that `total` holds.
-    fn unpack(&self, network: &Network, plan: &Plan, theta: &[f32], total: Accumulator) -> Vec<f32> {
-        let gradient = total.sums.unpack(plan, network.parameters(), theta);
-        give(&self.pool.accumulators, total);
-        gradient
+    /// Runs `work` with the clean network at θ, for so many images.
+    fn with_net<R: Send>(
+        &self,
+        network: &Network,
+        plan: &Plan,
+        theta: &[f32],
+        batch: usize,
+        adjoints: [bool; 2],
+        work: impl FnOnce(&Net<'_>) -> R + Send,
+    ) -> R {
+        let chunk = image_chunk(batch);
+        let layouts = Layouts::points(plan, block_size(self.isa, chunk / WIDTH), adjoints);
+        rayon::scope(|_| {
+            with(&self.pool.weights, |weights| {
+                weights.pack(plan, network.parameters(), theta, layouts);
+                let mut net = Net::new(plan, weights, Some((network.parameters(), theta)));
+                net.bands = bands(batch.div_ceil(chunk).max(1));
+                work(&net)
+            })
+        })
+    }
+
+    /// Adds what `sums` hold to the gradient with respect to θ; there are none for an empty batch.
+    fn unpack(
+        &self,
+        network: &Network,
+        plan: &Plan,
+        theta: &[f32],
+        sums: Option<Accumulator>,
+        gradient: Option<&mut [f32]>,
+    ) {
+        if let (Some(sums), Some(gradient)) = (sums, gradient) {
+            sums.sums.unpack(plan, network.parameters(), theta, gradient);
+            give(&self.pool.accumulators, sums);
+        }
+    }
+
+    /// A tape with what `record` says.
+    fn tape(&self, network: &Network, record: Record) -> Tape {
+        Tape(Box::new(FusedTape { signature: signature(network), record, pool: Arc::clone(&self.pool) }))
     }
 
     fn collect(plan: &Plan, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
@@ -464,20 +456,21 @@ impl Engine<f32> for Fused {
     fn forward(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
         let Some(plan) = Plan::new(network) else { return Reference.forward(network, theta, inputs) };
         check_theta(network, theta)?;
-        batch_of(network, inputs)?;
-        Ok(self.with_net(network, &plan, theta, |net| on_isa!(self.isa, forward_all, &self.pool, net, inputs, false)).0)
+        let batch = batch_of(network, inputs)?;
+        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.pool, net, inputs, false);
+        Ok(self.with_net(network, &plan, theta, batch, [false; 2], forward).0)
     }
 
     fn forward_taped(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
         let Some(plan) = Plan::new(network) else {
             let (logits, tape) = Reference.forward_taped(network, theta, inputs)?;
-            return Ok((logits, FusedTape::boxed(network, Record::Reference(tape))));
+            return Ok((logits, self.tape(network, Record::Reference(tape))));
         };
         check_theta(network, theta)?;
         let batch = batch_of(network, inputs)?;
-        let (logits, chunks) =
-            self.with_net(network, &plan, theta, |net| on_isa!(self.isa, forward_all, &self.pool, net, inputs, true));
-        Ok((logits, FusedTape::boxed(network, Record::Clean { chunks, batch })))
+        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.pool, net, inputs, true);
+        let (logits, chunks) = self.with_net(network, &plan, theta, batch, [false; 2], forward);
+        Ok((logits, self.tape(network, Record::Clean { chunks, batch })))
     }
 
     fn bound(
@@ -489,8 +482,8 @@ impl Engine<f32> for Fused {
         request: BoundRequest,
     ) -> Result<Bounds<f32>, EngineError> {
         let Some(plan) = Plan::new(network) else { return Reference.bound(network, theta, region, spec, request) };
-        self.with_job(network, &plan, theta, region, spec, request, false, |job| {
-            let chunks = on_isa!(self.isa, bound_all, &self.pool, job);
+        self.with_job(network, &plan, theta, region, spec, request, [false; 2], |job| {
+            let (chunks, _) = on_isa!(self.isa, bound_all, &self.pool, job);
             Fused::collect(&plan, spec, request, &chunks)
         })
     }
@@ -505,14 +498,16 @@ impl Engine<f32> for Fused {
     ) -> Result<(Bounds<f32>, Tape), EngineError> {
         let Some(plan) = Plan::new(network) else {
             let (bounds, tape) = Reference.bound_taped(network, theta, region, spec, request)?;
-            return Ok((bounds, FusedTape::boxed(network, Record::Reference(tape))));
+            return Ok((bounds, self.tape(network, Record::Reference(tape))));
         };
-        self.with_job(network, &plan, theta, region, spec, request, true, |job| {
-            let chunks = on_isa!(self.isa, bound_all, &self.pool, job);
+        self.with_job(network, &plan, theta, region, spec, request, [true, false], |job| {
+            let (chunks, intervals) = on_isa!(self.isa, bound_all, &self.pool, job);
             let bounds = Fused::collect(&plan, spec, request, &chunks);
             let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
-            let record = Record::Bound { region: region.clone(), spec: spec.clone(), request, kept };
-            (bounds, FusedTape::boxed(network, record))
+            // The kept passes hold the images already.
+            let region = if request.relaxation == Relaxation::Ibp { region.outline() } else { region.clone() };
+            let record = Record::Bound { region, spec: spec.clone(), request, kept, intervals };
+            (bounds, self.tape(network, record))
         })
     }
 
@@ -537,29 +532,35 @@ impl Engine<f32> for Fused {
             (_, None) => return Err(EngineError::Usage("this tape was recorded for another network".into())),
         };
         check_theta(network, theta)?;
-        // No sums for an empty batch, whose gradient is 0.
-        let unpack = |sums: Option<Accumulator>| {
-            let zeros = || vec![0.0; theta.len()];
-            wants.theta.then(|| sums.map_or_else(zeros, |sums| self.unpack(network, &plan, theta, sums)))
-        };
+        let mut gradient = wants.theta.then(|| vec![0.0; theta.len()]);
+        let on_theta = gradient.as_deref_mut();
         match tape {
             Record::Clean { chunks, batch } => {
                 EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * plan.classes)?;
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
                     return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
                 }
-                let lower = &cotangents.lower;
-                let (sums, input) = self.with_net(network, &plan, theta, |net| {
-                    on_isa!(self.isa, backward_all, &self.pool, net, chunks, *batch, lower, wants)
+                let layouts = [true, wants.input];
+                let (sums, input) = self.with_net(network, &plan, theta, *batch, layouts, |net| {
+                    let (pool, lower) = (&self.pool, &cotangents.lower);
+                    on_isa!(self.isa, backward_all, pool, net, chunks, *batch, lower, on_theta, wants.input)
                 });
-                Ok(Gradients { theta: unpack(sums), input, region: None })
+                self.unpack(network, &plan, theta, sums, gradient.as_deref_mut());
+                Ok(Gradients { theta: gradient, input, region: None })
             }
-            Record::Bound { region, spec, request, kept } => {
+            Record::Bound { region, spec, request, kept, intervals } => {
                 check_cotangents(&plan, region.batch(), spec.rows(plan.classes), cotangents)?;
-                let (sums, region) = self.with_job(network, &plan, theta, region, spec, *request, true, |job| {
-                    on_isa!(self.isa, pull_back_all, &self.pool, job, kept, cotangents, wants)
-                })?;
-                Ok(Gradients { theta: unpack(sums), input: None, region })
+                let (sums, region) =
+                    self.with_job(network, &plan, theta, region, spec, *request, [false, true], |job| {
+                        let pool = &self.pool;
+                        if request.relaxation == Relaxation::Ibp {
+                            on_isa!(self.isa, pull_back_all, pool, job, intervals, cotangents, on_theta, wants.input)
+                        } else {
+                            on_isa!(self.isa, pull_back_chunks, pool, job, kept, cotangents, wants)
+                        }
+                    })?;
+                self.unpack(network, &plan, theta, sums, gradient.as_deref_mut());
+                Ok(Gradients { theta: gradient, input: None, region })
             }
             Record::Reference(_) => unreachable!("handled above"),
         }

@@ -3,6 +3,7 @@
 use crate::block::Segment;
 use crate::lanes::WIDTH;
 use crate::plan::{Stage, Window};
+use crate::taps::Taps;
 
 /// Channels that matter, position by position; unstable ones first.
 #[derive(Default)]
@@ -130,48 +131,12 @@ pub fn apply_segments(
     }
 }
 
-/// Which outputs read each input along one axis of a stage in inner coordinates, and by which tap.
-///
-/// A table, because the divisions by stride and dilation would cost as much as a short sum.
-#[derive(Default)]
-pub struct Links {
-    /// Where each input's pairs begin, and the end.
-    start: Vec<u32>,
-    /// (output, tap), outputs ascending.
-    pairs: Vec<(u32, u32)>,
-}
-
-impl Links {
-    /// The links of `stage` along `axis`.
-    pub fn new(stage: &Stage, axis: usize) -> Self {
-        let (inputs, outputs) = ([stage.input.h, stage.input.w][axis], [stage.output.h, stage.output.w][axis]);
-        let mut links = Links { start: vec![0], pairs: Vec::new() };
-        for q in 0..inputs {
-            for p in 0..outputs {
-                let Some(distance) = (q + stage.pad[axis]).checked_sub(p * stage.stride[axis]) else { break };
-                let tap = distance / stage.dilation[axis];
-                if distance.is_multiple_of(stage.dilation[axis]) && tap < stage.kernel[axis] {
-                    links.pairs.push((p as u32, tap as u32));
-                }
-            }
-            links.start.push(links.pairs.len() as u32);
-        }
-        links
-    }
-
-    /// (output, tap) of the outputs that read input `q`, ascending.
-    #[inline(always)]
-    fn of(&self, q: usize) -> &[(u32, u32)] {
-        &self.pairs[self.start[q] as usize..self.start[q + 1] as usize]
-    }
-}
-
 /// Segments of input (`y`, `x`) of the layer's transpose; `weight` is `[tap][c_out][stride]`.
 ///
 /// `output` holds a window of the outputs; those outside it are taken as zero. Not for first stages.
 pub fn transpose_segments(
     stage: &Stage,
-    links: &[Links; 2],
+    taps: &Taps,
     weight: *const f32,
     stride: usize,
     output: Field,
@@ -183,18 +148,16 @@ pub fn transpose_segments(
     segments.clear();
     let channels = stage.output.c;
     let window = output.window;
-    for &(py, ky) in links[0].of(y) {
-        let (py, ky) = (py as usize, ky as usize);
+    for (py, ky) in taps.outputs(stage, 0, y) {
         if py < window.y || py >= window.y + window.h {
             continue;
         }
-        let (places, positions, taps) = ((py - window.y) * window.w, py * stage.output.w, ky * stage.kernel[1]);
-        for &(px, kx) in links[1].of(x) {
-            let (px, tap) = (px as usize, taps + kx as usize);
+        let (places, positions, row) = ((py - window.y) * window.w, py * stage.output.w, ky * stage.kernel[1]);
+        for (px, kx) in taps.outputs(stage, 1, x) {
             if px < window.x || px >= window.x + window.w {
                 continue;
             }
-            let place = places + px - window.x;
+            let (place, tap) = (places + px - window.x, row + kx);
             // SAFETY: the place lies in the window that the field holds, the position in the map.
             unsafe {
                 let data = output.data.add(place * channels * vp * WIDTH);
@@ -289,8 +252,8 @@ mod tests {
         for y in 0..7 {
             for x in 0..6 {
                 let (all, window) = (Inputs::All(&identity), field(Window::all(stage.output)));
-                let links = [Links::new(&stage, 0), Links::new(&stage, 1)];
-                transpose_segments(&stage, &links, data.as_ptr(), 1, window, 1, [y, x], all, &mut segments);
+                let taps = Taps::new(&stage);
+                transpose_segments(&stage, &taps, data.as_ptr(), 1, window, 1, [y, x], all, &mut segments);
                 backward.extend(segments.iter().map(|s| (y * 6 + x, offset(s.input) / 16, offset(s.weight))));
             }
         }

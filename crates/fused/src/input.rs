@@ -6,7 +6,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Window;
 use crate::signs::Sign;
-use crate::walk::RowValues;
+use crate::walk::{RowValues, TALL};
 
 /// A ball in normalised, padded coordinates: {c + s∘δ : ‖δ‖_p ≤ ε}.
 pub struct InputBall {
@@ -85,52 +85,93 @@ impl InputSet {
     ///
     /// # Safety
     /// The machine has `S`; `pixels` is aligned and holds the window.
-    #[inline(always)]
     pub unsafe fn extremes<S: Lanes, const P: usize, const T: usize>(
         &self,
-        pixels: *mut f32,
+        pixels: *const f32,
         window: Window,
         spread: bool,
         values: &mut RowValues,
         signs: Option<&mut [Sign]>,
     ) {
         // SAFETY: passed on from the caller.
-        unsafe {
-            let boxed = match signs {
-                Some(signs) if spread => self.box_extremes::<S, P, T, true, true>(pixels, window, signs),
-                Some(signs) => self.box_extremes::<S, P, T, false, true>(pixels, window, signs),
-                None if spread => self.box_extremes::<S, P, T, true, false>(pixels, window, &mut []),
-                None => self.box_extremes::<S, P, T, false, false>(pixels, window, &mut []),
-            };
-            let Some(ball) = &self.ball else {
-                add_planes::<S, P, T>(values, boxed);
-                return;
-            };
-            let mut found = boxed;
-            for v in 0..P {
-                for t in 0..T {
-                    let (value, norm) = self.ball_parts::<S, P, T>(ball, pixels, window, spread, [v, t]);
-                    let reach = S::mul(S::splat(ball.epsilon), norm);
-                    let round = if v == 0 { S::sub(value, reach) } else { S::add(value, reach) };
-                    found[v][t] = match (self.clipped, v) {
-                        (false, _) => round,
-                        (true, 0) => S::max(boxed[v][t], round),
-                        (true, _) => S::min(boxed[v][t], round),
-                    };
-                }
+        let mut found = unsafe { self.over_box::<S, P, T>(pixels, window, spread, signs) };
+        if let Some(ball) = &self.ball {
+            // SAFETY: as above.
+            let [center, norm] = unsafe { self.over_ball::<S, P, T>(ball, pixels, window, spread) };
+            for lane in 0..TALL {
+                let low = center[0][lane] - ball.epsilon * norm[0][lane];
+                let high = center[1][lane] + ball.epsilon * norm[1][lane];
+                found[0][lane] = if self.clipped { found[0][lane].max(low) } else { low };
+                found[1][lane] = if self.clipped { found[1][lane].min(high) } else { high };
             }
-            add_planes::<S, P, T>(values, found);
+        }
+        for (values, found) in values.iter_mut().zip(&found).take(P) {
+            values.iter_mut().zip(found).for_each(|(value, found)| *value += found);
         }
     }
 
-    /// The extremes over the box, `[plane][T]`, all planes in one pass so that their sums hide each other's latency.
+    /// The extremes over the box.
+    unsafe fn over_box<S: Lanes, const P: usize, const T: usize>(
+        &self,
+        pixels: *const f32,
+        window: Window,
+        spread: bool,
+        signs: Option<&mut [Sign]>,
+    ) -> RowValues {
+        let mut found = [[0.0; TALL]; 2];
+        let target = &mut found;
+        // A call for each form: the compiler does not inline one that holds them all.
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match (signs, P == 2 && spread) {
+                (Some(signs), true) => {
+                    S::run(|| self.box_extremes::<S, P, T, true, true>(pixels, window, signs, target));
+                }
+                (Some(signs), false) => {
+                    S::run(|| self.box_extremes::<S, P, T, false, true>(pixels, window, signs, target));
+                }
+                (None, true) => {
+                    S::run(|| self.box_extremes::<S, P, T, true, false>(pixels, window, &mut [], target));
+                }
+                (None, false) => {
+                    S::run(|| self.box_extremes::<S, P, T, false, false>(pixels, window, &mut [], target));
+                }
+            }
+        }
+        found
+    }
+
+    /// (A x₀, ‖A‖_q) over a ball.
+    unsafe fn over_ball<S: Lanes, const P: usize, const T: usize>(
+        &self,
+        ball: &InputBall,
+        pixels: *const f32,
+        window: Window,
+        spread: bool,
+    ) -> [RowValues; 2] {
+        let mut parts = [[[0.0; TALL]; 2]; 2];
+        for v in 0..P {
+            for t in 0..T {
+                let [value, norm] = &mut parts;
+                let targets = [&mut value[v][t * WIDTH..], &mut norm[v][t * WIDTH..]];
+                // SAFETY: passed on from the caller.
+                unsafe {
+                    S::run(|| self.ball_parts::<S, P, T>(ball, pixels, window, spread, [v, t], targets));
+                }
+            }
+        }
+        parts
+    }
+
+    /// The extremes over the box, all planes in one pass so that their sums hide each other's latency.
     #[inline(always)]
     unsafe fn box_extremes<S: Lanes, const P: usize, const T: usize, const SPREAD: bool, const SIGNS: bool>(
         &self,
         pixels: *const f32,
         window: Window,
         signs: &mut [Sign],
-    ) -> [[S::V; 2]; 2] {
+        found: &mut RowValues,
+    ) {
         let count = window.positions() * self.channels;
         debug_assert!(!SIGNS || signs.len() == T * count);
         // SAFETY: passed on from the caller; padded places lie in the map, signs are one per element and vector.
@@ -170,14 +211,13 @@ impl InputSet {
             for t in 0..T {
                 let (p, q) = (value[0][t], value[1][t]);
                 let high_reach = if P == 2 && SPREAD { reach[1][t] } else { reach[0][t] };
-                value[0][t] = S::sub(S::sub(p, q), reach[0][t]);
-                value[1][t] = S::add(S::add(p, q), high_reach);
+                S::store_any(found[0].as_mut_ptr().add(t * WIDTH), S::sub(S::sub(p, q), reach[0][t]));
+                S::store_any(found[1].as_mut_ptr().add(t * WIDTH), S::add(S::add(p, q), high_reach));
             }
-            value
         }
     }
 
-    /// (A x₀, ‖A‖_q) over a ball, of vector `t` of A_L (`v` = 0) or A_U (1).
+    /// (A x₀, ‖A‖_q) over a ball, of vector `t` of A_L (`v` = 0) or A_U (1), into sixteen lanes each.
     #[inline(always)]
     unsafe fn ball_parts<S: Lanes, const P: usize, const T: usize>(
         &self,
@@ -186,7 +226,8 @@ impl InputSet {
         window: Window,
         spread: bool,
         [v, t]: [usize; 2],
-    ) -> (S::V, S::V) {
+        targets: [&mut [f32]; 2],
+    ) {
         // SAFETY: passed on from the caller.
         unsafe {
             let (mut value, mut norm) = (S::zero(), S::zero());
@@ -208,7 +249,9 @@ impl InputSet {
             if ball.norm == Norm::L2 {
                 norm = S::sqrt(norm);
             }
-            (value, norm)
+            for (target, found) in targets.into_iter().zip([value, norm]) {
+                S::store_any(target[..WIDTH].as_mut_ptr(), found);
+            }
         }
     }
 
@@ -246,8 +289,43 @@ impl InputSet {
     ///
     /// # Safety
     /// As [`InputSet::extremes`].
-    #[inline(always)]
     pub unsafe fn adjoint<S: Lanes, const P: usize, const T: usize>(
+        &self,
+        pixels: *mut f32,
+        window: Window,
+        spread: bool,
+        g: &RowValues,
+        mut gradient: Option<&mut InputGradient>,
+    ) {
+        let spread = P == 2 && spread;
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let Some(ball) = &self.ball else {
+                S::run(|| self.box_adjoint::<S, P, T>(pixels, window, spread, g, gradient));
+                return;
+            };
+            let boxed = self.over_box::<S, P, T>(pixels, window, spread, None);
+            let [center, norm] = self.over_ball::<S, P, T>(ball, pixels, window, spread);
+            let elements = window.positions() * self.channels;
+            if P == 2 {
+                S::run(|| mix_planes::<S, T, false>(pixels, elements, spread));
+            }
+            for v in 0..P {
+                for row in 0..T * WIDTH {
+                    let form = Form { pixels: pixels.add(v * T * WIDTH + row), stride: P * T * WIDTH, upper: v == 1 };
+                    let values = [boxed[v][row], center[v][row], norm[v][row]];
+                    self.lane_adjoint(ball, form, window, values, g[v][row], &mut gradient);
+                }
+            }
+            if P == 2 {
+                S::run(|| mix_planes::<S, T, true>(pixels, elements, true));
+            }
+        }
+    }
+
+    /// The adjoint over a box.
+    #[inline(always)]
+    unsafe fn box_adjoint<S: Lanes, const P: usize, const T: usize>(
         &self,
         pixels: *mut f32,
         window: Window,
@@ -257,67 +335,26 @@ impl InputSet {
     ) {
         // SAFETY: passed on from the caller.
         unsafe {
-            let Some(ball) = &self.ball else {
-                for (local, place) in self.elements(window) {
-                    let center = S::splat(self.center[place]);
-                    let radius = S::splat(self.radius[place]);
-                    for t in 0..T {
-                        let at = pixels.add((local * P * T + t) * WIDTH);
-                        let p = S::load(at);
-                        let q = if P == 2 && spread { S::load(at.add(T * WIDTH)) } else { S::zero() };
-                        let [low, high] = [S::sub(p, q), S::add(p, q)];
-                        let sign = [
-                            S::negative_mask(low),
-                            S::positive_mask(low),
-                            S::negative_mask(high),
-                            S::positive_mask(high),
-                        ];
-                        store_cotangents::<S, P, T>(at, center, radius, g, t, sign);
-                        if let Some(gradient) = gradient.as_deref_mut() {
-                            for (v, a) in [low, high].into_iter().enumerate().take(P) {
-                                let g = S::load_any(g[v].as_ptr().add(t * WIDTH));
-                                let side = if v == 0 { -1.0 } else { 1.0 };
-                                gradient.center[place] += S::sum(S::mul(g, a));
-                                gradient.radius[place] += side * S::sum(S::mul(g, S::abs(a)));
-                            }
+            for (local, place) in self.elements(window) {
+                let center = S::splat(self.center[place]);
+                let radius = S::splat(self.radius[place]);
+                for t in 0..T {
+                    let at = pixels.add((local * P * T + t) * WIDTH);
+                    let p = S::load(at);
+                    let q = if spread { S::load(at.add(T * WIDTH)) } else { S::zero() };
+                    let [low, high] = [S::sub(p, q), S::add(p, q)];
+                    let sign =
+                        [S::negative_mask(low), S::positive_mask(low), S::negative_mask(high), S::positive_mask(high)];
+                    store_cotangents::<S, P, T>(at, center, radius, g, t, sign);
+                    if let Some(gradient) = gradient.as_deref_mut() {
+                        for (v, a) in [low, high].into_iter().enumerate().take(P) {
+                            let g = S::load_any(g[v].as_ptr().add(t * WIDTH));
+                            let side = if v == 0 { -1.0 } else { 1.0 };
+                            gradient.center[place] += S::sum(S::mul(g, a));
+                            gradient.radius[place] += side * S::sum(S::mul(g, S::abs(a)));
                         }
                     }
                 }
-                return;
-            };
-            let boxed = if spread {
-                self.box_extremes::<S, P, T, true, false>(pixels, window, &mut [])
-            } else {
-                self.box_extremes::<S, P, T, false, false>(pixels, window, &mut [])
-            };
-            let mut parts = [[(S::zero(), S::zero()); T]; P];
-            for v in 0..P {
-                for t in 0..T {
-                    parts[v][t] = self.ball_parts::<S, P, T>(ball, pixels, window, spread, [v, t]);
-                }
-            }
-            let elements = window.positions() * self.channels;
-            if P == 2 {
-                mix_planes::<S, T, false>(pixels, elements, spread);
-            }
-            for v in 0..P {
-                for t in 0..T {
-                    let (value, norm) = parts[v][t];
-                    let mut lanes = [[0.0; WIDTH]; 3];
-                    for (target, source) in lanes.iter_mut().zip([boxed[v][t], value, norm]) {
-                        S::store_any(target.as_mut_ptr(), source);
-                    }
-                    for lane in 0..WIDTH {
-                        let first = pixels.add((v * T + t) * WIDTH + lane);
-                        let form = Form { pixels: first, stride: P * T * WIDTH, upper: v == 1 };
-                        let [boxed, value, norm] = [0, 1, 2].map(|part: usize| lanes[part][lane]);
-                        let g = g[v][t * WIDTH + lane];
-                        self.lane_adjoint(ball, form, window, [boxed, value, norm], g, &mut gradient);
-                    }
-                }
-            }
-            if P == 2 {
-                mix_planes::<S, T, true>(pixels, elements, true);
             }
         }
     }
@@ -373,20 +410,6 @@ impl InputSet {
     /// Zero sums for this set.
     pub fn gradient(&self) -> InputGradient {
         InputGradient { center: vec![0.0; self.center.len()], radius: vec![0.0; self.center.len()], epsilon: 0.0 }
-    }
-}
-
-/// Adds `[plane][T]` to the values.
-#[inline(always)]
-unsafe fn add_planes<S: Lanes, const P: usize, const T: usize>(values: &mut RowValues, found: [[S::V; 2]; 2]) {
-    for v in 0..P {
-        for t in 0..T {
-            // SAFETY: a plane has T vectors at least.
-            unsafe {
-                let place = values[v].as_mut_ptr().add(t * WIDTH);
-                S::store_any(place, S::add(S::load_any(place), found[v][t]));
-            }
-        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! [`Fused`] implements [`tightrope_engine::Engine`] for networks that are sequences of convolutions,
 //! linear layers, per-channel affine layers and ReLUs; other networks go to the reference engine.
 //!
-//! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block` and `outer` are the two
-//! micro-kernels; `geometry` says which taps connect which positions; `plan`, `weights` and `net` are
+//! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block`, `product` and `outer` are the
+//! micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
 //! a network prepared for the kernels. `clean` and `interval` put images into lanes; `lines`, `walk`
 //! and `walk_adjoint` put rows into lanes (back-substitution), `batch_walk` margins of sixteen images;
 //! `bound` and `pullback` compose them into the named relaxations; `population` evaluates perturbed members.
@@ -19,11 +19,16 @@ mod block;
 mod bound;
 mod buffer;
 mod clean;
+mod clean_batch;
+mod dense;
 mod engine;
 mod exchange;
+mod finish;
 mod geometry;
 mod input;
 mod interval;
+mod interval_ball;
+mod interval_batch;
 mod interval_rows;
 mod isa;
 mod lanes;
@@ -33,14 +38,18 @@ mod net;
 mod outer;
 mod plan;
 mod population;
-mod products;
+
+mod product;
 mod pullback;
 mod relax;
 mod rows;
 mod signs;
 mod specification;
+mod sweep;
+mod taps;
 mod walk;
 mod walk_adjoint;
+mod walk_products;
 mod weights;
 
 pub use engine::Fused;

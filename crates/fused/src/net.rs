@@ -1,10 +1,17 @@
 //! A plan with its packed weights and the small tables that all passes share.
 
+use std::ops::Range;
+
+use tightrope_network::ParameterLayout;
+
 use crate::block::{Outputs, Segment, gather};
-use crate::geometry::{Field, Inputs, Links, apply_segments, patch_offsets, transpose_segments};
+use crate::buffer::Buffer;
+use crate::dense;
+use crate::geometry::patch_offsets;
 use crate::lanes::{Lanes, WIDTH};
 use crate::plan::Plan;
-use crate::weights::{StageWeights, Weights, padded};
+use crate::taps::Taps;
+use crate::weights::{Weights, padded};
 
 /// Marks an input element that no window reads.
 const UNREAD: u32 = u32::MAX;
@@ -13,17 +20,34 @@ const UNREAD: u32 = u32::MAX;
 pub struct Net<'a> {
     pub plan: &'a Plan,
     pub weights: &'a Weights,
+    /// Weights of the stages that are read in θ's own order, and where they are in θ; see [`crate::dense`].
+    pub dense: Vec<Option<(&'a [f32], Range<usize>)>>,
+    /// Bands of rows that a map is divided into for parallel work; fixed by the batch, not the threads.
+    pub bands: usize,
+    /// Connections of each stage.
+    pub taps: Vec<Taps>,
     /// 0, 1, 2, …: the list of all channels.
     pub identity: Vec<u16>,
     /// Place of every input element in padded `[position][channel]` order, or [`UNREAD`].
     pub pixels: Vec<u32>,
-    /// Which outputs read which inputs, per stage and axis; empty for the first stage.
-    pub links: Vec<[Links; 2]>,
+}
+
+/// Stages that a batch takes in one go.
+pub enum Section<'a> {
+    /// Each chunk of images by itself.
+    Chunks(Range<usize>),
+    /// All chunks together, divided by outputs: the stage and its weights.
+    Dense(usize, &'a [f32]),
 }
 
 impl<'a> Net<'a> {
-    /// Tables for `plan`.
-    pub fn new(plan: &'a Plan, weights: &'a Weights) -> Self {
+    /// Tables for `plan`; `theta` if large dense stages are read in θ's own order.
+    pub fn new(plan: &'a Plan, weights: &'a Weights, theta: Option<(&ParameterLayout, &'a [f32])>) -> Self {
+        let dense = plan.stages.iter().enumerate().map(|(index, stage)| {
+            let (layout, theta) = theta.filter(|_| dense::covers(plan, index))?;
+            let range = layout.get(stage.weight).range();
+            Some((&theta[range.clone()], range))
+        });
         let longest = plan.stages.iter().map(|s| s.output.c.max(s.input.c * s.kernel[1])).max().unwrap_or(0);
         let first = &plan.stages[0];
         let longest = longest.max(first.input.c * first.taps());
@@ -38,11 +62,16 @@ impl<'a> Net<'a> {
                 }
             }
         }
-        let links = plan.stages.iter().map(|stage| match stage.first {
-            true => Default::default(),
-            false => [Links::new(stage, 0), Links::new(stage, 1)],
-        });
-        Net { plan, weights, identity: (0..longest).map(|c| c as u16).collect(), pixels, links: links.collect() }
+        let taps = plan.stages.iter().map(Taps::new).collect();
+        Net {
+            plan,
+            weights,
+            dense: dense.collect(),
+            bands: 1,
+            taps,
+            identity: (0..longest).map(|c| c as u16).collect(),
+            pixels,
+        }
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.
@@ -51,73 +80,46 @@ impl<'a> Net<'a> {
         h * w * self.plan.stages[index].input.c
     }
 
+    /// The stages in order, cut at those that a batch's chunks pass together.
+    pub fn sections(&self) -> Vec<Section<'a>> {
+        let mut sections = Vec::new();
+        let mut start = 0;
+        for (index, dense) in self.dense.iter().enumerate() {
+            if let Some((weights, _)) = dense {
+                sections.extend([Section::Chunks(start..index), Section::Dense(index, weights)]);
+                start = index + 1;
+            }
+        }
+        sections.push(Section::Chunks(start..self.plan.stages.len()));
+        sections
+    }
+
     /// Place of input element `e` in padded coordinates, if any window reads it.
     pub fn pixel(&self, e: usize) -> Option<usize> {
         (self.pixels[e] != UNREAD).then_some(self.pixels[e] as usize)
     }
 
-    /// One output position of a stage, without the bias: `[c_out][VP][16]` at `output`.
+    /// Cotangents on the first stage's output map to the images `[count, d]`, added; `pixels` is memory.
     ///
     /// # Safety
-    /// The machine has `S`; the field holds the whole input.
-    pub unsafe fn apply_at<S: Lanes, const VP: usize>(
+    /// The machine has `S`; `output` holds the map.
+    pub unsafe fn input_cotangents<S: Lanes, const VP: usize>(
         &self,
-        index: usize,
-        weights: &StageWeights,
-        input: Field,
-        position: [usize; 2],
-        output: *mut f32,
-        segments: &mut Vec<Segment>,
+        patch: &Buffer,
+        output: *const f32,
+        pixels: &mut Buffer,
+        how: Normalise,
+        images: &mut [f32],
     ) {
-        let stage = &self.plan.stages[index];
-        let stride = padded(stage.output.c);
-        let all = Inputs::All(&self.identity);
-        apply_segments(stage, weights.forward.as_ptr(), stride, input, VP, position, all, segments);
-        // SAFETY: segments and outputs describe memory the caller vouches for.
-        unsafe { gather::<S, VP>(segments, stride, output, Outputs::All(stage.output.c)) }
-    }
-
-    /// One input position of a stage's transpose: `[c_in][VP][16]` at `input`. Not for the first stage.
-    ///
-    /// # Safety
-    /// As [`Net::apply_at`].
-    pub unsafe fn transpose_at<S: Lanes, const VP: usize>(
-        &self,
-        index: usize,
-        weights: &StageWeights,
-        output: Field,
-        position: [usize; 2],
-        input: *mut f32,
-        segments: &mut Vec<Segment>,
-    ) {
-        let stage = &self.plan.stages[index];
-        let stride = padded(stage.input.c);
-        let all = Inputs::All(&self.identity);
-        transpose_segments(
-            stage,
-            &self.links[index],
-            weights.transposed.as_ptr(),
-            stride,
-            output,
-            VP,
-            position,
-            all,
-            segments,
-        );
-        // SAFETY: as above.
-        unsafe { gather::<S, VP>(segments, stride, input, Outputs::All(stage.input.c)) }
+        let size = self.input_len(0) * VP * WIDTH;
+        pixels.at_least(size)[..size].fill(0.0);
+        // SAFETY: the padded map is sized to its patches.
+        unsafe { self.scatter_patches::<S, VP>(patch, output, pixels.as_mut_ptr()) };
+        store_cotangents(self, pixels, VP, how, images);
     }
 
     /// The first stage's transpose over the whole map, added to `pixels` (padded, `[position][c_in][VP][16]`).
-    ///
-    /// # Safety
-    /// As [`Net::apply_at`].
-    pub unsafe fn scatter_patches<S: Lanes, const VP: usize>(
-        &self,
-        weights: &StageWeights,
-        output: *const f32,
-        pixels: *mut f32,
-    ) {
+    unsafe fn scatter_patches<S: Lanes, const VP: usize>(&self, patch: &Buffer, output: *const f32, pixels: *mut f32) {
         let stage = &self.plan.stages[0];
         let row = stage.input_side()[1];
         let offsets: Vec<u32> = patch_offsets(stage, row).iter().map(|o| o * (VP * WIDTH) as u32).collect();
@@ -129,7 +131,7 @@ impl<'a> Net<'a> {
                 unsafe {
                     let segment = Segment {
                         input: output.add((y * stage.output.w + x) * co * VP * WIDTH),
-                        weight: weights.patch.as_ptr(),
+                        weight: patch.as_ptr(),
                         list: self.identity.as_ptr(),
                         full: co,
                         half: 0,
@@ -163,7 +165,7 @@ pub unsafe fn load_images<S: Lanes, const VP: usize>(
 ) {
     let d = net.plan.dimension;
     let count = images.len() / d;
-    let mut tile = crate::buffer::Buffer::zeroed(WIDTH * WIDTH);
+    let mut tile = Buffer::zeroed(WIDTH * WIDTH);
     target[..net.input_len(0) * VP * WIDTH].fill(0.0);
     for group in 0..VP.min(count.div_ceil(WIDTH)) {
         let images = &images[group * WIDTH * d..];
@@ -216,21 +218,20 @@ pub fn store_cotangents(net: &Net<'_>, lanes: &[f32], vp: usize, how: Normalise,
     }
 }
 
-/// values += bias, then the ReLU if `rectify`, for one position `[channel][VP][16]`.
+/// target[c] += Σ over bands and lanes of `values`, `[band][channel][16]`.
 ///
 /// # Safety
-/// The machine has `S`; `values` is aligned and holds `channels`.
-pub unsafe fn add_bias<S: Lanes, const VP: usize>(values: *mut f32, bias: &[f32], channels: usize, rectify: bool) {
+/// The machine has `S`; `values` holds all bands.
+pub unsafe fn sum_lanes<S: Lanes>(values: &Buffer, bands: usize, channels: usize, target: &mut [f32]) {
     // SAFETY: passed on from the caller.
     unsafe {
         S::run(|| {
-            for c in 0..channels {
-                let b = S::splat(bias[c]);
-                for v in 0..VP {
-                    let place = values.add((c * VP + v) * WIDTH);
-                    let value = S::add(S::load(place), b);
-                    S::store(place, if rectify { S::max(S::zero(), value) } else { value });
+            for (c, target) in target.iter_mut().enumerate().take(channels) {
+                let mut sum = S::zero();
+                for band in 0..bands {
+                    sum = S::add(sum, S::load(values[(band * channels + c) * WIDTH..].as_ptr()));
                 }
+                *target += S::sum(sum);
             }
         });
     }

@@ -7,17 +7,20 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use tightrope_engine::{Perturbation, PopulationBatch, Spec, certified_cross_entropy, cross_entropy};
+use tightrope_engine::{Perturbation, PopulationBatch, Relaxation, Spec, certified_cross_entropy, cross_entropy};
 use tightrope_network::ParameterLayout;
 
 use crate::ball::BallRows;
 use crate::bound::Job;
-use crate::engine::{Pool, bound_all, forward_all, with};
-use crate::lanes::Lanes;
+use crate::clean_batch::forward_all;
+use crate::engine::{Pool, bound_all, bound_chunk, image_chunk, with};
+use crate::interval::Interval;
+use crate::interval_batch::load_all;
+use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
 use crate::specification::Specification;
-use crate::weights::Weights;
+use crate::weights::{Layouts, Weights};
 
 /// Memory of one worker's members.
 #[derive(Default)]
@@ -42,6 +45,11 @@ pub unsafe fn losses<S: Lanes>(
 ) -> Vec<[f64; 2]> {
     let spec = Spec::Margins { labels: batch.labels.to_vec() };
     let pairs: Vec<u64> = pairs.collect();
+    // The images do not depend on the members' weights.
+    let empty = Weights::default();
+    let shared = batch.relaxation == Relaxation::Ibp && batch.robust_weight > 0.0;
+    // SAFETY: the machine has `S`.
+    let images = shared.then(|| unsafe { load_all::<S>(&Net::new(plan, &empty, None), batch.region) });
     pairs
         .into_par_iter()
         .map(|pair| {
@@ -55,9 +63,8 @@ pub unsafe fn losses<S: Lanes>(
                     let scale = sign * perturbation.sigma;
                     member.clear();
                     member.extend(theta.iter().zip(&*delta).map(|(&t, &d)| t + scale * d));
-                    weights.pack(plan, layout, member, batch.robust_weight > 0.0);
                     // SAFETY: as above.
-                    unsafe { mixed_loss::<S>(pool, plan, weights, &spec, batch) }
+                    unsafe { mixed_loss::<S>(pool, plan, layout, member, weights, &spec, batch, images.as_deref()) }
                 })
             })
         })
@@ -68,20 +75,29 @@ pub unsafe fn losses<S: Lanes>(
 unsafe fn mixed_loss<S: Lanes>(
     pool: &Pool,
     plan: &Plan,
-    weights: &Weights,
+    layout: &ParameterLayout,
+    theta: &[f32],
+    weights: &mut Weights,
     spec: &Spec<f32>,
     batch: &PopulationBatch<'_, f32>,
+    images: Option<&[Interval]>,
 ) -> f64 {
-    let net = Net::new(plan, weights);
     let mean = |losses: &[f32]| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
     let weight = batch.robust_weight;
     let mut loss = 0.0;
     if weight < 1.0 {
+        let most = S::BLOCK[image_chunk(batch.labels.len()) / WIDTH / 2];
+        weights.pack(plan, layout, theta, Layouts::points(plan, most, [false; 2]));
+        let net = Net::new(plan, weights, Some((layout, theta)));
         // SAFETY: the caller's word.
         let (logits, _) = unsafe { forward_all::<S>(pool, &net, batch.inputs, false) };
         loss += (1.0 - weight) * mean(&cross_entropy(&logits, batch.labels).per_sample);
     }
     if weight > 0.0 {
+        let most = S::BLOCK[bound_chunk(batch.relaxation, batch.region.batch()).div_ceil(WIDTH)];
+        weights.pack(plan, layout, theta, Layouts::bounds(plan, batch.relaxation, most, false));
+        let own = (batch.relaxation == Relaxation::Ibp).then_some((layout, theta));
+        let net = Net::new(plan, weights, own);
         let ball = batch.region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, batch.region.clipped));
         let last = plan.hidden();
         let job = Job {
@@ -99,12 +115,13 @@ unsafe fn mixed_loss<S: Lanes>(
             keep: false,
             ball: ball.as_ref(),
             signs: None,
+            images,
             // Members are parallel already.
             parts: 1,
             pool: &pool.parts,
         };
         // SAFETY: the caller's word.
-        let chunks = unsafe { bound_all::<S>(pool, &job) };
+        let (chunks, _) = unsafe { bound_all::<S>(pool, &job) };
         let margins: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.lower.iter().copied()).collect();
         loss += weight * mean(&certified_cross_entropy(&margins, batch.labels).per_sample);
     }

@@ -10,7 +10,7 @@ use crate::clean::SLACK;
 use crate::exchange::{add_planes, image_len, pack};
 use crate::geometry::Live;
 use crate::input::{InputGradient, InputSet};
-use crate::interval::{Given, RegionSums};
+use crate::interval::{Given, Interval, IntervalCotangents, RegionSums};
 use crate::interval_rows;
 use crate::lanes::{Lanes, WIDTH};
 use crate::lines::{Lines, is_unstable, pull_back};
@@ -39,13 +39,25 @@ pub struct ChunkRegion {
     pub radius: Vec<f32>,
 }
 
+impl ChunkRegion {
+    /// No gradient of `len` elements.
+    pub fn zeros(len: usize) -> Self {
+        ChunkRegion { center: vec![0.0; len], radius: vec![0.0; len] }
+    }
+
+    /// Where an interval pass adds its share.
+    pub fn sums(&mut self) -> RegionSums<'_> {
+        RegionSums { center: &mut self.center, radius: &mut self.radius }
+    }
+}
+
 impl Sums {
     /// Zero sums for `job` in memory that `free` gives; without an accumulator there is no gradient of θ.
     pub fn new(job: &Job<'_>, mut free: impl FnMut() -> (Option<Accumulator>, NeuronSums)) -> Self {
         let absolute = job.interval_depth() > 0;
         let parts = (0..job.parts.max(1)).map(|_| {
             let (mut accumulator, neurons) = free();
-            accumulator.iter_mut().for_each(|accumulator| accumulator.reset(job.net.plan, absolute));
+            accumulator.iter_mut().for_each(|accumulator| accumulator.reset(job.net, absolute));
             PartSums { accumulator, neurons, input: None }
         });
         Sums { parts: parts.collect() }
@@ -78,19 +90,10 @@ impl Job<'_> {
         let plan = self.net.plan;
         let depth = self.interval_depth();
         let d = plan.dimension;
-        let mut gradient =
-            region_wanted.then(|| ChunkRegion { center: vec![0.0; count * d], radius: vec![0.0; count * d] });
+        let mut gradient = region_wanted.then(|| ChunkRegion::zeros(count * d));
         // SAFETY: the machine and the chunk's size are the caller's word; buffers are sized below.
         unsafe {
             worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
-            if self.relaxation == Relaxation::Ibp {
-                self.interval_spec_adjoint::<S, VP>(worker, sums, [first, count], cotangents);
-                if cotangents.layers.is_empty() {
-                    let given = Given::Activations;
-                    self.interval_adjoint::<S, VP>(worker, sums, count, None, given, gradient.as_mut());
-                    return self.finish_region(gradient);
-                }
-            }
             let batched = self.batched(count);
             let mut intervals = std::mem::take(&mut worker.bounds);
             self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
@@ -136,9 +139,7 @@ impl Job<'_> {
                     on_intervals.upper[index][range].copy_from_slice(&on_bounds.upper[index][..len]);
                 }
             }
-            let given = if self.relaxation == Relaxation::Ibp { Given::Both } else { Given::Bounds };
-            let on_bounds = Some(&on_intervals);
-            self.interval_adjoint::<S, VP>(worker, sums, count, on_bounds, given, gradient.as_mut());
+            self.interval_adjoint::<S, VP>(worker, sums, count, &on_intervals, gradient.as_mut());
             worker.bounds = intervals;
             worker.on_bounds = on_intervals;
         }
@@ -146,7 +147,7 @@ impl Job<'_> {
     }
 
     /// An unclipped ball has one radius; its gradient stands in element 0.
-    fn finish_region(&self, mut gradient: Option<ChunkRegion>) -> Option<ChunkRegion> {
+    pub fn finish_region(&self, mut gradient: Option<ChunkRegion>) -> Option<ChunkRegion> {
         if let (Some(gradient), Some(_), false) = (&mut gradient, &self.region.ball, self.region.clipped) {
             for radius in gradient.radius.chunks_exact_mut(self.net.plan.dimension) {
                 radius[1..].fill(0.0);
@@ -156,7 +157,7 @@ impl Job<'_> {
     }
 
     /// The caller's cotangents on one sample's pre-activation bounds.
-    fn layer_cotangents(&self, cotangents: &Cotangents<f32>, sample: usize) -> BoundCotangents {
+    pub fn layer_cotangents(&self, cotangents: &Cotangents<f32>, sample: usize) -> BoundCotangents {
         let plan = self.net.plan;
         let hidden = &plan.stages[..plan.hidden()];
         let zeros = || hidden.iter().map(|stage| Buffer::zeroed(image_len(stage.output))).collect::<Vec<_>>();
@@ -186,20 +187,25 @@ impl Job<'_> {
         g.iter().flatten().any(|&g| g != 0.0).then_some(g)
     }
 
-    unsafe fn interval_spec_adjoint<S: Lanes, const VP: usize>(
+    /// Pulls the specification's cotangents back to the last activations of an interval pass.
+    ///
+    /// # Safety
+    /// The machine has `S`; the interval pass holds the chunk.
+    pub unsafe fn interval_spec_adjoint<S: Lanes, const VP: usize>(
         &self,
-        worker: &mut Worker,
-        sums: &mut Sums,
+        interval: &Interval,
+        targets: &mut IntervalCotangents,
+        part: &mut Part,
+        mut accumulator: Option<&mut Accumulator>,
         [first, count]: [usize; 2],
         cotangents: &Cotangents<f32>,
     ) {
-        let Worker { interval, cotangents: targets, part, .. } = worker;
         let last = self.net.plan.hidden();
         if let Some(margins) = self.margins(first, count) {
             let range = first * margins.classes..(first + count) * margins.classes;
             let upper = if cotangents.upper.is_empty() { &[][..] } else { &cotangents.upper[range.clone()] };
             let on = OnMargins { lower: &cotangents.lower[range], upper };
-            let sums = sums.parts[0].accumulator.as_mut().map(|a| &mut a.sums.stages[last]);
+            let sums = accumulator.map(|a| &mut a.sums.stages[last]);
             // SAFETY: the interval pass holds the images.
             unsafe { margins.adjoint::<S, VP>(interval, on, &mut part.rows, targets, sums) };
             return;
@@ -211,7 +217,7 @@ impl Job<'_> {
         for image in 0..count {
             for tile in 0..self.specification.tiles() {
                 let Some(g) = self.spec_cotangents(cotangents, first + image, tile) else { continue };
-                let sums = sums.parts[0].accumulator.as_mut().map(|a| &mut a.sums.stages[last]);
+                let sums = accumulator.as_mut().map(|a| &mut a.sums.stages[last]);
                 // SAFETY: the interval pass holds the image; the buffers are sized above.
                 unsafe {
                     let place = [image, first + image, tile];
@@ -462,28 +468,23 @@ impl Job<'_> {
         worker: &mut Worker,
         sums: &mut Sums,
         count: usize,
-        on_intervals: Option<&StageBounds>,
-        given: Given,
+        on_intervals: &StageBounds,
         gradient: Option<&mut ChunkRegion>,
     ) {
         let plan = self.net.plan;
         let depth = self.interval_depth();
         let Worker { interval, cotangents, .. } = worker;
-        cotangents.lower.resize_with(depth.max(cotangents.lower.len()), Buffer::default);
-        cotangents.upper.resize_with(depth.max(cotangents.upper.len()), Buffer::default);
+        cotangents.resize(self.net, depth, VP);
         for index in 0..depth {
             let grid = plan.stages[index].output;
-            let size = grid.len() * VP * WIDTH + SLACK;
-            let lanes = [cotangents.lower[index].at_least(size), cotangents.upper[index].at_least(size)];
-            let Some(images) = on_intervals else { continue };
-            for (lanes, images) in lanes.into_iter().zip([&images.lower[index], &images.upper[index]]) {
-                // SAFETY: the lanes have slack, the images room for all lanes.
-                unsafe { pack::<S, VP>(grid, images, lanes) };
+            // SAFETY: the lanes have slack, the images room for all lanes.
+            unsafe {
+                pack::<S, VP>(grid, &on_intervals.lower[index], &mut cotangents.lower[index]);
+                pack::<S, VP>(grid, &on_intervals.upper[index], &mut cotangents.upper[index]);
             }
         }
         let accumulator = sums.parts[0].accumulator.as_mut();
-        let mut region_sums =
-            gradient.map(|gradient| RegionSums { center: &mut gradient.center, radius: &mut gradient.radius });
+        let mut region_sums = gradient.map(ChunkRegion::sums);
         // SAFETY: the interval pass of the same images is in place.
         unsafe {
             interval.backward::<S, VP>(
@@ -493,7 +494,7 @@ impl Job<'_> {
                 self.ball,
                 depth,
                 cotangents,
-                given,
+                Given::Bounds,
                 accumulator,
                 region_sums.as_mut(),
             );

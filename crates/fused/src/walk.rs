@@ -21,9 +21,9 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::lines::Lines;
 use crate::net::Net;
 use crate::plan::Window;
-use crate::products::ProductScratch;
 use crate::relax::{relax_rows, relax_spread};
 use crate::signs::Sign;
+use crate::walk_products::ProductScratch;
 use crate::weights::padded;
 
 /// What the walks of one image share.
@@ -221,14 +221,14 @@ impl WalkScratch {
                             false
                         } else {
                             let spread_here = self.transposed_spot::<S, P, T>(image, index, [y, x], keep, spot);
-                            S::run(|| {
-                                if spread_here {
-                                    relax_spread::<S, T>(spot, at, live, unstable, &mut constants);
-                                } else {
-                                    let stride = P * T * WIDTH;
+                            if spread_here {
+                                S::run(|| relax_spread::<S, T>(spot, at, live, unstable, &mut constants));
+                            } else {
+                                let stride = P * T * WIDTH;
+                                S::run(|| {
                                     relax_rows::<S, P, T>(spot, stride, spot, at, live, unstable, &mut constants);
-                                }
-                            });
+                                });
+                            }
                             spread_here
                         };
                         if index == 0 && scatters {
@@ -249,9 +249,8 @@ impl WalkScratch {
         };
         // SAFETY: the pixel buffer holds the window.
         unsafe {
-            let data = self.pixels.as_mut_ptr();
-            let spread = self.pixels_spread;
-            S::run(|| image.input.extremes::<S, P, T>(data, pixel_window, spread, &mut constants, signs));
+            let (data, spread) = (self.pixels.as_ptr(), self.pixels_spread);
+            image.input.extremes::<S, P, T>(data, pixel_window, spread, &mut constants, signs);
         }
         constants
     }
@@ -272,8 +271,8 @@ impl WalkScratch {
         let output = Field { data: self.coefficients[index + 1].as_ptr(), window: self.windows[index + 1] };
         let above = &image.lines[index + 1].live;
         let inputs = if P == 2 { Inputs::Spread(above, &self.spread[index + 1]) } else { Inputs::Live(above) };
-        let links = &image.net.links[index + 1];
-        transpose_segments(stage, links, weight, stride, output, P * T, position, inputs, &mut self.segments);
+        let taps = &image.net.taps[index + 1];
+        transpose_segments(stage, taps, weight, stride, output, P * T, position, inputs, &mut self.segments);
         // Picking outputs costs a single vector per channel more than computing a few in vain; what is kept must be 0 there.
         let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !keep;
         let all = live.len() == stage.input.c || picking_is_dearer;

@@ -13,10 +13,10 @@ use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
 use crate::input::InputGradient;
 use crate::lanes::{Lanes, WIDTH};
-use crate::products::{Left, Products};
 use crate::relax::{Given, relax_adjoint, rows_adjoint, split};
 use crate::signs::Sign;
 use crate::walk::{Image, Pixels, RowValues, Tile, WalkScratch, gather_first, gather_rows};
+use crate::walk_products::{Left, Products};
 use crate::weights::padded;
 
 /// Lane-wise sums of the cotangents of λ_u and μ_u, `[position][channel][2][16]`, per stage.
@@ -60,10 +60,10 @@ impl WalkScratch {
             let Some(pixel_window) = self.pixel_window else { unreachable!("the forward walk sets the window") };
             let (pixels, spread) = (self.pixels.as_mut_ptr(), self.pixels_spread);
             let gradient = sinks.input.as_deref_mut();
-            S::run(|| match known {
-                Some(signs) => image.input.signed_adjoint::<S, P, T>(pixels, pixel_window, g, signs),
+            match known {
+                Some(signs) => S::run(|| image.input.signed_adjoint::<S, P, T>(pixels, pixel_window, g, signs)),
                 None => image.input.adjoint::<S, P, T>(pixels, pixel_window, spread, g, gradient),
-            });
+            }
             let mut right = Field { data: pixels.cast_const(), window: pixel_window };
             for index in 0..tile.stage {
                 let stage = &net.plan.stages[index];

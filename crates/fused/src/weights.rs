@@ -1,14 +1,48 @@
 //! Weights in the orders the kernels read them, and gradients back in θ's order.
 
+use tightrope_engine::Relaxation;
 use tightrope_network::ParameterLayout;
 
 use crate::buffer::Buffer;
+use crate::dense;
 use crate::lanes::WIDTH;
+use crate::net::Net;
 use crate::plan::{Plan, Stage};
+use crate::product::blocks;
 
 /// `n` rounded up to whole vectors.
 pub fn padded(n: usize) -> usize {
     n.next_multiple_of(WIDTH)
+}
+
+/// Which copies of the weights a call needs.
+#[derive(Clone, Copy)]
+pub struct Layouts {
+    /// Stages with panels for images in lanes.
+    pub stages: usize,
+    /// Their planes: 1 for points, 2 (W and |W|) for intervals.
+    pub planes: usize,
+    /// Most outputs of a panel's block.
+    pub most: usize,
+    /// Panels of the transpose as well.
+    pub adjoint: bool,
+    /// For rows in lanes: every stage's `forward`, `transposed` and `patch`.
+    pub walks: bool,
+    /// For cotangents on the input: the first stage's `patch`.
+    pub inputs: bool,
+}
+
+impl Layouts {
+    /// For passes of points; `most` outputs per block.
+    pub fn points(plan: &Plan, most: usize, [adjoint, inputs]: [bool; 2]) -> Self {
+        Layouts { stages: plan.stages.len(), planes: 1, most, adjoint, walks: false, inputs }
+    }
+
+    /// For bounds, and for their adjoint.
+    pub fn bounds(plan: &Plan, relaxation: Relaxation, most: usize, adjoint: bool) -> Self {
+        let stages = if relaxation == Relaxation::Crown { 1 } else { plan.hidden() };
+        Layouts { stages, planes: 2, most, adjoint, walks: relaxation != Relaxation::Ibp, inputs: adjoint }
+    }
 }
 
 /// One stage's weights, several times over: each kernel wants its broadcasts contiguous.
@@ -22,44 +56,71 @@ pub struct StageWeights {
     pub patch: Buffer,
     /// Bias per output channel, padded with zeros.
     pub bias: Buffer,
+    /// [`crate::product::Panels`] of rows `[tap][c_in]` and outputs c_out.
+    pub apply: Buffer,
+    /// The same of rows `[tap][c_out]` and outputs c_in.
+    pub adjoint: Buffer,
 }
 
-/// All stages' weights, with those of |W| where intervals need them.
+/// All stages' weights.
 #[derive(Default)]
 pub struct Weights {
     pub signed: Vec<StageWeights>,
-    pub absolute: Vec<StageWeights>,
+    /// `patch` of the first stage's |W|.
+    pub absolute_patch: Buffer,
 }
 
 impl Weights {
-    /// Packs θ for `plan` into the memory already there; `absolute` asks for |W| as well.
-    pub fn pack(&mut self, plan: &Plan, layout: &ParameterLayout, theta: &[f32], absolute: bool) {
+    /// Packs θ for `plan` into the memory already there.
+    pub fn pack(&mut self, plan: &Plan, layout: &ParameterLayout, theta: &[f32], layouts: Layouts) {
         self.signed.resize_with(plan.stages.len(), StageWeights::default);
-        self.absolute.resize_with(if absolute { plan.stages.len() } else { 0 }, StageWeights::default);
         for (index, stage) in plan.stages.iter().enumerate() {
             let (scale, shift) = folded(stage, layout, theta);
-            let source = layout.slice(theta, stage.weight);
-            self.signed[index].pack(stage, source, &scale);
-            let bias = self.signed[index].bias.at_least(padded(stage.output.c));
+            let source = Source { stage, weights: layout.slice(theta, stage.weight), scale: &scale };
+            let target = &mut self.signed[index];
+            let bias = target.bias.at_least(padded(stage.output.c));
             // The memory may have served another network: padding is zeroed, not trusted.
             bias.fill(0.0);
             for (c, target) in bias[..stage.output.c].iter_mut().enumerate() {
                 let own = stage.bias.map_or(0.0, |id| layout.slice(theta, id)[c]);
                 *target = scale[c] * own + shift[c];
             }
-            if absolute {
-                self.absolute[index].pack_absolute(&self.signed[index]);
+            // Balls need the first stage's rows, specifications the last one's.
+            let ends = layouts.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
+            if layouts.walks || ends {
+                source.forward(&mut target.forward);
+            }
+            if layouts.walks && !stage.first {
+                source.transposed(&mut target.transposed);
+            }
+            if stage.first && (layouts.walks || layouts.inputs) {
+                source.patch(&mut target.patch);
+                let absolute = self.absolute_patch.at_least(target.patch.len());
+                absolute.iter_mut().zip(target.patch.iter()).for_each(|(t, s)| *t = s.abs());
+            }
+            if index >= layouts.stages || (!layouts.walks && dense::covers(plan, index)) {
+                continue;
+            }
+            source.panels::<false>(layouts, &mut target.apply);
+            if layouts.adjoint && !stage.first {
+                source.panels::<true>(layouts, &mut target.adjoint);
             }
         }
     }
 }
 
-impl StageWeights {
-    fn pack(&mut self, stage: &Stage, source: &[f32], scale: &[f32]) {
-        let (ci, co, taps) = (stage.input.c, stage.output.c, stage.taps());
-        let (ci_padded, co_padded) = (padded(ci), padded(co));
-        let n = ci * taps;
-        let forward = self.forward.at_least(n * co_padded);
+/// One stage's weights in θ's order, `[c_out][c_in][tap]`, and the factor of each output.
+struct Source<'a> {
+    stage: &'a Stage,
+    weights: &'a [f32],
+    scale: &'a [f32],
+}
+
+impl Source<'_> {
+    fn forward(&self, target: &mut Buffer) {
+        let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
+        let (n, co_padded) = (ci * taps, padded(co));
+        let forward = target.at_least(n * co_padded);
         for block in (0..co).step_by(WIDTH) {
             let rows = WIDTH.min(co - block);
             for i in 0..ci {
@@ -67,41 +128,66 @@ impl StageWeights {
                     let (target, padding) = forward[(tap * ci + i) * co_padded + block..][..WIDTH].split_at_mut(rows);
                     padding.fill(0.0);
                     for (r, target) in target.iter_mut().enumerate() {
-                        *target = source[(block + r) * n + i * taps + tap] * scale[block + r];
-                    }
-                }
-            }
-        }
-        if stage.first {
-            let patch = self.patch.at_least(co * padded(n));
-            for o in 0..co {
-                for i in 0..ci {
-                    for tap in 0..taps {
-                        patch[o * padded(n) + tap * ci + i] = source[o * n + i * taps + tap] * scale[o];
-                    }
-                }
-            }
-        } else {
-            let transposed = self.transposed.at_least(taps * co * ci_padded);
-            for o in 0..co {
-                for tap in 0..taps {
-                    let target = &mut transposed[(tap * co + o) * ci_padded..][..ci];
-                    for (i, target) in target.iter_mut().enumerate() {
-                        *target = source[o * n + i * taps + tap] * scale[o];
+                        *target = self.weights[(block + r) * n + i * taps + tap] * self.scale[block + r];
                     }
                 }
             }
         }
     }
 
-    fn pack_absolute(&mut self, signed: &StageWeights) {
-        for (target, source) in [
-            (&mut self.forward, &signed.forward),
-            (&mut self.transposed, &signed.transposed),
-            (&mut self.patch, &signed.patch),
-        ] {
-            let target = target.at_least(source.len());
-            target.iter_mut().zip(source.iter()).for_each(|(t, s)| *t = s.abs());
+    fn patch(&self, target: &mut Buffer) {
+        let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
+        let n = ci * taps;
+        let patch = target.at_least(co * padded(n));
+        for o in 0..co {
+            for i in 0..ci {
+                for tap in 0..taps {
+                    patch[o * padded(n) + tap * ci + i] = self.weights[o * n + i * taps + tap] * self.scale[o];
+                }
+            }
+        }
+    }
+
+    fn transposed(&self, target: &mut Buffer) {
+        let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
+        let (n, ci_padded) = (ci * taps, padded(ci));
+        let transposed = target.at_least(taps * co * ci_padded);
+        for o in 0..co {
+            for tap in 0..taps {
+                let target = &mut transposed[(tap * co + o) * ci_padded..][..ci];
+                for (i, target) in target.iter_mut().enumerate() {
+                    *target = self.weights[o * n + i * taps + tap] * self.scale[o];
+                }
+            }
+        }
+    }
+
+    /// Panels of the layer, or of its transpose if `ADJOINT`.
+    fn panels<const ADJOINT: bool>(&self, layouts: Layouts, target: &mut Buffer) {
+        let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
+        let n = ci * taps;
+        // Steps in θ's order along the inner sum and from output to output.
+        let (inner, outputs, step, next) = if ADJOINT { (co, ci, n, taps) } else { (ci, co, taps, n) };
+        let planes = layouts.planes;
+        let panels = target.at_least(taps * inner * outputs * planes);
+        let mut first = 0;
+        for size in blocks(outputs, layouts.most) {
+            let panel = &mut panels[first * taps * inner * planes..][..size * taps * inner * planes];
+            for row in 0..inner {
+                for tap in 0..taps {
+                    let source = &self.weights[row * step + tap + first * next..];
+                    let target = &mut panel[(tap * inner + row) * planes * size..][..planes * size];
+                    for b in 0..size {
+                        let scale = self.scale[if ADJOINT { row } else { first + b }];
+                        let value = source[b * next] * scale;
+                        target[b] = value;
+                        if planes == 2 {
+                            target[size + b] = value.abs();
+                        }
+                    }
+                }
+            }
+            first += size;
         }
     }
 }
@@ -138,17 +224,23 @@ pub struct GradientSums {
     pub stages: Vec<StageGradient>,
     /// True if the sums of |W| are in use.
     absolute: bool,
+    /// Stages whose weights' gradient is summed here; others have that of their bias only.
+    summed: Vec<bool>,
 }
 
 impl GradientSums {
-    /// Zeros for `plan` in the memory already there; `absolute` for methods with an interval pass.
-    pub fn reset(&mut self, plan: &Plan, absolute: bool) {
+    /// Zeros for the network in the memory already there; `absolute` for methods with an interval pass.
+    pub fn reset(&mut self, net: &Net<'_>, absolute: bool) {
         self.absolute = absolute;
-        self.stages.resize_with(plan.stages.len(), StageGradient::default);
-        for (stage, sums) in plan.stages.iter().zip(&mut self.stages) {
+        self.summed = net.dense.iter().map(Option::is_none).collect();
+        self.stages.resize_with(net.plan.stages.len(), StageGradient::default);
+        for ((stage, sums), &summed) in net.plan.stages.iter().zip(&mut self.stages).zip(&self.summed) {
+            sums.bias.at_least(padded(stage.output.c)).fill(0.0);
+            if !summed {
+                continue;
+            }
             let n = stage.taps() * stage.input.c * padded(stage.output.c);
             sums.signed.at_least(n).fill(0.0);
-            sums.bias.at_least(padded(stage.output.c)).fill(0.0);
             if absolute {
                 sums.absolute.at_least(n).fill(0.0);
             }
@@ -157,62 +249,63 @@ impl GradientSums {
 
     /// Adds `other`.
     pub fn add(&mut self, other: &GradientSums) {
-        for (a, b) in self.stages.iter_mut().zip(&other.stages) {
-            for (a, b) in [(&mut a.signed, &b.signed), (&mut a.bias, &b.bias)] {
-                a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a += b);
+        let add = |a: &mut Buffer, b: &Buffer| a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a += b);
+        for ((a, b), &summed) in self.stages.iter_mut().zip(&other.stages).zip(&self.summed) {
+            add(&mut a.bias, &b.bias);
+            if summed {
+                add(&mut a.signed, &b.signed);
             }
-            if self.absolute {
-                a.absolute.iter_mut().zip(b.absolute.iter()).for_each(|(a, b)| *a += b);
+            if summed && self.absolute {
+                add(&mut a.absolute, &b.absolute);
             }
         }
     }
 
-    /// The gradient with respect to θ.
-    pub fn unpack(&self, plan: &Plan, layout: &ParameterLayout, theta: &[f32]) -> Vec<f32> {
-        let mut gradient = vec![0.0; theta.len()];
-        for (stage, sums) in plan.stages.iter().zip(&self.stages) {
+    /// Adds the gradient with respect to θ to `gradient`.
+    pub fn unpack(&self, plan: &Plan, layout: &ParameterLayout, theta: &[f32], gradient: &mut [f32]) {
+        for ((stage, sums), &summed) in plan.stages.iter().zip(&self.stages).zip(&self.summed) {
             let (ci, co, taps) = (stage.input.c, stage.output.c, stage.taps());
             let (n, co_padded) = (ci * taps, padded(co));
             let source = layout.slice(theta, stage.weight);
             let (scale, _) = folded(stage, layout, theta);
             // Of the product of the folded factors.
             let mut g_scale = vec![0.0_f32; co];
-            let target = layout.slice_mut(&mut gradient, stage.weight);
-            for o in 0..co {
-                let mut dot = 0.0;
+            let target = layout.slice_mut(gradient, stage.weight);
+            // Sixteen outputs at a time: their sums are neighbours.
+            for block in (0..if summed { co } else { 0 }).step_by(WIDTH) {
+                let outputs = block..co.min(block + WIDTH);
                 for i in 0..ci {
                     for tap in 0..taps {
-                        let from = (tap * ci + i) * co_padded + o;
-                        let to = o * n + i * taps + tap;
-                        let mut g = sums.signed[from];
-                        if self.absolute {
-                            let w = source[to] * scale[o];
-                            // The derivative of |w| at 0 is taken as 0.
-                            g += if w > 0.0 {
-                                sums.absolute[from]
-                            } else if w < 0.0 {
-                                -sums.absolute[from]
-                            } else {
-                                0.0
-                            };
+                        let from = (tap * ci + i) * co_padded + block;
+                        let signed = &sums.signed[from..][..outputs.len()];
+                        let reach = self.absolute.then(|| &sums.absolute[from..][..outputs.len()]);
+                        for o in outputs.clone() {
+                            let to = o * n + i * taps + tap;
+                            let mut g = signed[o - block];
+                            if let Some(reach) = reach {
+                                let w = source[to] * scale[o];
+                                // The derivative of |w| at 0 is taken as 0.
+                                let sign = f32::from(i8::from(w > 0.0) - i8::from(w < 0.0));
+                                g += sign * reach[o - block];
+                            }
+                            target[to] += g * scale[o];
+                            if !stage.folds.is_empty() {
+                                g_scale[o] += g * source[to];
+                            }
                         }
-                        target[to] += g * scale[o];
-                        dot += g * source[to];
                     }
                 }
-                g_scale[o] = dot;
             }
             if let Some(id) = stage.bias {
                 let own = layout.slice(theta, id);
-                let target = layout.slice_mut(&mut gradient, id);
+                let target = layout.slice_mut(gradient, id);
                 for o in 0..co {
                     target[o] += sums.bias[o] * scale[o];
                     g_scale[o] += sums.bias[o] * own[o];
                 }
             }
-            unfold(stage, layout, theta, g_scale, sums.bias[..co].to_vec(), &mut gradient);
+            unfold(stage, layout, theta, g_scale, sums.bias[..co].to_vec(), gradient);
         }
-        gradient
     }
 }
 
