@@ -210,7 +210,7 @@ pub unsafe fn gradient<S: Lanes, const P: usize>(
         }
     });
     let gradient = Shared(gradient.as_mut_ptr());
-    let (wide, high) = if S::BLOCK[1] >= 8 { (PANEL, 6) } else { (1, 4) };
+    let [wide, high] = block_size::<S>();
     (0..vectors.div_ceil(PANEL)).into_par_iter().for_each(|panel| {
         let mut output = 0;
         for count in blocks(stage.output.c, high) {
@@ -247,6 +247,11 @@ unsafe fn transpose_elements<S: Lanes>(grid: Grid, vector: usize, from: *const f
     }
 }
 
+/// Most vectors of inputs and most outputs of a [`Block`].
+const fn block_size<S: Lanes>() -> [usize; 2] {
+    if S::BLOCK[1] >= 8 { [PANEL, 6] } else { [1, 4] }
+}
+
 /// A register block of the gradient: some outputs times some vectors of inputs.
 struct Block {
     /// First vector of the first image in the panels.
@@ -279,6 +284,10 @@ impl Block {
 
     #[inline(never)]
     unsafe fn run<S: Lanes, const P: usize, const NI: usize, const NJ: usize>(&self, chunks: &[[Maps<(), P>; 2]]) {
+        if NI > const { block_size::<S>()[0] } || NJ > const { block_size::<S>()[1] } {
+            // Nothing to compile for instruction sets with smaller blocks.
+            unreachable!("blocks fit the register file");
+        }
         // SAFETY: the caller of `gradient` vouches for machine and maps.
         unsafe { S::run(|| self.block::<S, P, NI, NJ>(chunks)) }
     }

@@ -5,9 +5,10 @@
 //!
 //! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block`, `product` and `outer` are the
 //! micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
-//! a network prepared for the kernels. `clean` and `interval` put images into lanes; `lines`, `walk`
-//! and `walk_adjoint` put rows into lanes (back-substitution), `batch_walk` margins of sixteen images;
-//! `bound` and `pullback` compose them into the named relaxations; `population` evaluates perturbed members.
+//! a network prepared for the kernels. `clean` and `interval` put images into lanes, with `sweep` over whole maps,
+//! `finish` for what becomes of sums and `dense` for large dense stages; `clean_batch` and `interval_batch` drive
+//! them. `lines`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), `batch_walk` margins of sixteen
+//! images; `bound` and `pullback` compose them into the named relaxations; `population` evaluates perturbed members.
 
 mod accumulate;
 mod ball;

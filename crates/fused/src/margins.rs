@@ -170,15 +170,15 @@ impl Margins<'_> {
         let size = self.elements * VP * WIDTH;
         cotangents.center.at_least(size + SLACK);
         cotangents.radius.at_least(size + SLACK);
-        // `[class][on value, on reach, 1 at the label][VP][16]`.
+        // `[class][on value, on reach, 1 at the label, memory][VP][16]`.
         let part = VP * WIDTH;
-        let coefficients = &mut scratch.at_least(self.classes * 3 * part)[..self.classes * 3 * part];
+        let coefficients = &mut scratch.at_least(self.classes * 4 * part)[..self.classes * 4 * part];
         coefficients.fill(0.0);
         for (image, &label) in self.labels.iter().enumerate() {
             for j in 0..self.classes {
                 let low = on.lower[image * self.classes + j];
                 let high = on.upper.get(image * self.classes + j).copied().unwrap_or(0.0);
-                let place = 3 * j * part + image;
+                let place = 4 * j * part + image;
                 coefficients[place] = low + high;
                 coefficients[place + part] = high - low;
                 coefficients[place + 2 * part] = f32::from(u8::from(j == label));
@@ -191,7 +191,7 @@ impl Margins<'_> {
                 Some(sums) => {
                     for (image, &label) in self.labels.iter().enumerate() {
                         for j in 0..self.classes {
-                            let g = coefficients[3 * j * part + image];
+                            let g = coefficients[4 * j * part + image];
                             sums.bias[label] += g;
                             sums.bias[j] -= g;
                         }
@@ -207,7 +207,7 @@ impl Margins<'_> {
     unsafe fn pull_back<S: Lanes, const VP: usize>(
         &self,
         interval: &Interval,
-        coefficients: &[f32],
+        coefficients: &mut [f32],
         cotangents: &mut IntervalCotangents,
         signed: Option<*mut f32>,
     ) {
@@ -216,7 +216,7 @@ impl Margins<'_> {
         // SAFETY: maps are `[element][VP][16]`, weights and their gradient `[element][stride]`.
         unsafe {
             let labels = Labels::<S, VP>::new(self.labels);
-            let of = coefficients.as_ptr();
+            let of = coefficients.as_mut_ptr();
             for e in 0..self.elements {
                 let row = self.last.forward.as_ptr().add(e * stride);
                 let own = labels.weights(row, stride);
@@ -227,21 +227,19 @@ impl Margins<'_> {
                     c[v] = S::load(interval.center[depth].as_ptr().add(at));
                     r[v] = S::load(interval.radius[depth].as_ptr().add(at));
                 }
-                // The cotangent of (W_y − W_j) at element e.
-                let on_difference = |j: usize, v: usize, difference: S::V| {
-                    let place = of.add(3 * j * part + v * WIDTH);
-                    let reach = S::mul(S::load(place.add(part)), r[v]);
-                    S::fma(S::load(place), c[v], S::signed_by(difference, reach))
-                };
                 for j in 0..self.classes {
                     let class = S::splat(*row.add(j));
                     for v in 0..VP {
-                        let place = of.add(3 * j * part + v * WIDTH);
+                        let place = of.add(4 * j * part + v * WIDTH);
                         let difference = S::sub(own[v], class);
-                        g_center[v] = S::fma(difference, S::load(place), g_center[v]);
-                        g_radius[v] = S::fma(S::abs(difference), S::load(place.add(part)), g_radius[v]);
+                        let (value, reach) = (S::load(place), S::load(place.add(part)));
+                        g_center[v] = S::fma(difference, value, g_center[v]);
+                        g_radius[v] = S::fma(S::abs(difference), reach, g_radius[v]);
                         if signed.is_some() {
-                            total[v] = S::add(total[v], on_difference(j, v, difference));
+                            // The cotangent of (W_y − W_j) at element e.
+                            let g = S::fma(value, c[v], S::signed_by(difference, S::mul(reach, r[v])));
+                            S::store(place.add(3 * part), g);
+                            total[v] = S::add(total[v], g);
                         }
                     }
                 }
@@ -254,11 +252,10 @@ impl Margins<'_> {
                 for start in (0..self.classes).step_by(WIDTH) {
                     let mut rows = [S::zero(); WIDTH];
                     for j in start..self.classes.min(start + WIDTH) {
-                        let class = S::splat(*row.add(j));
                         for v in 0..VP {
-                            let at_label = S::load(of.add((3 * j + 2) * part + v * WIDTH));
-                            let own_part = S::fma(at_label, total[v], rows[j - start]);
-                            rows[j - start] = S::sub(own_part, on_difference(j, v, S::sub(own[v], class)));
+                            let place = of.add(4 * j * part + v * WIDTH);
+                            let own_part = S::fma(S::load(place.add(2 * part)), total[v], rows[j - start]);
+                            rows[j - start] = S::sub(own_part, S::load(place.add(3 * part)));
                         }
                     }
                     let place = signed.add(e * stride + start);

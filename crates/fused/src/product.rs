@@ -152,6 +152,10 @@ unsafe fn run_block<
     first: usize,
     finish: F,
 ) {
+    if NB > S::BLOCK[P * VP / 2] {
+        // Nothing to compile for instruction sets with smaller blocks.
+        unreachable!("blocks fit the register file");
+    }
     // SAFETY: the caller of `product` vouches for the machine and the memory.
     unsafe {
         S::run(|| {

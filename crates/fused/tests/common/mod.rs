@@ -243,6 +243,19 @@ pub fn networks() -> Vec<(&'static str, Network)> {
                 .linear(4)
                 .build(),
         ),
+        (
+            "dense",
+            Chain::new(&[1, 8, 8])
+                .conv(32, [3, 3], [2, 2], p(1))
+                .relu()
+                .flatten()
+                .linear(160)
+                .relu()
+                .linear(416)
+                .relu()
+                .linear(5)
+                .build(),
+        ),
     ]
 }
 
