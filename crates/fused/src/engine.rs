@@ -28,7 +28,7 @@ use crate::net::Net;
 use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
 use crate::pullback::{ChunkRegion, Sums};
-use crate::signs::{SignLayout, record_signs};
+use crate::signs::SignLayout;
 use crate::specification::Specification;
 use crate::walk_adjoint::NeuronSums;
 use crate::weights::{Layouts, Weights};
@@ -364,7 +364,7 @@ impl Fused {
                     layers: request.layers,
                     keep,
                     ball: ball.as_ref(),
-                    signs: (keep && record_signs(request.relaxation, region)).then(|| SignLayout::new(plan)).flatten(),
+                    signs: (keep || adjoint).then(|| SignLayout::wanted(plan, request.relaxation, region)).flatten(),
                     images: None,
                     parts: if chunks < BUSY && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
                     pool: &self.pool.parts,

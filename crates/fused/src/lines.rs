@@ -60,6 +60,22 @@ impl LinesAt {
         // SAFETY: a position has a row for each part.
         unsafe { S::splat(*self.line.add(part as usize * self.row + channel)) }
     }
+
+    /// Several of them. (A loop: an array's `map` may stay a call, out of reach of the instruction set.)
+    ///
+    /// # Safety
+    /// As [`LinesAt::get`].
+    #[inline(always)]
+    pub unsafe fn several<S: Lanes, const N: usize>(self, parts: [Part; N], channel: usize) -> [S::V; N] {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let mut values = [S::zero(); N];
+            for i in 0..N {
+                values[i] = self.get::<S>(parts[i], channel);
+            }
+            values
+        }
+    }
 }
 
 /// True if the neuron's ReLU is relaxed.

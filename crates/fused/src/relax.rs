@@ -78,7 +78,7 @@ pub unsafe fn relax_rows<S: Lanes, const P: usize, const T: usize>(
         let mut sums = Constants::<S>::zero();
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let [m, d, e, g] = [Part::M, Part::D, Part::E, Part::G].map(|part| lines.get::<S>(part, channel));
+            let [m, d, e, g] = lines.several::<S, _>([Part::M, Part::D, Part::E, Part::G], channel);
             for t in 0..T {
                 let a = S::load(rows.add(channel * stride + t * WIDTH));
                 let size = S::abs(a);
@@ -127,7 +127,7 @@ pub unsafe fn relax_spread<S: Lanes, const T: usize>(
         let mut sums = Constants::<S>::zero();
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let [m, d, e, g] = [Part::M, Part::D, Part::E, Part::G].map(|part| lines.get::<S>(part, channel));
+            let [m, d, e, g] = lines.several::<S, _>([Part::M, Part::D, Part::E, Part::G], channel);
             // Halved, so that P and Q are the sum and the difference of what follows: an exact operation.
             let (m, d) = (S::mul(m, half), S::mul(d, half));
             for t in 0..T {
@@ -205,7 +205,7 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
             let channel = usize::from(channel);
             let bias = lines.get::<S>(Part::Bias, channel);
             let [lower, upper, intercept] =
-                [Part::LowerSlope, Part::UpperSlope, Part::Intercept].map(|part| lines.get::<S>(part, channel));
+                lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept], channel);
             let sums = given.neurons.add(channel * 2 * WIDTH);
             let (mut slope, mut height) = (S::load(sums), S::load(sums.add(WIDTH)));
             for t in 0..T {
@@ -272,8 +272,8 @@ pub unsafe fn relax_adjoint<S: Lanes, const P: usize, const T: usize>(
         let half = S::splat(0.5);
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let line = [Part::LowerSlope, Part::UpperSlope, Part::Intercept, Part::Bias]
-                .map(|part| lines.get::<S>(part, channel));
+            let line =
+                lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept, Part::Bias], channel);
             let inverse = S::div(S::splat(1.0), line[1]);
             let sums = given.neurons.add(channel * 2 * WIDTH);
             let mut neuron = [S::load(sums), S::load(sums.add(WIDTH))];

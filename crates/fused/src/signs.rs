@@ -37,8 +37,11 @@ impl StageLayout {
 }
 
 impl SignLayout {
-    /// The layout for `plan`, unless it is too large.
-    pub fn new(plan: &Plan) -> Option<Self> {
+    /// The layout for walks of all rows of `plan` over boxes, unless it is too large.
+    pub fn wanted(plan: &Plan, relaxation: Relaxation, region: &Region<f32>) -> Option<Self> {
+        if !matches!(relaxation, Relaxation::Crown | Relaxation::CrownMeetIbp) || region.ball.is_some() {
+            return None;
+        }
         let mut stages = vec![StageLayout::default()];
         let mut all = 0;
         for index in 1..plan.hidden() {
@@ -115,11 +118,6 @@ impl SignLayout {
         // A tall tile has two vectors even if its rows fill one.
         target.resize(set.width() / WIDTH * elements, Sign::default());
     }
-}
-
-/// True for walks over boxes of all rows of a stage.
-pub fn record_signs(relaxation: Relaxation, region: &Region<f32>) -> bool {
-    matches!(relaxation, Relaxation::Crown | Relaxation::CrownMeetIbp) && region.ball.is_none()
 }
 
 /// Input elements that the rows at a position of stage `index` reach.
