@@ -44,7 +44,15 @@ impl<S: Lanes, const VP: usize> Labels<S, VP> {
         labels.iter().enumerate().for_each(|(image, &label)| place[image / WIDTH][image % WIDTH] = label);
         // SAFETY: the machine is the caller's word.
         unsafe {
-            let index = place.map(|place| S::index(&place.map(|label| (label % WIDTH) as u8)));
+            // Loops: an array's `map` may stay a call, out of reach of the instruction set.
+            let mut index = [S::index(&[0; WIDTH]); VP];
+            for v in 0..VP {
+                let mut lanes = [0; WIDTH];
+                for l in 0..WIDTH {
+                    lanes[l] = (place[v][l] % WIDTH) as u8;
+                }
+                index[v] = S::index(&lanes);
+            }
             Labels { index, place }
         }
     }
@@ -62,7 +70,11 @@ impl<S: Lanes, const VP: usize> Labels<S, VP> {
                 result[v] = if stride == WIDTH {
                     S::pick(S::load(row), self.index[v])
                 } else {
-                    S::load_any(self.place[v].map(|label| *row.add(label)).as_ptr())
+                    let mut lanes = [0.0; WIDTH];
+                    for l in 0..WIDTH {
+                        lanes[l] = *row.add(self.place[v][l]);
+                    }
+                    S::load_any(lanes.as_ptr())
                 };
             }
             result
