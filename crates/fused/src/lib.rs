@@ -3,12 +3,12 @@
 //! [`Fused`] implements [`tightrope_engine::Engine`] for networks that are sequences of convolutions,
 //! linear layers, per-channel affine layers and ReLUs; other networks go to the reference engine.
 //!
-//! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block`, `product` and `outer` are the
-//! micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
-//! a network prepared for the kernels. `clean` and `interval` put images into lanes, with `sweep` over whole maps,
-//! `finish` for what becomes of sums and `dense` for large dense stages; `clean_batch` and `interval_batch` drive
-//! them. `lines`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), `batch_walk` margins of sixteen
-//! images; `bound` and `pullback` compose them into the named relaxations; `population` evaluates perturbed members.
+//! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block`, `product`, `outer` and `walk_products` are
+//! the micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
+//! a network prepared for the kernels. `clean` and `interval` put images into lanes, `dense` their large dense layers;
+//! `lines`, `relax`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), with `signs` kept between the two,
+//! `batch_walk` margins of sixteen images; `bound` and `pullback` compose them into the named relaxations; `population`
+//! evaluates perturbed members.
 
 mod accumulate;
 mod ball;
@@ -39,7 +39,6 @@ mod net;
 mod outer;
 mod plan;
 mod population;
-
 mod product;
 mod pullback;
 mod relax;
