@@ -102,6 +102,10 @@ impl Stage {
         let side = self.input_side();
         let offset = self.offset();
         let span = |start: usize, count: usize, axis: usize| {
+            if count == 0 {
+                // What lies in the padding reads nothing.
+                return (0, 0);
+            }
             let low = start * self.stride[axis];
             let high = low + (count - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1;
             let low = low.saturating_sub(offset[axis]).min(side[axis]);

@@ -384,6 +384,13 @@ impl Case<'_> {
             let what = format!("{name}: gradient of {}", info.name);
             close(&what, &got_theta[info.range()], &expected_theta[info.range()], tolerance);
         }
+        // Without the region's gradient the adjoint takes another way: signs instead of coefficients.
+        let alone = engine.vjp(self.network, &self.theta, &tape, &cotangents, Wants::THETA).unwrap();
+        let alone = alone.theta.unwrap();
+        for info in self.network.parameters().iter() {
+            let what = format!("{name}: gradient of {} alone", info.name);
+            close(&what, &alone[info.range()], &expected_theta[info.range()], tolerance);
+        }
         let (got, expected) = (got.region.unwrap(), expected.region.unwrap());
         close(&format!("{name}: centre gradient"), &got.center, &expected.center, tolerance);
         close(&format!("{name}: radius gradient"), &got.radius, &expected.radius, tolerance);
