@@ -1,6 +1,6 @@
 //! Networks drawn at random against the reference engine in double precision: shapes that nobody thought of.
 //!
-//! `TIGHTROPE_RANDOM_NETWORKS` sets how many are drawn (40 without it).
+//! `TIGHTROPE_RANDOM_NETWORKS` sets how many are drawn (40 without it), `TIGHTROPE_RANDOM_FIRST` the first one's seed.
 
 mod common;
 
@@ -68,6 +68,8 @@ fn random_networks() {
         let clip = dice.one_of(&[None, Some((0.0, 1.0))]);
         let (upper, layers) = (dice.roll(0, 2) == 0, dice.roll(0, 1) == 0);
         let norm = dice.one_of(&[Norm::Inf, Norm::Inf, Norm::Inf, Norm::L2, Norm::L1]);
+        // For the same reason no clipped balls: a window with one pixel inside the image gives box and ball the same bound.
+        let clip = clip.filter(|_| norm == Norm::Inf);
         for relaxation in Relaxation::ALL {
             for engine in engines() {
                 let base = Case::new("", &network, theta.clone(), batch, epsilon, relaxation);
