@@ -349,16 +349,10 @@ impl Fused {
                     net.bands = bands(chunks);
                 }
                 let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
-                let last = plan.hidden();
                 Ok(work(&Job {
                     net: &net,
                     region,
-                    specification: Specification {
-                        spec,
-                        last: &weights.signed[last],
-                        elements: plan.stages[last].input.len(),
-                        classes: plan.classes,
-                    },
+                    specification: Specification::new(spec, plan, weights),
                     relaxation: request.relaxation,
                     upper: request.upper,
                     layers: request.layers,

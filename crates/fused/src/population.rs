@@ -99,16 +99,10 @@ unsafe fn mixed_loss<S: Lanes>(
         let own = (batch.relaxation == Relaxation::Ibp).then_some((layout, theta));
         let net = Net::new(plan, weights, own);
         let ball = batch.region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, batch.region.clipped));
-        let last = plan.hidden();
         let job = Job {
             net: &net,
             region: batch.region,
-            specification: Specification {
-                spec,
-                last: &weights.signed[last],
-                elements: plan.stages[last].input.len(),
-                classes: plan.classes,
-            },
+            specification: Specification::new(spec, plan, weights),
             relaxation: batch.relaxation,
             upper: false,
             layers: false,

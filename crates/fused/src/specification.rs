@@ -4,7 +4,8 @@ use tightrope_engine::Spec;
 
 use crate::buffer::Buffer;
 use crate::lanes::{Lanes, WIDTH};
-use crate::weights::{StageGradient, StageWeights, padded};
+use crate::plan::Plan;
+use crate::weights::{StageGradient, StageWeights, Weights, padded};
 
 /// The specification of a batch against one network's last stage.
 #[derive(Clone, Copy)]
@@ -16,7 +17,14 @@ pub struct Specification<'a> {
     pub classes: usize,
 }
 
-impl Specification<'_> {
+impl<'a> Specification<'a> {
+    /// `spec` against the last stage of `plan`, packed in `weights`.
+    pub fn new(spec: &'a Spec<f32>, plan: &Plan, weights: &'a Weights) -> Self {
+        let last = plan.hidden();
+        let elements = plan.stages[last].input.len();
+        Specification { spec, last: &weights.signed[last], elements, classes: plan.classes }
+    }
+
     /// Rows per sample.
     pub fn rows(&self) -> usize {
         self.spec.rows(self.classes)
