@@ -54,6 +54,55 @@ pub struct Bounds<T> {
     pub layers: Vec<LayerBounds<T>>,
 }
 
+/// Lower slopes λ_l of the ReLUs after one pre-activation node over a batch, or a gradient with respect to them.
+///
+/// One slope serves all rows that are bounded (α-CROWN with slopes per neuron; Xu et al. 2021). It matters only where
+/// the neuron is unstable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSlopes<T> {
+    /// The node, one of [`Network::pre_activations`].
+    pub node: NodeId,
+    /// λ_l in [0, 1], `[N, n]`.
+    pub lower: Vec<T>,
+}
+
+impl<T: Real> LayerSlopes<T> {
+    /// Checks that `slopes` name pre-activations of `network`, each once, with a value in [0, 1] for each neuron of each
+    /// of `batch` samples, and that `relaxation` has slopes.
+    ///
+    /// # Errors
+    /// [`EngineError::Usage`] with what is wrong.
+    pub fn check(
+        slopes: &[LayerSlopes<T>],
+        network: &Network,
+        batch: usize,
+        relaxation: Relaxation,
+    ) -> Result<(), EngineError> {
+        if relaxation == Relaxation::Ibp && !slopes.is_empty() {
+            return Err(EngineError::Usage("ibp has no slopes; use crown-ibp, crown or one of its variants".into()));
+        }
+        let nodes = network.pre_activations();
+        for (index, layer) in slopes.iter().enumerate() {
+            if !nodes.contains(&layer.node) {
+                return Err(EngineError::Usage(format!("node {} is no pre-activation and has no slopes", layer.node)));
+            }
+            if slopes[..index].iter().any(|other| other.node == layer.node) {
+                return Err(EngineError::Usage(format!("node {} has slopes twice", layer.node)));
+            }
+            EngineError::check_length("a layer's slopes", layer.lower.len(), batch * network.node(layer.node).len())?;
+            let outside = layer.lower.iter().position(|&slope| !(slope >= T::ZERO && slope <= T::ONE));
+            if let Some(index) = outside {
+                return Err(EngineError::Usage(format!(
+                    "slope {index} of node {} is {}; slopes lie in [0, 1]",
+                    layer.node,
+                    layer.lower[index].to_f64()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Cotangents on one pre-activation node's bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerCotangent<T> {
@@ -90,13 +139,17 @@ pub struct Wants {
     pub theta: bool,
     /// With respect to the input (clean tape) or the region (bound tape).
     pub input: bool,
+    /// With respect to the lower slopes (tape of a bound with slopes, or of one that chose them itself).
+    pub slopes: bool,
 }
 
 impl Wants {
     /// Parameters only.
-    pub const THETA: Wants = Wants { theta: true, input: false };
+    pub const THETA: Wants = Wants { theta: true, input: false, slopes: false };
     /// Input or region only.
-    pub const INPUT: Wants = Wants { theta: false, input: true };
+    pub const INPUT: Wants = Wants { theta: false, input: true, slopes: false };
+    /// Lower slopes only.
+    pub const SLOPES: Wants = Wants { theta: false, input: false, slopes: true };
 }
 
 /// Gradient with respect to a region.
@@ -118,6 +171,8 @@ pub struct Gradients<T> {
     pub input: Option<Vec<T>>,
     /// From a bound tape.
     pub region: Option<RegionGradient<T>>,
+    /// From a bound tape, one for each pre-activation in network order; 0 for stable neurons, whose lines are exact.
+    pub slopes: Option<Vec<LayerSlopes<T>>>,
 }
 
 /// The addressed perturbations θ ± σ·δ_pair of one training step.
@@ -187,10 +242,23 @@ pub trait Engine<T: Real>: Send + Sync {
         request: BoundRequest,
     ) -> Result<(Bounds<T>, Tape), EngineError>;
 
+    /// As [`Engine::bound_taped`], with lower slopes for the ReLUs of the given nodes instead of the relaxation's own
+    /// choice (0 or 1); not for [`Relaxation::Ibp`]. Bounds are sound for all slopes in [0, 1].
+    fn bound_with_slopes(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+        slopes: &[LayerSlopes<T>],
+    ) -> Result<(Bounds<T>, Tape), EngineError>;
+
     /// Pulls cotangents back through a tape made by this engine with the same network and θ.
     ///
     /// The derivative goes through every intermediate bound; the choice of the lower slope (0 or 1)
-    /// and of stable neurons is piecewise constant.
+    /// and of stable neurons is piecewise constant. Gradients with respect to slopes need a tape of a bound other than
+    /// [`Relaxation::Ibp`]'s.
     fn vjp(
         &self,
         network: &Network,

@@ -13,8 +13,8 @@ mod relaxation;
 mod spec;
 
 pub use engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerBounds, LayerCotangent, Perturbation, PopulationBatch,
-    RegionGradient, Tape, Wants,
+    BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerBounds, LayerCotangent, LayerSlopes, Perturbation,
+    PopulationBatch, RegionGradient, Tape, Wants,
 };
 pub use error::EngineError;
 pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};

@@ -2,104 +2,10 @@
 
 mod common;
 
+use common::differences::{Count, directions, dot, moved, objective, random_cotangents};
 use common::random::{Kind, Rng, Shape, network, region, region_in};
-use common::report;
-use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, LayerCotangent, Reference, Region, Relaxation, Spec, Wants,
-};
+use tightrope_engine::{BoundRequest, Cotangents, Engine, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_network::Network;
-
-/// Step of the differences.
-const STEP: f64 = 1e-6;
-/// One-sided differences further apart than this, relative to the gradient's size, show a kink or a jump.
-const KINK: f64 = 1e-3;
-/// Agreement of adjoint and central difference, relative to the gradient's size.
-const TOLERANCE: f64 = 2e-6;
-
-/// Counts of directions compared and of those skipped at kinks.
-#[derive(Default)]
-struct Count {
-    compared: usize,
-    kinks: usize,
-}
-
-impl Count {
-    /// Compares one directional derivative; `value(t)` is the objective at distance t along the direction.
-    fn compare(&mut self, what: &str, adjoint: f64, value: impl Fn(f64) -> f64) {
-        let (minus, here, plus) = (value(-STEP), value(0.0), value(STEP));
-        let (left, right) = ((here - minus) / STEP, (plus - here) / STEP);
-        let scale = 1.0 + adjoint.abs();
-        if (left - right).abs() > KINK * scale {
-            self.kinks += 1;
-            return;
-        }
-        self.compared += 1;
-        let central = (plus - minus) / (2.0 * STEP);
-        // A kink too weak to notice moves the difference by at most half of what the sides differ.
-        let allowed = TOLERANCE * scale + 0.5 * (left - right).abs() + 1e-9 * here.abs();
-        assert!((adjoint - central).abs() <= allowed, "{what}: adjoint {adjoint}, difference {central}");
-    }
-
-    fn finish(&self, least: usize) {
-        report(&format!("{} derivatives compared, {} skipped at kinks", self.compared, self.kinks));
-        assert!(self.compared >= least, "only {} compared", self.compared);
-        assert!(self.kinks * 200 <= self.compared, "{} of {} skipped", self.kinks, self.compared);
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn moved(point: &[f64], step: f64, direction: &[f64]) -> Vec<f64> {
-    point.iter().zip(direction).map(|(p, d)| p + step * d).collect()
-}
-
-/// Two random directions of unit length and some single coordinates.
-fn directions(rng: &Rng, length: usize, coordinates: usize) -> Vec<Vec<f64>> {
-    let mut all: Vec<Vec<f64>> = (0..2)
-        .map(|_| {
-            let v = rng.normals(length);
-            let norm = dot(&v, &v).sqrt();
-            v.iter().map(|v| v / norm).collect()
-        })
-        .collect();
-    for _ in 0..coordinates {
-        let mut unit = vec![0.0; length];
-        unit[rng.integer(0, length - 1)] = 1.0;
-        all.push(unit);
-    }
-    all
-}
-
-/// ⟨cotangents, bounds⟩.
-fn objective(bounds: &Bounds<f64>, cotangents: &Cotangents<f64>) -> f64 {
-    let mut sum = dot(&bounds.lower, &cotangents.lower);
-    if !cotangents.upper.is_empty() {
-        sum += dot(bounds.upper.as_ref().unwrap(), &cotangents.upper);
-    }
-    for cotangent in &cotangents.layers {
-        let layer = bounds.layers.iter().find(|layer| layer.node == cotangent.node).unwrap();
-        sum += dot(&layer.lower, &cotangent.lower) + dot(&layer.upper, &cotangent.upper);
-    }
-    sum
-}
-
-/// Random cotangents on both ends of the specification and of every layer.
-fn random_cotangents(rng: &Rng, network: &Network, bounds: &Bounds<f64>) -> Cotangents<f64> {
-    let layer = |layer: &tightrope_engine::LayerBounds<f64>| LayerCotangent {
-        node: layer.node,
-        lower: rng.normals(layer.lower.len()),
-        upper: rng.normals(layer.upper.len()),
-    };
-    assert_eq!(bounds.layers.len(), network.pre_activations().len());
-    Cotangents {
-        lower: rng.normals(bounds.lower.len()),
-        upper: rng.normals(bounds.lower.len()),
-        layers: bounds.layers.iter().map(layer).collect(),
-    }
-}
 
 /// Bounds that the method keeps from IBP carry no gradient by its definition: no cotangent on them.
 fn silence_kept(
@@ -141,7 +47,7 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Sha
     if rng.integer(0, 2) == 0 {
         cotangents.upper.clear();
     }
-    let wants = Wants { theta: true, input: true };
+    let wants = Wants { theta: true, input: true, slopes: false };
     let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
     let (g_theta, g_region) = (gradients.theta.unwrap(), gradients.region.unwrap());
     assert!(gradients.input.is_none());
@@ -239,7 +145,7 @@ fn clean_pass() {
             let x = rng.normals(batch * network.input_len());
             let (logits, tape) = Reference.forward_taped(&network, &theta, &x).unwrap();
             let cotangents = Cotangents::on_lower(rng.normals(logits.len()));
-            let wants = Wants { theta: true, input: true };
+            let wants = Wants { theta: true, input: true, slopes: false };
             let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
             assert!(gradients.region.is_none());
             let (g_theta, g_input) = (gradients.theta.unwrap(), gradients.input.unwrap());
@@ -268,7 +174,7 @@ fn wants_select() {
         let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
         let cotangents = Cotangents::on_lower(rng.normals(bounds.lower.len()));
         let pull = |wants| Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
-        let both = pull(Wants { theta: true, input: true });
+        let both = pull(Wants { theta: true, input: true, slopes: false });
         let (theta_only, region_only) = (pull(Wants::THETA), pull(Wants::INPUT));
         assert!(theta_only.region.is_none() && region_only.theta.is_none());
         assert_eq!(both.theta, theta_only.theta, "{relaxation}");
@@ -292,7 +198,7 @@ fn a_batch_is_its_samples() {
             let region = region_in((0.05, 0.95), &rng, shape, batch, d, 0.5);
             let rows = network.output_len();
             let g = rng.normals(batch * rows);
-            let wants = Wants { theta: true, input: true };
+            let wants = Wants { theta: true, input: true, slopes: false };
             for relaxation in Relaxation::ALL {
                 let pull = |region: &Region<f64>, g: &[f64]| {
                     let request = BoundRequest::lower(relaxation);

@@ -14,7 +14,7 @@ type Outcome = (Vec<f32>, Gradients<f32>, Vec<(Bounds<f32>, Gradients<f32>)>);
 
 /// Everything the engine computes for one batch.
 fn outcome(network: &Network, theta: &[f32], x: &[f32], region: &Region<f32>, labels: &[usize]) -> Outcome {
-    let both = Wants { theta: true, input: true };
+    let both = Wants { theta: true, input: true, slopes: false };
     let (logits, tape) = Reference.forward_taped(network, theta, x).unwrap();
     assert_eq!(logits, Reference.forward(network, theta, x).unwrap());
     let cotangents = Cotangents::on_lower(cross_entropy(&logits, labels).cotangent);

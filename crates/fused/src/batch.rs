@@ -29,12 +29,14 @@ pub struct Batch {
 
 impl Job<'_> {
     /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
-    /// boxes, if that takes no more vectors than rows in lanes would.
+    /// boxes with the relaxation's own slopes, if that takes no more vectors than rows in lanes would.
     pub fn batched(&self, count: usize) -> bool {
         let classes = self.specification.classes;
         matches!(self.specification.spec, Spec::Margins { .. })
             && !self.upper
             && self.region.ball.is_none()
+            && self.slopes.given.is_empty()
+            && !self.slopes.wanted
             && self.relaxation != Relaxation::Ibp
             && self.net.plan.hidden() > 0
             && count * self.specification.tiles() >= classes

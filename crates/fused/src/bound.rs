@@ -18,8 +18,9 @@ use crate::margins::Margins;
 use crate::net::Net;
 use crate::rows::RowSet;
 use crate::signs::{Sign, SignLayout};
+use crate::slopes::SlopeJob;
 use crate::specification::Specification;
-use crate::walk::{Image, Pixels, RowValues, Tile, WalkScratch};
+use crate::walk::{Image, Keep, Pixels, RowValues, Tile, WalkScratch};
 use crate::weights::padded;
 
 /// What is asked about a batch.
@@ -37,6 +38,8 @@ pub struct Job<'a> {
     pub ball: Option<&'a BallRows>,
     /// How signs are recorded, if they are.
     pub signs: Option<SignLayout>,
+    /// Slopes that are given or wanted.
+    pub slopes: SlopeJob<'a>,
     /// The chunks' images where members of a population share them; for interval arithmetic alone.
     pub images: Option<&'a [Interval]>,
     /// Parts that the tiles of one image are divided into, at most; fixed by the batch, not the threads.
@@ -134,7 +137,7 @@ impl Job<'_> {
                     break;
                 }
                 let input = InputSet::new(self.net, self.region, first + image);
-                self.bound_stages::<S>(worker, &input, image, &mut bounds, batched);
+                self.bound_stages::<S>(worker, &input, [image, first + image], &mut bounds, batched);
                 if !batched {
                     self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
                 }
@@ -236,7 +239,7 @@ impl Job<'_> {
         &self,
         worker: &mut Worker,
         input: &InputSet,
-        image: usize,
+        [image, sample]: [usize; 2],
         bounds: &mut StageBounds,
         batched: bool,
     ) {
@@ -260,8 +263,10 @@ impl Job<'_> {
                 unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper, signs) };
             }
             if !batched || index + 1 < plan.hidden() {
-                // SAFETY: bounds and biases hold the stage.
-                unsafe { worker.lines[index].build::<S>(stage, &self.net.weights.signed[index].bias, lower, upper) };
+                let slopes = self.slopes.of_image(plan, index, sample);
+                let bias = &self.net.weights.signed[index].bias;
+                // SAFETY: bounds, biases and slopes hold the stage.
+                unsafe { worker.lines[index].build::<S>(stage, bias, lower, upper, slopes.as_deref()) };
             }
         }
     }
@@ -294,9 +299,9 @@ impl Job<'_> {
             // SAFETY: the tile's rows are the stage's weights.
             unsafe {
                 if tile.tall {
-                    part.walk.forward::<S, 2, 2>(image, &tile, false, ends)
+                    part.walk.forward::<S, 2, 2>(image, &tile, Keep::Nothing, ends)
                 } else {
-                    part.walk.forward::<S, 2, 1>(image, &tile, false, ends)
+                    part.walk.forward::<S, 2, 1>(image, &tile, Keep::Nothing, ends)
                 }
             }
         };
@@ -353,9 +358,9 @@ impl Job<'_> {
                 let constants = self.specification.fill::<S>(sample, tile, &mut part.rows);
                 let spec = self.specification_tile(&part.rows);
                 let mut values = if self.upper {
-                    part.walk.forward::<S, 2, 1>(image, &spec, false, Pixels::Bound)
+                    part.walk.forward::<S, 2, 1>(image, &spec, Keep::Nothing, Pixels::Bound)
                 } else {
-                    part.walk.forward::<S, 1, 1>(image, &spec, false, Pixels::Bound)
+                    part.walk.forward::<S, 1, 1>(image, &spec, Keep::Nothing, Pixels::Bound)
                 };
                 for plane in &mut values {
                     plane.iter_mut().zip(&constants).for_each(|(v, c)| *v += c);

@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use crate::accumulate::Accumulator;
+use crate::chunks::{image_chunk, reduce, slots};
 use crate::clean::{Activations, CleanCotangents};
 use crate::dense;
-use crate::engine::{GROUP, Pool, give, image_chunk, reduce, slots, take, with};
+use crate::engine::{GROUP, Pool, give, take, with};
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::{Net, Section};
 use crate::product::Maps;

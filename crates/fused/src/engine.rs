@@ -7,10 +7,9 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, Perturbation, PopulationBatch,
-    Reference, Region, RegionGradient, Relaxation, Spec, Tape, Wants,
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerSlopes, Perturbation,
+    PopulationBatch, Reference, Region, Relaxation, Spec, Tape, Wants,
 };
 use tightrope_network::Network;
 
@@ -18,17 +17,18 @@ use crate::accumulate::Accumulator;
 use crate::ball::BallRows;
 use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
+use crate::chunks::{BUSY, bands, bound_all, bound_chunk, image_chunk, pull_back_chunks};
 use crate::clean::{Activations, CleanCotangents};
 use crate::clean_batch::{backward_all, forward_all};
 use crate::interval::{Interval, IntervalCotangents};
-use crate::interval_batch::{self, pull_back_all};
+use crate::interval_batch::pull_back_all;
 use crate::isa::Isa;
 use crate::lanes::{Lanes, WIDTH, scalar::Scalar};
 use crate::net::Net;
 use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
-use crate::pullback::{ChunkRegion, Sums};
 use crate::signs::SignLayout;
+use crate::slopes::SlopeJob;
 use crate::specification::Specification;
 use crate::walk_adjoint::NeuronSums;
 use crate::weights::{Layouts, Weights};
@@ -49,13 +49,6 @@ macro_rules! on_isa {
     };
 }
 
-/// Most gradient accumulators for one batch; bounds their memory.
-const SLOTS: usize = 16;
-/// The same for networks of more than [`LARGE`] parameters.
-const SLOTS_LARGE: usize = 4;
-const LARGE: usize = 1 << 22;
-/// Below this many chunks an image's tiles are divided as well.
-const BUSY: usize = 8;
 /// Chunks that pass dense stages together where nothing is kept; bounds the memory.
 pub(crate) const GROUP: usize = 8;
 
@@ -82,7 +75,7 @@ pub(crate) struct Pool {
     pub(crate) members: Mutex<Vec<MemberScratch>>,
     weights: Mutex<Vec<Weights>>,
     pub(crate) accumulators: Mutex<Vec<Accumulator>>,
-    neurons: Mutex<Vec<NeuronSums>>,
+    pub(crate) neurons: Mutex<Vec<NeuronSums>>,
 }
 
 pub(crate) fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
@@ -100,9 +93,6 @@ pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T
     result
 }
 
-/// Sums of one slot and what each of its chunks returned.
-type SlotResult<T, R> = (T, Vec<(usize, R)>);
-
 /// What a taped call leaves behind, and the network it belongs to: the nodes' sizes and the length of θ.
 struct FusedTape {
     signature: (Vec<usize>, usize),
@@ -115,7 +105,7 @@ impl Drop for FusedTape {
     fn drop(&mut self) {
         match &mut self.record {
             Record::Clean { chunks, .. } => chunks.drain(..).for_each(|chunk| give(&self.pool.activations, chunk)),
-            Record::Bound { intervals, .. } => intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass)),
+            Record::Bound(record) => record.intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass)),
             Record::Reference(_) => {}
         }
     }
@@ -125,46 +115,26 @@ fn signature(network: &Network) -> (Vec<usize>, usize) {
     (network.nodes().iter().map(|node| node.len()).collect(), network.parameters().total())
 }
 
+/// Everything needed to bound again, unless passes are kept, and the bounds that walks found.
+struct BoundRecord {
+    region: Region<f32>,
+    spec: Spec<f32>,
+    request: BoundRequest,
+    slopes: Vec<LayerSlopes<f32>>,
+    kept: Vec<Option<StageBounds>>,
+    /// The passes of a bound by interval arithmetic alone.
+    intervals: Vec<Interval>,
+}
+
 enum Record {
     /// Activations per chunk, and the batch.
-    Clean { chunks: Vec<Activations>, batch: usize },
-    /// Everything needed to run again, unless passes are kept, and the bounds that walks found.
-    Bound {
-        region: Region<f32>,
-        spec: Spec<f32>,
-        request: BoundRequest,
-        kept: Vec<Option<StageBounds>>,
-        /// The passes of a bound by interval arithmetic alone.
-        intervals: Vec<Interval>,
+    Clean {
+        chunks: Vec<Activations>,
+        batch: usize,
     },
+    Bound(Box<BoundRecord>),
     /// A network left to the reference engine.
     Reference(Tape),
-}
-
-/// Images in lanes for a batch.
-pub(crate) fn image_chunk(batch: usize) -> usize {
-    if batch > WIDTH { 2 * WIDTH } else { WIDTH }
-}
-
-pub(crate) fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
-    match relaxation {
-        Relaxation::Ibp => image_chunk(batch),
-        // The interval pass is a good part of the work: fill its lanes.
-        Relaxation::CrownIbp if batch >= WIDTH => WIDTH,
-        _ if batch >= BUSY * WIDTH => WIDTH,
-        _ => batch.div_ceil(SLOTS).clamp(1, WIDTH),
-    }
-}
-
-/// Gradient accumulators for so many chunks.
-pub(crate) fn slots(plan: &Plan, chunks: usize) -> usize {
-    let parameters: usize = plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
-    chunks.min(if parameters > LARGE { SLOTS_LARGE } else { SLOTS })
-}
-
-/// Bands of rows that each of so many chunks is divided into.
-fn bands(chunks: usize) -> usize {
-    (BUSY / chunks).max(1)
 }
 
 /// Most outputs of a block that works on so many vectors per output.
@@ -220,100 +190,6 @@ fn check_theta(network: &Network, theta: &[f32]) -> Result<(), EngineError> {
     EngineError::check_length("θ", theta.len(), network.parameters().total())
 }
 
-/// Sums slots in order; their memory goes back to the pool, but for the first's, which holds the total.
-pub(crate) fn reduce(pool: &Pool, slots: Vec<Accumulator>) -> Option<Accumulator> {
-    let mut slots = slots.into_iter();
-    let mut total = slots.next()?;
-    for slot in slots {
-        total.sums.add(&slot.sums);
-        give(&pool.accumulators, slot);
-    }
-    Some(total)
-}
-
-unsafe fn bound_chunks<S: Lanes>(pool: &Pool, job: &Job<'_>) -> Vec<ChunkBounds> {
-    let batch = job.region.batch();
-    let chunk = bound_chunk(job.relaxation, batch);
-    (0..batch.div_ceil(chunk))
-        .into_par_iter()
-        .map(|index| {
-            let first = index * chunk;
-            let count = chunk.min(batch - first);
-            with(&pool.workers, |worker| {
-                // SAFETY: the machine has `S`; a chunk has at most 16 images.
-                unsafe { job.bound::<S, 1>(worker, first, count) }
-            })
-        })
-        .collect()
-}
-
-unsafe fn pull_back_chunks<S: Lanes>(
-    pool: &Pool,
-    job: &Job<'_>,
-    kept: &[Option<StageBounds>],
-    cotangents: &Cotangents<f32>,
-    wants: Wants,
-) -> (Option<Accumulator>, Option<RegionGradient<f32>>) {
-    let batch = job.region.batch();
-    let chunk = bound_chunk(job.relaxation, batch);
-    let chunks = batch.div_ceil(chunk);
-    let slots = slots(job.net.plan, chunks);
-    let results: Vec<SlotResult<Vec<Accumulator>, ChunkRegion>> = (0..slots)
-        .into_par_iter()
-        .map(|slot| {
-            let mut sums = Sums::new(job, || (wants.theta.then(|| take(&pool.accumulators)), take(&pool.neurons)));
-            let mut regions = Vec::new();
-            with(&pool.workers, |worker| {
-                for index in (slot..chunks).step_by(slots) {
-                    let first = index * chunk;
-                    let place = [first, chunk.min(batch - first)];
-                    let kept = kept.get(index).and_then(Option::as_ref);
-                    // SAFETY: as in the forward pass.
-                    let region =
-                        unsafe { job.pull_back::<S, 1>(worker, &mut sums, place, kept, cotangents, wants.input) };
-                    regions.extend(region.map(|region| (index, region)));
-                }
-            });
-            let finished = sums.parts.into_iter().filter_map(|part| {
-                give(&pool.neurons, part.neurons);
-                let mut accumulator = part.accumulator?;
-                // SAFETY: the machine has `S`.
-                unsafe { accumulator.finish::<S>() };
-                Some(accumulator)
-            });
-            (finished.collect(), regions)
-        })
-        .collect();
-    let (mut sums, mut regions) = (Vec::new(), Vec::new());
-    for (slot, own) in results {
-        sums.extend(slot);
-        regions.extend(own);
-    }
-    (reduce(pool, sums), wants.input.then(|| join_regions(regions)))
-}
-
-/// Chunks' gradients in order.
-pub(crate) fn join_regions(mut regions: Vec<(usize, ChunkRegion)>) -> RegionGradient<f32> {
-    regions.sort_by_key(|(index, _)| *index);
-    let mut total = RegionGradient { center: Vec::new(), radius: Vec::new() };
-    for (_, region) in regions {
-        total.center.extend(region.center);
-        total.radius.extend(region.radius);
-    }
-    total
-}
-
-/// Bounds of all chunks, and the interval passes that the adjoint of interval arithmetic needs.
-pub(crate) unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
-    // SAFETY: the machine has `S`.
-    unsafe {
-        if job.relaxation == Relaxation::Ibp {
-            return interval_batch::bound_all::<S>(pool, job);
-        }
-        (bound_chunks::<S>(pool, job), Vec::new())
-    }
-}
-
 impl Fused {
     /// Runs `work` with the job that the arguments describe.
     fn with_job<R: Send>(
@@ -324,6 +200,7 @@ impl Fused {
         region: &Region<f32>,
         spec: &Spec<f32>,
         request: BoundRequest,
+        slopes: SlopeJob<'_>,
         [keep, adjoint]: [bool; 2],
         work: impl FnOnce(&Job<'_>) -> R + Send,
     ) -> Result<R, EngineError> {
@@ -340,7 +217,11 @@ impl Fused {
                 // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
                 let check = || match adjoint {
                     true => Ok(()),
-                    false => region.check().and_then(|()| spec.check(region.batch(), network.output_len())),
+                    false => {
+                        region.check()?;
+                        spec.check(region.batch(), network.output_len())?;
+                        LayerSlopes::check(slopes.given, network, region.batch(), request.relaxation)
+                    }
                 };
                 let pack = || weights.pack(plan, network.parameters(), theta, layouts);
                 rayon::join(check, pack).0?;
@@ -359,6 +240,7 @@ impl Fused {
                     keep,
                     ball: ball.as_ref(),
                     signs: (keep || adjoint).then(|| SignLayout::wanted(plan, request.relaxation, region)).flatten(),
+                    slopes,
                     images: None,
                     parts: if chunks < BUSY && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
                     pool: &self.pool.parts,
@@ -476,7 +358,7 @@ impl Engine<f32> for Fused {
         request: BoundRequest,
     ) -> Result<Bounds<f32>, EngineError> {
         let Some(plan) = Plan::new(network) else { return Reference.bound(network, theta, region, spec, request) };
-        self.with_job(network, &plan, theta, region, spec, request, [false; 2], |job| {
+        self.with_job(network, &plan, theta, region, spec, request, SlopeJob::default(), [false; 2], |job| {
             let (chunks, _) = on_isa!(self.isa, bound_all, &self.pool, job);
             Fused::collect(&plan, spec, request, &chunks)
         })
@@ -490,18 +372,32 @@ impl Engine<f32> for Fused {
         spec: &Spec<f32>,
         request: BoundRequest,
     ) -> Result<(Bounds<f32>, Tape), EngineError> {
+        self.bound_with_slopes(network, theta, region, spec, request, &[])
+    }
+
+    fn bound_with_slopes(
+        &self,
+        network: &Network,
+        theta: &[f32],
+        region: &Region<f32>,
+        spec: &Spec<f32>,
+        request: BoundRequest,
+        slopes: &[LayerSlopes<f32>],
+    ) -> Result<(Bounds<f32>, Tape), EngineError> {
         let Some(plan) = Plan::new(network) else {
-            let (bounds, tape) = Reference.bound_taped(network, theta, region, spec, request)?;
+            let (bounds, tape) = Reference.bound_with_slopes(network, theta, region, spec, request, slopes)?;
             return Ok((bounds, self.tape(network, Record::Reference(tape))));
         };
-        self.with_job(network, &plan, theta, region, spec, request, [true, false], |job| {
+        let given = SlopeJob { given: slopes, wanted: false };
+        self.with_job(network, &plan, theta, region, spec, request, given, [true, false], |job| {
             let (chunks, intervals) = on_isa!(self.isa, bound_all, &self.pool, job);
             let bounds = Fused::collect(&plan, spec, request, &chunks);
             let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
             // The kept passes hold the images already.
             let region = if request.relaxation == Relaxation::Ibp { region.outline() } else { region.clone() };
-            let record = Record::Bound { region, spec: spec.clone(), request, kept, intervals };
-            (bounds, self.tape(network, record))
+            let slopes = slopes.to_vec();
+            let record = BoundRecord { region, spec: spec.clone(), request, slopes, kept, intervals };
+            (bounds, self.tape(network, Record::Bound(Box::new(record))))
         })
     }
 
@@ -534,27 +430,38 @@ impl Engine<f32> for Fused {
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
                     return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
                 }
+                if wants.slopes {
+                    return Err(EngineError::Usage("a clean pass has no slopes".into()));
+                }
                 let layouts = [true, wants.input];
                 let (sums, input) = self.with_net(network, &plan, theta, *batch, layouts, |net| {
                     let (pool, lower) = (&self.pool, &cotangents.lower);
                     on_isa!(self.isa, backward_all, pool, net, chunks, *batch, lower, on_theta, wants.input)
                 });
                 self.unpack(network, &plan, theta, sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, input, region: None })
+                Ok(Gradients { theta: gradient, input, region: None, slopes: None })
             }
-            Record::Bound { region, spec, request, kept, intervals } => {
+            Record::Bound(record) => {
+                let BoundRecord { region, spec, request, slopes, kept, intervals } = &**record;
                 check_cotangents(&plan, region.batch(), spec.rows(plan.classes), cotangents)?;
-                let (sums, region) =
-                    self.with_job(network, &plan, theta, region, spec, *request, [false, true], |job| {
+                let alone = request.relaxation == Relaxation::Ibp;
+                if wants.slopes && alone {
+                    return Err(EngineError::Usage(
+                        "ibp has no slopes; record a tape of crown-ibp, crown or its variants".into(),
+                    ));
+                }
+                let slopes = SlopeJob { given: slopes, wanted: wants.slopes };
+                let pulled =
+                    self.with_job(network, &plan, theta, region, spec, *request, slopes, [false, true], |job| {
                         let pool = &self.pool;
-                        if request.relaxation == Relaxation::Ibp {
+                        if alone {
                             on_isa!(self.isa, pull_back_all, pool, job, intervals, cotangents, on_theta, wants.input)
                         } else {
                             on_isa!(self.isa, pull_back_chunks, pool, job, kept, cotangents, wants)
                         }
                     })?;
-                self.unpack(network, &plan, theta, sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, input: None, region })
+                self.unpack(network, &plan, theta, pulled.sums, gradient.as_deref_mut());
+                Ok(Gradients { theta: gradient, input: None, region: pulled.region, slopes: pulled.slopes })
             }
             Record::Reference(_) => unreachable!("handled above"),
         }

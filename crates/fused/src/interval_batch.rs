@@ -1,12 +1,13 @@
 //! Bounds of whole batches by interval arithmetic alone: chunks in parallel, stages with large dense weights together.
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, Region, RegionGradient};
+use tightrope_engine::{Cotangents, Region};
 
 use crate::accumulate::Accumulator;
 use crate::bound::{ChunkBounds, Job, StageBounds};
+use crate::chunks::{Pulled, image_chunk, join_regions, reduce, slots};
 use crate::dense;
-use crate::engine::{GROUP, Pool, give, image_chunk, join_regions, reduce, slots, take, with};
+use crate::engine::{GROUP, Pool, give, take, with};
 use crate::exchange::{image_len, pack};
 use crate::interval::{Given, Interval, IntervalCotangents};
 use crate::lanes::{Lanes, WIDTH};
@@ -130,7 +131,7 @@ pub unsafe fn pull_back_all<S: Lanes>(
     cotangents: &Cotangents<f32>,
     gradient: Option<&mut [f32]>,
     wants_region: bool,
-) -> (Option<Accumulator>, Option<RegionGradient<f32>>) {
+) -> Pulled {
     // SAFETY: the caller's word.
     unsafe {
         if image_chunk(job.region.batch()) == WIDTH {
@@ -148,7 +149,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
     cotangents: &Cotangents<f32>,
     mut gradient: Option<&mut [f32]>,
     wants_region: bool,
-) -> (Option<Accumulator>, Option<RegionGradient<f32>>) {
+) -> Pulled {
     let (net, region, hidden, chunk) = (job.net, job.region, job.net.plan.hidden(), VP * WIDTH);
     let place = |index: usize| [index * chunk, chunk.min(region.batch() - index * chunk)];
     let given = if cotangents.layers.is_empty() { Given::Activations } else { Given::Both };
@@ -253,7 +254,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
         sums.extend(slot.accumulator);
         regions.extend(slot.chunks.into_iter().filter_map(|(index, _, own)| Some((index, job.finish_region(own)?))));
     }
-    (reduce(pool, sums), wants_region.then(|| join_regions(regions)))
+    Pulled { sums: reduce(pool, sums), region: wants_region.then(|| join_regions(regions)), slopes: None }
 }
 
 impl Job<'_> {

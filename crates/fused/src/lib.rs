@@ -7,7 +7,8 @@
 //! the micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
 //! a network prepared for the kernels. `clean` and `interval` put images into lanes, `dense` their large dense layers;
 //! `lines`, `relax`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), with `signs` kept between the two,
-//! `batch_walk` margins of sixteen images; `bound` and `pullback` compose them into the named relaxations; `population`
+//! `batch_walk` margins of sixteen images; `bound` and `pullback` compose them into the named relaxations, `chunks` over a batch; `slopes` are lower slopes from
+//! outside; `population`
 //! evaluates perturbed members.
 
 mod accumulate;
@@ -19,6 +20,7 @@ mod batch_walk_adjoint;
 mod block;
 mod bound;
 mod buffer;
+mod chunks;
 mod clean;
 mod clean_batch;
 mod dense;
@@ -44,6 +46,7 @@ mod pullback;
 mod relax;
 mod rows;
 mod signs;
+mod slopes;
 mod specification;
 mod sweep;
 mod taps;

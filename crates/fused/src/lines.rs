@@ -89,14 +89,22 @@ impl Lines {
         LinesAt { line: self.line[position * PARTS * self.row..].as_ptr(), row: self.row }
     }
 
-    /// Lines for bounds `[position][channel padded]` and biases per channel, padded.
+    /// Lines for bounds `[position][channel padded]` and biases per channel, padded; lower slopes of unstable neurons are
+    /// those of `slopes`, laid out as the bounds, or DeepPoly's.
     ///
     /// Neurons whose bounds overflowed or are NaN must not pass for stable: they get lines, with NaN slopes that show
     /// in every bound.
     ///
     /// # Safety
-    /// The machine has `S`; bounds and biases are aligned and hold the stage.
-    pub unsafe fn build<S: Lanes>(&mut self, stage: &Stage, bias: &[f32], lower: &[f32], upper: &[f32]) {
+    /// The machine has `S`; bounds, biases and slopes are aligned and hold the stage.
+    pub unsafe fn build<S: Lanes>(
+        &mut self,
+        stage: &Stage,
+        bias: &[f32],
+        lower: &[f32],
+        upper: &[f32],
+        slopes: Option<&[f32]>,
+    ) {
         let (channels, positions) = (stage.output.c, stage.output.positions());
         let row = padded(channels);
         self.row = row;
@@ -116,7 +124,12 @@ impl Lines {
                     let mut count = 0;
                     for start in (0..channels).step_by(WIDTH) {
                         let (l, u) = (S::load(lower.add(start)), S::load(upper.add(start)));
-                        let unstable = lines_of::<S>(l, u, S::load(bias.as_ptr().add(start)), line.add(start), row);
+                        let slope = match slopes {
+                            Some(slopes) => S::load(slopes.as_ptr().add(position * row + start)),
+                            None => S::where_positive(S::add(u, l), S::splat(1.0), S::zero()),
+                        };
+                        let bias = S::load(bias.as_ptr().add(start));
+                        let unstable = lines_of::<S>(l, u, slope, bias, line.add(start), row);
                         for c in start..channels.min(start + WIDTH) {
                             *list.add(count) = c as u16;
                             count += usize::from(unstable >> (c - start) & 1);
@@ -152,16 +165,17 @@ unsafe fn not_finite<S: Lanes>(lower: S::V, upper: S::V) -> S::V {
     unsafe { S::add(S::sub(lower, lower), S::sub(upper, upper)) }
 }
 
-/// Stores the lines of sixteen channels, parts `row` apart; returns the lanes that need them.
+/// Stores the lines of sixteen channels with lower slope `slope` where unstable, parts `row` apart; returns the lanes that
+/// need them.
 #[inline(always)]
-unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, bias: S::V, line: *mut f32, row: usize) -> u16 {
+unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, slope: S::V, bias: S::V, line: *mut f32, row: usize) -> u16 {
     // SAFETY: the caller gives room for all parts.
     unsafe {
         let (one, half) = (S::splat(1.0), S::splat(0.5));
         let check = not_finite::<S>(l, u);
         let unstable = |x: S::V, y: S::V| S::where_negative(l, S::where_positive(u, x, y), y);
         let upper = S::add(unstable(S::div(u, S::sub(u, l)), one), check);
-        let lower = unstable(S::where_positive(S::add(u, l), one, S::zero()), one);
+        let lower = unstable(slope, one);
         let intercept = S::add(unstable(S::mul(S::sub(S::zero(), l), upper), S::zero()), check);
         let (m, d) = (S::mul(half, S::add(lower, upper)), S::mul(half, S::sub(upper, lower)));
         let height = S::mul(half, intercept);

@@ -12,13 +12,15 @@ use tightrope_network::ParameterLayout;
 
 use crate::ball::BallRows;
 use crate::bound::Job;
+use crate::chunks::{bound_all, bound_chunk, image_chunk};
 use crate::clean_batch::forward_all;
-use crate::engine::{Pool, bound_all, bound_chunk, image_chunk, with};
+use crate::engine::{Pool, with};
 use crate::interval::Interval;
 use crate::interval_batch::load_all;
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
+use crate::slopes::SlopeJob;
 use crate::specification::Specification;
 use crate::weights::{Layouts, Weights};
 
@@ -111,6 +113,7 @@ unsafe fn mixed_loss<S: Lanes>(
             signs: None,
             images,
             // Members are parallel already.
+            slopes: SlopeJob::default(),
             parts: 1,
             pool: &pool.parts,
         };

@@ -17,6 +17,7 @@ use crate::lines::{Lines, is_unstable, pull_back};
 use crate::margins::OnMargins;
 use crate::rows::RowSet;
 use crate::signs::Sign;
+use crate::slopes::{self, ChunkSlopes};
 use crate::walk::{Image, RowValues, TALL};
 use crate::walk_adjoint::{NeuronSums, Sinks};
 use crate::weights::padded;
@@ -74,7 +75,7 @@ impl Job<'_> {
     /// Pulls the batch's `cotangents` back through samples `first .. first + count`.
     ///
     /// `kept` are the bounds kept by [`Job::bound`] for methods that walk. Adds to `sums` and returns
-    /// the gradient of the regions if `region_wanted`.
+    /// the gradients of the regions if `region_wanted`, and of the slopes if the job wants them.
     ///
     /// # Safety
     /// The machine has `S`; `count` ≤ 16·VP.
@@ -86,8 +87,9 @@ impl Job<'_> {
         kept: Option<&StageBounds>,
         cotangents: &Cotangents<f32>,
         region_wanted: bool,
-    ) -> Option<ChunkRegion> {
+    ) -> (Option<ChunkRegion>, ChunkSlopes) {
         let plan = self.net.plan;
+        let mut slopes = vec![Vec::new(); plan.hidden()];
         let depth = self.interval_depth();
         let d = plan.dimension;
         let mut gradient = region_wanted.then(|| ChunkRegion::zeros(count * d));
@@ -121,7 +123,18 @@ impl Job<'_> {
                     sums.parts.iter_mut().for_each(|p| p.input = region_wanted.then(|| input.gradient()));
                     let sample = [image, first + image];
                     let on = &mut on_bounds;
-                    self.image_adjoint::<S>(worker, sums, &input, used, &intervals, sample, cotangents, on, batched);
+                    self.image_adjoint::<S>(
+                        worker,
+                        sums,
+                        &input,
+                        used,
+                        &intervals,
+                        sample,
+                        cotangents,
+                        on,
+                        batched,
+                        &mut slopes,
+                    );
                     if let Some(gradient) = &mut gradient {
                         let range = image * d..(image + 1) * d;
                         for part in &sums.parts {
@@ -143,7 +156,7 @@ impl Job<'_> {
             worker.bounds = intervals;
             worker.on_bounds = on_intervals;
         }
-        self.finish_region(gradient)
+        (self.finish_region(gradient), slopes)
     }
 
     /// An unclipped ball has one radius; its gradient stands in element 0.
@@ -240,6 +253,7 @@ impl Job<'_> {
         cotangents: &Cotangents<f32>,
         on_bounds: &mut BoundCotangents,
         batched: bool,
+        slopes: &mut ChunkSlopes,
     ) {
         let plan = self.net.plan;
         let Worker { lines, part, .. } = worker;
@@ -260,8 +274,12 @@ impl Job<'_> {
             // SAFETY: bounds hold every image of the chunk.
             let (lower, upper) =
                 unsafe { (std::slice::from_raw_parts(lower, len), std::slice::from_raw_parts(upper, len)) };
-            // SAFETY: bounds and biases hold the stage.
-            unsafe { lines[index].build::<S>(stage, &self.net.weights.signed[index].bias, lower, upper) };
+            let slopes = self.slopes.of_image(plan, index, sample);
+            // SAFETY: bounds, biases and slopes hold the stage.
+            unsafe {
+                let bias = &self.net.weights.signed[index].bias;
+                lines[index].build::<S>(stage, bias, lower, upper, slopes.as_deref());
+            }
         }
         for part in &mut sums.parts {
             part.neurons.stages.resize_with(plan.hidden(), Buffer::default);
@@ -272,6 +290,8 @@ impl Job<'_> {
                 // SAFETY: two vectors per neuron.
                 unsafe { clear::<S>(&lines.live, neurons.as_mut_ptr()) };
             }
+            let slopes = plan.stages[..lined].iter().filter(|_| self.slopes.wanted);
+            part.neurons.slopes = slopes.map(|stage| Buffer::zeroed(stage.output.len() * WIDTH)).collect();
         }
         // SAFETY: lines of all stages are built.
         unsafe {
@@ -312,6 +332,14 @@ impl Job<'_> {
                         }
                     });
                 }
+            }
+            if self.slopes.wanted {
+                let parts: Vec<_> = sums.parts.iter().map(|part| &part.neurons.slopes[index]).collect();
+                let unstable = |position: usize| {
+                    lines[index].live.unstable_at(position).iter().map(|&channel| channel.into()).collect()
+                };
+                // SAFETY: the sums hold the stage, whose walks are done.
+                unsafe { slopes::store::<S>(self.net, index, unstable, &parts, &mut slopes[index]) };
             }
             if index == 0 || !walks(self.relaxation) {
                 continue;

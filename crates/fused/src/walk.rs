@@ -65,6 +65,17 @@ pub enum Pixels<'a> {
     Skip,
 }
 
+/// What stays of a walk for its adjoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// The coefficients after each relaxation and those of the pixels, with zeros for dead neurons.
+    Results,
+    /// The same, and the coefficients before each relaxation but that of the rows themselves.
+    All,
+}
+
 /// [`gather`] of the first of two planes of T vectors.
 #[inline(always)]
 pub unsafe fn gather_first<S: Lanes, const T: usize>(
@@ -105,6 +116,8 @@ pub unsafe fn gather_rows<S: Lanes, const P: usize, const T: usize>(
 pub struct WalkScratch {
     /// Post-relaxation coefficients per stage.
     pub coefficients: Vec<Buffer>,
+    /// Pre-relaxation coefficients per stage, if they are kept.
+    pub before: Vec<Buffer>,
     /// Cotangents of the pre-relaxation coefficients per stage.
     pub cotangents: Vec<Buffer>,
     /// Coefficients of the pixels, then their cotangents.
@@ -141,6 +154,7 @@ impl WalkScratch {
         let stages = &net.plan.stages;
         self.coefficients.resize_with(stages.len(), Buffer::default);
         self.cotangents.resize_with(stages.len(), Buffer::default);
+        self.before.resize_with(stages.len(), Buffer::default);
         self.spread.resize_with(stages.len(), Vec::new);
         self.windows.resize(stages.len(), Window { y: 0, x: 0, h: 0, w: 0 });
         let mut window = Window { y: tile.position[0], x: tile.position[1], h: 1, w: 1 };
@@ -161,18 +175,17 @@ impl WalkScratch {
 
     /// Walks `tile` down and returns the minimum (0) and, for P = 2, maximum (1) of each row, without the rows' own bias.
     ///
-    /// With `keep`, the coefficients of every stage and of the pixels stay for the adjoint, with zeros for dead neurons.
-    ///
     /// # Safety
     /// The machine has `S`; the tile's rows are aligned, hold the stage's window and are 16·T.
     pub unsafe fn forward<S: Lanes, const P: usize, const T: usize>(
         &mut self,
         image: Image<'_>,
         tile: &Tile,
-        keep: bool,
+        keep: Keep,
         ends: Pixels<'_>,
     ) -> RowValues {
         let net = image.net;
+        let (keep, keep_before) = (keep != Keep::Nothing, keep == Keep::All);
         self.prepare(net, tile, P * T);
         let Some(pixel_window) = self.pixel_window else { unreachable!("prepare sets the window") };
         let pixels = pixel_window.positions() * net.plan.stages[0].input.c * P * T * WIDTH;
@@ -221,6 +234,10 @@ impl WalkScratch {
                             false
                         } else {
                             let spread_here = self.transposed_spot::<S, P, T>(image, index, [y, x], keep, spot);
+                            if keep_before {
+                                let before = self.before[index].at_least(window.positions() * size);
+                                spot.copy_to_nonoverlapping(before.as_mut_ptr().add(local * size), size);
+                            }
                             if spread_here {
                                 S::run(|| relax_spread::<S, T>(spot, at, live, unstable, &mut constants));
                             } else {

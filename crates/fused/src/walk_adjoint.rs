@@ -15,7 +15,8 @@ use crate::input::InputGradient;
 use crate::lanes::{Lanes, WIDTH};
 use crate::relax::{Given, relax_adjoint, rows_adjoint, split};
 use crate::signs::Sign;
-use crate::walk::{Image, Pixels, RowValues, Tile, WalkScratch, gather_first, gather_rows};
+use crate::slopes::{Before, slope_adjoint};
+use crate::walk::{Image, Keep, Pixels, RowValues, Tile, WalkScratch, gather_first, gather_rows};
 use crate::walk_products::{Left, Products};
 use crate::weights::padded;
 
@@ -23,6 +24,8 @@ use crate::weights::padded;
 #[derive(Default)]
 pub struct NeuronSums {
     pub stages: Vec<Buffer>,
+    /// The same for λ_l, `[position][channel][16]`, if they are wanted; else empty.
+    pub slopes: Vec<Buffer>,
 }
 
 /// Where a walk's adjoint adds what it finds.
@@ -56,7 +59,9 @@ impl WalkScratch {
         unsafe {
             let known = signs.filter(|_| sinks.input.is_none());
             let ends = if known.is_some() { Pixels::Skip } else { Pixels::Bound };
-            self.forward::<S, P, T>(image, tile, true, ends);
+            let slopes_wanted = !sinks.neurons.slopes.is_empty();
+            let keep = if slopes_wanted { Keep::All } else { Keep::Results };
+            self.forward::<S, P, T>(image, tile, keep, ends);
             let Some(pixel_window) = self.pixel_window else { unreachable!("the forward walk sets the window") };
             let (pixels, spread) = (self.pixels.as_mut_ptr(), self.pixels_spread);
             let gradient = sinks.input.as_deref_mut();
@@ -139,6 +144,18 @@ impl WalkScratch {
                             planes: &planes,
                             neurons: neurons.add(position * stage.output.c * 2 * WIDTH),
                         };
+                        if slopes_wanted {
+                            let before = if first {
+                                let coefficients = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
+                                Before { coefficients, stride: tile.stride, spread: false }
+                            } else {
+                                let coefficients = self.before[index].as_ptr().add(local * size);
+                                Before { coefficients, stride: P * T * WIDTH, spread }
+                            };
+                            let sums = sinks.neurons.slopes[index].as_mut_ptr().add(position * stage.output.c * WIDTH);
+                            let unstable = &live[..unstable];
+                            S::run(|| slope_adjoint::<S, P, T>(before, spot, at, unstable, g, sums));
+                        }
                         if first {
                             let element = tile.element(net, [y, x]);
                             let rows = tile.rows.add(element * tile.stride);

@@ -54,7 +54,7 @@ fn threads_do_not_matter() {
                     let request = BoundRequest { relaxation, upper: true, layers: true };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
-                    let wants = Wants { theta: true, input: true };
+                    let wants = Wants { theta: true, input: true, slopes: false };
                     let gradients = engine.vjp(&network, &theta, &tape, &g, wants).unwrap();
                     let region = gradients.region.unwrap();
                     for part in [bounds.lower, gradients.theta.unwrap(), region.center, region.radius] {

@@ -15,7 +15,7 @@ fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) ->
     let d = network.input_len();
     let x = draws(21, 0, batch * d, 0.0, 1.0);
     let labels: Vec<usize> = (0..batch).map(|i| i % network.output_len()).collect();
-    let wants = Wants { theta: true, input: true };
+    let wants = Wants { theta: true, input: true, slopes: false };
     let mut values = Vec::new();
     let mut push = |part: &[f32]| values.extend(part.iter().map(|v| u64::from(v.to_bits())));
     for norm in [Norm::Inf, Norm::L2] {

@@ -7,7 +7,7 @@ use super::backward::{Relaxation as Lines, Set, Sinks, Walk};
 use super::interval::{Intervals, Pair};
 use super::kernel_norm;
 use super::plan::Plan;
-use crate::{BoundRequest, Cotangents, Real, Region, Relaxation, Spec};
+use crate::{BoundRequest, Cotangents, Real, Region, Relaxation, Spec, Wants};
 
 /// Where the bounds of a pre-activation come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) struct Group<T> {
     region: Region<T>,
     spec: Spec<T>,
     request: BoundRequest,
+    /// Given lower slopes `[batch, n]`, by node.
+    slopes: Vec<Option<Vec<T>>>,
     intervals: Intervals<T>,
     /// Bounds that replace interval arithmetic where a ball allows exact ones, by node.
     known: Vec<Option<Pair<T>>>,
@@ -42,6 +44,8 @@ pub(super) struct GroupGradient<T> {
     pub(super) center: Vec<T>,
     /// Cotangent of the box radii `[batch, d]`.
     pub(super) radius: Vec<T>,
+    /// Cotangents of the lower slopes `[batch, n]`, by node, if wanted.
+    pub(super) slopes: Option<Vec<Option<Vec<T>>>>,
 }
 
 fn origin<T: Real>(plan: &Plan<'_, T>, region: &Region<T>, relaxation: Relaxation, id: NodeId) -> Origin {
@@ -66,8 +70,14 @@ fn unit_rows<T: Real>(neurons: &[(usize, bool)], n: usize) -> Vec<T> {
 }
 
 impl<T: Real> Group<T> {
-    /// Bounds `spec` over `region`; the specification must be the group's own (labels or matrices sliced).
-    pub(super) fn new(plan: &Plan<'_, T>, region: Region<T>, spec: Spec<T>, request: BoundRequest) -> Self {
+    /// Bounds `spec` over `region`; specification and slopes must be the group's own (labels or matrices sliced).
+    pub(super) fn new(
+        plan: &Plan<'_, T>,
+        region: Region<T>,
+        spec: Spec<T>,
+        request: BoundRequest,
+        slopes: Vec<Option<Vec<T>>>,
+    ) -> Self {
         let count = plan.maps.len();
         let mut group = Group {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
@@ -78,6 +88,7 @@ impl<T: Real> Group<T> {
             region,
             spec,
             request,
+            slopes,
         };
         if group.region.ball.is_some() {
             for &id in plan.pre_activations.iter().filter(|&&id| plan.is_affine[id]) {
@@ -127,13 +138,15 @@ impl<T: Real> Group<T> {
 
     /// Lines of one sample for the pre-activations bounded so far.
     fn lines(&self, sample: usize) -> Vec<Option<Lines<T>>> {
-        let of = |pair: &Option<Pair<T>>| {
+        let of = |(pair, slopes): (&Option<Pair<T>>, &Option<Vec<T>>)| {
             pair.as_ref().map(|pair| {
                 let n = pair.lower.len() / self.region.batch();
-                Lines::new(&pair.lower[sample * n..(sample + 1) * n], &pair.upper[sample * n..(sample + 1) * n])
+                let range = sample * n..(sample + 1) * n;
+                let slopes = slopes.as_ref().map(|slopes| &slopes[range.clone()]);
+                Lines::new(&pair.lower[range.clone()], &pair.upper[range.clone()], slopes)
             })
         };
-        self.pre_activations.iter().map(of).collect()
+        self.pre_activations.iter().zip(&self.slopes).map(of).collect()
     }
 
     /// Pre-activation bounds of one sample, by node.
@@ -279,12 +292,16 @@ impl<T: Real> Group<T> {
         plan: &Plan<'_, T>,
         cotangents: &Cotangents<T>,
         mut weights: Option<&mut MapGradients<T>>,
-        input_wanted: bool,
+        wants: Wants,
     ) -> GroupGradient<T> {
         let batch = self.region.batch();
         let dimension = self.region.dimension();
-        let mut region =
-            GroupGradient { center: vec![T::ZERO; batch * dimension], radius: vec![T::ZERO; batch * dimension] };
+        let zeros = |id| plan.pre_activations.contains(&id).then(|| vec![T::ZERO; batch * plan.network.node(id).len()]);
+        let mut region = GroupGradient {
+            center: vec![T::ZERO; batch * dimension],
+            radius: vec![T::ZERO; batch * dimension],
+            slopes: wants.slopes.then(|| (0..plan.maps.len()).map(zeros).collect()),
+        };
         // Cotangents of the pre-activation bounds, by node, and of the interval pass.
         let mut bounds: Vec<Option<Pair<T>>> =
             self.pre_activations.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
@@ -308,7 +325,7 @@ impl<T: Real> Group<T> {
                 }
             }
         }
-        self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), input_wanted);
+        self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), wants.input);
         for &id in plan.pre_activations.iter().filter(|&&id| self.known[id].is_some()) {
             let (center, radius) = (&intervals.center[id], &intervals.radius[id]);
             if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
@@ -325,7 +342,7 @@ impl<T: Real> Group<T> {
             };
             self.walk_backward(plan, id, &on_bounds, &mut weights, &mut region, &mut bounds);
         }
-        if input_wanted && !intervals.center[0].is_empty() {
+        if wants.input && !intervals.center[0].is_empty() {
             region.center.iter_mut().zip(&intervals.center[0]).for_each(|(t, &g)| *t += g);
             region.radius.iter_mut().zip(&intervals.radius[0]).for_each(|(t, &g)| *t += g);
         }
@@ -376,7 +393,9 @@ impl<T: Real> Group<T> {
                     (&mut intervals.center[stop][range.clone()], &mut intervals.radius[stop][range])
                 };
             let walk = Walk { plan, lines: &lines, stop, set };
-            let mut sinks = Sinks { weights: weights.as_deref_mut(), set: Some(set_sink) };
+            let mut slopes = region.slopes.as_deref().map(|slopes| sample_zeros(slopes, self.region.batch()));
+            let mut sinks =
+                Sinks { weights: weights.as_deref_mut(), set: Some(set_sink), slopes: slopes.as_deref_mut() };
             let mut sample_bounds = zeros_like(&known);
             for chunk in live.chunks(walk.chunk_rows(output)) {
                 let g: Vec<T> = chunk.iter().map(g_of).collect();
@@ -384,6 +403,7 @@ impl<T: Real> Group<T> {
                 walk.adjoint(output, coefficients, &g, &mut sinks, &known, &mut sample_bounds);
             }
             add_sample(bounds, &sample_bounds, sample);
+            region.add_slopes(slopes.as_deref(), sample);
         }
     }
 
@@ -413,13 +433,15 @@ impl<T: Real> Group<T> {
             let range = sample * dimension..(sample + 1) * dimension;
             let walk = Walk { plan, lines: &lines, stop: 0, set: Set::of_region(&self.region, sample) };
             let set = Some((&mut region.center[range.clone()], &mut region.radius[range]));
-            let mut sinks = Sinks { weights: weights.as_deref_mut(), set };
+            let mut slopes = region.slopes.as_deref().map(|slopes| sample_zeros(slopes, self.region.batch()));
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set, slopes: slopes.as_deref_mut() };
             let mut sample_bounds = zeros_like(&known);
             for chunk in live.chunks(walk.chunk_rows(id)) {
                 let g: Vec<T> = chunk.iter().map(g_of).collect();
                 walk.adjoint(id, unit_rows(chunk, n), &g, &mut sinks, &known, &mut sample_bounds);
             }
             add_sample(bounds, &sample_bounds, sample);
+            region.add_slopes(slopes.as_deref(), sample);
         }
     }
 
@@ -449,6 +471,23 @@ impl<T: Real> Group<T> {
         }
         (on_walk, on_interval)
     }
+}
+
+impl<T: Real> GroupGradient<T> {
+    /// Adds one sample's cotangents of the lower slopes to those of the batch.
+    fn add_slopes(&mut self, of_sample: Option<&[Option<Vec<T>>]>, sample: usize) {
+        let (Some(total), Some(of_sample)) = (&mut self.slopes, of_sample) else { return };
+        for (target, source) in total.iter_mut().zip(of_sample) {
+            if let (Some(target), Some(source)) = (target, source) {
+                target[sample * source.len()..].iter_mut().zip(source).for_each(|(t, &g)| *t += g);
+            }
+        }
+    }
+}
+
+/// Zeros for one sample of `slopes`.
+fn sample_zeros<T: Real>(slopes: &[Option<Vec<T>>], batch: usize) -> Vec<Option<Vec<T>>> {
+    slopes.iter().map(|layer| layer.as_ref().map(|layer| vec![T::ZERO; layer.len() / batch])).collect()
 }
 
 fn zeros_like<T: Real>(pairs: &[Option<Pair<T>>]) -> Vec<Option<Pair<T>>> {

@@ -19,8 +19,8 @@ use rayon::prelude::*;
 use tightrope_network::Network;
 
 use crate::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerCotangent, Real, Region,
-    RegionGradient, Relaxation, Spec, Tape, Wants,
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerCotangent, LayerSlopes, Real,
+    Region, RegionGradient, Relaxation, Spec, Tape, Wants,
 };
 use affine::MapGradients;
 pub use affine::{Map as AffineMap, Weights};
@@ -47,6 +47,7 @@ struct BoundTape<T> {
     signature: Signature,
     groups: Vec<Group<T>>,
     rows: usize,
+    relaxation: Relaxation,
 }
 
 /// Tells networks of different shape apart: the nodes' sizes and the length of θ.
@@ -103,16 +104,24 @@ fn bound_groups<T: Real>(
     region: &Region<T>,
     spec: &Spec<T>,
     request: BoundRequest,
+    slopes: &[LayerSlopes<T>],
 ) -> Result<Vec<Group<T>>, EngineError> {
     let classes = plan.network.output_len();
     EngineError::check_length("a sample of the region", region.dimension(), plan.network.input_len())?;
     region.check()?;
     spec.check(region.batch(), classes)?;
+    LayerSlopes::check(slopes, plan.network, region.batch(), request.relaxation)?;
     let size = group_size(request.relaxation);
     let groups = (0..region.batch().div_ceil(size)).into_par_iter().map(|index| {
         let first = index * size;
         let count = size.min(region.batch() - first);
-        Group::new(plan, region.slice(first, count), slice_spec(spec, classes, first, count), request)
+        let slopes_of = |id| {
+            let layer = slopes.iter().find(|layer| layer.node == id)?;
+            let n = plan.network.node(id).len();
+            Some(layer.lower[first * n..(first + count) * n].to_vec())
+        };
+        let slopes = (0..plan.maps.len()).map(slopes_of).collect();
+        Group::new(plan, region.slice(first, count), slice_spec(spec, classes, first, count), request, slopes)
     });
     Ok(groups.collect())
 }
@@ -179,13 +188,16 @@ fn clean_vjp<T: Real>(
     if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
         return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
     }
+    if wants.slopes {
+        return Err(EngineError::Usage("a clean pass has no slopes".into()));
+    }
     let (theta, inputs) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
         let (count, values) = &tape.groups[index];
         let first = index * BATCHED_GROUP * classes;
         let g = &cotangents.lower[first..first + count * classes];
         concrete::backward(plan, values, g, *count, weights, wants.input)
     });
-    Ok(Gradients { theta, input: wants.input.then(|| inputs.concat()), region: None })
+    Ok(Gradients { theta, input: wants.input.then(|| inputs.concat()), region: None, slopes: None })
 }
 
 /// The cotangents of samples `first .. first + count`.
@@ -219,6 +231,9 @@ fn bound_vjp<T: Real>(
     wants: Wants,
 ) -> Result<Gradients<T>, EngineError> {
     let batch: usize = tape.groups.iter().map(Group::batch).sum();
+    if wants.slopes && tape.relaxation == Relaxation::Ibp {
+        return Err(EngineError::Usage("ibp has no slopes; record a tape of crown-ibp, crown or its variants".into()));
+    }
     EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * tape.rows)?;
     if !cotangents.upper.is_empty() {
         EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * tape.rows)?;
@@ -243,7 +258,14 @@ fn bound_vjp<T: Real>(
     let (theta, regions) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
         let group = &tape.groups[index];
         let own = slice_cotangents(cotangents, tape.rows, batch, firsts[index], group.batch());
-        group.backward(plan, &own, weights, wants.input)
+        group.backward(plan, &own, weights, wants)
+    });
+    let slopes = wants.slopes.then(|| {
+        let of = |&node: &usize| {
+            let layers = regions.iter().filter_map(|group| group.slopes.as_ref()?[node].as_deref());
+            LayerSlopes { node, lower: layers.flatten().copied().collect() }
+        };
+        plan.pre_activations.iter().map(of).collect()
     });
     let region = wants.input.then(|| {
         let mut gradient = RegionGradient { center: Vec::new(), radius: Vec::new() };
@@ -253,7 +275,7 @@ fn bound_vjp<T: Real>(
         }
         gradient
     });
-    Ok(Gradients { theta, input: None, region })
+    Ok(Gradients { theta, input: None, region, slopes })
 }
 
 impl<T: Real> Engine<T> for Reference {
@@ -294,7 +316,7 @@ impl<T: Real> Engine<T> for Reference {
         request: BoundRequest,
     ) -> Result<Bounds<T>, EngineError> {
         let plan = Plan::new(network, theta)?;
-        let groups = bound_groups(&plan, region, spec, request)?;
+        let groups = bound_groups(&plan, region, spec, request, &[])?;
         Ok(collect_bounds(&plan, &groups, spec.rows(network.output_len()), request))
     }
 
@@ -306,11 +328,24 @@ impl<T: Real> Engine<T> for Reference {
         spec: &Spec<T>,
         request: BoundRequest,
     ) -> Result<(Bounds<T>, Tape), EngineError> {
+        self.bound_with_slopes(network, theta, region, spec, request, &[])
+    }
+
+    fn bound_with_slopes(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+        slopes: &[LayerSlopes<T>],
+    ) -> Result<(Bounds<T>, Tape), EngineError> {
         let plan = Plan::new(network, theta)?;
-        let groups = bound_groups(&plan, region, spec, request)?;
+        let groups = bound_groups(&plan, region, spec, request, slopes)?;
         let rows = spec.rows(network.output_len());
         let bounds = collect_bounds(&plan, &groups, rows, request);
-        Ok((bounds, Tape(Box::new(BoundTape { signature: Signature::of(network), groups, rows }))))
+        let tape = BoundTape { signature: Signature::of(network), groups, rows, relaxation: request.relaxation };
+        Ok((bounds, Tape(Box::new(tape))))
     }
 
     fn vjp(

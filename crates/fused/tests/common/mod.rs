@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, LayerCotangent, Norm, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, LayerCotangent, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::{Affine, Conv2d, Layer, Network, NetworkBuilder, NodeId, ParameterId};
@@ -290,6 +290,17 @@ pub struct Case<'a> {
     pub relaxation: Relaxation,
     pub upper: bool,
     pub layers: bool,
+    pub slopes: Slopes,
+}
+
+/// Whether a case looks at lower slopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slopes {
+    Ignored,
+    /// Those that the relaxation chose, for their gradient.
+    Own,
+    /// Given ones.
+    Given,
 }
 
 impl Case<'_> {
@@ -315,7 +326,20 @@ impl Case<'_> {
             relaxation,
             upper: false,
             layers: false,
+            slopes: Slopes::Ignored,
         }
+    }
+
+    /// Random slopes for all pre-activations but the second one, with both ends among them.
+    fn given_slopes(&self, batch: usize) -> Vec<LayerSlopes<f32>> {
+        let nodes = self.network.pre_activations().into_iter().enumerate().filter(|(i, _)| *i != 1);
+        nodes
+            .map(|(i, node)| {
+                let mut lower = draws(9, i as u64, batch * self.network.node(node).len(), -0.2, 1.2);
+                lower.iter_mut().for_each(|slope| *slope = slope.clamp(0.0, 1.0));
+                LayerSlopes { node, lower }
+            })
+            .collect()
     }
 
     /// Checks bounds and gradients of `engine` against the reference engine in double precision.
@@ -334,11 +358,18 @@ impl Case<'_> {
         };
         let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers };
         let theta = wide(&self.theta);
-        let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
-        let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
-        assert_eq!(got, plain, "{name}: taped and plain bounds differ");
-        let (expected, oracle_tape) =
-            Reference.bound_taped(self.network, &theta, &oracle_region, &oracle_spec, request).unwrap();
+        let slopes = if self.slopes == Slopes::Given { self.given_slopes(region.batch()) } else { Vec::new() };
+        let oracle_slopes: Vec<_> =
+            slopes.iter().map(|layer| LayerSlopes { node: layer.node, lower: wide(&layer.lower) }).collect();
+        let (got, tape) =
+            engine.bound_with_slopes(self.network, &self.theta, &region, &self.spec, request, &slopes).unwrap();
+        if slopes.is_empty() {
+            let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
+            assert_eq!(got, plain, "{name}: taped and plain bounds differ");
+        }
+        let (expected, oracle_tape) = Reference
+            .bound_with_slopes(self.network, &theta, &oracle_region, &oracle_spec, request, &oracle_slopes)
+            .unwrap();
         assert_eq!(got.rows, expected.rows);
         close(&format!("{name}: lower"), &got.lower, &expected.lower, tolerance);
         if let (Some(got), Some(expected)) = (&got.upper, &expected.upper) {
@@ -376,7 +407,7 @@ impl Case<'_> {
                 .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
                 .collect(),
         };
-        let wants = Wants { theta: true, input: true };
+        let wants = Wants { theta: true, input: true, slopes: self.slopes != Slopes::Ignored };
         let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
         let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
         let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());
@@ -390,6 +421,17 @@ impl Case<'_> {
         for info in self.network.parameters().iter() {
             let what = format!("{name}: gradient of {} alone", info.name);
             close(&what, &alone[info.range()], &expected_theta[info.range()], tolerance);
+        }
+        if wants.slopes {
+            let alone = engine.vjp(self.network, &self.theta, &tape, &cotangents, Wants::SLOPES).unwrap().slopes;
+            for got in [got.slopes.unwrap(), alone.unwrap()] {
+                let expected = expected.slopes.as_ref().unwrap();
+                assert_eq!(got.len(), expected.len());
+                for (got, expected) in got.iter().zip(expected) {
+                    assert_eq!(got.node, expected.node);
+                    close(&format!("{name}: slopes of {}", got.node), &got.lower, &expected.lower, tolerance);
+                }
+            }
         }
         let (got, expected) = (got.region.unwrap(), expected.region.unwrap());
         close(&format!("{name}: centre gradient"), &got.center, &expected.center, tolerance);

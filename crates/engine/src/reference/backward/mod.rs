@@ -37,6 +37,8 @@ pub(super) struct Sinks<'a, T> {
     pub(super) weights: Option<&'a mut MapGradients<T>>,
     /// Centre and radius of the set at `stop`.
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
+    /// Lower slopes of this image, by node.
+    pub(super) slopes: Option<&'a mut [Option<Vec<T>>]>,
 }
 
 impl<T: Real> Walk<'_, '_, T> {
@@ -133,6 +135,9 @@ impl<T: Real> Walk<'_, '_, T> {
                     let mut g_rows = cotangents[input].clone();
                     lines.adjoint(&coefficients[id], &mut g_rows, g, &mut line);
                     line.pull_back(&known.lower, &known.upper, &mut target.lower, &mut target.upper);
+                    if let Some(Some(slopes)) = sinks.slopes.as_deref_mut().map(|slopes| &mut slopes[input]) {
+                        line.add_lower_slopes(&known.lower, &known.upper, slopes);
+                    }
                     g_rows
                 }
                 Layer::Add => {
