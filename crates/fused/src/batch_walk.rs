@@ -175,7 +175,7 @@ impl BatchWalk {
                         };
                         let output = self.pixels.as_mut_ptr().add(corner * VP * WIDTH);
                         let stride = padded(stage.taps() * stage.input.c);
-                        gather::<S, VP>(&[segment], stride, output, Outputs::Patch(&self.offsets));
+                        gather::<S, VP>(&[segment][..], stride, output, Outputs::Patch(&self.offsets));
                     }
                 }
             }
@@ -213,7 +213,7 @@ impl BatchWalk {
         let all = live.len() == stage.input.c;
         let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         // SAFETY: passed on from `forward`.
-        unsafe { gather::<S, VP>(&self.segments, stride, spot, outputs) }
+        unsafe { gather::<S, VP>(&self.segments[..], stride, spot, outputs) }
     }
 }
 

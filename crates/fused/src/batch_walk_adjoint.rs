@@ -162,7 +162,7 @@ impl BatchAdjoint {
                     }
                     apply_segments(stage, weight, stride, right, VP, place, inputs, &mut walk.segments);
                     let outputs = if all { Outputs::All(channels) } else { Outputs::Listed(live) };
-                    gather::<S, VP>(&walk.segments, stride, spot, outputs);
+                    gather::<S, VP>(&walk.segments[..], stride, spot, outputs);
                     let start = position * channels;
                     let neurons = neurons.add(start * 2 * WIDTH);
                     let line = scene.lines[index].line.as_ptr().add(start * 2 * WIDTH);

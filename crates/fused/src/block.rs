@@ -39,7 +39,7 @@ pub enum Outputs<'a> {
 }
 
 /// How a block of outputs is addressed; one monomorphic kernel for each.
-trait Addressing: Copy {
+pub trait Addressing: Copy {
     /// True if output b of a block is weight b of its row.
     const CONTIGUOUS: bool = true;
     /// True if sums are added to the memory.
@@ -122,19 +122,136 @@ impl Addressing for Scattered {
     }
 }
 
+/// What a sum runs over.
+pub trait Source: Copy {
+    /// Adds input · weight of the whole run to a block's sums; `stride` lies between the weights of two channels of a
+    /// segment.
+    unsafe fn add<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
+        self,
+        stride: usize,
+        at: A,
+        index: &[usize; NB],
+        sums: &mut [[S::V; VP]; NB],
+    );
+}
+
+impl Source for &[Segment] {
+    #[inline(always)]
+    unsafe fn add<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
+        self,
+        stride: usize,
+        at: A,
+        index: &[usize; NB],
+        sums: &mut [[S::V; VP]; NB],
+    ) {
+        for segment in self {
+            // SAFETY: the caller of `gather` vouches for the memory.
+            unsafe {
+                let mut list = segment.list;
+                let weight = segment.weight.add(at.first());
+                let full = list.add(segment.full);
+                while list != full {
+                    let channel = usize::from(*list);
+                    list = list.add(1);
+                    let input = segment.input.add(channel * PITCH * WIDTH);
+                    step::<S, A, NB, VP, false>(input, weight.add(channel * stride), index, sums);
+                }
+                if VP == 1 {
+                    continue;
+                }
+                let half = list.add(segment.half);
+                while list != half {
+                    let channel = usize::from(*list);
+                    list = list.add(1);
+                    let input = segment.input.add(channel * PITCH * WIDTH);
+                    step::<S, A, NB, VP, true>(input, weight.add(channel * stride), index, sums);
+                }
+            }
+        }
+    }
+}
+
+/// One step of a sum: where the vectors and weights of an input channel lie, in f32 from the field's and the weights' start.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Term {
+    pub input: u32,
+    pub weight: u32,
+}
+
+/// A run without segments: one loop, whose end is the only branch that can be mispredicted.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    pub input: *const f32,
+    pub weight: *const f32,
+    /// Terms with all VP vectors, and those with only the first half.
+    pub full: &'a [Term],
+    pub half: &'a [Term],
+}
+
+impl Source for Terms<'_> {
+    #[inline(always)]
+    unsafe fn add<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
+        self,
+        _stride: usize,
+        at: A,
+        index: &[usize; NB],
+        sums: &mut [[S::V; VP]; NB],
+    ) {
+        // SAFETY: the caller of `gather` vouches for the memory.
+        unsafe {
+            let weight = self.weight.add(at.first());
+            for term in self.full {
+                let (input, row) = (self.input.add(term.input as usize), weight.add(term.weight as usize));
+                step::<S, A, NB, VP, false>(input, row, index, sums);
+            }
+            if VP > 1 {
+                for term in self.half {
+                    let (input, row) = (self.input.add(term.input as usize), weight.add(term.weight as usize));
+                    step::<S, A, NB, VP, true>(input, row, index, sums);
+                }
+            }
+        }
+    }
+}
+
+/// Adds one channel's input · weight, of the first half of its vectors if `HALF`.
+#[inline(always)]
+unsafe fn step<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const HALF: bool>(
+    input: *const f32,
+    row: *const f32,
+    index: &[usize; NB],
+    sums: &mut [[S::V; VP]; NB],
+) {
+    let vectors = if HALF { VP / 2 } else { VP };
+    // SAFETY: the caller of `gather` vouches for the memory.
+    unsafe {
+        let mut values = [S::zero(); VP];
+        for v in 0..vectors {
+            values[v] = S::load(input.add(v * WIDTH));
+        }
+        for b in 0..NB {
+            let w = S::splat(*row.add(if A::CONTIGUOUS { b } else { index[b] }));
+            for v in 0..vectors {
+                sums[b][v] = S::fma(values[v], w, sums[b][v]);
+            }
+        }
+    }
+}
+
 /// output[o] (+)= Σ over segments of input · weight[o], for all of `outputs`.
 ///
 /// # Safety
 /// The machine has `S`; all pointers reach as far as the lists and `stride` say; vectors are aligned.
 #[inline]
 pub unsafe fn gather<S: Lanes, const VP: usize>(
-    segments: &[Segment],
+    source: impl Source,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
 ) {
     // SAFETY: passed on from the caller.
-    unsafe { gather_part::<S, VP, VP>(segments, stride, output, outputs) }
+    unsafe { gather_part::<S, _, VP, VP>(source, stride, output, outputs) }
 }
 
 /// [`gather`] for the first VP of PITCH vectors that each channel has, on both sides.
@@ -142,8 +259,8 @@ pub unsafe fn gather<S: Lanes, const VP: usize>(
 /// # Safety
 /// As [`gather`].
 #[inline]
-pub unsafe fn gather_part<S: Lanes, const VP: usize, const PITCH: usize>(
-    segments: &[Segment],
+pub unsafe fn gather_part<S: Lanes, C: Source, const VP: usize, const PITCH: usize>(
+    source: C,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
@@ -153,15 +270,15 @@ pub unsafe fn gather_part<S: Lanes, const VP: usize, const PITCH: usize>(
     unsafe {
         match outputs {
             Outputs::All(count) => {
-                blocks::<S, _, VP, PITCH>(count, S::BLOCK[VP / 2], segments, stride, Run(0), output);
+                blocks::<S, _, _, VP, PITCH>(count, S::BLOCK[VP / 2], source, stride, Run(0), output);
             }
             Outputs::Listed(list) => {
                 let at = Picked(list.as_ptr());
-                blocks::<S, _, VP, PITCH>(list.len(), S::PICKED[VP / 2], segments, stride, at, output);
+                blocks::<S, _, _, VP, PITCH>(list.len(), S::PICKED[VP / 2], source, stride, at, output);
             }
             Outputs::Patch(offsets) => {
                 let at = Scattered(0, offsets.as_ptr());
-                blocks::<S, _, VP, PITCH>(offsets.len(), S::BLOCK[VP / 2], segments, stride, at, output);
+                blocks::<S, _, _, VP, PITCH>(offsets.len(), S::BLOCK[VP / 2], source, stride, at, output);
             }
         }
     }
@@ -171,10 +288,10 @@ pub unsafe fn gather_part<S: Lanes, const VP: usize, const PITCH: usize>(
 ///
 /// One call into code compiled with the machine's features for all blocks: a call costs as much as a channel or two.
 #[inline(always)]
-unsafe fn blocks<S: Lanes, A: Addressing, const VP: usize, const PITCH: usize>(
+unsafe fn blocks<S: Lanes, C: Source, A: Addressing, const VP: usize, const PITCH: usize>(
     count: usize,
     most: usize,
-    segments: &[Segment],
+    source: C,
     stride: usize,
     at: A,
     output: *mut f32,
@@ -185,11 +302,11 @@ unsafe fn blocks<S: Lanes, A: Addressing, const VP: usize, const PITCH: usize>(
     let blocks = count.div_ceil(most);
     // SAFETY: the machine is the word of the caller of `gather`.
     unsafe {
-        S::run_task(Blocks::<'_, A, VP, PITCH> {
+        S::run_task(Blocks::<C, A, VP, PITCH> {
             blocks,
             size: count / blocks,
             larger: count % blocks,
-            segments,
+            source,
             stride,
             at,
             output,
@@ -198,24 +315,24 @@ unsafe fn blocks<S: Lanes, A: Addressing, const VP: usize, const PITCH: usize>(
 }
 
 /// `blocks` blocks, of which the first `larger` have an output more than `size`.
-struct Blocks<'a, A, const VP: usize, const PITCH: usize> {
+struct Blocks<C, A, const VP: usize, const PITCH: usize> {
     blocks: usize,
     size: usize,
     larger: usize,
-    segments: &'a [Segment],
+    source: C,
     stride: usize,
     at: A,
     output: *mut f32,
 }
 
-impl<A: Addressing, const VP: usize, const PITCH: usize> Task for Blocks<'_, A, VP, PITCH> {
+impl<C: Source, A: Addressing, const VP: usize, const PITCH: usize> Task for Blocks<C, A, VP, PITCH> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
-        let Blocks { blocks, size, larger, segments, stride, mut at, output } = self;
+        let Blocks { blocks, size, larger, source, stride, mut at, output } = self;
         macro_rules! of_size {
             ($n:expr, $($size:literal)*) => {
                 match $n {
-                    $($size => block::<S, A, $size, VP, PITCH>(segments, stride, at, output),)*
+                    $($size => block::<S, C, A, $size, VP, PITCH>(source, stride, at, output),)*
                     _ => unreachable!("blocks have at most 16 outputs"),
                 }
             };
@@ -236,8 +353,8 @@ impl<A: Addressing, const VP: usize, const PITCH: usize> Task for Blocks<'_, A, 
 }
 
 #[inline(always)]
-unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
-    segments: &[Segment],
+unsafe fn block<S: Lanes, C: Source, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
+    source: C,
     stride: usize,
     at: A,
     output: *mut f32,
@@ -257,47 +374,7 @@ unsafe fn block<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const
                 }
             }
         }
-        for segment in segments {
-            let mut list = segment.list;
-            let weight = segment.weight.add(at.first());
-            let full = list.add(segment.full);
-            while list != full {
-                let channel = usize::from(*list);
-                list = list.add(1);
-                let input = segment.input.add(channel * PITCH * WIDTH);
-                let row = weight.add(channel * stride);
-                let mut values = [S::zero(); VP];
-                for v in 0..VP {
-                    values[v] = S::load(input.add(v * WIDTH));
-                }
-                for b in 0..NB {
-                    let w = S::splat(*row.add(if A::CONTIGUOUS { b } else { index[b] }));
-                    for v in 0..VP {
-                        sums[b][v] = S::fma(values[v], w, sums[b][v]);
-                    }
-                }
-            }
-            if VP == 1 {
-                continue;
-            }
-            let half = list.add(segment.half);
-            while list != half {
-                let channel = usize::from(*list);
-                list = list.add(1);
-                let input = segment.input.add(channel * PITCH * WIDTH);
-                let row = weight.add(channel * stride);
-                let mut values = [S::zero(); VP];
-                for v in 0..VP / 2 {
-                    values[v] = S::load(input.add(v * WIDTH));
-                }
-                for b in 0..NB {
-                    let w = S::splat(*row.add(if A::CONTIGUOUS { b } else { index[b] }));
-                    for v in 0..VP / 2 {
-                        sums[b][v] = S::fma(values[v], w, sums[b][v]);
-                    }
-                }
-            }
-        }
+        source.add::<S, A, NB, VP, PITCH>(stride, at, &index, &mut sums);
         for b in 0..NB {
             let place = output.add(at.place(b, PITCH));
             for v in 0..VP {

@@ -23,6 +23,9 @@ use crate::specification::Specification;
 use crate::walk::{Image, Keep, Pixels, RowValues, Tile, WalkScratch};
 use crate::weights::padded;
 
+/// From so many tiles on they share tables of sums.
+pub const SHARED: usize = 4;
+
 /// What is asked about a batch.
 pub struct Job<'a> {
     pub net: &'a Net<'a>,
@@ -293,6 +296,8 @@ impl Job<'_> {
             }
             _ => tiles.iter().map(|_| Pixels::Bound).collect(),
         };
+        // Tiles of the same lines share the sums' tables, if there are enough of them.
+        let pitch = if tiles.len() >= SHARED { 2 * S::GROUPS } else { 0 };
         let walk = |part: &mut Part, (set, ends): (&RowSet, &mut Pixels<'_>)| {
             let tile = set.tile(self.net, index, &mut part.rows);
             let ends = std::mem::replace(ends, Pixels::Bound);
@@ -306,13 +311,23 @@ impl Job<'_> {
             }
         };
         let values: Vec<RowValues> = if self.parts <= 1 {
-            tiles.iter().zip(&mut ends).map(|job| walk(part, job)).collect()
+            part.walk.whole.start(pitch);
+            let values = tiles.iter().zip(&mut ends).map(|job| walk(part, job)).collect();
+            part.walk.whole.stop();
+            values
         } else {
             let share = tiles.len().div_ceil(self.parts).max(1);
             let shares: Vec<Vec<_>> = tiles
                 .par_chunks(share)
                 .zip(ends.par_chunks_mut(share))
-                .map(|(sets, ends)| self.with_part(|part| sets.iter().zip(ends).map(|job| walk(part, job)).collect()))
+                .map(|(sets, ends)| {
+                    self.with_part(|part| {
+                        part.walk.whole.start(pitch);
+                        let values = sets.iter().zip(ends).map(|job| walk(part, job)).collect();
+                        part.walk.whole.stop();
+                        values
+                    })
+                })
                 .collect();
             shares.concat()
         };

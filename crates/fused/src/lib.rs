@@ -50,6 +50,7 @@ mod slopes;
 mod specification;
 mod sweep;
 mod taps;
+mod terms;
 mod walk;
 mod walk_adjoint;
 mod walk_products;

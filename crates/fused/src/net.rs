@@ -137,7 +137,7 @@ impl<'a> Net<'a> {
                         half: 0,
                     };
                     let corner = pixels.add(corner * VP * WIDTH);
-                    gather::<S, VP>(&[segment], padded(n), corner, Outputs::Patch(&offsets));
+                    gather::<S, VP>(&[segment][..], padded(n), corner, Outputs::Patch(&offsets));
                 }
             }
         }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Relaxation};
 
 use crate::accumulate::Accumulator;
-use crate::bound::{Job, Part, StageBounds, Worker, walks};
+use crate::bound::{Job, Part, SHARED, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::exchange::{add_planes, image_len, pack};
@@ -427,16 +427,21 @@ impl Job<'_> {
         });
         // SAFETY: passed on from `image_adjoint`.
         unsafe {
+            let pitch = if tiles.len() >= SHARED { 2 * S::GROUPS } else { 0 };
             if sums.parts.len() == 1 {
+                part.walk.whole.start(pitch);
                 for set in &tiles {
                     self.tile_adjoint::<S>(image, index, part, &mut sums.parts[0], set, g, signs);
                 }
+                part.walk.whole.stop();
                 return;
             }
             let share = tiles.len().div_ceil(sums.parts.len()).max(1);
             tiles.par_chunks(share).zip(sums.parts.par_iter_mut()).for_each(|(sets, sums)| {
                 self.with_part(|part| {
+                    part.walk.whole.start(pitch);
                     sets.iter().for_each(|set| self.tile_adjoint::<S>(image, index, part, sums, set, g, signs));
+                    part.walk.whole.stop();
                 });
             });
         }

@@ -12,7 +12,7 @@
 //! P counts the planes, T the vectors of rows: with T = 2 everything that is done per position and
 //! channel (lists, broadcasts of lines and weights) serves thirty-two rows instead of sixteen.
 
-use crate::block::{Outputs, Segment, gather, gather_part};
+use crate::block::{Outputs, Segment, Source, Terms, gather, gather_part};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, patch_offsets, transpose_segments};
@@ -23,6 +23,7 @@ use crate::net::Net;
 use crate::plan::Window;
 use crate::relax::{relax_rows, relax_spread};
 use crate::signs::Sign;
+use crate::terms::WholeMaps;
 use crate::walk_products::ProductScratch;
 use crate::weights::padded;
 
@@ -79,7 +80,7 @@ pub enum Keep {
 /// [`gather`] of the first of two planes of T vectors.
 #[inline(always)]
 pub unsafe fn gather_first<S: Lanes, const T: usize>(
-    segments: &[Segment],
+    source: impl Source,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
@@ -87,8 +88,8 @@ pub unsafe fn gather_first<S: Lanes, const T: usize>(
     // SAFETY: passed on from the caller.
     unsafe {
         match T {
-            1 => gather_part::<S, 1, 2>(segments, stride, output, outputs),
-            _ => gather_part::<S, 2, 4>(segments, stride, output, outputs),
+            1 => gather_part::<S, _, 1, 2>(source, stride, output, outputs),
+            _ => gather_part::<S, _, 2, 4>(source, stride, output, outputs),
         }
     }
 }
@@ -96,7 +97,7 @@ pub unsafe fn gather_first<S: Lanes, const T: usize>(
 /// [`gather`] with P·T vectors per channel.
 #[inline(always)]
 pub unsafe fn gather_rows<S: Lanes, const P: usize, const T: usize>(
-    segments: &[Segment],
+    source: impl Source,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
@@ -104,9 +105,9 @@ pub unsafe fn gather_rows<S: Lanes, const P: usize, const T: usize>(
     // SAFETY: passed on from the caller.
     unsafe {
         match P * T {
-            1 => gather::<S, 1>(segments, stride, output, outputs),
-            2 => gather::<S, 2>(segments, stride, output, outputs),
-            _ => gather::<S, 4>(segments, stride, output, outputs),
+            1 => gather::<S, 1>(source, stride, output, outputs),
+            2 => gather::<S, 2>(source, stride, output, outputs),
+            _ => gather::<S, 4>(source, stride, output, outputs),
         }
     }
 }
@@ -124,6 +125,8 @@ pub struct WalkScratch {
     pub pixels: Buffer,
     spot: Buffer,
     pub segments: Vec<Segment>,
+    /// Sums shared by the tiles of an image, between `start` and `stop`.
+    pub whole: WholeMaps,
     offsets: Vec<u32>,
     pub products: ProductScratch,
     offsets_for: Option<([usize; 2], [usize; 2], [usize; 3])>,
@@ -199,6 +202,7 @@ impl WalkScratch {
             unsafe { S::run(|| clear_plane::<S, P, T>(data, elements)) };
         }
         let mut constants = [[0.0; TALL]; 2];
+        let whole = self.whole.serve(net, &self.windows[..tile.stage], P * T);
         for index in (0..tile.stage).rev() {
             let stage = &net.plan.stages[index];
             let window = self.windows[index];
@@ -213,6 +217,12 @@ impl WalkScratch {
             };
             let mut spread = std::mem::take(&mut self.spread[index]);
             spread.clear();
+            let tabulated = P == 2 && T == S::GROUPS && !first && whole && {
+                let field = self.coefficients[index + 1].as_ptr();
+                let above = &self.spread[index + 1];
+                // SAFETY: the stage above has its coefficients, at all positions.
+                unsafe { self.whole.prepare_down(net, image.lines, index, field, above, &mut self.segments) }
+            };
             for y in window.y..window.y + window.h {
                 for x in window.x..window.x + window.w {
                     let position = y * stage.output.w + x;
@@ -233,7 +243,8 @@ impl WalkScratch {
                             });
                             false
                         } else {
-                            let spread_here = self.transposed_spot::<S, P, T>(image, index, [y, x], keep, spot);
+                            let spread_here =
+                                self.transposed_spot::<S, P, T>(image, index, [y, x], [keep, tabulated], spot);
                             if keep_before {
                                 let before = self.before[index].at_least(window.positions() * size);
                                 spot.copy_to_nonoverlapping(before.as_mut_ptr().add(local * size), size);
@@ -278,22 +289,36 @@ impl WalkScratch {
         image: Image<'_>,
         index: usize,
         position: [usize; 2],
-        keep: bool,
+        [keep, tabulated]: [bool; 2],
         spot: *mut f32,
     ) -> bool {
         let stage = &image.net.plan.stages[index + 1];
-        let live = image.lines[index].live.at(position[0] * stage.input.w + position[1]);
+        let place = position[0] * stage.input.w + position[1];
+        let live = image.lines[index].live.at(place);
         let stride = padded(stage.input.c);
         let weight = image.net.weights.signed[index + 1].transposed.as_ptr();
+        // Picking outputs costs a single vector per channel more than computing a few in vain; what is kept must be 0 there.
+        let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !keep;
+        let all = live.len() == stage.input.c || picking_is_dearer;
+        let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
+        if P == 2 && T == S::GROUPS && tabulated {
+            let terms = self.whole.down(index, place, self.coefficients[index + 1].as_ptr(), weight);
+            let spread = !terms.full.is_empty();
+            // SAFETY: passed on from `forward`.
+            unsafe {
+                if spread {
+                    gather_rows::<S, P, T>(terms, stride, spot, outputs);
+                } else {
+                    gather_first::<S, T>(Terms { full: terms.half, half: &[], ..terms }, stride, spot, outputs);
+                }
+            }
+            return spread;
+        }
         let output = Field { data: self.coefficients[index + 1].as_ptr(), window: self.windows[index + 1] };
         let above = &image.lines[index + 1].live;
         let inputs = if P == 2 { Inputs::Spread(above, &self.spread[index + 1]) } else { Inputs::Live(above) };
         let taps = &image.net.taps[index + 1];
         transpose_segments(stage, taps, weight, stride, output, P * T, position, inputs, &mut self.segments);
-        // Picking outputs costs a single vector per channel more than computing a few in vain; what is kept must be 0 there.
-        let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !keep;
-        let all = live.len() == stage.input.c || picking_is_dearer;
-        let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         let spread = P == 2 && self.segments.iter().any(|segment| segment.full > 0);
         // SAFETY: passed on from `forward`.
         unsafe {
@@ -301,9 +326,9 @@ impl WalkScratch {
                 for segment in &mut self.segments {
                     (segment.full, segment.half) = (segment.half, 0);
                 }
-                gather_first::<S, T>(&self.segments, stride, spot, outputs);
+                gather_first::<S, T>(&self.segments[..], stride, spot, outputs);
             } else {
-                gather_rows::<S, P, T>(&self.segments, stride, spot, outputs);
+                gather_rows::<S, P, T>(&self.segments[..], stride, spot, outputs);
             }
         }
         spread
@@ -345,9 +370,9 @@ impl WalkScratch {
             let stride = padded(stage.taps() * stage.input.c);
             let outputs = Outputs::Patch(&self.offsets);
             if P == 2 && one_plane {
-                gather_first::<S, T>(&[segment], stride, output, outputs);
+                gather_first::<S, T>(&[segment][..], stride, output, outputs);
             } else {
-                gather_rows::<S, P, T>(&[segment], stride, output, outputs);
+                gather_rows::<S, P, T>(&[segment][..], stride, output, outputs);
             }
         }
     }

@@ -117,6 +117,10 @@ impl WalkScratch {
                 };
                 let stride = padded(stage.output.c);
                 let weight = net.weights.signed[index].forward.as_ptr();
+                let tabulated = P == 2
+                    && T == S::GROUPS
+                    && self.whole.serve(net, &self.windows[..tile.stage], P * T)
+                    && self.whole.prepare_up(net, image.lines, index, right.data, &mut self.segments);
                 for y in window.y..window.y + window.h {
                     for x in window.x..window.x + window.w {
                         let position = y * stage.output.w + x;
@@ -129,7 +133,9 @@ impl WalkScratch {
                         if !first {
                             S::run(|| zero_dead::<S>(spot, size / WIDTH, live.len() == stage.output.c));
                         }
-                        apply_segments(stage, weight, stride, right, P * T, [y, x], inputs, &mut self.segments);
+                        if !tabulated {
+                            apply_segments(stage, weight, stride, right, P * T, [y, x], inputs, &mut self.segments);
+                        }
                         let outputs = |channels: &'_ [u16]| match channels.len() == stage.output.c {
                             true => Outputs::All(channels.len()),
                             // SAFETY: lists outlive this position.
@@ -137,8 +143,14 @@ impl WalkScratch {
                         };
                         // Neurons without a Q have no cotangent on one.
                         let full = if P == 1 || spread { live.len() } else { unstable };
-                        gather_rows::<S, P, T>(&self.segments, stride, spot, outputs(&live[..full]));
-                        gather_first::<S, T>(&self.segments, stride, spot, outputs(&live[full..]));
+                        if P == 2 && T == S::GROUPS && tabulated {
+                            let terms = self.whole.up(index, position, right.data, weight);
+                            gather_rows::<S, P, T>(terms, stride, spot, outputs(&live[..full]));
+                            gather_first::<S, T>(terms, stride, spot, outputs(&live[full..]));
+                        } else {
+                            gather_rows::<S, P, T>(&self.segments[..], stride, spot, outputs(&live[..full]));
+                            gather_first::<S, T>(&self.segments[..], stride, spot, outputs(&live[full..]));
+                        }
                         let given = Given {
                             rows: g,
                             planes: &planes,
