@@ -44,6 +44,10 @@ pub trait Addressing: Copy {
     const CONTIGUOUS: bool = true;
     /// True if sums are added to the memory.
     const ADD: bool = false;
+    /// Most outputs of a block for one, two and four vectors per output.
+    fn most<S: Lanes>() -> [usize; 3] {
+        S::BLOCK
+    }
     /// The same, `outputs` further on.
     unsafe fn skip(self, outputs: usize) -> Self;
     /// Index of output b among the weights of a row, relative to the block's first if contiguous.
@@ -83,6 +87,9 @@ impl Addressing for Run {
 
 impl Addressing for Picked {
     const CONTIGUOUS: bool = false;
+    fn most<S: Lanes>() -> [usize; 3] {
+        S::PICKED
+    }
     #[inline(always)]
     unsafe fn skip(self, outputs: usize) -> Self {
         // SAFETY: the list has the outputs that are skipped.
@@ -270,27 +277,26 @@ pub unsafe fn gather_part<S: Lanes, C: Source, const VP: usize, const PITCH: usi
     unsafe {
         match outputs {
             Outputs::All(count) => {
-                blocks::<S, _, _, VP, PITCH>(count, S::BLOCK[VP / 2], source, stride, Run(0), output);
+                blocks::<S, _, _, VP, PITCH>(count, source, stride, Run(0), output);
             }
             Outputs::Listed(list) => {
                 let at = Picked(list.as_ptr());
-                blocks::<S, _, _, VP, PITCH>(list.len(), S::PICKED[VP / 2], source, stride, at, output);
+                blocks::<S, _, _, VP, PITCH>(list.len(), source, stride, at, output);
             }
             Outputs::Patch(offsets) => {
                 let at = Scattered(0, offsets.as_ptr());
-                blocks::<S, _, _, VP, PITCH>(offsets.len(), S::BLOCK[VP / 2], source, stride, at, output);
+                blocks::<S, _, _, VP, PITCH>(offsets.len(), source, stride, at, output);
             }
         }
     }
 }
 
-/// `count` outputs in balanced blocks of `most` at most: 10 as 5 + 5, because a block of 2 would leave the pipeline idle.
+/// `count` outputs in balanced blocks: 10 as 5 + 5, because a block of 2 would leave the pipeline idle.
 ///
 /// One call into code compiled with the machine's features for all blocks: a call costs as much as a channel or two.
 #[inline(always)]
 unsafe fn blocks<S: Lanes, C: Source, A: Addressing, const VP: usize, const PITCH: usize>(
     count: usize,
-    most: usize,
     source: C,
     stride: usize,
     at: A,
@@ -299,7 +305,7 @@ unsafe fn blocks<S: Lanes, C: Source, A: Addressing, const VP: usize, const PITC
     if count == 0 {
         return;
     }
-    let blocks = count.div_ceil(most);
+    let blocks = count.div_ceil(A::most::<S>()[VP / 2]);
     // SAFETY: the machine is the word of the caller of `gather`.
     unsafe {
         S::run_task(Blocks::<C, A, VP, PITCH> {
@@ -332,7 +338,10 @@ impl<C: Source, A: Addressing, const VP: usize, const PITCH: usize> Task for Blo
         macro_rules! of_size {
             ($n:expr, $($size:literal)*) => {
                 match $n {
-                    $($size => block::<S, C, A, $size, VP, PITCH>(source, stride, at, output),)*
+                    // Nothing is compiled for sizes that an instruction set has no registers for.
+                    $($size if $size <= A::most::<S>()[VP / 2] => {
+                        block::<S, C, A, $size, VP, PITCH>(source, stride, at, output);
+                    })*
                     _ => unreachable!("blocks have at most 16 outputs"),
                 }
             };
