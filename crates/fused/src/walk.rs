@@ -36,6 +36,10 @@ pub struct Image<'a> {
     pub input: &'a InputSet,
 }
 
+/// From so many coefficients on, the rows of a stage are asked for a position ahead: lines that lie far apart in a large
+/// matrix are not found by the machine itself.
+const FAR: usize = 1 << 18;
+
 /// Most rows of a tile.
 pub const TALL: usize = 2 * WIDTH;
 
@@ -209,6 +213,7 @@ impl WalkScratch {
             let lines = &image.lines[index];
             let size = stage.output.c * P * T * WIDTH;
             let first = index + 1 == tile.stage;
+            let far = first && tile.stride * window.positions() * stage.output.c > FAR;
             let resident = keep || index > 0;
             let base = if resident {
                 self.coefficients[index].at_least(window.positions() * size + SLACK).as_mut_ptr()
@@ -238,6 +243,10 @@ impl WalkScratch {
                         }
                         let spread_here = if first {
                             let rows = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
+                            if far {
+                                let next = rows.wrapping_add(stage.output.c * tile.stride);
+                                S::run(|| prefetch_rows::<S, T>(next, tile.stride, stage.output.c));
+                            }
                             S::run(|| {
                                 relax_rows::<S, P, T>(rows, tile.stride, spot, at, live, unstable, &mut constants);
                             });
@@ -374,6 +383,17 @@ impl WalkScratch {
             } else {
                 gather_rows::<S, P, T>(&[segment][..], stride, output, outputs);
             }
+        }
+    }
+}
+
+/// Asks for the rows' coefficients of one position.
+#[inline(always)]
+unsafe fn prefetch_rows<S: Lanes, const T: usize>(rows: *const f32, stride: usize, channels: usize) {
+    for channel in 0..channels {
+        for t in 0..T {
+            // SAFETY: a prefetch needs no memory behind its address.
+            unsafe { S::prefetch(rows.wrapping_add(channel * stride + t * WIDTH)) };
         }
     }
 }

@@ -46,6 +46,10 @@ impl Lanes for Avx2 {
         unsafe { task_with_features(task) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Pair {
         unsafe { Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
     }

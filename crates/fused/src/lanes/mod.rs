@@ -47,6 +47,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     unsafe fn run<R>(f: impl FnOnce() -> R) -> R;
     /// Runs `task` in code compiled for the instruction set: for what is too large to be inlined as a closure.
     unsafe fn run_task<K: Task>(task: K);
+    /// Asks for the cache line at `p`, which need not exist.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const f32) {}
     /// Sixteen copies of `x`.
     unsafe fn splat(x: f32) -> Self::V;
     /// Aligned load.
