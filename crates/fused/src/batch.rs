@@ -1,24 +1,23 @@
 //! Margins with images in lanes as part of a job: when, from which bounds, and what flows back to them.
 
+use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Relaxation, Spec};
 
 use crate::batch_lines::BatchLines;
-use crate::batch_walk::{BatchWalk, Scene};
+use crate::batch_walk::{BatchWalk, Group, Scene, groups};
 use crate::batch_walk_adjoint::BatchAdjoint;
-use crate::bound::{Job, StageBounds, Worker, walks};
+use crate::bound::{Job, Part, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::exchange::{image_len, pack, unpack};
 use crate::interval::Interval;
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::{Normalise, store_cotangents};
-use crate::pullback::{BoundCotangents, ChunkRegion, Sums};
+use crate::pullback::{BoundCotangents, ChunkRegion, PartSums, Sums};
 
 /// Memory for walks with images in lanes.
 #[derive(Default)]
 pub struct Batch {
-    pub walk: BatchWalk,
-    pub adjoint: BatchAdjoint,
     pub lines: Vec<BatchLines>,
     /// The walks' bounds, and cotangents on them, `[position][channel][16]`.
     pub bounds: StageBounds,
@@ -80,14 +79,26 @@ impl Job<'_> {
         lower: &mut Vec<f32>,
     ) {
         let Some(margins) = self.margins(first, count) else { return };
-        let Worker { batch, interval, .. } = worker;
+        let Worker { batch, interval, part, .. } = worker;
         // SAFETY: the interval pass holds the images, `images` their bounds.
-        unsafe {
+        let scene = unsafe {
             self.batch_lines::<S>(batch, interval, images, count);
             let (center, radius) = (&interval.center[0], &interval.radius[0]);
-            let scene = Scene { net: self.net, lines: &batch.lines, margins, center, radius };
-            batch.walk.bound::<S>(scene, lower);
+            Scene { net: self.net, lines: &batch.lines, margins, center, radius }
+        };
+        let groups = groups::<S>(self.net.plan);
+        let mut values = vec![[0.0; WIDTH]; margins.classes];
+        // SAFETY: lines and input are in place.
+        let walk = |walk: &mut BatchWalk, group: Group| unsafe { walk.bound::<S>(scene, group) };
+        let found: Vec<_> = if self.parts <= 1 {
+            groups.iter().map(|&group| walk(&mut part.batch_walk, group)).collect()
+        } else {
+            groups.par_iter().map(|&group| self.with_part(|part| walk(&mut part.batch_walk, group))).collect()
+        };
+        for (&(first, size), found) in groups.iter().zip(&found) {
+            values[first..first + size].copy_from_slice(&found[..size]);
         }
+        margins.append(&values, lower);
     }
 
     /// Pulls the margins' cotangents back with images in lanes; leaves those on the bounds in the worker's memory, image
@@ -103,11 +114,11 @@ impl Job<'_> {
     ) {
         let Some(margins) = self.margins(first, count) else { return };
         let plan = self.net.plan;
-        let Worker { batch, interval, .. } = worker;
+        let Worker { batch, interval, part, .. } = worker;
         // SAFETY: the interval pass holds the images, `used` their bounds.
         unsafe {
             self.batch_lines::<S>(batch, interval, used, count);
-            let Batch { walk, adjoint, lines, bounds, on_bounds, staging } = batch;
+            let Batch { lines, bounds, on_bounds, staging } = batch;
             on_bounds.resize(plan.hidden());
             for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
                 let size = stage.output.len() * WIDTH + SLACK;
@@ -123,9 +134,30 @@ impl Job<'_> {
             };
             let rows = self.specification.rows();
             let g = &cotangents.lower[first * rows..(first + count) * rows];
-            let weights = sums.parts[0].accumulator.as_mut();
-            let on = [&mut on_bounds.lower[..], &mut on_bounds.upper[..]];
-            adjoint.run::<S>(walk, scene, g, weights, behind, on, gradient.is_some());
+            let region_wanted = gradient.is_some();
+            let groups = groups::<S>(plan);
+            let parts = sums.parts.len();
+            let run = |part: &mut Part, index: usize, sums: &mut PartSums| {
+                let own = groups.iter().copied().skip(index).step_by(parts);
+                let Part { batch_walk, batch_adjoint, .. } = part;
+                batch_adjoint.run::<S>(batch_walk, scene, g, sums.accumulator.as_mut(), own, region_wanted);
+                // What it found outlives the part's other memory.
+                std::mem::take(batch_adjoint)
+            };
+            let mut found: Vec<BatchAdjoint> = if parts == 1 {
+                vec![run(part, 0, &mut sums.parts[0])]
+            } else {
+                let shares = sums.parts.par_iter_mut().enumerate();
+                shares.map(|(index, sums)| self.with_part(|part| run(part, index, sums))).collect()
+            };
+            for adjoint in &found {
+                let weights = sums.parts[0].accumulator.as_mut();
+                let on = [&mut on_bounds.lower[..], &mut on_bounds.upper[..]];
+                adjoint.finish::<S>(scene, weights, behind, on);
+            }
+            if let Some(accumulator) = &mut sums.parts[0].accumulator {
+                margins.add_bias(g, &mut accumulator.sums.stages[plan.hidden()].bias);
+            }
             for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
                 let len = WIDTH * image_len(stage.output);
                 for lanes in [&mut on_bounds.lower[index], &mut on_bounds.upper[index]] {
@@ -133,10 +165,14 @@ impl Job<'_> {
                     lanes.at_least(len)[..len].copy_from_slice(&staging[..len]);
                 }
             }
-            if let (Some(gradient), Some([center, radius])) = (gradient, &adjoint.region) {
-                store_cotangents(self.net, center, 1, Normalise::Point, &mut gradient.center);
-                store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
+            if let Some(gradient) = gradient {
+                for [center, radius] in found.iter().filter_map(|adjoint| adjoint.region.as_ref()) {
+                    store_cotangents(self.net, center, 1, Normalise::Point, &mut gradient.center);
+                    store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
+                }
             }
+            // The memory of one serves the next chunk.
+            part.batch_adjoint = found.pop().unwrap_or_default();
         }
     }
 

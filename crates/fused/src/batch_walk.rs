@@ -19,7 +19,7 @@ use crate::walk_products::ProductScratch;
 use crate::weights::padded;
 
 /// Largest coefficient tensor of a group of margins, in f32: a megabyte, half a second-level cache.
-const GROUP: usize = 1 << 18;
+const LARGEST: usize = 1 << 18;
 
 /// Margins that a walk takes together at most.
 pub const TOGETHER: usize = 4;
@@ -51,10 +51,13 @@ pub struct BatchWalk {
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.
 unsafe impl Send for BatchWalk {}
 
-/// Groups of margins that are walked together: (first class, how many: 1, 2 or 4).
-pub fn groups<S: Lanes>(plan: &Plan) -> Vec<(usize, usize)> {
+/// Margins that are walked together: first class, how many (1, 2 or 4).
+pub type Group = (usize, usize);
+
+/// All classes in groups.
+pub fn groups<S: Lanes>(plan: &Plan) -> Vec<Group> {
     let largest = plan.stages[..plan.hidden()].iter().map(|stage| stage.output.len()).max().unwrap_or(1);
-    let most = [4, 2, 1].into_iter().find(|n| *n <= 2 * S::GROUPS && n * largest * WIDTH <= GROUP).unwrap_or(1);
+    let most = [4, 2, 1].into_iter().find(|n| *n <= 2 * S::GROUPS && n * largest * WIDTH <= LARGEST).unwrap_or(1);
     let mut groups = Vec::new();
     let mut first = 0;
     while first < plan.classes {
@@ -91,29 +94,18 @@ pub unsafe fn line_at<S: Lanes>(line: *const f32) -> [S::V; 3] {
 }
 
 impl BatchWalk {
-    /// Lower bounds of all margins of the chunk, appended image by image.
+    /// Lower bounds of one group's margins, without the last bias.
     ///
     /// # Safety
     /// The machine has `S`; lines and input of the scene are in place.
-    pub unsafe fn bound<S: Lanes>(&mut self, scene: Scene<'_>, lower: &mut Vec<f32>) {
-        let classes = scene.margins.classes;
-        let mut values = vec![[0.0; WIDTH]; classes];
-        for (first, size) in groups::<S>(scene.net.plan) {
-            // SAFETY: passed on from the caller.
-            let found = unsafe {
-                match size {
-                    4 => self.forward::<S, 4>(scene, first, false),
-                    2 => self.forward::<S, 2>(scene, first, false),
-                    _ => self.forward::<S, 1>(scene, first, false),
-                }
-            };
-            values[first..first + size].copy_from_slice(&found[..size]);
-        }
-        let bias = &scene.margins.last.bias;
-        for (image, &label) in scene.margins.labels.iter().enumerate() {
-            // The margin of the label with itself is 0 by definition, whatever its walk says.
-            let margin = |j: usize| if j == label { 0.0 } else { values[j][image] + (bias[label] - bias[j]) };
-            lower.extend((0..classes).map(margin));
+    pub unsafe fn bound<S: Lanes>(&mut self, scene: Scene<'_>, (first, size): Group) -> [[f32; WIDTH]; TOGETHER] {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match size {
+                4 => self.forward::<S, 4>(scene, first, false),
+                2 => self.forward::<S, 2>(scene, first, false),
+                _ => self.forward::<S, 1>(scene, first, false),
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::accumulate::Accumulator;
 use crate::batch_lines::BatchLines;
-use crate::batch_walk::{BatchWalk, Scene, groups, line_at};
+use crate::batch_walk::{BatchWalk, Group, Scene, line_at};
 use crate::block::{Outputs, gather};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
@@ -28,8 +28,7 @@ pub struct BatchAdjoint {
 }
 
 impl BatchAdjoint {
-    /// Pulls cotangents `g` (`[image][class]`, on lower bounds) back to the weights, and to the bounds behind the lines,
-    /// which `bounds` and `on_bounds` hold per stage, `[position][channel][16]`; the latter are added to.
+    /// Pulls cotangents `g` (`[image][class]`, on lower bounds) of some groups back to the weights, and as far as the lines.
     ///
     /// # Safety
     /// As [`BatchWalk::bound`].
@@ -39,8 +38,7 @@ impl BatchAdjoint {
         scene: Scene<'_>,
         g: &[f32],
         mut weights: Option<&mut Accumulator>,
-        bounds: [&[Buffer]; 2],
-        on_bounds: [&mut [Buffer]; 2],
+        groups: impl Iterator<Item = Group>,
         region_wanted: bool,
     ) {
         let plan = scene.net.plan;
@@ -56,7 +54,7 @@ impl BatchAdjoint {
         let pixels = scene.net.input_len(0) * WIDTH;
         self.region = region_wanted.then(|| [Buffer::zeroed(pixels), Buffer::zeroed(pixels)]);
         let classes = scene.margins.classes;
-        for (first, size) in groups::<S>(plan) {
+        for (first, size) in groups {
             let mut rows = [[0.0; WIDTH]; 4];
             for (v, row) in rows.iter_mut().enumerate().take(size) {
                 for (image, &label) in scene.margins.labels.iter().enumerate() {
@@ -78,16 +76,28 @@ impl BatchAdjoint {
                 }
             }
         }
+    }
+
+    /// Carries on what [`BatchAdjoint::run`] found: to the labels' weights, and to the bounds behind the lines, which
+    /// `bounds` and `on_bounds` hold per stage, `[position][channel][16]`; the latter are added to.
+    ///
+    /// # Safety
+    /// As [`BatchWalk::bound`].
+    pub unsafe fn finish<S: Lanes>(
+        &self,
+        scene: Scene<'_>,
+        weights: Option<&mut Accumulator>,
+        bounds: [&[Buffer]; 2],
+        on_bounds: [&mut [Buffer]; 2],
+    ) {
+        let plan = scene.net.plan;
+        let hidden = plan.hidden();
         if let Some(weights) = weights {
             let last = &mut weights.sums.stages[hidden];
-            let stride = padded(classes);
+            let stride = padded(scene.margins.classes);
             for (image, &label) in scene.margins.labels.iter().enumerate() {
                 for e in 0..scene.margins.elements {
                     last.signed[e * stride + label] += self.on_label[e * WIDTH + image];
-                }
-                for j in (0..classes).filter(|&j| j != label) {
-                    last.bias[label] += g[image * classes + j];
-                    last.bias[j] -= g[image * classes + j];
                 }
             }
         }

@@ -7,6 +7,8 @@ use tightrope_engine::{Region, Relaxation, Spec};
 
 use crate::ball::BallRows;
 use crate::batch::Batch;
+use crate::batch_walk::BatchWalk;
+use crate::batch_walk_adjoint::BatchAdjoint;
 use crate::buffer::Buffer;
 use crate::exchange::{image_len, to_planes, unpack};
 use crate::input::InputSet;
@@ -45,7 +47,8 @@ pub struct Job<'a> {
     pub slopes: SlopeJob<'a>,
     /// The chunks' images where members of a population share them; for interval arithmetic alone.
     pub images: Option<&'a [Interval]>,
-    /// Parts that the tiles of one image are divided into, at most; fixed by the batch, not the threads.
+    /// Parts that the tiles of one image, or the margins of one chunk, are divided into, at most; fixed by the batch, not
+    /// the threads.
     pub parts: usize,
     /// Free walk memory.
     pub pool: &'a Mutex<Vec<Part>>,
@@ -55,6 +58,8 @@ pub struct Job<'a> {
 #[derive(Default)]
 pub struct Part {
     pub walk: WalkScratch,
+    pub batch_walk: BatchWalk,
+    pub batch_adjoint: BatchAdjoint,
     pub rows: Buffer,
     pub row_cotangents: Buffer,
     /// Signs of the tile at hand.

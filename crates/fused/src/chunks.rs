@@ -20,6 +20,8 @@ const SLOTS: usize = 16;
 /// The same for networks of more than [`LARGE`] parameters.
 const SLOTS_LARGE: usize = 4;
 const LARGE: usize = 1 << 22;
+/// From so many parameters on, adding up one more gradient costs as much as a margin or two.
+const MANY: usize = 1 << 20;
 /// Below this many chunks an image's tiles are divided as well.
 pub(crate) const BUSY: usize = 8;
 
@@ -44,8 +46,22 @@ pub(crate) fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
 
 /// Gradient accumulators for so many chunks.
 pub(crate) fn slots(plan: &Plan, chunks: usize) -> usize {
-    let parameters: usize = plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum();
-    chunks.min(if parameters > LARGE { SLOTS_LARGE } else { SLOTS })
+    chunks.min(if parameters(plan) > LARGE { SLOTS_LARGE } else { SLOTS })
+}
+
+fn parameters(plan: &Plan) -> usize {
+    plan.stages.iter().map(|s| s.taps() * s.input.c * s.output.c).sum()
+}
+
+/// Parts that the walks of each of so many chunks are divided into: tiles, or for `crown-ibp` groups of margins, of which
+/// there are few. Every part has gradient sums of its own.
+pub(crate) fn parts(plan: &Plan, relaxation: Relaxation, chunks: usize) -> usize {
+    match relaxation {
+        _ if chunks >= BUSY => 1,
+        Relaxation::Ibp => 1,
+        Relaxation::CrownIbp => BUSY.div_ceil(chunks).min(if parameters(plan) > MANY { 2 } else { 3 }),
+        _ => BUSY.div_ceil(chunks),
+    }
 }
 
 /// Bands of rows that each of so many chunks is divided into.

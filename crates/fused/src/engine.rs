@@ -15,9 +15,9 @@ use tightrope_network::Network;
 
 use crate::accumulate::Accumulator;
 use crate::ball::BallRows;
-use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker, walks};
+use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker};
 use crate::buffer::Buffer;
-use crate::chunks::{BUSY, bands, bound_all, bound_chunk, image_chunk, pull_back_chunks};
+use crate::chunks::{bands, bound_all, bound_chunk, image_chunk, parts, pull_back_chunks};
 use crate::clean::{Activations, CleanCotangents};
 use crate::clean_batch::{backward_all, forward_all};
 use crate::interval::{Interval, IntervalCotangents};
@@ -242,7 +242,7 @@ impl Fused {
                     signs: (keep || adjoint).then(|| SignLayout::wanted(plan, request.relaxation, region)).flatten(),
                     slopes,
                     images: None,
-                    parts: if chunks < BUSY && walks(request.relaxation) { BUSY.div_ceil(chunks) } else { 1 },
+                    parts: parts(plan, request.relaxation, chunks),
                     pool: &self.pool.parts,
                 }))
             })

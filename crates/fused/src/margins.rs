@@ -83,6 +83,26 @@ impl<S: Lanes, const VP: usize> Labels<S, VP> {
 }
 
 impl Margins<'_> {
+    /// Appends the margins of each image, `values` being those of each class, `[class][image]`, without the bias.
+    pub fn append(&self, values: &[[f32; WIDTH]], target: &mut Vec<f32>) {
+        let bias = &self.last.bias;
+        for (image, &label) in self.labels.iter().enumerate() {
+            // The margin of the label with itself is 0 by definition, whatever its walk says.
+            let margin = |j: usize| if j == label { 0.0 } else { values[j][image] + (bias[label] - bias[j]) };
+            target.extend((0..self.classes).map(margin));
+        }
+    }
+
+    /// Adds the cotangents `g` of the margins, `[image][class]`, to those of the last bias.
+    pub fn add_bias(&self, g: &[f32], bias: &mut [f32]) {
+        for (image, &label) in self.labels.iter().enumerate() {
+            for j in (0..self.classes).filter(|&j| j != label) {
+                bias[label] += g[image * self.classes + j];
+                bias[j] -= g[image * self.classes + j];
+            }
+        }
+    }
+
     /// Lower bounds of all margins, and upper ones if `upper`, appended image by image.
     ///
     /// # Safety
