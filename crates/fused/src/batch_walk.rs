@@ -55,8 +55,9 @@ unsafe impl Send for BatchWalk {}
 pub type Group = (usize, usize);
 
 /// All classes in groups.
-pub fn groups<S: Lanes>(plan: &Plan) -> Vec<Group> {
-    let largest = plan.stages[..plan.hidden()].iter().map(|stage| stage.output.len()).max().unwrap_or(1);
+pub fn groups<S: Lanes>(plan: &Plan, keep: bool) -> Vec<Group> {
+    let kept = if keep { 0 } else { 1.min(plan.hidden()) };
+    let largest = plan.stages[kept..plan.hidden()].iter().map(|stage| stage.output.len()).max().unwrap_or(1);
     let most = [4, 2, 1].into_iter().find(|n| *n <= 2 * S::GROUPS && n * largest * WIDTH <= LARGEST).unwrap_or(1);
     let mut groups = Vec::new();
     let mut first = 0;

@@ -1,5 +1,6 @@
 //! Weights in the orders the kernels read them, and gradients back in θ's order.
 
+use rayon::prelude::*;
 use tightrope_engine::Relaxation;
 use tightrope_network::ParameterLayout;
 
@@ -9,6 +10,9 @@ use crate::lanes::WIDTH;
 use crate::net::Net;
 use crate::plan::{Plan, Stage};
 use crate::product::blocks;
+
+/// From so many weights on, a stage is copied by several threads.
+const LARGE: usize = 1 << 16;
 
 /// `n` rounded up to whole vectors.
 pub fn padded(n: usize) -> usize {
@@ -26,8 +30,10 @@ pub struct Layouts {
     pub most: usize,
     /// Panels of the transpose as well.
     pub adjoint: bool,
-    /// For rows in lanes: every stage's `forward`, `transposed` and `patch`.
+    /// For walks: every stage's `transposed` and `patch`.
     pub walks: bool,
+    /// For rows in lanes and the adjoints of walks: every stage's `forward`.
+    pub rows: bool,
     /// For cotangents on the input: the first stage's `patch`.
     pub inputs: bool,
 }
@@ -35,13 +41,15 @@ pub struct Layouts {
 impl Layouts {
     /// For passes of points; `most` outputs per block.
     pub fn points(plan: &Plan, most: usize, [adjoint, inputs]: [bool; 2]) -> Self {
-        Layouts { stages: plan.stages.len(), planes: 1, most, adjoint, walks: false, inputs }
+        Layouts { stages: plan.stages.len(), planes: 1, most, adjoint, walks: false, rows: false, inputs }
     }
 
     /// For bounds, and for their adjoint.
     pub fn bounds(plan: &Plan, relaxation: Relaxation, most: usize, adjoint: bool) -> Self {
         let stages = if relaxation == Relaxation::Crown { 1 } else { plan.hidden() };
-        Layouts { stages, planes: 2, most, adjoint, walks: relaxation != Relaxation::Ibp, inputs: adjoint }
+        let walks = relaxation != Relaxation::Ibp;
+        let rows = walks && (adjoint || relaxation != Relaxation::CrownIbp);
+        Layouts { stages, planes: 2, most, adjoint, walks, rows, inputs: adjoint }
     }
 }
 
@@ -87,23 +95,30 @@ impl Weights {
             }
             // Balls need the first stage's rows, specifications the last one's.
             let ends = layouts.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
-            if layouts.walks || ends {
-                source.forward(&mut target.forward);
+            let with_panels = index < layouts.stages && (layouts.walks || !dense::covers(plan, index));
+            let StageWeights { forward, transposed, apply, adjoint, .. } = target;
+            let mut fills: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
+            if layouts.rows || ends {
+                fills.push(Box::new(|| source.forward(forward)));
             }
             if layouts.walks && !stage.first {
-                source.transposed(&mut target.transposed);
+                fills.push(Box::new(|| source.transposed(transposed)));
+            }
+            if with_panels {
+                fills.push(Box::new(|| source.panels::<false>(layouts, apply)));
+            }
+            if with_panels && layouts.adjoint && !stage.first {
+                fills.push(Box::new(|| source.panels::<true>(layouts, adjoint)));
+            }
+            if source.weights.len() < LARGE {
+                fills.into_iter().for_each(|fill| fill());
+            } else {
+                fills.into_par_iter().with_max_len(1).for_each(|fill| fill());
             }
             if stage.first && (layouts.walks || layouts.inputs) {
                 source.patch(&mut target.patch);
                 let absolute = self.absolute_patch.at_least(target.patch.len());
                 absolute.iter_mut().zip(target.patch.iter()).for_each(|(t, s)| *t = s.abs());
-            }
-            if index >= layouts.stages || (!layouts.walks && dense::covers(plan, index)) {
-                continue;
-            }
-            source.panels::<false>(layouts, &mut target.apply);
-            if layouts.adjoint && !stage.first {
-                source.panels::<true>(layouts, &mut target.adjoint);
             }
         }
     }
@@ -249,7 +264,10 @@ impl GradientSums {
 
     /// Adds `other`.
     pub fn add(&mut self, other: &GradientSums) {
-        let add = |a: &mut Buffer, b: &Buffer| a.iter_mut().zip(b.iter()).for_each(|(a, b)| *a += b);
+        let add = |a: &mut Buffer, b: &Buffer| {
+            let add = |(a, b): (&mut [f32], &[f32])| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+            a.par_chunks_mut(LARGE).zip(b.par_chunks(LARGE)).for_each(add);
+        };
         for ((a, b), &summed) in self.stages.iter_mut().zip(&other.stages).zip(&self.summed) {
             add(&mut a.bias, &b.bias);
             if summed {
@@ -272,7 +290,8 @@ impl GradientSums {
             let mut g_scale = vec![0.0_f32; co];
             let target = layout.slice_mut(gradient, stage.weight);
             // Sixteen outputs at a time: their sums are neighbours.
-            for block in (0..if summed { co } else { 0 }).step_by(WIDTH) {
+            let unpack = |(index, (target, g_scale)): (usize, (&mut [f32], &mut [f32]))| {
+                let block = index * WIDTH;
                 let outputs = block..co.min(block + WIDTH);
                 for i in 0..ci {
                     for tap in 0..taps {
@@ -281,6 +300,7 @@ impl GradientSums {
                         let reach = self.absolute.then(|| &sums.absolute[from..][..outputs.len()]);
                         for o in outputs.clone() {
                             let to = o * n + i * taps + tap;
+                            let here = to - block * n;
                             let mut g = signed[o - block];
                             if let Some(reach) = reach {
                                 let w = source[to] * scale[o];
@@ -288,13 +308,20 @@ impl GradientSums {
                                 let sign = f32::from(i8::from(w > 0.0) - i8::from(w < 0.0));
                                 g += sign * reach[o - block];
                             }
-                            target[to] += g * scale[o];
+                            target[here] += g * scale[o];
                             if !stage.folds.is_empty() {
-                                g_scale[o] += g * source[to];
+                                g_scale[o - block] += g * source[to];
                             }
                         }
                     }
                 }
+            };
+            if summed && n * co >= LARGE {
+                let blocks = target.par_chunks_mut(WIDTH * n).zip(g_scale.par_chunks_mut(WIDTH));
+                blocks.enumerate().for_each(unpack);
+            } else if summed {
+                let blocks = target.chunks_mut(WIDTH * n).zip(g_scale.chunks_mut(WIDTH));
+                blocks.enumerate().for_each(unpack);
             }
             if let Some(id) = stage.bias {
                 let own = layout.slice(theta, id);
