@@ -86,7 +86,7 @@ impl Job<'_> {
             let (center, radius) = (&interval.center[0], &interval.radius[0]);
             Scene { net: self.net, lines: &batch.lines, margins, center, radius }
         };
-        let groups = groups::<S>(self.net.plan, false);
+        let groups = groups::<S>(self.net.plan);
         let mut values = vec![[0.0; WIDTH]; margins.classes];
         // SAFETY: lines and input are in place.
         let walk = |walk: &mut BatchWalk, group: Group| unsafe { walk.bound::<S>(scene, group) };
@@ -135,7 +135,7 @@ impl Job<'_> {
             let rows = self.specification.rows();
             let g = &cotangents.lower[first * rows..(first + count) * rows];
             let region_wanted = gradient.is_some();
-            let groups = groups::<S>(plan, true);
+            let groups = groups::<S>(plan);
             let parts = sums.parts.len();
             let run = |part: &mut Part, index: usize, sums: &mut PartSums| {
                 let own = groups.iter().copied().skip(index).step_by(parts);

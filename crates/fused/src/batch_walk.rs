@@ -18,8 +18,9 @@ use crate::plan::{Plan, Window};
 use crate::walk_products::ProductScratch;
 use crate::weights::padded;
 
-/// Largest coefficient tensor of a group of margins, in f32: a megabyte, half a second-level cache.
-const LARGEST: usize = 1 << 18;
+/// Largest coefficient tensor of a group of margins, in f32: 32 MB. Far beyond the second-level cache, but a second group of
+/// margins would stream all weights again.
+const LARGEST: usize = 1 << 23;
 
 /// Margins that a walk takes together at most.
 pub const TOGETHER: usize = 4;
@@ -55,9 +56,8 @@ unsafe impl Send for BatchWalk {}
 pub type Group = (usize, usize);
 
 /// All classes in groups.
-pub fn groups<S: Lanes>(plan: &Plan, keep: bool) -> Vec<Group> {
-    let kept = if keep { 0 } else { 1.min(plan.hidden()) };
-    let largest = plan.stages[kept..plan.hidden()].iter().map(|stage| stage.output.len()).max().unwrap_or(1);
+pub fn groups<S: Lanes>(plan: &Plan) -> Vec<Group> {
+    let largest = plan.stages[..plan.hidden()].iter().map(|stage| stage.output.len()).max().unwrap_or(1);
     let most = [4, 2, 1].into_iter().find(|n| *n <= 2 * S::GROUPS && n * largest * WIDTH <= LARGEST).unwrap_or(1);
     let mut groups = Vec::new();
     let mut first = 0;
