@@ -48,7 +48,7 @@ fn network(dice: &mut Dice) -> Network {
     }
     chain = chain.flatten();
     if dice.roll(0, 1) == 0 {
-        chain = chain.linear(dice.one_of(&[3, 16, 31, 70])).relu();
+        chain = chain.linear(dice.one_of(&[3, 16, 31, 70, 140])).relu();
     }
     chain.linear(dice.one_of(&[2, 3, 10, 17])).build()
 }
