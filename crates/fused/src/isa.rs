@@ -16,6 +16,25 @@ pub enum Isa {
     Scalar,
 }
 
+/// Calls a function generic over [`Lanes`](crate::lanes::Lanes) for an instruction set that was checked against the
+/// machine.
+macro_rules! on_isa {
+    ($isa:expr, $function:ident $(, $argument:expr)* $(,)?) => {
+        // SAFETY: the caller's instruction set was checked against the machine.
+        unsafe {
+            match $isa {
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512 => $function::<$crate::lanes::avx512::Avx512>($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx2 => $function::<$crate::lanes::avx2::Avx2>($($argument),*),
+                _ => $function::<$crate::lanes::scalar::Scalar>($($argument),*),
+            }
+        }
+    };
+}
+
+pub(crate) use on_isa;
+
 impl Isa {
     /// All instruction sets, best first.
     pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Scalar];

@@ -13,6 +13,8 @@ pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
 pub mod scalar;
+#[cfg(test)]
+mod tests;
 
 /// Lanes of a vector.
 pub const WIDTH: usize = 16;
