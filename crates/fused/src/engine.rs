@@ -22,8 +22,8 @@ use crate::clean::{Activations, CleanCotangents};
 use crate::clean_batch::{backward_all, forward_all};
 use crate::interval::{Interval, IntervalCotangents};
 use crate::interval_batch::pull_back_all;
-use crate::isa::Isa;
-use crate::lanes::{Lanes, WIDTH, scalar::Scalar};
+use crate::isa::{Isa, on_isa};
+use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
@@ -32,22 +32,6 @@ use crate::slopes::SlopeJob;
 use crate::specification::Specification;
 use crate::walk_adjoint::NeuronSums;
 use crate::weights::{Layouts, Weights};
-
-/// Calls a function generic over [`Lanes`] for the engine's instruction set.
-macro_rules! on_isa {
-    ($isa:expr, $function:ident $(, $argument:expr)* $(,)?) => {
-        // SAFETY: an engine's instruction set was checked against the machine when it was made.
-        unsafe {
-            match $isa {
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => $function::<$crate::lanes::avx512::Avx512>($($argument),*),
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => $function::<$crate::lanes::avx2::Avx2>($($argument),*),
-                _ => $function::<Scalar>($($argument),*),
-            }
-        }
-    };
-}
 
 /// Chunks that pass dense stages together where nothing is kept; bounds the memory.
 pub(crate) const GROUP: usize = 8;

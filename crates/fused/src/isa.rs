@@ -12,19 +12,43 @@ pub enum Isa {
     Avx512,
     /// x86-64 with AVX2 and FMA.
     Avx2,
+    /// 64-bit ARM.
+    Neon,
     /// Any machine.
     Scalar,
 }
 
+/// Calls a function generic over [`Lanes`](crate::lanes::Lanes) for an instruction set that was checked against the
+/// machine.
+macro_rules! on_isa {
+    ($isa:expr, $function:ident $(, $argument:expr)* $(,)?) => {
+        // SAFETY: the caller's instruction set was checked against the machine.
+        unsafe {
+            match $isa {
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512 => $function::<$crate::lanes::avx512::Avx512>($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx2 => $function::<$crate::lanes::avx2::Avx2>($($argument),*),
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::Neon => $function::<$crate::lanes::neon::Neon>($($argument),*),
+                _ => $function::<$crate::lanes::scalar::Scalar>($($argument),*),
+            }
+        }
+    };
+}
+
+pub(crate) use on_isa;
+
 impl Isa {
     /// All instruction sets, best first.
-    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Scalar];
+    pub const ALL: [Isa; 4] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Scalar];
 
     /// The name in [`ISA_VARIABLE`].
     pub fn name(self) -> &'static str {
         match self {
             Isa::Avx512 => "avx512",
             Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
             Isa::Scalar => "scalar",
         }
     }
@@ -44,6 +68,8 @@ impl Isa {
             Isa::Avx2 => {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2")
             }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             Isa::Scalar => true,
             #[allow(unreachable_patterns)]
             _ => false,

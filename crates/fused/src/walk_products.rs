@@ -202,14 +202,13 @@ struct Patch<'a, const VP: usize, const FIRST: usize> {
 impl<const VP: usize, const FIRST: usize> Task for Patch<'_, VP, FIRST> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
-        let most = if S::BLOCK[1] >= 8 { 5 } else { 3 };
         let [rows, columns] = self.shape;
         let mut y = 0;
         while y < rows {
-            let high = (rows - y).div_ceil((rows - y).div_ceil(most));
+            let high = (rows - y).div_ceil((rows - y).div_ceil(S::PATCH[0]));
             let mut x = 0;
             while x < columns {
-                let wide = (columns - x).div_ceil((columns - x).div_ceil(most));
+                let wide = (columns - x).div_ceil((columns - x).div_ceil(S::PATCH[1]));
                 macro_rules! of_size {
                     ($($rows:literal)*) => {
                         // SAFETY: the caller's places and sums.

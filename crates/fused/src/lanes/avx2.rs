@@ -35,6 +35,7 @@ impl Lanes for Avx2 {
     const CLASSES: usize = 3;
     const BLOCK: [usize; 3] = [4, 2, 1];
     const PICKED: [usize; 3] = [4, 2, 1];
+    const PATCH: [usize; 2] = [3, 3];
     const GROUPS: usize = 1;
 
     #[inline(always)]

@@ -27,6 +27,7 @@ impl Lanes for Avx512 {
     const CLASSES: usize = 10;
     const BLOCK: [usize; 3] = [16, 13, 6];
     const PICKED: [usize; 3] = [14, 8, 6];
+    const PATCH: [usize; 2] = [5, 5];
     const GROUPS: usize = 2;
 
     #[inline(always)]

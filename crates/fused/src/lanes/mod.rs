@@ -1,7 +1,7 @@
 //! The lane abstraction: sixteen f32 that every kernel is written for, whatever the machine.
 //!
-//! A logical vector always has sixteen lanes: one AVX-512 register, two AVX2 registers, or an array
-//! that the compiler may vectorise as it likes. Fixing the width keeps one memory layout, one set of
+//! A logical vector always has sixteen lanes: one AVX-512 register, two AVX2 registers, four NEON
+//! registers, or an array that the compiler may vectorise as it likes. Fixing the width keeps one memory layout, one set of
 //! loops and one summation order on every machine; only the block sizes of the micro-kernels differ,
 //! because the register files do.
 //!
@@ -12,7 +12,11 @@
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub mod neon;
 pub mod scalar;
+#[cfg(test)]
+mod tests;
 
 /// Lanes of a vector.
 pub const WIDTH: usize = 16;
@@ -38,6 +42,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// The same where outputs are picked from a list, which takes an address register for each.
     const PICKED: [usize; 3];
+
+    /// Most rows and columns of taps per block of the weight gradients' kernel over patches.
+    const PATCH: [usize; 2];
 
     /// Vectors of rows that a walk takes at once, 1 or 2: with two, whatever is done per position and channel
     /// serves thirty-two rows, if the register file holds a useful block of them.

@@ -29,6 +29,7 @@ impl Lanes for Scalar {
     const CLASSES: usize = 2;
     const BLOCK: [usize; 3] = [2, 1, 1];
     const PICKED: [usize; 3] = [2, 1, 1];
+    const PATCH: [usize; 2] = [3, 3];
     const GROUPS: usize = 1;
 
     #[inline(always)]
