@@ -9,6 +9,7 @@ use crate::batch_walk_adjoint::BatchAdjoint;
 use crate::bound::{Job, Part, StageBounds, Worker, walks};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
+use crate::engine::{give, take};
 use crate::exchange::{image_len, pack, unpack};
 use crate::interval::Interval;
 use crate::lanes::{Lanes, WIDTH};
@@ -141,14 +142,22 @@ impl Job<'_> {
                 let own = groups.iter().copied().skip(index).step_by(parts);
                 let Part { batch_walk, batch_adjoint, .. } = part;
                 batch_adjoint.run::<S>(batch_walk, scene, g, sums.accumulator.as_mut(), own, region_wanted);
-                // What it found outlives the part's other memory.
-                std::mem::take(batch_adjoint)
             };
-            let mut found: Vec<BatchAdjoint> = if parts == 1 {
-                vec![run(part, 0, &mut sums.parts[0])]
+            // Their memory goes back to the pool when what they found is carried on.
+            let mut others: Vec<Part> = Vec::new();
+            let found: Vec<&BatchAdjoint> = if parts == 1 {
+                run(part, 0, &mut sums.parts[0]);
+                vec![&part.batch_adjoint]
             } else {
                 let shares = sums.parts.par_iter_mut().enumerate();
-                shares.map(|(index, sums)| self.with_part(|part| run(part, index, sums))).collect()
+                shares
+                    .map(|(index, sums)| {
+                        let mut part = take(self.pool);
+                        run(&mut part, index, sums);
+                        part
+                    })
+                    .collect_into_vec(&mut others);
+                others.iter().map(|part| &part.batch_adjoint).collect()
             };
             for adjoint in &found {
                 let weights = sums.parts[0].accumulator.as_mut();
@@ -171,8 +180,7 @@ impl Job<'_> {
                     store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
                 }
             }
-            // The memory of one serves the next chunk.
-            part.batch_adjoint = found.pop().unwrap_or_default();
+            others.into_iter().for_each(|part| give(self.pool, part));
         }
     }
 

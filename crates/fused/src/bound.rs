@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::batch_walk::BatchWalk;
 use crate::batch_walk_adjoint::BatchAdjoint;
 use crate::buffer::Buffer;
+use crate::engine::with;
 use crate::exchange::{image_len, to_planes, unpack};
 use crate::input::InputSet;
 use crate::interval::{Interval, IntervalCotangents};
@@ -356,11 +357,7 @@ impl Job<'_> {
 
     /// Runs `work` with walk memory from the pool.
     pub fn with_part<R>(&self, work: impl FnOnce(&mut Part) -> R) -> R {
-        let taken = self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        let mut part = taken.unwrap_or_default();
-        let result = work(&mut part);
-        self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part);
-        result
+        with(self.pool, work)
     }
 
     unsafe fn bound_by_walk<S: Lanes>(
