@@ -479,10 +479,9 @@ impl Job<'_> {
             Sinks { weights: sums.accumulator.as_mut(), neurons: &mut sums.neurons, input: sums.input.as_mut() };
         // SAFETY: tile and sink hold the stage's window.
         unsafe {
-            let known = signs.zip(self.signs.as_ref()).map(|(signs, layout)| {
-                layout.collect::<S>(index, set, signs, &mut part.signs);
-                &part.signs[..]
-            });
+            let known = signs
+                .zip(self.signs.as_ref())
+                .map(|(signs, layout)| layout.collect::<S>(index, set, signs, &mut part.signs));
             if tile.tall {
                 part.walk.adjoint::<S, 2, 2>(image, &tile, &lanes, sink, sink_stride, known, &mut sinks);
             } else {

@@ -74,22 +74,26 @@ impl SignLayout {
         tiles.iter().map(share).collect()
     }
 
-    /// The signs of the rows of `set` into `target`, `[vector][element]`.
+    /// The signs of the rows of `set`, `[vector][element]`: where they lie, or chosen ones in `target`.
     ///
     /// # Safety
     /// The machine has `S`.
-    pub unsafe fn collect<S: Lanes>(&self, index: usize, set: &RowSet, signs: &[Sign], target: &mut Vec<Sign>) {
+    pub unsafe fn collect<'a, S: Lanes>(
+        &self,
+        index: usize,
+        set: &RowSet,
+        signs: &'a [Sign],
+        target: &'a mut Vec<Sign>,
+    ) -> &'a [Sign] {
         let (position, stage) = (set.position(), &self.stages[index]);
         let (signs, elements) = (&signs[stage.starts[position]..stage.starts[position + 1]], stage.elements(position));
-        target.clear();
         let channels = match set {
             RowSet::Block { start, .. } => {
-                let vectors = start / WIDTH..(start + set.width()) / WIDTH;
-                target.extend_from_slice(&signs[vectors.start * elements..vectors.end * elements]);
-                return;
+                return &signs[start / WIDTH * elements..(start + set.width()) / WIDTH * elements];
             }
             RowSet::Chosen { channels, .. } => channels,
         };
+        target.clear();
         for rows in channels.chunks(WIDTH) {
             let begin = target.len();
             target.resize(begin + elements, Sign::default());
@@ -117,6 +121,7 @@ impl SignLayout {
         }
         // A tall tile has two vectors even if its rows fill one.
         target.resize(set.width() / WIDTH * elements, Sign::default());
+        target
     }
 }
 

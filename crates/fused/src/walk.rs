@@ -24,7 +24,7 @@ use crate::plan::Window;
 use crate::relax::{relax_rows, relax_spread};
 use crate::signs::Sign;
 use crate::terms::WholeMaps;
-use crate::walk_products::ProductScratch;
+use crate::walk_products::{ProductScratch, Products};
 use crate::weights::padded;
 
 /// What the walks of one image share.
@@ -66,7 +66,7 @@ pub enum Pixels<'a> {
     Bound,
     /// The same, and the signs of the coefficients are stored, `[T][element]`.
     Record(&'a mut [Sign]),
-    /// Nothing: the walk ends before the pixels.
+    /// Nothing: the walk ends before the first stage, whose coefficients are made band by band.
     Skip,
 }
 
@@ -75,7 +75,8 @@ pub enum Pixels<'a> {
 pub enum Keep {
     /// Nothing.
     Nothing,
-    /// The coefficients after each relaxation and those of the pixels, with zeros for dead neurons.
+    /// The coefficients after each relaxation and those of the pixels, with zeros for dead neurons where the weight
+    /// gradients read them.
     Results,
     /// The same, and the coefficients before each relaxation but that of the rows themselves.
     All,
@@ -192,7 +193,6 @@ impl WalkScratch {
         ends: Pixels<'_>,
     ) -> RowValues {
         let net = image.net;
-        let (keep, keep_before) = (keep != Keep::Nothing, keep == Keep::All);
         self.prepare(net, tile, P * T);
         let Some(pixel_window) = self.pixel_window else { unreachable!("prepare sets the window") };
         let pixels = pixel_window.positions() * net.plan.stages[0].input.c * P * T * WIDTH;
@@ -206,78 +206,12 @@ impl WalkScratch {
             unsafe { S::run(|| clear_plane::<S, P, T>(data, elements)) };
         }
         let mut constants = [[0.0; TALL]; 2];
-        let whole = self.whole.serve(net, &self.windows[..tile.stage], P * T);
-        for index in (0..tile.stage).rev() {
-            let stage = &net.plan.stages[index];
-            let window = self.windows[index];
-            let lines = &image.lines[index];
-            let size = stage.output.c * P * T * WIDTH;
-            let first = index + 1 == tile.stage;
-            let far = first && tile.stride * window.positions() * stage.output.c > FAR;
-            let resident = keep || index > 0;
-            let base = if resident {
-                self.coefficients[index].at_least(window.positions() * size + SLACK).as_mut_ptr()
-            } else {
-                self.spot.at_least(size).as_mut_ptr()
-            };
-            let mut spread = std::mem::take(&mut self.spread[index]);
-            spread.clear();
-            let tabulated = P == 2 && T == S::GROUPS && !first && whole && {
-                let field = self.coefficients[index + 1].as_ptr();
-                let above = &self.spread[index + 1];
-                // SAFETY: the stage above has its coefficients, at all positions.
-                unsafe { self.whole.prepare_down(net, image.lines, index, field, above, &mut self.segments) }
-            };
-            for y in window.y..window.y + window.h {
-                for x in window.x..window.x + window.w {
-                    let position = y * stage.output.w + x;
-                    let local = (y - window.y) * window.w + (x - window.x);
-                    let live = lines.live.at(position);
-                    let unstable = lines.live.unstable_at(position).len();
-                    let at = lines.at(position);
-                    // SAFETY: windows bound all places; lists name channels of the stage.
-                    let spread_here = unsafe {
-                        let spot = if resident { base.add(local * size) } else { base };
-                        if keep && unstable < stage.output.c {
-                            S::run(|| fill_zero::<S>(spot, size / WIDTH));
-                        }
-                        let spread_here = if first {
-                            let rows = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
-                            if far {
-                                let next = rows.wrapping_add(stage.output.c * tile.stride);
-                                S::run(|| prefetch_rows::<S, T>(next, tile.stride, stage.output.c));
-                            }
-                            S::run(|| {
-                                relax_rows::<S, P, T>(rows, tile.stride, spot, at, live, unstable, &mut constants);
-                            });
-                            false
-                        } else {
-                            let spread_here =
-                                self.transposed_spot::<S, P, T>(image, index, [y, x], [keep, tabulated], spot);
-                            if keep_before {
-                                let before = self.before[index].at_least(window.positions() * size);
-                                spot.copy_to_nonoverlapping(before.as_mut_ptr().add(local * size), size);
-                            }
-                            if spread_here {
-                                S::run(|| relax_spread::<S, T>(spot, at, live, unstable, &mut constants));
-                            } else {
-                                let stride = P * T * WIDTH;
-                                S::run(|| {
-                                    relax_rows::<S, P, T>(spot, stride, spot, at, live, unstable, &mut constants);
-                                });
-                            }
-                            spread_here
-                        };
-                        if index == 0 && scatters {
-                            let full = if spread_here { live.len() } else { unstable };
-                            self.scatter::<S, P, T>(net, spot, live, full, [y, x]);
-                        }
-                        spread_here
-                    };
-                    spread.push(spread_here);
-                }
+        for index in (usize::from(!scatters)..tile.stage).rev() {
+            // SAFETY: passed on from the caller; the stages above are walked.
+            unsafe {
+                let band = self.windows[index];
+                self.walk_band::<S, P, T>(image, tile, index, band, keep, scatters && index == 0, &mut constants);
             }
-            self.spread[index] = spread;
         }
         let signs = match ends {
             Pixels::Bound => None,
@@ -292,13 +226,101 @@ impl WalkScratch {
         constants
     }
 
+    /// One step down: the coefficients on the activations of stage `index`, at the positions of `band`, which is the
+    /// window or some of its rows; those of the first stage go on to the pixels if it `scatters`.
+    ///
+    /// # Safety
+    /// As [`WalkScratch::forward`]; the stages above are walked.
+    pub unsafe fn walk_band<S: Lanes, const P: usize, const T: usize>(
+        &mut self,
+        image: Image<'_>,
+        tile: &Tile,
+        index: usize,
+        band: Window,
+        keep: Keep,
+        scatters: bool,
+        constants: &mut RowValues,
+    ) {
+        let net = image.net;
+        let stage = &net.plan.stages[index];
+        let lines = &image.lines[index];
+        let size = stage.output.c * P * T * WIDTH;
+        let first = index + 1 == tile.stage;
+        let far = first && tile.stride * self.windows[index].positions() * stage.output.c > FAR;
+        let zero = keep != Keep::Nothing && !Products::by_lists(stage);
+        let resident = keep != Keep::Nothing || index > 0;
+        let base = if resident {
+            self.coefficients[index].at_least(band.positions() * size + SLACK).as_mut_ptr()
+        } else {
+            self.spot.at_least(size).as_mut_ptr()
+        };
+        let before = match keep {
+            Keep::All => Some(self.before[index].at_least(band.positions() * size).as_mut_ptr()),
+            _ => None,
+        };
+        let mut spread = std::mem::take(&mut self.spread[index]);
+        spread.clear();
+        let whole = self.whole.serve(net, &self.windows[..tile.stage], P * T);
+        let tabulated = P == 2 && T == S::GROUPS && !first && whole && {
+            let field = self.coefficients[index + 1].as_ptr();
+            let above = &self.spread[index + 1];
+            // SAFETY: the stage above has its coefficients, at all positions.
+            unsafe { self.whole.prepare_down(net, image.lines, index, field, above, &mut self.segments) }
+        };
+        for y in band.y..band.y + band.h {
+            for x in band.x..band.x + band.w {
+                let position = y * stage.output.w + x;
+                let local = (y - band.y) * band.w + (x - band.x);
+                let live = lines.live.at(position);
+                let unstable = lines.live.unstable_at(position).len();
+                let at = lines.at(position);
+                // SAFETY: windows bound all places; lists name channels of the stage.
+                let spread_here = unsafe {
+                    let spot = if resident { base.add(local * size) } else { base };
+                    if zero && unstable < stage.output.c {
+                        S::run(|| fill_zero::<S>(spot, size / WIDTH));
+                    }
+                    let spread_here = if first {
+                        let rows = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
+                        if far {
+                            let next = rows.wrapping_add(stage.output.c * tile.stride);
+                            S::run(|| prefetch_rows::<S, T>(next, tile.stride, stage.output.c));
+                        }
+                        S::run(|| relax_rows::<S, P, T>(rows, tile.stride, spot, at, live, unstable, constants));
+                        false
+                    } else {
+                        let spread_here =
+                            self.transposed_spot::<S, P, T>(image, index, [y, x], [zero, tabulated], spot);
+                        if let Some(before) = before {
+                            spot.copy_to_nonoverlapping(before.add(local * size), size);
+                        }
+                        if spread_here {
+                            S::run(|| relax_spread::<S, T>(spot, at, live, unstable, constants));
+                        } else {
+                            let stride = P * T * WIDTH;
+                            S::run(|| relax_rows::<S, P, T>(spot, stride, spot, at, live, unstable, constants));
+                        }
+                        spread_here
+                    };
+                    if scatters {
+                        let full = if spread_here { live.len() } else { unstable };
+                        self.scatter::<S, P, T>(net, spot, live, full, [y, x]);
+                    }
+                    spread_here
+                };
+                spread.push(spread_here);
+            }
+        }
+        self.spread[index] = spread;
+    }
+
     /// The transposed stage above `index`, at one position: coefficients on the activation. True if they have a Q.
     unsafe fn transposed_spot<S: Lanes, const P: usize, const T: usize>(
         &mut self,
         image: Image<'_>,
         index: usize,
         position: [usize; 2],
-        [keep, tabulated]: [bool; 2],
+        [zero, tabulated]: [bool; 2],
         spot: *mut f32,
     ) -> bool {
         let stage = &image.net.plan.stages[index + 1];
@@ -306,8 +328,8 @@ impl WalkScratch {
         let live = image.lines[index].live.at(place);
         let stride = padded(stage.input.c);
         let weight = image.net.weights.signed[index + 1].transposed.as_ptr();
-        // Picking outputs costs a single vector per channel more than computing a few in vain; what is kept must be 0 there.
-        let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !keep;
+        // Picking outputs costs a single vector per channel more than computing a few in vain, where they may be anything.
+        let picking_is_dearer = P * T == 1 && live.len() * 4 >= stage.input.c * 3 && !zero;
         let all = live.len() == stage.input.c || picking_is_dearer;
         let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         if P == 2 && T == S::GROUPS && tabulated {

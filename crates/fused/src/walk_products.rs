@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::geometry::{Field, Inputs, Live};
 use crate::lanes::{Lanes, Task, WIDTH};
 use crate::plan::Stage;
+use crate::walk::RowValues;
 use crate::weights::padded;
 
 /// Coefficients of a walk on the outputs of a stage.
@@ -40,7 +41,7 @@ pub struct Products<'a> {
     pub sums: &'a mut Accumulator,
     pub index: usize,
     pub stage: &'a Stage,
-    /// Coefficients; dead channels are zero, and there is slack.
+    /// Coefficients; dead channels are zero but for stages [`by_lists`](Products::by_lists), and there is slack.
     pub left: Left<'a>,
     /// Cotangents on the stage's input.
     pub right: Field,
@@ -64,6 +65,11 @@ pub struct ProductScratch {
 const BAND: usize = 1 << 13;
 
 impl Products<'_> {
+    /// True if nothing but listed coefficients of the stage's outputs is read; else dead ones must be zero.
+    pub fn by_lists(stage: &Stage) -> bool {
+        stage.first && is_small(stage) && stage.dilation == [1, 1]
+    }
+
     /// Adds them to the sums; channels have VP vectors, FIRST of them in the first plane.
     ///
     /// # Safety
@@ -75,7 +81,7 @@ impl Products<'_> {
         }
         // SAFETY: passed on from the caller.
         unsafe {
-            if self.stage.first && is_small(self.stage) && self.stage.dilation == [1, 1] {
+            if Products::by_lists(self.stage) {
                 self.add_patches::<S, VP, FIRST>();
             } else {
                 self.add_taps::<S, VP, FIRST>();
@@ -100,7 +106,8 @@ impl Products<'_> {
             for y in top..window.h.min(top + high) {
                 for x in 0..window.w {
                     let (live, full) = left.at(stage, y, x);
-                    let corner = y * stage.stride[0] * pixel_row + x * stage.stride[1] * stage.input.c * element;
+                    let down = (window.y + y) * stage.stride[0] - right.window.y;
+                    let corner = down * pixel_row + x * stage.stride[1] * stage.input.c * element;
                     for (i, &channel) in live.iter().enumerate() {
                         let channel = usize::from(channel);
                         let place = ((y * window.w + x) * channels + channel) * element;
@@ -180,6 +187,58 @@ impl Products<'_> {
                 }
             }
         }
+    }
+}
+
+/// The constants hold coefficient · bias: the bias gains Σ g · coefficient, `g` being that of the planes.
+///
+/// # Safety
+/// The machine has `S`; the field has P·T vectors per channel, and all of its window.
+pub unsafe fn add_bias_gradient<S: Lanes, const P: usize, const T: usize>(
+    stage: &Stage,
+    left: Left<'_>,
+    g: &RowValues,
+    scratch: &mut ProductScratch,
+    bias: &mut [f32],
+) {
+    let channels = stage.output.c;
+    let sums = scratch.transposed.at_least(channels * WIDTH).as_mut_ptr();
+    // SAFETY: the lists name channels, the sums hold a vector for each.
+    unsafe {
+        S::run(|| {
+            let mut factors = [[S::zero(); 2]; 2];
+            for v in 0..P {
+                for t in 0..T {
+                    factors[v][t] = S::load_any(g[v].as_ptr().add(t * WIDTH));
+                }
+            }
+            (0..channels).for_each(|c| S::store(sums.add(c * WIDTH), S::zero()));
+            let mut spot = left.field.data;
+            for y in 0..left.field.window.h {
+                for x in 0..left.field.window.w {
+                    let (live, full) = left.at(stage, y, x);
+                    for (i, &channel) in live.iter().enumerate() {
+                        let channel = usize::from(channel);
+                        let place = spot.add(channel * P * T * WIDTH);
+                        let sum = sums.add(channel * WIDTH);
+                        let mut total = S::load(sum);
+                        for t in 0..T {
+                            total = S::fma(S::load(place.add(t * WIDTH)), factors[0][t], total);
+                        }
+                        if P == 2 && i < full {
+                            for t in 0..T {
+                                total = S::fma(S::load(place.add((T + t) * WIDTH)), factors[1][t], total);
+                            }
+                        }
+                        S::store(sum, total);
+                    }
+                    spot = spot.add(channels * P * T * WIDTH);
+                }
+            }
+            for (c, bias) in bias.iter_mut().enumerate().take(channels) {
+                *bias += S::sum(S::load(sums.add(c * WIDTH)));
+            }
+        });
     }
 }
 
