@@ -377,8 +377,7 @@ impl WalkScratch {
         let stage = &net.plan.stages[0];
         let (Some(pixels), window) = (self.pixel_window, self.windows[0]) else { return };
         let corner = (y - window.y) * stage.stride[0] * pixels.w + (x - window.x) * stage.stride[1];
-        let one_plane = P == 1 || full == 0;
-        if !one_plane && !self.pixels_spread {
+        if P == 2 && full > 0 && !self.pixels_spread {
             self.pixels_spread = true;
             let elements = pixels.positions() * stage.input.c;
             // SAFETY: the buffer holds the window, and every element a second plane.
@@ -387,23 +386,23 @@ impl WalkScratch {
                 S::run(|| clear_plane::<S, P, T>(second, elements));
             }
         }
-        let full = if one_plane { live.len() } else { full };
-        let segment = Segment {
-            input: spot,
-            weight: net.weights.signed[0].patch.as_ptr(),
-            list: live.as_ptr(),
-            full,
-            half: live.len() - full,
-        };
+        let stride = padded(stage.taps() * stage.input.c);
+        let outputs = Outputs::Patch(&self.offsets);
         // SAFETY: passed on from `forward`.
         unsafe {
             let output = self.pixels.as_mut_ptr().add(corner * stage.input.c * P * T * WIDTH);
-            let stride = padded(stage.taps() * stage.input.c);
-            let outputs = Outputs::Patch(&self.offsets);
-            if P == 2 && one_plane {
-                gather_first::<S, T>(&[segment][..], stride, output, outputs);
-            } else {
-                gather_rows::<S, P, T>(&[segment][..], stride, output, outputs);
+            let weight = net.weights.signed[0].patch.as_ptr();
+            let segment = |input: *const f32, full| Segment { input, weight, list: live.as_ptr(), full, half: 0 };
+            let all = segment(spot, live.len());
+            if P == 1 {
+                gather_rows::<S, P, T>(&[all][..], stride, output, outputs);
+                return;
+            }
+            // A plane at a time: blocks of twice as many taps, and half as many loops whose ends are mispredicted.
+            gather_first::<S, T>(&[all][..], stride, output, outputs);
+            if full > 0 {
+                let second = segment(spot.add(T * WIDTH), full);
+                gather_first::<S, T>(&[second][..], stride, output.add(T * WIDTH), outputs);
             }
         }
     }
