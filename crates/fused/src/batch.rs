@@ -152,7 +152,7 @@ impl Job<'_> {
                 let shares = sums.parts.par_iter_mut().enumerate();
                 shares
                     .map(|(index, sums)| {
-                        let mut part = take(self.pool);
+                        let mut part = take(&self.pool.parts);
                         run(&mut part, index, sums);
                         part
                     })
@@ -180,7 +180,7 @@ impl Job<'_> {
                     store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
                 }
             }
-            others.into_iter().for_each(|part| give(self.pool, part));
+            others.into_iter().for_each(|part| give(&self.pool.parts, part));
         }
     }
 

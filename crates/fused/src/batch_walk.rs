@@ -15,7 +15,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::margins::{Labels, Margins};
 use crate::net::Net;
 use crate::plan::{Plan, Window};
-use crate::walk_products::ProductScratch;
+use crate::walk_products::{ProductScratch, Products};
 use crate::weights::padded;
 
 /// Largest coefficient tensor of a group of margins, in f32: 32 MB. Far beyond the second-level cache, but a second group of
@@ -112,7 +112,7 @@ impl BatchWalk {
 
     /// Walks the margins of classes `first .. first + VP` to the pixels; returns their minima without the last bias.
     ///
-    /// With `keep`, all coefficients stay for the adjoint, with zeros for dead neurons.
+    /// With `keep`, all coefficients stay for the adjoint, with zeros for dead neurons where it reads them.
     ///
     /// # Safety
     /// As [`BatchWalk::bound`].
@@ -140,6 +140,7 @@ impl BatchWalk {
             } else {
                 self.spot.at_least(size).as_mut_ptr()
             };
+            let zero = keep && !Products::by_lists(stage);
             let bias = &net.weights.signed[index].bias;
             for position in 0..stage.output.positions() {
                 let place = [position / stage.output.w, position % stage.output.w];
@@ -147,7 +148,7 @@ impl BatchWalk {
                 // SAFETY: all places lie in the maps of the stage.
                 unsafe {
                     let spot = if resident { base.add(position * size) } else { base };
-                    if keep && live.len() < channels {
+                    if zero && live.len() < channels {
                         std::slice::from_raw_parts_mut(spot, size).fill(0.0);
                     }
                     if index + 1 == hidden {

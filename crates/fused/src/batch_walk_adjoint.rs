@@ -167,9 +167,6 @@ impl BatchAdjoint {
                     let live = scene.lines[index].live.at(position);
                     let all = live.len() == channels;
                     let spot = cotangents.add(position * size);
-                    if !all {
-                        std::slice::from_raw_parts_mut(spot, size).fill(0.0);
-                    }
                     apply_segments(stage, weight, stride, right, VP, place, inputs, &mut walk.segments);
                     let outputs = if all { Outputs::All(channels) } else { Outputs::Listed(live) };
                     gather::<S, VP>(&walk.segments[..], stride, spot, outputs);

@@ -1,7 +1,5 @@
 //! Bounds of one chunk of samples: the domains composed into the named relaxations.
 
-use std::sync::Mutex;
-
 use rayon::prelude::*;
 use tightrope_engine::{Region, Relaxation, Spec};
 
@@ -10,7 +8,7 @@ use crate::batch::Batch;
 use crate::batch_walk::BatchWalk;
 use crate::batch_walk_adjoint::BatchAdjoint;
 use crate::buffer::Buffer;
-use crate::engine::with;
+use crate::engine::{Pool, take, with};
 use crate::exchange::{image_len, to_planes, unpack};
 use crate::input::InputSet;
 use crate::interval::{Interval, IntervalCotangents};
@@ -52,7 +50,7 @@ pub struct Job<'a> {
     /// the threads.
     pub parts: usize,
     /// Free walk memory.
-    pub pool: &'a Mutex<Vec<Part>>,
+    pub pool: &'a Pool,
 }
 
 /// One part's memory for walks.
@@ -255,9 +253,10 @@ impl Job<'_> {
         let plan = self.net.plan;
         worker.lines.resize_with(plan.hidden(), Lines::default);
         if let Some(layout) = &self.signs {
-            let stages = (0..plan.hidden()).map(|index| layout.stage(index));
+            let mut stages = take(&self.pool.signs);
+            layout.make_room(&mut stages);
             bounds.signs.resize_with(image, Vec::new);
-            bounds.signs.push(stages.collect());
+            bounds.signs.push(stages);
         }
         for index in 0..plan.hidden() {
             let stage = &plan.stages[index];
@@ -357,7 +356,7 @@ impl Job<'_> {
 
     /// Runs `work` with walk memory from the pool.
     pub fn with_part<R>(&self, work: impl FnOnce(&mut Part) -> R) -> R {
-        with(self.pool, work)
+        with(&self.pool.parts, work)
     }
 
     unsafe fn bound_by_walk<S: Lanes>(

@@ -27,7 +27,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
-use crate::signs::SignLayout;
+use crate::signs::{Sign, SignLayout};
 use crate::slopes::SlopeJob;
 use crate::specification::Specification;
 use crate::walk_adjoint::NeuronSums;
@@ -57,6 +57,8 @@ pub(crate) struct Pool {
     pub(crate) panels: Mutex<Vec<Buffer>>,
     pub(crate) parts: Mutex<Vec<Part>>,
     pub(crate) members: Mutex<Vec<MemberScratch>>,
+    /// Signs of an image's walks, per stage.
+    pub(crate) signs: Mutex<Vec<Vec<Vec<Sign>>>>,
     weights: Mutex<Vec<Weights>>,
     pub(crate) accumulators: Mutex<Vec<Accumulator>>,
     pub(crate) neurons: Mutex<Vec<NeuronSums>>,
@@ -89,7 +91,11 @@ impl Drop for FusedTape {
     fn drop(&mut self) {
         match &mut self.record {
             Record::Clean { chunks, .. } => chunks.drain(..).for_each(|chunk| give(&self.pool.activations, chunk)),
-            Record::Bound(record) => record.intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass)),
+            Record::Bound(record) => {
+                record.intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass));
+                let signs = record.kept.drain(..).flatten().flat_map(|kept| kept.signs);
+                signs.for_each(|signs| give(&self.pool.signs, signs));
+            }
             Record::Reference(_) => {}
         }
     }
@@ -227,7 +233,7 @@ impl Fused {
                     slopes,
                     images: None,
                     parts: parts(plan, request.relaxation, chunks),
-                    pool: &self.pool.parts,
+                    pool: &self.pool,
                 }))
             })
         })

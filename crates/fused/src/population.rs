@@ -115,7 +115,7 @@ unsafe fn mixed_loss<S: Lanes>(
             // Members are parallel already.
             slopes: SlopeJob::default(),
             parts: 1,
-            pool: &pool.parts,
+            pool,
         };
         // SAFETY: the caller's word.
         let (chunks, _) = unsafe { bound_all::<S>(pool, &job) };

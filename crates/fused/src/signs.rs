@@ -58,9 +58,12 @@ impl SignLayout {
         (all <= MOST).then_some(SignLayout { stages })
     }
 
-    /// Memory for one stage's signs.
-    pub fn stage(&self, index: usize) -> Vec<Sign> {
-        vec![Sign::default(); self.stages[index].starts.last().copied().unwrap_or(0)]
+    /// Makes room for all stages' signs; the walks write every one.
+    pub fn make_room(&self, stages: &mut Vec<Vec<Sign>>) {
+        stages.resize_with(self.stages.len(), Vec::new);
+        for (signs, layout) in stages.iter_mut().zip(&self.stages) {
+            signs.resize(layout.starts.last().copied().unwrap_or(0), Sign::default());
+        }
     }
 
     /// `signs` of a stage divided among its tiles, which are whole blocks and cover it in order.

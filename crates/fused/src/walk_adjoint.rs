@@ -13,10 +13,10 @@ use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
 use crate::input::InputGradient;
 use crate::lanes::{Lanes, WIDTH};
+use crate::plan::Window;
 use crate::relax::{Given, relax_adjoint, rows_adjoint, split};
 use crate::signs::Sign;
 use crate::slopes::{Before, slope_adjoint};
-use crate::plan::Window;
 use crate::walk::{Image, Keep, Pixels, RowValues, TALL, Tile, WalkScratch, gather_first, gather_rows};
 use crate::walk_products::{Left, Products, add_bias_gradient};
 use crate::weights::padded;
@@ -177,8 +177,7 @@ impl WalkScratch {
                         gather_rows::<S, P, T>(&self.segments[..], stride, spot, outputs(&live[..full]));
                         gather_first::<S, T>(&self.segments[..], stride, spot, outputs(&live[full..]));
                     }
-                    let given =
-                        Given { rows: g, planes, neurons: neurons.add(position * stage.output.c * 2 * WIDTH) };
+                    let given = Given { rows: g, planes, neurons: neurons.add(position * stage.output.c * 2 * WIDTH) };
                     if slopes_wanted {
                         let before = if first {
                             let coefficients = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
