@@ -178,12 +178,22 @@ impl Source for &[Segment] {
     }
 }
 
-/// One step of a sum: where the vectors and weights of an input channel lie, in f32 from the field's and the weights' start.
+/// One step of a sum: where the vectors and weights of an input channel lie, in vectors from the field's and the weights'
+/// start. Small, because tables of terms compete with the coefficients for the cache.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Term {
-    pub input: u32,
-    pub weight: u32,
+    pub input: u16,
+    pub weight: u16,
+}
+
+impl Term {
+    /// The addresses.
+    #[inline(always)]
+    unsafe fn of(self, input: *const f32, weight: *const f32) -> [*const f32; 2] {
+        // SAFETY: the caller's memory holds them.
+        unsafe { [input.add(usize::from(self.input) * WIDTH), weight.add(usize::from(self.weight) * WIDTH)] }
+    }
 }
 
 /// A run without segments: one loop, whose end is the only branch that can be mispredicted.
@@ -209,12 +219,12 @@ impl Source for Terms<'_> {
         unsafe {
             let weight = self.weight.add(at.first());
             for term in self.full {
-                let (input, row) = (self.input.add(term.input as usize), weight.add(term.weight as usize));
+                let [input, row] = term.of(self.input, weight);
                 step::<S, A, NB, VP, false>(input, row, index, sums);
             }
             if VP > 1 {
                 for term in self.half {
-                    let (input, row) = (self.input.add(term.input as usize), weight.add(term.weight as usize));
+                    let [input, row] = term.of(self.input, weight);
                     step::<S, A, NB, VP, true>(input, row, index, sums);
                 }
             }

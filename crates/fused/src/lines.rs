@@ -27,17 +27,18 @@ pub enum Part {
     LowerSlope,
     UpperSlope,
     Intercept,
-    Bias,
 }
 
 /// Rows of a position.
-const PARTS: usize = 8;
+const PARTS: usize = 7;
 
 /// Lines of one stage for one image.
 #[derive(Default)]
 pub struct Lines {
     /// `[position][part][channel padded]`; entries of stably inactive neurons are never read.
     line: Buffer,
+    /// The stage's biases, padded: one row serves all positions, and stays in the first-level cache.
+    bias: Buffer,
     /// Channels of the stage, padded.
     row: usize,
     pub live: Live,
@@ -47,6 +48,7 @@ pub struct Lines {
 #[derive(Clone, Copy)]
 pub struct LinesAt {
     line: *const f32,
+    bias: *const f32,
     row: usize,
 }
 
@@ -59,6 +61,16 @@ impl LinesAt {
     pub unsafe fn get<S: Lanes>(self, part: Part, channel: usize) -> S::V {
         // SAFETY: a position has a row for each part.
         unsafe { S::splat(*self.line.add(part as usize * self.row + channel)) }
+    }
+
+    /// A channel's bias in all lanes.
+    ///
+    /// # Safety
+    /// As [`LinesAt::get`].
+    #[inline(always)]
+    pub unsafe fn bias<S: Lanes>(self, channel: usize) -> S::V {
+        // SAFETY: there is one for each channel.
+        unsafe { S::splat(*self.bias.add(channel)) }
     }
 
     /// Several of them. (A loop: an array's `map` may stay a call, out of reach of the instruction set.)
@@ -86,7 +98,8 @@ pub fn is_unstable(lower: f32, upper: f32) -> bool {
 impl Lines {
     /// The lines of a position of the stage that they were built for.
     pub fn at(&self, position: usize) -> LinesAt {
-        LinesAt { line: self.line[position * PARTS * self.row..].as_ptr(), row: self.row }
+        let line = self.line[position * PARTS * self.row..].as_ptr();
+        LinesAt { line, bias: self.bias.as_ptr(), row: self.row }
     }
 
     /// Lines for bounds `[position][channel padded]` and biases per channel, padded; lower slopes of unstable neurons are
@@ -108,6 +121,7 @@ impl Lines {
         let (channels, positions) = (stage.output.c, stage.output.positions());
         let row = padded(channels);
         self.row = row;
+        self.bias.at_least(row)[..row].copy_from_slice(&bias[..row]);
         let line = self.line.at_least(positions * PARTS * row).as_mut_ptr();
         self.live.channels = channels;
         // One entry more, so that the branch-free pushes below may write past the last one.
@@ -187,7 +201,6 @@ unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, slope: S::V, bias: S::V, line: *m
             (Part::LowerSlope, lower),
             (Part::UpperSlope, upper),
             (Part::Intercept, intercept),
-            (Part::Bias, bias),
         ];
         for (part, value) in values {
             S::store(line.add(part as usize * row), value);

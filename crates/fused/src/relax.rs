@@ -98,7 +98,7 @@ pub unsafe fn relax_rows<S: Lanes, const P: usize, const T: usize>(
         }
         for &channel in live.get_unchecked(unstable..) {
             let channel = usize::from(channel);
-            let bias = lines.get::<S>(Part::Bias, channel);
+            let bias = lines.bias::<S>(channel);
             for t in 0..T {
                 let a = S::load(rows.add(channel * stride + t * WIDTH));
                 S::store(spot.add((channel * P * T + t) * WIDTH), a);
@@ -148,7 +148,7 @@ pub unsafe fn relax_spread<S: Lanes, const T: usize>(
         let mut linear = Constants::<S>::zero();
         for &channel in live.get_unchecked(unstable..) {
             let channel = usize::from(channel);
-            let bias = lines.get::<S>(Part::Bias, channel);
+            let bias = lines.bias::<S>(channel);
             for v in 0..2 {
                 for t in 0..T {
                     let a = S::load(spot.add(((2 * channel + v) * T + t) * WIDTH));
@@ -203,7 +203,7 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
         let g_of = |v: usize, t: usize| S::load_any(given.rows[v].as_ptr().add(t * WIDTH));
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let bias = lines.get::<S>(Part::Bias, channel);
+            let bias = lines.bias::<S>(channel);
             let [lower, upper, intercept] =
                 lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept], channel);
             let sums = given.neurons.add(channel * 2 * WIDTH);
@@ -240,7 +240,7 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
         }
         for &channel in live.get_unchecked(unstable..) {
             let channel = usize::from(channel);
-            let bias = lines.get::<S>(Part::Bias, channel);
+            let bias = lines.bias::<S>(channel);
             for t in 0..T {
                 // P = a and no Q: the constants of both bounds hold a·b.
                 let g = S::load_any(given.planes[0].as_ptr().add(t * WIDTH));
@@ -272,9 +272,10 @@ pub unsafe fn relax_adjoint<S: Lanes, const P: usize, const T: usize>(
         let half = S::splat(0.5);
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let line =
-                lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept, Part::Bias], channel);
-            let inverse = S::div(S::splat(1.0), line[1]);
+            let [lower, upper, intercept] =
+                lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept], channel);
+            let line = [lower, upper, intercept, lines.bias::<S>(channel)];
+            let inverse = S::div(S::splat(1.0), upper);
             let sums = given.neurons.add(channel * 2 * WIDTH);
             let mut neuron = [S::load(sums), S::load(sums.add(WIDTH))];
             for t in 0..T {
@@ -301,7 +302,7 @@ pub unsafe fn relax_adjoint<S: Lanes, const P: usize, const T: usize>(
         }
         for &channel in live.get_unchecked(unstable..) {
             let channel = usize::from(channel);
-            let bias = lines.get::<S>(Part::Bias, channel);
+            let bias = lines.bias::<S>(channel);
             for v in 0..P {
                 for t in 0..T {
                     let place = spot.add(((channel * P + v) * T + t) * WIDTH);

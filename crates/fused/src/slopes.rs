@@ -8,7 +8,7 @@ use tightrope_engine::LayerSlopes;
 use crate::buffer::Buffer;
 use crate::exchange::{add_planes, image_len, to_planes};
 use crate::lanes::{Lanes, WIDTH};
-use crate::lines::{LinesAt, Part};
+use crate::lines::LinesAt;
 use crate::net::Net;
 use crate::plan::Plan;
 use crate::walk::RowValues;
@@ -102,7 +102,7 @@ pub unsafe fn slope_adjoint<S: Lanes, const P: usize, const T: usize>(
         let half = S::splat(0.5);
         for &channel in unstable {
             let channel = usize::from(channel);
-            let bias = lines.get::<S>(Part::Bias, channel);
+            let bias = lines.bias::<S>(channel);
             let mut sum = S::load(sums.add(channel * WIDTH));
             for t in 0..T {
                 let from = before.coefficients.add(channel * before.stride + t * WIDTH);

@@ -12,8 +12,13 @@ use crate::net::Net;
 use crate::plan::Window;
 use crate::weights::padded;
 
-/// Most terms of a table: two megabytes. Where there are more, a sum is long enough not to need one.
+/// Most terms of a table: a megabyte. Where there are more, a sum is long enough not to need one.
 const MOST: usize = 1 << 18;
+
+/// True if so many terms are worth a table, and it can name that many vectors of the field and of the weights.
+fn fits(terms: usize, field: usize, weights: usize) -> bool {
+    terms <= MOST && field.max(weights) <= 1 << 16
+}
 
 /// Sums at all positions of one map.
 #[derive(Default)]
@@ -41,9 +46,10 @@ impl Table {
                     let range = if part == 0 { 0..segment.full } else { segment.full..segment.full + segment.half };
                     for i in range {
                         let channel = usize::from(*segment.list.add(i));
+                        // Within the limits that `fits` has checked.
                         self.terms.push(Term {
-                            input: (input as usize + channel * pitch * WIDTH) as u32,
-                            weight: (row as usize + channel * stride) as u32,
+                            input: (input as usize / WIDTH + channel * pitch) as u16,
+                            weight: ((row as usize + channel * stride) / WIDTH) as u16,
                         });
                     }
                 }
@@ -115,7 +121,9 @@ impl WholeMaps {
         if !table.starts.is_empty() || table.refused {
             return !table.refused;
         }
-        if stage.output.len() * stage.taps() > MOST {
+        let terms = stage.output.len() * stage.taps();
+        let weights = stage.taps() * stage.output.c * padded(stage.input.c) / WIDTH;
+        if !fits(terms, stage.output.len() * self.pitch, weights) {
             table.refused = true;
             return false;
         }
@@ -153,7 +161,9 @@ impl WholeMaps {
             return !table.refused;
         }
         // The first stage reads rows of pixels, in long segments all alike.
-        if index == 0 || stage.output.positions() * stage.taps() * stage.input.c > MOST {
+        let terms = stage.output.positions() * stage.taps() * stage.input.c;
+        let weights = stage.taps() * stage.input.c * padded(stage.output.c) / WIDTH;
+        if index == 0 || !fits(terms, stage.input.len() * self.pitch, weights) {
             table.refused = true;
             return false;
         }
