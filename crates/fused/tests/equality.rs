@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Case, close, draws, engines, networks, parameters};
+use common::{Case, Chain, Slopes, close, draws, engines, networks, parameters};
 use tightrope_engine::{Cotangents, Engine, Norm, Reference, Relaxation, Spec, Wants};
 use tightrope_fused::Fused;
 
@@ -111,6 +111,30 @@ fn matrices() {
                     };
                     case.check(&engine, TOLERANCE);
                 }
+            }
+        }
+    }
+}
+
+/// A first stage so wide that the adjoint makes its coefficients in several bands, with few weights and with many.
+#[test]
+fn bands_of_a_wide_stage() {
+    for (name, input, channels, kernel) in [("few weights", 1, 16, 3), ("many weights", 3, 48, 5)] {
+        let network = Chain::new(&[input, 20, 26])
+            .conv(channels, [kernel; 2], [1, 1], [kernel / 2; 4])
+            .relu()
+            .conv(4, [4, 4], [4, 4], [0; 4])
+            .relu()
+            .flatten()
+            .linear(40)
+            .relu()
+            .linear(3)
+            .build();
+        for slopes in [Slopes::Ignored, Slopes::Own] {
+            for engine in engines() {
+                let theta = parameters(&network, 21, 0.0);
+                let case = Case::new(name, &network, theta, 2, 0.02, Relaxation::Crown);
+                Case { layers: true, slopes, ..case }.check(&engine, TOLERANCE);
             }
         }
     }
