@@ -188,6 +188,11 @@ pub struct Term {
 }
 
 impl Term {
+    /// The term with these vectors, unless they lie too far away for one.
+    pub fn new(input: usize, weight: usize) -> Option<Self> {
+        Some(Term { input: input.try_into().ok()?, weight: weight.try_into().ok()? })
+    }
+
     /// The addresses.
     #[inline(always)]
     unsafe fn of(self, input: *const f32, weight: *const f32) -> [*const f32; 2] {

@@ -46,11 +46,11 @@ impl Table {
                     let range = if part == 0 { 0..segment.full } else { segment.full..segment.full + segment.half };
                     for i in range {
                         let channel = usize::from(*segment.list.add(i));
-                        // Within the limits that `fits` has checked.
-                        self.terms.push(Term {
-                            input: (input as usize / WIDTH + channel * pitch) as u16,
-                            weight: ((row as usize + channel * stride) / WIDTH) as u16,
-                        });
+                        let place = input as usize / WIDTH + channel * pitch;
+                        let Some(term) = Term::new(place, (row as usize + channel * stride) / WIDTH) else {
+                            unreachable!("`fits` knows the largest")
+                        };
+                        self.terms.push(term);
                     }
                 }
             }

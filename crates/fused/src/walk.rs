@@ -12,7 +12,7 @@
 //! P counts the planes, T the vectors of rows: with T = 2 everything that is done per position and
 //! channel (lists, broadcasts of lines and weights) serves thirty-two rows instead of sixteen.
 
-use crate::block::{Outputs, Segment, Source, Terms, gather, gather_part};
+use crate::block::{Outputs, Segment, Source, Term, Terms, gather, gather_part};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, patch_offsets, transpose_segments};
@@ -134,7 +134,9 @@ pub struct WalkScratch {
     pub whole: WholeMaps,
     offsets: Vec<u32>,
     pub products: ProductScratch,
-    offsets_for: Option<([usize; 2], [usize; 2], [usize; 3])>,
+    /// The sum of the first stage over its patch, the same at all positions; cut short where terms are too small for it.
+    pub patch: Vec<Term>,
+    offsets_for: Option<([usize; 2], [usize; 2], [usize; 4])>,
     /// Windows per stage, filled by the forward walk.
     pub windows: Vec<Window>,
     /// Per stage and position of its window: true if Q reaches it from above.
@@ -172,11 +174,17 @@ impl WalkScratch {
         }
         let pixel_window = stages[0].input_window(window);
         // The scratch outlives a network, so the key is everything the offsets depend on.
-        let key = Some((stages[0].kernel, stages[0].dilation, [stages[0].input.c, pixel_window.w, vp]));
+        let [inputs, outputs] = [stages[0].input.c, stages[0].output.c];
+        let key = Some((stages[0].kernel, stages[0].dilation, [inputs, outputs, pixel_window.w, vp]));
         if self.offsets_for != key {
             self.offsets_for = key;
+            let offsets = patch_offsets(&stages[0], pixel_window.w);
             self.offsets.clear();
-            self.offsets.extend(patch_offsets(&stages[0], pixel_window.w).iter().map(|o| o * (vp * WIDTH) as u32));
+            self.offsets.extend(offsets.iter().map(|o| o * (vp * WIDTH) as u32));
+            self.patch.clear();
+            let terms = offsets.iter().enumerate();
+            let terms = terms.map(|(e, &o)| Term::new(o as usize * vp, e * padded(outputs) / WIDTH));
+            self.patch.extend(terms.map_while(|term| term));
         }
         self.pixel_window = Some(pixel_window);
     }

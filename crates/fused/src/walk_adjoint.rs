@@ -7,7 +7,7 @@
 //! Only post-relaxation coefficients are kept: min(a, 0) = min(a', 0)/λ_u.
 
 use crate::accumulate::Accumulator;
-use crate::block::Outputs;
+use crate::block::{Outputs, Terms};
 use crate::buffer::Buffer;
 use crate::clean::SLACK;
 use crate::geometry::{Field, Inputs, apply_segments};
@@ -146,10 +146,12 @@ impl WalkScratch {
             let cotangents = self.cotangents[index].at_least(window.positions() * size + SLACK).as_mut_ptr();
             let stride = padded(stage.output.c);
             let weight = net.weights.signed[index].forward.as_ptr();
+            let patched = index == 0 && self.patch.len() == stage.taps() * stage.input.c;
             let tabulated = P == 2
                 && T == S::GROUPS
-                && self.whole.serve(net, &self.windows[..tile.stage], P * T)
-                && self.whole.prepare_up(net, image.lines, index, right.data, &mut self.segments);
+                && (patched
+                    || self.whole.serve(net, &self.windows[..tile.stage], P * T)
+                        && self.whole.prepare_up(net, image.lines, index, right.data, &mut self.segments));
             for y in band.y..band.y + band.h {
                 for x in band.x..band.x + band.w {
                     let position = y * stage.output.w + x;
@@ -170,7 +172,14 @@ impl WalkScratch {
                     // Neurons without a Q have no cotangent on one.
                     let full = if P == 1 || spread { live.len() } else { unstable };
                     if P == 2 && T == S::GROUPS && tabulated {
-                        let terms = self.whole.up(index, position, right.data, weight);
+                        let terms = if patched {
+                            let down = y * stage.stride[0] - right.window.y;
+                            let corner = down * right.window.w + x * stage.stride[1] - right.window.x;
+                            let input = right.data.add(corner * stage.input.c * P * T * WIDTH);
+                            Terms { input, weight, full: &self.patch, half: &[] }
+                        } else {
+                            self.whole.up(index, position, right.data, weight)
+                        };
                         gather_rows::<S, P, T>(terms, stride, spot, outputs(&live[..full]));
                         gather_first::<S, T>(terms, stride, spot, outputs(&live[full..]));
                     } else {
