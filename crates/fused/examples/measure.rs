@@ -1,7 +1,8 @@
 //! Best-of-many times per image of the main kernels as JSON lines: processor time of one core, or wall time
 //! of `TIGHTROPE_MEASURE_THREADS` threads.
 //!
-//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`. With
+//! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`. `peak` measures one
+//! core's multiply–adds instead, against which the kernels can be held. With
 //! `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters, inputs and margins instead, as raw f32,
 //! so that another tool can be fed the same numbers.
 
@@ -12,7 +13,7 @@ use std::time::Instant;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Region, Relaxation, Spec, Wants,
 };
-use tightrope_fused::Fused;
+use tightrope_fused::{Fused, Operands, peak};
 use tightrope_network::{Initialisation, Network, Preset};
 use tightrope_noise::{Purpose, Stream};
 
@@ -81,6 +82,13 @@ fn main() {
             println!("{{\"name\": \"{name}\", \"ms_per_image\": {:.5}}}", seconds * 1e3 / images as f64);
         }
     };
+    if only.starts_with("peak") {
+        for operands in Operands::ALL {
+            let rate = peak(engine.isa(), operands);
+            println!("{{\"name\": \"peak {}\", \"gflop_per_s\": {rate:.1}}}", operands.name());
+        }
+        return;
+    }
     for (preset, shape) in [
         (Preset::Cnn3, [1, 28, 28]),
         (Preset::Cnn5, [1, 28, 28]),

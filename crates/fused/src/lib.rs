@@ -9,7 +9,7 @@
 //! `lines`, `relax`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), with `signs` kept between the two
 //! and `terms` shared by the tiles of dense layers, `batch_walk` margins of sixteen images; `bound` and `pullback` compose
 //! them into the named relaxations, `chunks` over a batch; `slopes` are lower slopes from outside; `population` evaluates
-//! perturbed members.
+//! perturbed members; `peak` is the yardstick.
 
 mod accumulate;
 mod ball;
@@ -39,6 +39,7 @@ mod lines;
 mod margins;
 mod net;
 mod outer;
+mod peak;
 mod plan;
 mod population;
 mod product;
@@ -58,3 +59,4 @@ mod weights;
 
 pub use engine::Fused;
 pub use isa::{ISA_VARIABLE, Isa};
+pub use peak::{Operands, peak};
