@@ -178,8 +178,8 @@ impl Source for &[Segment] {
     }
 }
 
-/// One step of a sum: where the vectors and weights of an input channel lie, in vectors from the field's and the weights'
-/// start. Small, because tables of terms compete with the coefficients for the cache.
+/// One step of a sum: where an input channel lies, in channels from the field's start, and its weights, in vectors from
+/// theirs. Small, because tables of terms compete with the coefficients for the cache.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Term {
@@ -188,16 +188,16 @@ pub struct Term {
 }
 
 impl Term {
-    /// The term with these vectors, unless they lie too far away for one.
+    /// The term with this channel and these weights, unless they lie too far away for one.
     pub fn new(input: usize, weight: usize) -> Option<Self> {
         Some(Term { input: input.try_into().ok()?, weight: weight.try_into().ok()? })
     }
 
-    /// The addresses.
+    /// The addresses, where channels have PITCH vectors.
     #[inline(always)]
-    unsafe fn of(self, input: *const f32, weight: *const f32) -> [*const f32; 2] {
+    unsafe fn of<const PITCH: usize>(self, input: *const f32, weight: *const f32) -> [*const f32; 2] {
         // SAFETY: the caller's memory holds them.
-        unsafe { [input.add(usize::from(self.input) * WIDTH), weight.add(usize::from(self.weight) * WIDTH)] }
+        unsafe { [input.add(usize::from(self.input) * PITCH * WIDTH), weight.add(usize::from(self.weight) * WIDTH)] }
     }
 }
 
@@ -224,12 +224,12 @@ impl Source for Terms<'_> {
         unsafe {
             let weight = self.weight.add(at.first());
             for term in self.full {
-                let [input, row] = term.of(self.input, weight);
+                let [input, row] = term.of::<PITCH>(self.input, weight);
                 step::<S, A, NB, VP, false>(input, row, index, sums);
             }
             if VP > 1 {
                 for term in self.half {
-                    let [input, row] = term.of(self.input, weight);
+                    let [input, row] = term.of::<PITCH>(self.input, weight);
                     step::<S, A, NB, VP, true>(input, row, index, sums);
                 }
             }

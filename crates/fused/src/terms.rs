@@ -15,7 +15,7 @@ use crate::weights::padded;
 /// Most terms of a table: a megabyte. Where there are more, a sum is long enough not to need one.
 const MOST: usize = 1 << 18;
 
-/// True if so many terms are worth a table, and it can name that many vectors of the field and of the weights.
+/// True if so many terms are worth a table, and it can name that many channels of the field and vectors of the weights.
 fn fits(terms: usize, field: usize, weights: usize) -> bool {
     terms <= MOST && field.max(weights) <= 1 << 16
 }
@@ -46,7 +46,7 @@ impl Table {
                     let range = if part == 0 { 0..segment.full } else { segment.full..segment.full + segment.half };
                     for i in range {
                         let channel = usize::from(*segment.list.add(i));
-                        let place = input as usize / WIDTH + channel * pitch;
+                        let place = input as usize / (pitch * WIDTH) + channel;
                         let Some(term) = Term::new(place, (row as usize + channel * stride) / WIDTH) else {
                             unreachable!("`fits` knows the largest")
                         };
@@ -123,7 +123,7 @@ impl WholeMaps {
         }
         let terms = stage.output.len() * stage.taps();
         let weights = stage.taps() * stage.output.c * padded(stage.input.c) / WIDTH;
-        if !fits(terms, stage.output.len() * self.pitch, weights) {
+        if !fits(terms, stage.output.len(), weights) {
             table.refused = true;
             return false;
         }
@@ -163,7 +163,7 @@ impl WholeMaps {
         // The first stage reads rows of pixels, in long segments all alike.
         let terms = stage.output.positions() * stage.taps() * stage.input.c;
         let weights = stage.taps() * stage.input.c * padded(stage.output.c) / WIDTH;
-        if index == 0 || !fits(terms, stage.input.len() * self.pitch, weights) {
+        if index == 0 || !fits(terms, stage.input.len(), weights) {
             table.refused = true;
             return false;
         }

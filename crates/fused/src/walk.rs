@@ -183,7 +183,7 @@ impl WalkScratch {
             self.offsets.extend(offsets.iter().map(|o| o * (vp * WIDTH) as u32));
             self.patch.clear();
             let terms = offsets.iter().enumerate();
-            let terms = terms.map(|(e, &o)| Term::new(o as usize * vp, e * padded(outputs) / WIDTH));
+            let terms = terms.map(|(e, &o)| Term::new(o as usize, e * padded(outputs) / WIDTH));
             self.patch.extend(terms.map_while(|term| term));
         }
         self.pixel_window = Some(pixel_window);
