@@ -125,7 +125,7 @@ impl<T: Real> Region<T> {
             None => Ok(()),
         };
         finite(&self.center)?;
-        if let Some(i) = first_where(&self.radius, |r| !(r >= T::ZERO && r.is_finite())) {
+        if let Some(i) = first_where(&self.radius, |r| !((r >= T::ZERO) & r.is_finite())) {
             let problem = format!("radius {} is {}, not a finite number ≥ 0", i % self.dimension, self.radius[i]);
             return Err(EngineError::Region { sample: sample(i), problem });
         }

@@ -2,9 +2,9 @@
 //! of `TIGHTROPE_MEASURE_THREADS` threads.
 //!
 //! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`. `peak` measures one
-//! core's multiply–adds instead, against which the kernels can be held. With
-//! `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters, inputs and margins instead, as raw f32,
-//! so that another tool can be fed the same numbers.
+//! core's multiply–adds instead, against which the kernels can be held. A run lasts `TIGHTROPE_MEASURE_SECONDS`, .1 unless
+//! told, which a profiler wants longer. With `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters,
+//! inputs and margins instead, as raw f32, so that another tool can be fed the same numbers.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,11 +31,12 @@ fn processor_seconds() -> Option<f64> {
 
 /// Seconds of the fastest of several runs.
 fn best(runs: usize, mut work: impl FnMut()) -> f64 {
+    let seconds = std::env::var("TIGHTROPE_MEASURE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.1);
     (0..runs.max(2)).fold(f64::INFINITY, |best, _| {
         // The system counts processor time in ticks of some milliseconds: measure a good many of them.
         let (start, before) = (Instant::now(), processor_seconds());
         let mut times = 0;
-        while start.elapsed().as_secs_f64() < 0.1 {
+        while start.elapsed().as_secs_f64() < seconds {
             work();
             times += 1;
         }

@@ -50,15 +50,15 @@ unsafe impl Sync for Rows {}
 unsafe impl Send for Columns {}
 unsafe impl Sync for Columns {}
 
-/// A weight for every plane.
+/// A weight for every one of G planes from `FIRST` on.
 #[inline(always)]
-unsafe fn planes<S: Lanes, const P: usize>(weight: *const f32) -> [S::V; P] {
+unsafe fn planes<S: Lanes, const FIRST: usize, const G: usize>(weight: *const f32) -> [S::V; G] {
     // SAFETY: the caller's weight exists.
     unsafe {
         let weight = S::splat(*weight);
-        let mut planes = [weight; P];
-        if P == 2 {
-            planes[1] = S::abs(weight);
+        let mut planes = [weight; G];
+        if FIRST + G == 2 {
+            planes[G - 1] = S::abs(weight);
         }
         planes
     }
@@ -71,9 +71,9 @@ impl<S: Lanes, const P: usize> Weights<S, P> for Rows {
         Rows { data: unsafe { self.data.add(first * self.next) }, ..self }
     }
     #[inline(always)]
-    unsafe fn get<const NB: usize>(self, row: isize, b: usize) -> [S::V; P] {
+    unsafe fn get<const FIRST: usize, const G: usize, const NB: usize>(self, row: isize, b: usize) -> [S::V; G] {
         // SAFETY: row and output exist.
-        unsafe { planes::<S, P>(self.data.offset(row).add(b * self.next)) }
+        unsafe { planes::<S, FIRST, G>(self.data.offset(row).add(b * self.next)) }
     }
 }
 
@@ -84,9 +84,9 @@ impl<S: Lanes, const P: usize> Weights<S, P> for Columns {
         Columns { data: unsafe { self.data.add(first) }, ..self }
     }
     #[inline(always)]
-    unsafe fn get<const NB: usize>(self, row: isize, b: usize) -> [S::V; P] {
+    unsafe fn get<const FIRST: usize, const G: usize, const NB: usize>(self, row: isize, b: usize) -> [S::V; G] {
         // SAFETY: row and output exist.
-        unsafe { planes::<S, P>(self.data.offset(row * self.next as isize).add(b)) }
+        unsafe { planes::<S, FIRST, G>(self.data.offset(row * self.next as isize).add(b)) }
     }
 }
 

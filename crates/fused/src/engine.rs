@@ -27,6 +27,7 @@ use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
 use crate::population::{MemberScratch, losses};
+use crate::product::Shape;
 use crate::signs::{Sign, SignLayout};
 use crate::slopes::SlopeJob;
 use crate::specification::Specification;
@@ -127,12 +128,12 @@ enum Record {
     Reference(Tape),
 }
 
-/// Most outputs of a block that works on so many vectors per output.
-fn block_size(isa: Isa, vectors: usize) -> usize {
-    unsafe fn of<S: Lanes>(vectors: usize) -> usize {
-        S::BLOCK[vectors / 2]
+/// The shape of panels for so many planes, and images at once.
+fn panels(isa: Isa, planes: usize, images: usize) -> Shape {
+    unsafe fn of<S: Lanes>(planes: usize, images: usize) -> Shape {
+        Shape::of::<S>(planes, images.div_ceil(WIDTH))
     }
-    on_isa!(isa, of, vectors)
+    on_isa!(isa, of, planes, images)
 }
 
 impl Fused {
@@ -199,8 +200,7 @@ impl Fused {
         let alone = request.relaxation == Relaxation::Ibp;
         let chunk = bound_chunk(request.relaxation, region.batch());
         let chunks = region.batch().div_ceil(chunk).max(1);
-        let most = block_size(self.isa, 2 * chunk.div_ceil(WIDTH));
-        let layouts = Layouts::bounds(plan, request.relaxation, most, adjoint);
+        let layouts = Layouts::bounds(plan, request.relaxation, panels(self.isa, 2, chunk), adjoint);
         // One way into the pool: each from outside costs more than the parallel work of a small batch.
         rayon::scope(|_| {
             with(&self.pool.weights, |weights| {
@@ -249,13 +249,12 @@ impl Fused {
         adjoints: [bool; 2],
         work: impl FnOnce(&Net<'_>) -> R + Send,
     ) -> R {
-        let chunk = image_chunk(batch);
-        let layouts = Layouts::points(plan, block_size(self.isa, chunk / WIDTH), adjoints);
+        let layouts = Layouts::points(plan, panels(self.isa, 1, image_chunk(batch)), adjoints);
         rayon::scope(|_| {
             with(&self.pool.weights, |weights| {
                 weights.pack(plan, network.parameters(), theta, layouts);
                 let mut net = Net::new(plan, weights, Some((network.parameters(), theta)));
-                net.bands = bands(batch.div_ceil(chunk).max(1));
+                net.bands = bands(batch.div_ceil(image_chunk(batch)).max(1));
                 work(&net)
             })
         })

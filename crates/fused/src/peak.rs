@@ -15,11 +15,13 @@ pub enum Operands {
     Broadcasts,
     /// A vector in the first-level cache: how they read everything else.
     Vectors,
+    /// As in a block of half as many outputs as there are sums: a step loads two vectors, and a broadcast for two of them.
+    Block,
 }
 
 impl Operands {
     /// All of them.
-    pub const ALL: [Operands; 3] = [Operands::Registers, Operands::Broadcasts, Operands::Vectors];
+    pub const ALL: [Operands; 4] = [Operands::Registers, Operands::Broadcasts, Operands::Vectors, Operands::Block];
 
     /// A word for tables.
     pub fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Operands {
             Operands::Registers => "registers",
             Operands::Broadcasts => "broadcasts",
             Operands::Vectors => "vectors",
+            Operands::Block => "block",
         }
     }
 }
@@ -71,6 +74,7 @@ unsafe fn best<S: Lanes, const N: usize>(operands: Operands) -> f64 {
                 Operands::Registers => S::run(|| steps::<S, N, 0>(data.as_ptr())),
                 Operands::Broadcasts => S::run(|| steps::<S, N, 1>(data.as_ptr())),
                 Operands::Vectors => S::run(|| steps::<S, N, 2>(data.as_ptr())),
+                Operands::Block => S::run(|| steps::<S, N, 3>(data.as_ptr())),
             }
         }
         seconds = seconds.min(start.elapsed().as_secs_f64());
@@ -78,7 +82,7 @@ unsafe fn best<S: Lanes, const N: usize>(operands: Operands) -> f64 {
     (2 * N * STEPS * WIDTH) as f64 / seconds * 1e-9
 }
 
-/// N sums of `STEPS` products; the second operand as [`Operands`] counts them.
+/// N sums of `STEPS` products; the operands as [`Operands`] counts them.
 #[inline(always)]
 unsafe fn steps<S: Lanes, const N: usize, const OPERANDS: usize>(data: *const f32) {
     // SAFETY: passed on from `best`.
@@ -87,13 +91,15 @@ unsafe fn steps<S: Lanes, const N: usize, const OPERANDS: usize>(data: *const f3
         let factor = S::load(std::hint::black_box(data));
         for step in 0..STEPS {
             let place = data.add(step % PLACES * WIDTH);
+            let vectors = [S::load(place), S::load(place.add(WIDTH))];
             for (i, sum) in sums.iter_mut().enumerate() {
-                let operand = match OPERANDS {
-                    0 => factor,
-                    1 => S::splat(*place.add(i)),
-                    _ => S::load(place.add(i * WIDTH)),
+                let (first, second) = match OPERANDS {
+                    0 => (factor, factor),
+                    1 => (factor, S::splat(*place.add(i))),
+                    2 => (factor, S::load(place.add(i * WIDTH))),
+                    _ => (vectors[i % 2], S::splat(*place.add(i / 2))),
                 };
-                *sum = S::fma(factor, operand, *sum);
+                *sum = S::fma(first, second, *sum);
             }
         }
         let total = sums.iter().fold(S::zero(), |total, &sum| S::add(total, sum));

@@ -20,6 +20,7 @@ use crate::interval_batch::load_all;
 use crate::lanes::{Lanes, WIDTH};
 use crate::net::Net;
 use crate::plan::Plan;
+use crate::product::Shape;
 use crate::slopes::SlopeJob;
 use crate::specification::Specification;
 use crate::weights::{Layouts, Weights};
@@ -88,16 +89,16 @@ unsafe fn mixed_loss<S: Lanes>(
     let weight = batch.robust_weight;
     let mut loss = 0.0;
     if weight < 1.0 {
-        let most = S::BLOCK[image_chunk(batch.labels.len()) / WIDTH / 2];
-        weights.pack(plan, layout, theta, Layouts::points(plan, most, [false; 2]));
+        let panels = Shape::of::<S>(1, image_chunk(batch.labels.len()) / WIDTH);
+        weights.pack(plan, layout, theta, Layouts::points(plan, panels, [false; 2]));
         let net = Net::new(plan, weights, Some((layout, theta)));
         // SAFETY: the caller's word.
         let (logits, _) = unsafe { forward_all::<S>(pool, &net, batch.inputs, false) };
         loss += (1.0 - weight) * mean(&cross_entropy(&logits, batch.labels).per_sample);
     }
     if weight > 0.0 {
-        let most = S::BLOCK[bound_chunk(batch.relaxation, batch.region.batch()).div_ceil(WIDTH)];
-        weights.pack(plan, layout, theta, Layouts::bounds(plan, batch.relaxation, most, false));
+        let panels = Shape::of::<S>(2, bound_chunk(batch.relaxation, batch.region.batch()).div_ceil(WIDTH));
+        weights.pack(plan, layout, theta, Layouts::bounds(plan, batch.relaxation, panels, false));
         let own = (batch.relaxation == Relaxation::Ibp).then_some((layout, theta));
         let net = Net::new(plan, weights, own);
         let ball = batch.region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, batch.region.clipped));

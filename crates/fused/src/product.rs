@@ -1,10 +1,11 @@
 //! The micro-kernel of whole layers with images in lanes: every input channel, in constant strides, without lists.
 //!
-//! As in [`crate::block`], a block of outputs stays in registers while the sum runs over a window. Here one step
-//! serves P *planes* at once, each with an input and weights of its own: one for points, two for centre and radius
-//! of intervals. A block takes a row of positions, so that its weights stay in the first-level cache. What becomes of
-//! a finished sum (bias, ReLU, the adjoint of both) is computed while it is in registers, so that no map is read and
-//! written again for it.
+//! As in [`crate::block`], a block of outputs stays in registers while the sum runs over a window. Here there are P
+//! *planes*, each with an input and weights of its own: one for points, two for centre and radius of intervals. With
+//! thirty-two images they are summed one after the other, so that the window of one plane fits the first-level cache;
+//! with sixteen together, so that a step has enough to do. A block takes a row of positions, so that its weights stay in
+//! that cache. What becomes of a finished sum (bias, ReLU, the adjoint of both) is computed while it is in registers, so
+//! that no map is read and written again for it.
 
 use crate::lanes::{Lanes, WIDTH};
 
@@ -31,11 +32,39 @@ pub struct Place {
 pub trait Weights<S: Lanes, const P: usize>: Copy + Send + Sync {
     /// The same weights from output `first` on.
     unsafe fn from(self, first: usize) -> Self;
-    /// The planes' weights of output `b` in a block of `NB`, in all lanes.
-    unsafe fn get<const NB: usize>(self, row: isize, b: usize) -> [S::V; P];
+    /// The weights of output `b` in a block of `NB` for G planes from `FIRST` on, in all lanes.
+    unsafe fn get<const FIRST: usize, const G: usize, const NB: usize>(self, row: isize, b: usize) -> [S::V; G];
 }
 
-/// Weights in panels: block by block of outputs `[row][plane][output]`.
+/// Planes that are summed at once.
+const fn together(planes: usize, vectors: usize) -> usize {
+    if vectors == 1 { planes } else { 1 }
+}
+
+/// Most outputs of a block.
+const fn most<S: Lanes>(planes: usize, vectors: usize) -> usize {
+    S::BLOCK[together(planes, vectors) * vectors / 2]
+}
+
+/// What the layout of [`Panels`] depends on.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// Planes of the weights: 1 for points, 2 (W and |W|) for intervals.
+    pub planes: usize,
+    /// Those that are summed at once.
+    pub together: usize,
+    /// Most outputs of a block.
+    pub most: usize,
+}
+
+impl Shape {
+    /// For so many planes, and vectors of images.
+    pub fn of<S: Lanes>(planes: usize, vectors: usize) -> Self {
+        Shape { planes, together: together(planes, vectors), most: most::<S>(planes, vectors) }
+    }
+}
+
+/// Weights in panels: block by block of outputs `[group of planes summed at once][row][plane][output]`.
 #[derive(Clone, Copy)]
 pub struct Panels {
     pub data: *const f32,
@@ -53,13 +82,13 @@ impl<S: Lanes, const P: usize> Weights<S, P> for Panels {
         Panels { data: unsafe { self.data.add(first * P * self.rows) }, ..self }
     }
     #[inline(always)]
-    unsafe fn get<const NB: usize>(self, row: isize, b: usize) -> [S::V; P] {
+    unsafe fn get<const FIRST: usize, const G: usize, const NB: usize>(self, row: isize, b: usize) -> [S::V; G] {
         // SAFETY: the row lies in the panel.
         unsafe {
-            let row = self.data.offset(row * (P * NB) as isize);
-            let mut weights = [S::zero(); P];
-            for p in 0..P {
-                weights[p] = S::splat(*row.add(p * NB + b));
+            let row = self.data.add(FIRST * self.rows * NB).offset(row * (G * NB) as isize);
+            let mut weights = [S::zero(); G];
+            for g in 0..G {
+                weights[g] = S::splat(*row.add(g * NB + b));
             }
             weights
         }
@@ -113,23 +142,23 @@ pub unsafe fn product<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: 
     [start, count]: [usize; 2],
     finish: F,
 ) {
-    const { assert!(P * VP == 1 || P * VP == 2 || P * VP == 4) };
+    const { assert!((P == 1 || P == 2) && (VP == 1 || VP == 2)) };
     let mut first = start;
-    for n in blocks(count, S::BLOCK[P * VP / 2]) {
+    for n in blocks(count, most::<S>(P, VP)) {
         macro_rules! dispatch {
-            ($($n:literal)*) => {
+            ($g:tt: $($n:literal)*) => {
                 match n {
-                    $($n => run_block::<S, W, F, P, VP, $n>(strides, places, inputs, weights, first, finish),)*
+                    $($n => run_block::<S, W, F, P, VP, $g, $n>(strides, places, inputs, weights, first, finish),)*
                     _ => unreachable!("blocks have at most 16 outputs"),
                 }
             };
         }
         // SAFETY: passed on from the caller.
         unsafe {
-            match P * VP {
-                1 => dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
-                2 => dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13),
-                _ => dispatch!(1 2 3 4 5 6),
+            match (P, VP) {
+                (1, 1) => dispatch!(P: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
+                (_, 1) => dispatch!(P: 1 2 3 4 5 6 7 8 9 10 11 12 13),
+                _ => dispatch!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13),
             }
         }
         first += n;
@@ -143,6 +172,7 @@ unsafe fn run_block<
     F: Finish<S, P, VP>,
     const P: usize,
     const VP: usize,
+    const G: usize,
     const NB: usize,
 >(
     strides: &Strides,
@@ -152,7 +182,7 @@ unsafe fn run_block<
     first: usize,
     finish: F,
 ) {
-    if NB > S::BLOCK[P * VP / 2] {
+    if NB > most::<S>(P, VP) || G != together(P, VP) {
         // Nothing to compile for instruction sets with smaller blocks.
         unreachable!("blocks fit the register file");
     }
@@ -161,7 +191,17 @@ unsafe fn run_block<
         S::run(|| {
             let weights = weights.from(first);
             for place in places {
-                let sums = window::<S, W, P, VP, NB>(strides, place, inputs, weights);
+                let group = window::<S, W, P, VP, G, NB, 0>(strides, place, inputs, weights);
+                let mut sums = [[[S::zero(); VP]; P]; NB];
+                for b in 0..NB {
+                    sums[b][..G].copy_from_slice(&group[b]);
+                }
+                if G < P {
+                    let group = window::<S, W, P, VP, G, NB, 1>(strides, place, inputs, weights);
+                    for b in 0..NB {
+                        sums[b][G..].copy_from_slice(&group[b]);
+                    }
+                }
                 for b in 0..NB {
                     finish.finish(place.position, first + b, sums[b]);
                 }
@@ -170,32 +210,41 @@ unsafe fn run_block<
     }
 }
 
+/// Σ over the window of G planes from `FIRST` on.
 #[inline(always)]
-unsafe fn window<S: Lanes, W: Weights<S, P>, const P: usize, const VP: usize, const NB: usize>(
+unsafe fn window<
+    S: Lanes,
+    W: Weights<S, P>,
+    const P: usize,
+    const VP: usize,
+    const G: usize,
+    const NB: usize,
+    const FIRST: usize,
+>(
     strides: &Strides,
     place: &Place,
     inputs: [*const f32; P],
     weights: W,
-) -> [[[S::V; VP]; P]; NB] {
+) -> [[[S::V; VP]; G]; NB] {
     // SAFETY: the caller of `product` vouches for the machine and the memory.
     unsafe {
-        let mut sums = [[[S::zero(); VP]; P]; NB];
+        let mut sums = [[[S::zero(); VP]; G]; NB];
         for y in 0..place.count[0] {
             for x in 0..place.count[1] {
                 let mut from = place.input + y * strides.input[0] + x * strides.input[1];
                 let mut row = place.weight as isize + y as isize * strides.weight[0] + x as isize * strides.weight[1];
                 for _ in 0..place.count[2] {
-                    let mut values = [[S::zero(); VP]; P];
-                    for p in 0..P {
+                    let mut values = [[S::zero(); VP]; G];
+                    for g in 0..G {
                         for v in 0..VP {
-                            values[p][v] = S::load(inputs[p].add(from + v * WIDTH));
+                            values[g][v] = S::load(inputs[FIRST + g].add(from + v * WIDTH));
                         }
                     }
                     for b in 0..NB {
-                        let w = weights.get::<NB>(row, b);
-                        for p in 0..P {
+                        let weights = weights.get::<FIRST, G, NB>(row, b);
+                        for g in 0..G {
                             for v in 0..VP {
-                                sums[b][p][v] = S::fma(values[p][v], w[p], sums[b][p][v]);
+                                sums[b][g][v] = S::fma(values[g][v], weights[g], sums[b][g][v]);
                             }
                         }
                     }

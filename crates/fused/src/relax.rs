@@ -76,6 +76,8 @@ pub unsafe fn relax_rows<S: Lanes, const P: usize, const T: usize>(
     // SAFETY: passed on from the caller.
     unsafe {
         let mut sums = Constants::<S>::zero();
+        // What stays in place need not be written: whoever reads it next would wait for it.
+        let moves = !std::ptr::eq(rows, spot);
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
             let [m, d, e, g] = lines.several::<S, _>([Part::M, Part::D, Part::E, Part::G], channel);
@@ -101,7 +103,9 @@ pub unsafe fn relax_rows<S: Lanes, const P: usize, const T: usize>(
             let bias = lines.bias::<S>(channel);
             for t in 0..T {
                 let a = S::load(rows.add(channel * stride + t * WIDTH));
-                S::store(spot.add((channel * P * T + t) * WIDTH), a);
+                if moves {
+                    S::store(spot.add((channel * P * T + t) * WIDTH), a);
+                }
                 sums.0[0][t] = S::fma(a, bias, sums.0[0][t]);
             }
         }

@@ -9,7 +9,7 @@ use crate::dense;
 use crate::lanes::WIDTH;
 use crate::net::Net;
 use crate::plan::{Plan, Stage};
-use crate::product::blocks;
+use crate::product::{Shape, blocks};
 
 /// From so many weights on, a stage is copied by several threads.
 const LARGE: usize = 1 << 16;
@@ -24,10 +24,8 @@ pub fn padded(n: usize) -> usize {
 pub struct Layouts {
     /// Stages with panels for images in lanes.
     pub stages: usize,
-    /// Their planes: 1 for points, 2 (W and |W|) for intervals.
-    pub planes: usize,
-    /// Most outputs of a panel's block.
-    pub most: usize,
+    /// Their layout.
+    pub panels: Shape,
     /// Panels of the transpose as well.
     pub adjoint: bool,
     /// For walks: every stage's `transposed` and `patch`.
@@ -39,17 +37,17 @@ pub struct Layouts {
 }
 
 impl Layouts {
-    /// For passes of points; `most` outputs per block.
-    pub fn points(plan: &Plan, most: usize, [adjoint, inputs]: [bool; 2]) -> Self {
-        Layouts { stages: plan.stages.len(), planes: 1, most, adjoint, walks: false, rows: false, inputs }
+    /// For passes of points.
+    pub fn points(plan: &Plan, panels: Shape, [adjoint, inputs]: [bool; 2]) -> Self {
+        Layouts { stages: plan.stages.len(), panels, adjoint, walks: false, rows: false, inputs }
     }
 
     /// For bounds, and for their adjoint.
-    pub fn bounds(plan: &Plan, relaxation: Relaxation, most: usize, adjoint: bool) -> Self {
+    pub fn bounds(plan: &Plan, relaxation: Relaxation, panels: Shape, adjoint: bool) -> Self {
         let stages = if relaxation == Relaxation::Crown { 1 } else { plan.hidden() };
         let walks = relaxation != Relaxation::Ibp;
         let rows = walks && (adjoint || relaxation != Relaxation::CrownIbp);
-        Layouts { stages, planes: 2, most, adjoint, walks, rows, inputs: adjoint }
+        Layouts { stages, panels, adjoint, walks, rows, inputs: adjoint }
     }
 }
 
@@ -94,7 +92,7 @@ impl Weights {
                 *target = scale[c] * own + shift[c];
             }
             // Balls need the first stage's rows, specifications the last one's.
-            let ends = layouts.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
+            let ends = layouts.panels.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
             let with_panels = index < layouts.stages && (layouts.walks || !dense::covers(plan, index));
             let StageWeights { forward, transposed, apply, adjoint, .. } = target;
             let mut fills: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
@@ -183,21 +181,22 @@ impl Source<'_> {
         let n = ci * taps;
         // Steps in θ's order along the inner sum and from output to output.
         let (inner, outputs, step, next) = if ADJOINT { (co, ci, n, taps) } else { (ci, co, taps, n) };
-        let planes = layouts.planes;
+        let Shape { planes, together, most } = layouts.panels;
         let panels = target.at_least(taps * inner * outputs * planes);
         let mut first = 0;
-        for size in blocks(outputs, layouts.most) {
+        for size in blocks(outputs, most) {
             let panel = &mut panels[first * taps * inner * planes..][..size * taps * inner * planes];
+            let second = if together == 1 { taps * inner * size } else { size };
             for row in 0..inner {
                 for tap in 0..taps {
                     let source = &self.weights[row * step + tap + first * next..];
-                    let target = &mut panel[(tap * inner + row) * planes * size..][..planes * size];
+                    let place = (tap * inner + row) * size * together;
                     for b in 0..size {
                         let scale = self.scale[if ADJOINT { row } else { first + b }];
                         let value = source[b * next] * scale;
-                        target[b] = value;
+                        panel[place + b] = value;
                         if planes == 2 {
-                            target[size + b] = value.abs();
+                            panel[second + place + b] = value.abs();
                         }
                     }
                 }
