@@ -4,8 +4,8 @@
 //! sum runs over *segments*, one per tap (or row of taps), and in each segment over a list of live
 //! input channels. One step loads the VP vectors of an input channel and multiplies them with one
 //! broadcast weight per output. On AVX-512 with two vectors that is 2 loads and 12 embedded broadcasts
-//! for 24 multiply–adds, so the two multiply–add ports, not the load ports, are the limit; there is no
-//! im2col copy, and a dead input channel costs nothing because it is not in the list.
+//! for 24 multiply–adds, few enough to keep most of the multiply–adds' rate (`measure peak` tells how
+//! much); there is no im2col copy, and a dead input channel costs nothing because it is not in the list.
 //!
 //! What the lanes mean is the caller's business: images for clean and interval passes, rows (the
 //! neurons being bounded) for back-substitution.

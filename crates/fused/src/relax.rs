@@ -57,7 +57,7 @@ impl<S: Lanes> Constants<S> {
 }
 
 /// The relaxation of coefficients without a Q at one position, from `rows` (`[channel][stride]`) to `spot`
-/// (`[channel][P][T][16]`); both may be the same memory.
+/// (`[channel][P][T][16]`); both may be the same memory, then with the same stride.
 ///
 /// The constants gain what intercepts and biases give. Of stably active neurons only the first plane is written.
 ///
