@@ -16,7 +16,7 @@ fn absolute() -> Model {
     let pair = builder.linear("pair", 2, false, builder.input()).unwrap();
     let relu = builder.add("relu", Layer::Relu, &[pair]).unwrap();
     builder.linear("sum", 1, false, relu).unwrap();
-    Model { network: builder.build().unwrap(), theta: vec![1.0, 1.0, -1.0, -1.0, 1.0, 1.0] }
+    Model::new(builder.build().unwrap(), vec![1.0, 1.0, -1.0, -1.0, 1.0, 1.0])
 }
 
 /// |x₀ + x₁| ≤ bound nowhere in [−1, 1]².
@@ -149,7 +149,7 @@ fn mutated_slopes_fail() {
 fn combinations_of_rows() {
     let mut builder = NetworkBuilder::new(&[1]).unwrap();
     builder.linear("both", 2, false, builder.input()).unwrap();
-    let model = Model { network: builder.build().unwrap(), theta: vec![1.0, -1.0] };
+    let model = Model::new(builder.build().unwrap(), vec![1.0, -1.0]);
     let mut property = property(&model, &[-1.0], &[1.0], &[1.0, 0.0], -0.1);
     property.cases[0].unsafe_outputs[0].push(Constraint { coefficients: vec![0.0, 1.0], bound: -0.1 });
     let with = |rows: &[(u32, f64)]| {

@@ -93,7 +93,7 @@ fn data_that_does_not_fit_the_model() {
     std::fs::create_dir(&run).unwrap();
     let network = tightrope_network::Preset::Cnn3Tiny.build(&[3, 32, 32], 10, None).unwrap();
     let theta = tightrope_network::Initialisation::Default.theta(&network, 0);
-    tightrope_network::Model { network, theta }.save(&run).unwrap();
+    tightrope_network::Model::new(network, theta).save(&run).unwrap();
     let arguments = ["certify", text(&run), "--dataset", "digits", "--eps", "0.1"];
     refused(folder.path(), &arguments, &["[1, 28, 28]", "[3, 32, 32]"]);
 }

@@ -208,7 +208,7 @@ fn onnx_files() {
     let normalisation = Normalisation { mean: vec![0.5], std: vec![0.25] };
     let network = Preset::Cnn3Tiny.build(&[1, 6, 6], 3, Some(&normalisation)).unwrap();
     let theta = Initialisation::Default.theta(&network, 1);
-    let models = [Model { network, theta }, entries::absolute().clone()];
+    let models = [Model::new(network, theta), entries::absolute().clone()];
     check(
         "onnx",
         entries::onnx,
@@ -236,7 +236,7 @@ fn instance_lists() {
 
 #[test]
 fn certificate_files() {
-    let Model { network, theta } = entries::absolute();
+    let Model { network, theta, .. } = entries::absolute();
     let property = entries::above(-0.001);
     let real = [Branching::Auto, Branching::Fsb, Branching::Babsr].map(|branching| {
         let settings = Settings { branching, proof: true, ..Settings::default() };

@@ -14,7 +14,7 @@ fn model() -> Model {
     let relu = builder.add("relu", Layer::Relu, &[first]).unwrap();
     builder.linear("last", 1, true, relu).unwrap();
     let theta = [[1.0; 2], [-1.0; 2], [1.0; 2], [-1.0; 2]].concat();
-    Model { network: builder.build().unwrap(), theta: [&theta[..], &[1.0, 1.0, -1.0, -1.0, 0.0]].concat() }
+    Model::new(builder.build().unwrap(), [&theta[..], &[1.0, 1.0, -1.0, -1.0, 0.0]].concat())
 }
 
 /// A property of [`model`] over the box [−1, 1]².

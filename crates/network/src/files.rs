@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::NetworkError;
 use crate::description::Description;
 use crate::network::{Model, Network};
+use crate::weights::Weights;
 
 /// Name of the parameters' file in a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -87,25 +88,28 @@ impl Network {
         safetensors::serialize(views, None).map_err(|e| NetworkError::Network(e.to_string()))
     }
 
-    /// Reads θ from a safetensors file by parameter name (f32 or f64); tensors of other names are ignored.
+    /// Reads θ from a safetensors file by parameter name (f32 or f64, exactly); tensors of other names are ignored.
     ///
     /// # Errors
     /// If the file is damaged, a parameter is missing, has another shape or holds NaN or infinity.
-    pub fn theta_from_safetensors(&self, path: &Path) -> Result<Vec<f32>, NetworkError> {
+    pub fn weights_from_safetensors(&self, path: &Path) -> Result<Weights, NetworkError> {
         let bytes = std::fs::read(path).map_err(|e| {
             NetworkError::file(
                 path,
                 format!("cannot be read ({e}); give a run folder, or a .safetensors file that exists"),
             )
         })?;
-        self.theta_from_bytes(&bytes, path)
+        self.weights_from_bytes(&bytes, path)
     }
 
-    /// As [`Network::theta_from_safetensors`] on a file's content; `path` names it in errors.
-    pub fn theta_from_bytes(&self, bytes: &[u8], path: &Path) -> Result<Vec<f32>, NetworkError> {
+    /// As [`Network::weights_from_safetensors`] on a file's content; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn weights_from_bytes(&self, bytes: &[u8], path: &Path) -> Result<Weights, NetworkError> {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))?;
-        let mut theta = Vec::new();
+        let mut theta: Vec<f64> = Vec::new();
         for info in self.parameters().iter() {
             let problem =
                 |problem: String| NetworkError::Parameter { path: path.into(), name: info.name.clone(), problem };
@@ -117,10 +121,10 @@ impl Network {
                 return Err(problem(format!("has shape {:?}, the network needs {:?}", tensor.shape(), info.shape)));
             }
             match tensor.dtype() {
-                Dtype::F32 => theta.extend(tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
-                Dtype::F64 => {
-                    theta.extend(tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32))
+                Dtype::F32 => {
+                    theta.extend(tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))))
                 }
+                Dtype::F64 => theta.extend(tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b))),
                 other => return Err(problem(format!("has type {other:?}; store it as F32"))),
             }
             if let Some(position) = theta[info.offset..].iter().position(|v| !v.is_finite()) {
@@ -130,12 +134,12 @@ impl Network {
                 )));
             }
         }
-        Ok(theta)
+        Ok(Weights::new(theta))
     }
 }
 
 impl Model {
-    /// Writes `model.safetensors` and `network.json` into `folder`, each whole or not at all.
+    /// Writes `model.safetensors` and `network.json` into `folder`, each whole or not at all, in single precision.
     pub fn save(&self, folder: &Path) -> Result<(), NetworkError> {
         let description = serde_json::to_string_pretty(&Description::of(&self.network))
             .map_err(|e| NetworkError::Network(e.to_string()))?;
@@ -170,8 +174,8 @@ impl Model {
             ));
         };
         let network = Description::read(description)?.build()?;
-        let theta = network.theta_from_safetensors(&weights)?;
-        Ok(Model { network, theta })
+        let weights = network.weights_from_safetensors(&weights)?;
+        Ok(Model::with_weights(network, weights))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Network`] holds structure only. Its parameters are one `Vec<f32>` θ whose layout is
 //! [`Network::parameters`]: parameters in node order, weight before bias, each row-major. A
-//! [`Model`] is the two together.
+//! [`Model`] is the two together, with the exact [`Weights`] where a file states numbers that f32 does not hold.
 
 mod description;
 mod error;
@@ -12,6 +12,7 @@ mod layer;
 mod network;
 mod parameters;
 mod presets;
+mod weights;
 
 pub use description::Description;
 pub use error::NetworkError;
@@ -21,3 +22,4 @@ pub use layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 pub use network::{Model, Network, NetworkBuilder, Node, NodeId};
 pub use parameters::{ParameterId, ParameterInfo, ParameterLayout};
 pub use presets::{Normalisation, Preset};
+pub use weights::{Place, Weights};

@@ -1,8 +1,10 @@
 //! The graph of layers and the builder that checks it.
 
-use crate::NetworkError;
+use std::borrow::Cow;
+
 use crate::layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 use crate::parameters::{ParameterId, ParameterLayout};
+use crate::{NetworkError, Weights};
 
 /// Index of a node in its network; inputs always have smaller ids.
 pub type NodeId = usize;
@@ -44,8 +46,32 @@ pub struct Network {
 pub struct Model {
     /// Structure.
     pub network: Network,
-    /// Parameters, laid out as [`Network::parameters`].
+    /// Parameters, laid out as [`Network::parameters`]; the nearest f32 where the file is more exact.
     pub theta: Vec<f32>,
+    /// The file's own numbers, if `theta` does not hold them.
+    pub exact: Option<Weights>,
+}
+
+impl Model {
+    /// A model whose numbers are `theta`, exactly.
+    pub fn new(network: Network, theta: Vec<f32>) -> Self {
+        Model { network, theta, exact: None }
+    }
+
+    /// A model with exact `weights`, and the nearest f32 of each as θ.
+    pub fn with_weights(network: Network, weights: Weights) -> Self {
+        let theta: Vec<f32> = weights.theta().iter().map(|&value| value as f32).collect();
+        let same = weights.is_plain() && theta.iter().zip(weights.theta()).all(|(&a, &b)| f64::from(a) == b);
+        Model { network, theta, exact: (!same).then_some(weights) }
+    }
+
+    /// The numbers that the model's function is made of.
+    pub fn weights(&self) -> Cow<'_, Weights> {
+        match &self.exact {
+            Some(weights) => Cow::Borrowed(weights),
+            None => Cow::Owned(Weights::from_single(&self.theta)),
+        }
+    }
 }
 
 impl Network {
@@ -96,7 +122,26 @@ impl Network {
     }
 
     /// Fails unless `theta` has the layout's length and only finite values.
+    ///
+    /// # Errors
+    /// With the first parameter and element that is not finite.
     pub fn check_theta(&self, theta: &[f32]) -> Result<(), NetworkError> {
+        self.check_numbers(theta, |value| value.is_finite())
+    }
+
+    /// Fails unless `weights` has the layout's length and only finite values.
+    ///
+    /// # Errors
+    /// As [`Network::check_theta`].
+    pub fn check_weights(&self, weights: &Weights) -> Result<(), NetworkError> {
+        self.check_numbers(weights.theta(), |value| value.is_finite())
+    }
+
+    fn check_numbers<T: std::fmt::Display>(
+        &self,
+        theta: &[T],
+        is_finite: impl Fn(&T) -> bool,
+    ) -> Result<(), NetworkError> {
         if theta.len() != self.parameters.total() {
             return Err(NetworkError::Network(format!(
                 "θ has {} values, the network has {} parameters",
@@ -105,9 +150,10 @@ impl Network {
             )));
         }
         for info in self.parameters.iter() {
-            if let Some(position) = theta[info.range()].iter().position(|value| !value.is_finite()) {
+            if let Some(position) = theta[info.range()].iter().position(|value| !is_finite(value)) {
                 return Err(NetworkError::Network(format!(
-                    "parameter `{}` holds {} at element {position}; the file is damaged or the training diverged",
+                    "parameter `{}` holds {} at element {position}; the file is damaged, the training diverged, or the \
+                     number is beyond single precision",
                     info.name,
                     theta[info.offset + position]
                 )));

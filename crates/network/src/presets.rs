@@ -106,7 +106,7 @@ impl Chain {
                 ));
             }
             let scale: Vec<f64> = std.iter().map(|s| 1.0 / s).collect();
-            let shift = mean.iter().zip(&scale).map(|(m, s)| -m * s).collect();
+            let shift = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
             let name = chain.next_name();
             chain.last = chain.builder.normalise(&name, scale, shift, chain.last)?;
         }

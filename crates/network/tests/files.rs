@@ -10,7 +10,7 @@ fn model() -> Model {
     let normalisation = Normalisation { mean: vec![0.1307], std: vec![0.3081] };
     let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 3, Some(&normalisation)).unwrap();
     let theta = Initialisation::Default.theta(&network, 2);
-    Model { network, theta }
+    Model::new(network, theta)
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -107,11 +107,16 @@ fn weights_in_double_precision_are_read_and_others_named() {
         std::fs::write(&path, safetensors::serialize([("l.weight", view)], None).unwrap()).unwrap();
     };
     write(Dtype::F64, &[0.1_f64.to_le_bytes(), (-2.5_f64).to_le_bytes()].concat());
-    assert_eq!(network.theta_from_safetensors(&path).unwrap(), [0.1, -2.5]);
+    assert_eq!(network.weights_from_safetensors(&path).unwrap().theta(), [0.1, -2.5]);
     write(Dtype::F64, &[1e300_f64.to_le_bytes(), 0.0_f64.to_le_bytes()].concat());
-    assert!(network.theta_from_safetensors(&path).unwrap_err().to_string().contains("holds inf"));
+    let large = Model::with_weights(network.clone(), network.weights_from_safetensors(&path).unwrap());
+    // A proof can be about it; f32 engines cannot take it.
+    assert_eq!(large.weights().theta(), [1e300, 0.0]);
+    assert!(network.check_theta(&large.theta).unwrap_err().to_string().contains("beyond single precision"));
+    write(Dtype::F64, &[f64::INFINITY.to_le_bytes(), 0.0_f64.to_le_bytes()].concat());
+    assert!(network.weights_from_safetensors(&path).unwrap_err().to_string().contains("holds inf"));
     write(Dtype::F16, &[0; 4]);
-    assert!(network.theta_from_safetensors(&path).unwrap_err().to_string().contains("store it as F32"));
+    assert!(network.weights_from_safetensors(&path).unwrap_err().to_string().contains("store it as F32"));
 }
 
 #[test]

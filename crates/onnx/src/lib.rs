@@ -8,7 +8,7 @@
 //! use tightrope_network::{Initialisation, Model, Preset};
 //! let network = Preset::Cnn3Tiny.build(&[1, 28, 28], 10, None).unwrap();
 //! let theta = Initialisation::Default.theta(&network, 7);
-//! let model = Model { network, theta };
+//! let model = Model::new(network, theta);
 //! let bytes = tightrope_onnx::export_bytes(&model).unwrap();
 //! assert_eq!(tightrope_onnx::import_bytes(&bytes, "(memory)").unwrap(), model);
 //! ```

@@ -10,7 +10,7 @@ fn models() -> Vec<Vec<u8>> {
     let normalisation = Normalisation { mean: vec![0.5], std: vec![0.25] };
     let network = Preset::Cnn3Tiny.build(&[1, 6, 6], 3, Some(&normalisation)).unwrap();
     let theta = vec![0.5; network.parameters().total()];
-    let mut models = vec![Model { network, theta }];
+    let mut models = vec![Model::new(network, theta)];
     models.extend((0..6).map(RandomNet::model));
     models.iter().map(|model| export_bytes(model).unwrap()).collect()
 }

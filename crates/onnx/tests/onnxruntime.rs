@@ -41,7 +41,7 @@ fn compare(found: &[f64], expected: &[f64], what: &str) {
 fn preset(preset: Preset, input: &[usize], normalisation: Option<Normalisation>) -> Model {
     let network = preset.build(input, 10, normalisation.as_ref()).unwrap();
     let theta = Initialisation::Default.theta(&network, 11);
-    Model { network, theta }
+    Model::new(network, theta)
 }
 
 /// A residual network with batch norm, grouped and dilated convolutions and an average pooling.
@@ -69,7 +69,7 @@ fn residual() -> Model {
     let mut theta = Initialisation::Default.theta(&network, 5);
     let noise = Random::new(3).values(theta.len());
     theta.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.1 * (noise - 0.5));
-    Model { network, theta }
+    Model::new(network, theta)
 }
 
 #[test]

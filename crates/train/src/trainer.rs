@@ -388,10 +388,6 @@ impl Run<'_, '_> {
     }
 
     fn outcome(self, state: State, finished: bool) -> Outcome {
-        Outcome {
-            model: Model { network: self.job.network.clone(), theta: state.theta },
-            metrics: self.metrics,
-            finished,
-        }
+        Outcome { model: Model::new(self.job.network.clone(), state.theta), metrics: self.metrics, finished }
     }
 }

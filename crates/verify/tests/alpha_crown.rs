@@ -31,8 +31,8 @@ fn model(folder: &Path) -> Model {
     }
     // The one case without a file of its own.
     let network = Preset::Cnn5.build(&[1, 28, 28], 10, None).unwrap();
-    let theta = network.theta_from_safetensors(&folder.join("weights.safetensors")).unwrap();
-    Model { network, theta }
+    let weights = network.weights_from_safetensors(&folder.join("weights.safetensors")).unwrap();
+    Model::with_weights(network, weights)
 }
 
 /// Compares the first `images` of `case` in all its settings; the margins compared.

@@ -110,8 +110,7 @@ fn random_starts_leave_flat_places() {
     let hidden = builder.linear("hidden", 2, true, builder.input()).unwrap();
     let hidden = builder.add("relu", Layer::Relu, &[hidden]).unwrap();
     builder.linear("out", 2, true, hidden).unwrap();
-    let model =
-        Model { network: builder.build().unwrap(), theta: vec![1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -0.9] };
+    let model = Model::new(builder.build().unwrap(), vec![1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -0.9]);
     let threat = ThreatModel { norm: Norm::Inf, epsilon: 1.0, clip: None };
     let data = (model, vec![0.0], vec![0]);
     for kind in [AttackKind::Pgd, AttackKind::PgdTargeted, AttackKind::ApgdCe] {
@@ -135,7 +134,7 @@ fn plans_that_make_no_sense_are_refused() {
 
     let mut builder = NetworkBuilder::new(&[1]).unwrap();
     builder.linear("out", 3, true, builder.input()).unwrap();
-    let model = Model { network: builder.build().unwrap(), theta: vec![0.0; 6] };
+    let model = Model::new(builder.build().unwrap(), vec![0.0; 6]);
     let target = Target::new(&model, &Reference, &Reference);
     let samples = Samples { indices: &[0], inputs: &[0.5], labels: &[0] };
     let problem = plan(&[AttackKind::ApgdTargeted], 5, 1).run(&target, &threat, &samples).unwrap_err().to_string();

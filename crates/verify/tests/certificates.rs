@@ -13,7 +13,7 @@ use tightrope_vnnlib::{Case, Constraint, Property};
 fn finish(builder: NetworkBuilder, seed: u64) -> Model {
     let network = builder.build().unwrap();
     let theta = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
-    Model { network, theta }
+    Model::new(network, theta)
 }
 
 /// Dense layers with a sum of two branches and one of three.

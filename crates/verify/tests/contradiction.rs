@@ -103,7 +103,7 @@ fn random_models() -> Vec<Model> {
         let (preset, shape, classes) = shapes[seed % shapes.len()];
         let network = preset.build(shape, classes, None).unwrap();
         let theta = Initialisation::Default.theta(&network, seed as u64).iter().map(|v| 1.5 * v).collect();
-        Model { network, theta }
+        Model::new(network, theta)
     };
     (0..18).map(model).collect()
 }

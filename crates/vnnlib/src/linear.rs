@@ -19,12 +19,55 @@ pub(crate) struct Linear {
 pub(crate) enum Atom {
     /// Without variables.
     Truth(bool),
-    /// input ≥ value.
-    InputFrom(u32, f64),
-    /// input ≤ value.
-    InputTo(u32, f64),
-    /// Σ factor·output ≤ bound, outputs in increasing order, factors not 0.
-    Output(Vec<(u32, f64)>, f64),
+    /// input ≥ end.
+    InputFrom(u32, End),
+    /// input ≤ end.
+    InputTo(u32, End),
+    /// Σ factor·output ≤ bound (or <, if so marked), outputs in increasing order, factors not 0.
+    Output(Vec<(u32, f64)>, f64, bool),
+}
+
+/// An end of an interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct End {
+    pub value: f64,
+    /// Whether the end itself is left out.
+    pub open: bool,
+}
+
+impl End {
+    /// The upper end of {x : factor·x ≤ bound} (or <, if `strict`) for factor > 0.
+    ///
+    /// A quotient that is no f64 lies between two of them: the larger one is taken and left out, so that the interval
+    /// contains the exact one and no other f64.
+    fn quotient(bound: f64, factor: f64, strict: bool) -> End {
+        let value = bound / factor;
+        // The sign of value·factor − bound is that of the fused difference.
+        match value.mul_add(factor, -bound) {
+            0.0 => End { value, open: strict },
+            above if above > 0.0 => End { value, open: true },
+            _ => End { value: value.next_up(), open: true },
+        }
+    }
+
+    fn negated(self) -> End {
+        // The sum makes −0 a plain 0.
+        End { value: -self.value + 0.0, ..self }
+    }
+
+    /// The tighter of two lower ends.
+    pub(crate) fn highest(self, other: End) -> End {
+        self.negated().lowest(other.negated()).negated()
+    }
+
+    /// The tighter of two upper ends.
+    pub(crate) fn lowest(self, other: End) -> End {
+        match () {
+            _ if self.value == other.value => End { open: self.open || other.open, ..self },
+            _ if self.value < other.value => self,
+            _ => other,
+        }
+    }
 }
 
 impl Linear {
@@ -56,8 +99,8 @@ impl Linear {
         self.constant.is_finite() && self.terms.iter().all(|(_, value)| value.is_finite())
     }
 
-    /// The inequality self ≤ 0.
-    pub(crate) fn at_most_zero(mut self) -> Result<Atom, String> {
+    /// The inequality self ≤ 0, or self < 0 if `strict`.
+    pub(crate) fn at_most_zero(mut self, strict: bool) -> Result<Atom, String> {
         self.terms.sort_by_key(|&(variable, _)| variable);
         self.terms.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -73,17 +116,15 @@ impl Linear {
             return Err("its numbers overflow f64; scale the inequality down".into());
         }
         match self.terms[..] {
-            [] => Ok(Atom::Truth(0.0 <= bound)),
+            [] => Ok(Atom::Truth(if strict { 0.0 < bound } else { 0.0 <= bound })),
             [(Variable::Input(index), factor)] => {
-                let value = bound / factor;
-                if !value.is_finite() {
+                let end = End::quotient(bound, factor.abs(), strict);
+                if !end.value.is_finite() {
                     return Err("its bound overflows f64; scale the inequality down".into());
                 }
-                // A quotient is rounded away from the box, so that the box contains the exact one.
-                let exact = factor.abs() == 1.0;
                 Ok(match factor > 0.0 {
-                    true => Atom::InputTo(index, if exact { value } else { value.next_up() }),
-                    false => Atom::InputFrom(index, if exact { value } else { value.next_down() }),
+                    true => Atom::InputTo(index, end),
+                    false => Atom::InputFrom(index, end.negated()),
                 })
             }
             _ => {
@@ -92,7 +133,7 @@ impl Linear {
                     Variable::Input(_) => None,
                 };
                 let terms: Option<Vec<_>> = self.terms.iter().map(output).collect();
-                terms.map(|terms| Atom::Output(terms, bound)).ok_or_else(|| {
+                terms.map(|terms| Atom::Output(terms, bound, strict)).ok_or_else(|| {
                     "relates an input to another variable; only boxes of inputs can be verified: bound each input by numbers"
                         .into()
                 })

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::lexer::Fault;
-use crate::linear::Atom;
+use crate::linear::{Atom, End};
 use crate::parser::{Formula, Script};
 use crate::variables::Group;
 use crate::{Case, Constraint, Property};
 
 /// Most conjunctions of the normal form.
-const MAX_CONJUNCTIONS: f64 = 65_536.0;
+const MAX_CONJUNCTIONS: f64 = 4_194_304.0;
 /// Most inequalities of the normal form, counted in every conjunction.
-const MAX_INEQUALITIES: f64 = 4_194_304.0;
-/// Most numbers of the property's boxes and constraints (256 MiB).
-const MAX_NUMBERS: f64 = 33_554_432.0;
+const MAX_INEQUALITIES: f64 = 8_388_608.0;
+/// Most numbers of the property's boxes and constraints (512 MiB).
+const MAX_NUMBERS: f64 = 67_108_864.0;
 
 /// The property that a script states.
 pub(crate) fn property(script: &Script) -> Result<Property, Fault> {
@@ -30,10 +30,10 @@ pub(crate) fn property(script: &Script) -> Result<Property, Fault> {
         return Err(Fault::new(disjunctions.first().map_or(0, |formula| place(formula)), problem));
     }
     let mut cases = Cases::new(script, &common)?;
-    for alternative in product(&disjunctions) {
-        cases.add(&alternative)?;
-    }
-    Ok(Property { inputs: script.inputs.count, outputs: script.outputs.count, cases: cases.cases })
+    // One at a time: the alternatives of a product would take far more room than its factors.
+    Choices::of(&disjunctions).try_for_each(|alternative| cases.add(&alternative))?;
+    let contradiction = if cases.cases.is_empty() { cases.contradiction.take() } else { None };
+    Ok(Property { contradiction, ..Property::new(script.inputs.count, script.outputs.count, cases.cases) })
 }
 
 /// An inequality and where it stands.
@@ -91,23 +91,43 @@ impl Size {
 fn expand(formula: &Formula) -> Vec<Vec<Placed<'_>>> {
     match formula {
         Formula::Atom(atom, at) => vec![vec![(atom, *at)]],
-        Formula::All(parts) => product(&parts.iter().collect::<Vec<_>>()),
+        Formula::All(parts) => Choices::of(&parts.iter().collect::<Vec<_>>()).collect(),
         Formula::Any(parts) => parts.iter().flat_map(expand).collect(),
     }
 }
 
-/// Every choice of one alternative of each formula.
-fn product<'a>(formulas: &[&'a Formula]) -> Vec<Vec<Placed<'a>>> {
-    let mut all = vec![Vec::new()];
-    for formula in formulas {
-        let alternatives = expand(formula);
-        if let [only] = &alternatives[..] {
-            all.iter_mut().for_each(|chosen| chosen.extend_from_slice(only));
-            continue;
-        }
-        all = all.iter().flat_map(|chosen| alternatives.iter().map(move |more| [&chosen[..], more].concat())).collect();
+/// Every choice of one alternative of each of some formulas, the last formula's changing fastest.
+struct Choices<'a> {
+    alternatives: Vec<Vec<Vec<Placed<'a>>>>,
+    /// The next choice; none after the last.
+    next: Option<Vec<usize>>,
+}
+
+impl<'a> Choices<'a> {
+    fn of(formulas: &[&'a Formula]) -> Self {
+        let alternatives: Vec<_> = formulas.iter().map(|formula| expand(formula)).collect();
+        let next = alternatives.iter().all(|list| !list.is_empty()).then(|| vec![0; alternatives.len()]);
+        Choices { alternatives, next }
     }
-    all
+}
+
+impl<'a> Iterator for Choices<'a> {
+    type Item = Vec<Placed<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut chosen = self.next.take()?;
+        let parts = chosen.iter().zip(&self.alternatives);
+        let alternative = parts.flat_map(|(&i, alternatives)| alternatives[i].iter().copied()).collect();
+        for (place, list) in (0..chosen.len()).zip(&self.alternatives).rev() {
+            chosen[place] += 1;
+            if chosen[place] < list.len() {
+                self.next = Some(chosen);
+                break;
+            }
+            chosen[place] = 0;
+        }
+        Some(alternative)
+    }
 }
 
 /// The property's cases as they are found.
@@ -115,16 +135,23 @@ struct Cases<'a> {
     inputs: &'a Group,
     outputs: usize,
     /// The box that holds in any case, infinite where there is no bound.
-    lower: Vec<f64>,
-    upper: Vec<f64>,
+    lower: Vec<End>,
+    upper: Vec<End>,
     /// The constraints that hold in any case.
     common: Vec<Constraint>,
     /// False if the inequalities that hold in any case contradict each other.
     possible: bool,
+    /// What contradicted itself first.
+    contradiction: Option<String>,
     /// Position of the case with these changes of the common box.
-    known: HashMap<Vec<(u32, [u64; 2])>, usize>,
+    known: HashMap<Vec<(u32, [(u64, bool); 2])>, usize>,
     numbers: f64,
     cases: Vec<Case>,
+}
+
+/// Whether nothing lies between two ends.
+fn is_empty(lower: End, upper: End) -> bool {
+    lower.value > upper.value || lower.value == upper.value && (lower.open || upper.open)
 }
 
 impl<'a> Cases<'a> {
@@ -133,10 +160,11 @@ impl<'a> Cases<'a> {
         let mut cases = Cases {
             inputs: &script.inputs,
             outputs: script.outputs.count,
-            lower: vec![f64::NEG_INFINITY; count],
-            upper: vec![f64::INFINITY; count],
+            lower: vec![End { value: f64::NEG_INFINITY, open: false }; count],
+            upper: vec![End { value: f64::INFINITY, open: false }; count],
             common: Vec::new(),
             possible: true,
+            contradiction: None,
             known: HashMap::new(),
             numbers: 0.0,
             cases: Vec::new(),
@@ -144,29 +172,42 @@ impl<'a> Cases<'a> {
         for &(atom, at) in common {
             match atom {
                 Atom::Truth(truth) => cases.possible &= truth,
-                Atom::Output(terms, bound) => {
+                Atom::Output(terms, bound, strict) => {
                     cases.grow(cases.outputs, at)?;
-                    cases.common.push(cases.row(terms, *bound));
+                    cases.common.push(cases.row(terms, *bound, *strict));
                 }
-                &Atom::InputFrom(index, value) => cases.lower[index as usize] = cases.lower[index as usize].max(value),
-                &Atom::InputTo(index, value) => cases.upper[index as usize] = cases.upper[index as usize].min(value),
-            }
-            // In every case an empty box is a slip of the pen rather than a property that holds trivially.
-            if let &(Atom::InputFrom(index, _) | Atom::InputTo(index, _)) = atom {
-                let (lower, upper) = (cases.lower[index as usize], cases.upper[index as usize]);
-                if lower > upper {
-                    let name = script.inputs.name(index as usize);
-                    let problem = format!("leaves no value for {name}: {lower} ≤ {name} ≤ {upper}; mend its bounds");
-                    return Err(Fault::new(at, problem));
+                &Atom::InputFrom(index, end) => {
+                    let lower = &mut cases.lower[index as usize];
+                    *lower = lower.highest(end);
+                }
+                &Atom::InputTo(index, end) => {
+                    let upper = &mut cases.upper[index as usize];
+                    *upper = upper.lowest(end);
                 }
             }
+        }
+        for index in 0..count {
+            let ends = [cases.lower[index], cases.upper[index]];
+            cases.possible &= !cases.contradicts(index as u32, ends);
         }
         Ok(cases)
     }
 
+    /// Whether an input's ends leave nothing; says so once.
+    fn contradicts(&mut self, index: u32, [lower, upper]: [End; 2]) -> bool {
+        let empty = is_empty(lower, upper);
+        if empty && self.contradiction.is_none() {
+            let name = self.inputs.name(index as usize);
+            let sign = |end: End| if end.open { "<" } else { "≤" };
+            self.contradiction =
+                Some(format!("{} {} {name} {} {}", lower.value, sign(lower), sign(upper), upper.value));
+        }
+        empty
+    }
+
     /// Adds the case of one alternative of the disjunctions.
     fn add(&mut self, alternative: &[Placed<'_>]) -> Result<(), Fault> {
-        let mut changes: BTreeMap<u32, [f64; 2]> = BTreeMap::new();
+        let mut changes: BTreeMap<u32, [End; 2]> = BTreeMap::new();
         let mut possible = self.possible;
         let at = alternative.first().map_or_else(|| self.inputs.place(0), |&(_, at)| at);
         let mut rows = self.common.clone();
@@ -175,24 +216,28 @@ impl<'a> Cases<'a> {
             let change = |index: u32| [self.lower[index as usize], self.upper[index as usize]];
             match atom {
                 Atom::Truth(truth) => possible &= truth,
-                Atom::Output(terms, bound) => {
-                    rows.push(self.row(terms, *bound));
+                Atom::Output(terms, bound, strict) => {
+                    rows.push(self.row(terms, *bound, *strict));
                     self.grow(self.outputs, at)?;
                 }
-                &Atom::InputFrom(index, value) => {
+                &Atom::InputFrom(index, end) => {
                     let ends = changes.entry(index).or_insert_with(|| change(index));
-                    ends[0] = ends[0].max(value);
+                    ends[0] = ends[0].highest(end);
                 }
-                &Atom::InputTo(index, value) => {
+                &Atom::InputTo(index, end) => {
                     let ends = changes.entry(index).or_insert_with(|| change(index));
-                    ends[1] = ends[1].min(value);
+                    ends[1] = ends[1].lowest(end);
                 }
             }
         }
-        if !possible || changes.values().any(|[lower, upper]| lower > upper) {
+        for (&index, &ends) in &changes {
+            possible &= !self.contradicts(index, ends);
+        }
+        if !possible {
             return Ok(());
         }
-        let key: Vec<_> = changes.iter().map(|(&index, ends)| (index, ends.map(f64::to_bits))).collect();
+        let bits = |end: End| (end.value.to_bits(), end.open);
+        let key: Vec<_> = changes.iter().map(|(&index, ends)| (index, ends.map(bits))).collect();
         if let Some(&known) = self.known.get(&key) {
             self.cases[known].unsafe_outputs.push(rows);
             return Ok(());
@@ -202,24 +247,32 @@ impl<'a> Cases<'a> {
         for (index, ends) in changes {
             [lower[index as usize], upper[index as usize]] = ends;
         }
-        let open = |(_, (l, u)): &(usize, (&f64, &f64))| l.is_infinite() || u.is_infinite();
-        if let Some((index, (l, _))) = lower.iter().zip(&upper).enumerate().find(open) {
+        let unbounded = |(_, (l, u)): &(usize, (&End, &End))| l.value.is_infinite() || u.value.is_infinite();
+        if let Some((index, (l, _))) = lower.iter().zip(&upper).enumerate().find(unbounded) {
             let name = self.inputs.name(index);
-            let (side, sign) = if l.is_infinite() { ("lower", ">=") } else { ("upper", "<=") };
+            let (side, sign) = if l.value.is_infinite() { ("lower", ">=") } else { ("upper", "<=") };
             let problem = format!(
                 "{name} has no {side} bound in some case; every input needs both: add (assert ({sign} {name} …))"
             );
             return Err(Fault::new(self.inputs.place(index), problem));
         }
         self.known.insert(key, self.cases.len());
-        self.cases.push(Case { lower, upper, unsafe_outputs: vec![rows] });
+        let values = |ends: &[End]| ends.iter().map(|end| end.value).collect();
+        let open = |ends: &[End]| (0..).zip(ends).filter(|(_, end)| end.open).map(|(index, _)| index).collect();
+        self.cases.push(Case {
+            open_lower: open(&lower),
+            open_upper: open(&upper),
+            lower: values(&lower),
+            upper: values(&upper),
+            unsafe_outputs: vec![rows],
+        });
         Ok(())
     }
 
-    fn row(&self, terms: &[(u32, f64)], bound: f64) -> Constraint {
+    fn row(&self, terms: &[(u32, f64)], bound: f64, strict: bool) -> Constraint {
         let mut coefficients = vec![0.0; self.outputs];
         terms.iter().for_each(|&(index, factor)| coefficients[index as usize] = factor);
-        Constraint { coefficients, bound }
+        Constraint { coefficients, bound, strict }
     }
 
     /// Counts numbers about to be stored.

@@ -218,7 +218,9 @@ impl<'a> Parser<'a> {
         let mut at_most = |smaller: &Linear, larger: &Linear| {
             let mut difference = smaller.clone();
             difference.add(larger.clone(), -1.0);
-            let atom = difference.at_most_zero().map_err(|e| Fault::new(start, format!("this constraint {e}")))?;
+            let atom = difference
+                .at_most_zero(matches!(name, "<" | ">"))
+                .map_err(|e| Fault::new(start, format!("this constraint {e}")))?;
             parts.push(Formula::Atom(atom, start));
             Ok(())
         };

@@ -14,8 +14,9 @@ impl Property {
     ///
     /// VNN-LIB 1.0: constants X_i and Y_i, assertions of `<=`, `>=`, `<`, `>`, `=` between linear expressions (`+`,
     /// `-`, `*`, `/` by numbers), nested `and` and `or`. VNN-LIB 2.0: one network with one input and one output tensor.
-    /// Numbers are read as the nearest f64; the strict `<` and `>` are read as `<=` and `>=`, which can only add
-    /// counterexamples on the boundary.
+    /// Numbers are read as the nearest f64, and sums and products of numbers are rounded to it; `<` and `>` are strict.
+    /// An input bound that is a quotient stands for the exact quotient. Contradictory bounds of an input leave no case:
+    /// the property holds, and [`Property::contradiction`] says why.
     ///
     /// ```
     /// let text = b"(declare-const X_0 Real) (declare-const Y_0 Real) ; one input, one output
@@ -29,7 +30,7 @@ impl Property {
     ///
     /// # Errors
     /// With line and column if the text is no such property, an input is not bounded from both sides, an inequality
-    /// relates inputs to other variables, or the disjunctive normal form exceeds 65 536 conjunctions.
+    /// relates inputs to other variables, or the disjunctive normal form exceeds 4 194 304 conjunctions.
     pub fn parse(text: &[u8], origin: &str) -> Result<Property, VnnlibError> {
         parser::parse(text)
             .and_then(|script| normal::property(&script))

@@ -10,7 +10,7 @@ const BOX: &str = "(assert (<= 0 X_0 1))\n";
 
 fn error(text: &str) -> String {
     match Property::parse(text.as_bytes(), "p.vnnlib") {
-        Ok(_) => panic!("accepted: {text}"),
+        Ok(_) => panic!("accepted: {}", &text[..text.len().min(2000)]),
         Err(error) => error.to_string(),
     }
 }
@@ -49,7 +49,6 @@ fn every_error_says_where_and_how_to_mend_it() {
         ("(declare-network f)", "line 3, column 2", "(vnnlib-version <2.0>)"),
         ("", "line 1, column 16", "X_0 has no lower bound"),
         ("(assert (<= 0 X_0))", "line 1, column 16", "X_0 has no upper bound"),
-        ("(assert (<= 0 X_0 1))\n  (assert (>= X_0 2))", "line 4, column 11", "leaves no value for X_0"),
         ("(assert (or (<= 0 X_0 1) (<= Y_0 0)))", "line 1, column 16", "no lower bound in some case"),
         ("(set-logic QF_LRA", "line 3, column 2", "does not end"),
         ("; only a comment\n(check-sat) \"text", "line 4, column 13", "no closing"),

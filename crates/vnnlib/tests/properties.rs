@@ -20,7 +20,7 @@ fn text(assertions: &str) -> String {
 }
 
 fn row(coefficients: [f64; 3], bound: f64) -> Constraint {
-    Constraint { coefficients: coefficients.to_vec(), bound }
+    Constraint::at_most(coefficients.to_vec(), bound)
 }
 
 /// The constraints of a property of one case and one conjunction.
@@ -34,12 +34,13 @@ fn rows(assertions: &str) -> Vec<Constraint> {
 
 #[test]
 fn inequalities_of_every_form() {
-    let cases: [(&str, &[Constraint]); 16] = [
+    let cases: [(&str, &[Constraint]); 17] = [
         ("(assert (<= Y_0 1.5))", &[row([1.0, 0.0, 0.0], 1.5)]),
         ("(assert (>= 1.5 Y_0))", &[row([1.0, 0.0, 0.0], 1.5)]),
         ("(assert (>= Y_0 1.5))", &[row([-1.0, 0.0, 0.0], -1.5)]),
         ("(assert (<= 1.5 Y_0))", &[row([-1.0, 0.0, 0.0], -1.5)]),
-        ("(assert (< Y_0 0)) (assert (> Y_0 0))", &[row([1.0, 0.0, 0.0], 0.0), row([-1.0, 0.0, 0.0], 0.0)]),
+        ("(assert (< Y_0 0)) (assert (> Y_0 2))", &[strict([1.0, 0.0, 0.0], 0.0), strict([-1.0, 0.0, 0.0], -2.0)]),
+        ("(assert (< Y_0 Y_1 3))", &[strict([1.0, -1.0, 0.0], 0.0), strict([0.0, 1.0, 0.0], 3.0)]),
         ("(assert (<= Y_1 Y_0))", &[row([-1.0, 1.0, 0.0], 0.0)]),
         ("(assert (>= Y_1 Y_0))", &[row([1.0, -1.0, 0.0], 0.0)]),
         ("(assert (= Y_0 -2e-1))", &[row([1.0, 0.0, 0.0], -0.2), row([-1.0, 0.0, 0.0], 0.2)]),
@@ -56,6 +57,52 @@ fn inequalities_of_every_form() {
         assert_eq!(rows(assertions), expected, "{assertions}");
     }
     assert!(property("(assert (<= 1 0))").cases.is_empty());
+    assert!(property("(assert (< 1 1))").cases.is_empty());
+    assert!(!property("(assert (<= 1 1))").cases.is_empty());
+}
+
+fn strict(coefficients: [f64; 3], bound: f64) -> Constraint {
+    Constraint::below(coefficients.to_vec(), bound)
+}
+
+#[test]
+fn strict_bounds_of_inputs_leave_their_ends_out() {
+    let case = property("(assert (< X_0 0.5)) (assert (<= X_0 0.5)) (assert (> X_1 -0.25))").cases.remove(0);
+    assert_eq!((case.upper[0], case.lower[1]), (0.5, -0.25));
+    assert_eq!((&case.open_lower[..], &case.open_upper[..]), (&[1][..], &[0][..]));
+    assert!(case.contains(&[0.5_f64.next_down(), 0.0]) && case.contains(&[-1.0, 1.0]));
+    assert!(!case.contains(&[0.5, 0.0]) && !case.contains(&[0.0, -0.25]) && !case.contains(&[0.0, 1.5]));
+    assert!(!case.contains(&[f64::NAN, 0.0]));
+}
+
+#[test]
+fn boxes_without_a_point_hold_and_say_why() {
+    for (assertion, part) in [
+        ("(assert (>= X_0 2))", "2 ≤ X_0 ≤ 1"),
+        ("(assert (< X_1 -1))", "-1 ≤ X_1 < -1"),
+        ("(assert (and (<= X_0 0.25) (> X_0 0.25)))", "0.25 < X_0 ≤ 0.25"),
+        ("(assert (or (>= X_0 3) (<= X_1 -3)))", "3 ≤ X_0 ≤ 1"),
+    ] {
+        let found = property(assertion);
+        assert!(found.cases.is_empty(), "{assertion}");
+        assert_eq!(found.contradiction.as_deref(), Some(part), "{assertion}");
+    }
+    assert_eq!(property("(assert (or (>= X_0 3) (<= X_1 0)))").contradiction, None);
+    assert_eq!(property("(assert (<= 1 0))").contradiction, None);
+}
+
+/// 2¹⁷ conjunctions over as many boxes, of two disjunctions that are multiplied out.
+#[test]
+fn conjunctions_by_the_hundred_thousand_are_read() {
+    let list =
+        |parts: &mut dyn Iterator<Item = String>| format!("(assert (or {}))", parts.collect::<Vec<_>>().join(" "));
+    let mut boxes =
+        (0..512).map(|i| format!("(and (>= X_0 {}) (<= X_0 {}))", f64::from(i) / 512.0, f64::from(i + 1) / 512.0));
+    let mut others = (0..256).map(|i| format!("(and (>= X_1 {}) (<= Y_0 {i}))", f64::from(i) / 256.0));
+    let found = property(&(list(&mut boxes) + &list(&mut others)));
+    assert_eq!(found.cases.len(), 131_072);
+    assert!(found.cases.iter().all(|case| case.unsafe_outputs.len() == 1 && case.unsafe_outputs[0].len() == 1));
+    assert_eq!((found.cases[257].lower[0], found.cases[257].lower[1]), (1.0 / 512.0, 1.0 / 256.0));
 }
 
 #[test]
@@ -91,6 +138,13 @@ fn bounds_from_quotients_contain_the_exact_box() {
     let found = property("(assert (<= (* 3 X_0) 0.1)) (assert (>= (* -3 X_1) 0.1))");
     assert!(found.cases[0].upper[0] >= 0.1 / 3.0 && found.cases[0].upper[0] < 0.0334);
     assert!(found.cases[0].upper[1] >= -0.1 / 3.0 && found.cases[0].upper[1] < -0.0333);
+    // The largest f64 in the exact interval is the one below the open end: 3x ≤ 0.1 < 3·(end).
+    let (end, bound) = (found.cases[0].upper[0], 0.1_f64);
+    assert_eq!(found.cases[0].open_upper, [0, 1]);
+    assert!(end.mul_add(3.0, -bound) > 0.0 && end.next_down().mul_add(3.0, -bound) <= 0.0);
+    // Exact quotients are ends that belong to the box.
+    let exact = property("(assert (<= (* 4 X_0) 1)) (assert (< (* 4 X_1) 1))");
+    assert_eq!((exact.cases[0].upper[0], &exact.cases[0].open_upper[..]), (0.25, &[1][..]));
 }
 
 #[test]

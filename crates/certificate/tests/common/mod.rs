@@ -80,7 +80,7 @@ pub fn residual(random: &mut Random) -> Model {
 fn finish(builder: NetworkBuilder, random: &mut Random) -> Model {
     let network = builder.build().unwrap();
     let theta = (0..network.parameters().total()).map(|_| random.number() as f32).collect();
-    Model { network, theta }
+    Model::new(network, theta)
 }
 
 /// The network's values in f64 by the reference engine.

@@ -67,7 +67,7 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 pub fn model() -> Model {
     let network = Preset::Cnn3Tiny.build(&[1, 28, 28], 10, None).unwrap();
     let theta = Initialisation::Default.theta(&network, 3);
-    Model { network, theta }
+    Model::new(network, theta)
 }
 
 /// A tensor for [`write_tensors`]: name, type, shape, little-endian bytes.

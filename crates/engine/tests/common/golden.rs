@@ -86,8 +86,8 @@ impl Case {
         let model = match preset {
             Some(preset) => {
                 let network = preset.build(shape, classes, None).expect("preset");
-                let theta = network.theta_from_safetensors(&folder.join("weights.safetensors")).expect("weights");
-                Model { network, theta }
+                let weights = network.weights_from_safetensors(&folder.join("weights.safetensors")).expect("weights");
+                Model::with_weights(network, weights)
             }
             None => tightrope_onnx::import(&folder.join("model.onnx")).expect("model.onnx"),
         };

@@ -1,5 +1,6 @@
 //! Affine layers as arithmetic with constants or as BatchNormalization.
 
+use tightrope_exact::Enclosure;
 use tightrope_network::{Affine, Network, Node, ParameterId};
 
 use super::graph::{Graph, float, tensor};
@@ -41,7 +42,7 @@ pub fn write(
 /// Steps with one constant per channel each.
 type Steps = Vec<(Step, Vec<f32>)>;
 
-/// Writes scale·x + shift by the first list of steps that an import turns back into exactly the same numbers,
+/// Writes scale·x + shift by the first list of steps that an import turns back into the same numbers, but for the last places of f64,
 /// or else by a multiplication and an addition.
 fn arithmetic(
     graph: &mut Graph,
@@ -61,9 +62,12 @@ fn arithmetic(
     ];
     let exact = |steps: &Steps| {
         pairs().enumerate().all(|(channel, (&scale, &shift))| {
-            let start = (1.0, 0.0);
-            let end = steps.iter().fold(start, |(s, t), (step, c)| step.after(s, t, f64::from(c[channel])));
-            end == (scale, shift)
+            let identity = (Enclosure::from(1.0), Enclosure::from(0.0));
+            let end = steps.iter().try_fold(identity, |(s, t), (step, c)| {
+                let c = c[channel];
+                if c.is_finite() { step.after(&s, &t, f64::from(c)) } else { None }
+            });
+            end.is_some_and(|(s, t)| is_near(s.value.to_f64(), scale) && is_near(t.value.to_f64(), shift))
         })
     };
     let steps = candidates.iter().find(|steps| exact(steps)).unwrap_or(&candidates[4]);
@@ -90,6 +94,11 @@ fn arithmetic(
     Ok(())
 }
 
+/// Whether two numbers agree but for what a few roundings in f64 do.
+fn is_near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 4.0 * f64::EPSILON * b.abs()
+}
+
 /// A constant per channel in a shape that broadcasts to `[N, shape…]`: one value per channel where
 /// the channels are whole leading axes, else one per element.
 fn laid_out(shape: &[usize], inner: usize, values: &[f32]) -> (Vec<usize>, Vec<f32>) {
@@ -114,7 +123,7 @@ struct Statistics {
     epsilon: f32,
 }
 
-/// Statistics with 1/√(variance + epsilon) = scale and −mean·scale = shift, exactly where some usual
+/// Statistics with 1/√(variance + epsilon) = scale and −mean·scale = shift, but for the last places of f64 where some usual
 /// epsilon allows it, else to float32 precision; None if there are none.
 fn statistics(affine: &Affine) -> Option<Statistics> {
     let of = |epsilon: f32| Statistics {
@@ -126,7 +135,7 @@ fn statistics(affine: &Affine) -> Option<Statistics> {
         1.0 / (f64::from(statistics.variance[channel]) + f64::from(statistics.epsilon)).sqrt()
     };
     let exact = |statistics: &Statistics| {
-        (0..affine.scale.len()).all(|channel| scale_of(statistics, channel) == affine.scale[channel])
+        (0..affine.scale.len()).all(|channel| is_near(scale_of(statistics, channel), affine.scale[channel]))
     };
     let plain = of(0.0);
     let possible = (0..affine.scale.len()).all(|channel| {

@@ -2,9 +2,12 @@
 
 use std::rc::Rc;
 
+use tightrope_exact::Enclosure;
+
 use super::draft::{Activation, Operation};
 use super::graph::{Importer, Operand};
 use super::node::Node;
+use super::numbers::Numbers;
 use crate::error::Problem;
 use crate::tensor::{self, Tensor};
 
@@ -24,15 +27,16 @@ pub enum Step {
 }
 
 impl Step {
-    /// What becomes of scale·x + shift by this step with the constant `c`.
-    pub fn after(self, scale: f64, shift: f64, c: f64) -> (f64, f64) {
-        match self {
-            Step::Add => (scale, shift + c),
-            Step::Subtract => (scale, shift - c),
-            Step::SubtractFrom => (-scale, c - shift),
-            Step::Multiply => (scale * c, shift * c),
-            Step::Divide => (scale * (1.0 / c), shift * (1.0 / c)),
-        }
+    /// What becomes of scale·x + shift by this step with the constant `c`; none if it divides by 0.
+    pub fn after(self, scale: &Enclosure, shift: &Enclosure, c: f64) -> Option<(Enclosure, Enclosure)> {
+        let c = Enclosure::from(c);
+        Some(match self {
+            Step::Add => (scale.clone(), shift.plus(&c)),
+            Step::Subtract => (scale.clone(), shift.plus(&c.negated())),
+            Step::SubtractFrom => (scale.negated(), shift.negated().plus(&c)),
+            Step::Multiply => (scale.times(&c), shift.times(&c)),
+            Step::Divide => (scale.over(&c)?, shift.over(&c)?),
+        })
     }
 }
 
@@ -63,8 +67,13 @@ impl<'a> Importer<'a> {
                 "Add" => self.add(node, &[left, right]),
                 "Sub" => {
                     let (draft, inner) = (self.drafts.get(right.draft), right.len());
-                    let negation =
-                        Operation::Affine { inner, scale: vec![-1.0], shift: vec![0.0], weight: None, bias: None };
+                    let negation = Operation::Affine {
+                        inner,
+                        scale: vec![-1.0].into(),
+                        shift: vec![0.0].into(),
+                        weight: None,
+                        bias: None,
+                    };
                     let (name, shape) = (format!("{}.negate", node.label()), draft.shape.clone());
                     let negated = self.drafts.push(&name, negation, vec![right.draft], shape);
                     let draft = negated.map_err(|e| node.problem(e))?;
@@ -112,9 +121,6 @@ impl<'a> Importer<'a> {
                 tensor.name, tensor.dims, input.view
             )));
         };
-        if step == Step::Divide && values.contains(&0.0) {
-            return Err(node.problem(format!("its constant `{}` holds zeros to divide by", tensor.name)));
-        }
         let takes_bias = match &self.drafts.get(input.draft).operation {
             Operation::Linear { weight, bias: None } => values.len() == weight.shape[0] && inner == 1,
             Operation::Conv2d { conv, bias: None, .. } => {
@@ -124,34 +130,38 @@ impl<'a> Importer<'a> {
             _ => false,
         };
         if step == Step::Add && input.sole && takes_bias {
-            let vector = self.weight(tensor, &[values.len()], &values)?;
+            let vector = self.weight(tensor, &[values.len()], values.into())?;
             match &mut self.drafts.0[input.draft].operation {
                 Operation::Linear { bias, .. } | Operation::Conv2d { bias, .. } => *bias = Some(vector),
                 _ => {}
             }
             return self.alias(node, input);
         }
-        let (scale, shift, inner) = match &self.drafts.get(input.draft).operation {
+        let identity = (Enclosure::from(1.0), Enclosure::from(0.0));
+        let (before, inner, values) = match &self.drafts.get(input.draft).operation {
             Operation::Affine { inner: before, scale, shift, weight: None, bias: None } if input.sole => {
                 let joint = greatest_common_divisor(*before, inner);
                 let channels = input.len() / joint;
                 tensor::spend(&mut self.budget, 2 * channels, &tensor.name)?;
-                let spread = |list: &[f64], of: usize| (0..channels).map(|c| list[c * joint / of]).collect::<Vec<_>>();
-                let (scale, shift) = (spread(scale, *before), spread(shift, *before));
-                let values = spread(&values, inner);
-                let (scale, shift) =
-                    (0..channels).map(|c| step.after(scale[c], shift[c], values[c])).collect::<(Vec<_>, Vec<_>)>();
-                (scale, shift, joint)
+                let values: Vec<f64> = (0..channels).map(|c| values[c * joint / inner]).collect();
+                let of = |c: usize| (scale.get(c * joint / before), shift.get(c * joint / before));
+                ((0..channels).map(of).collect(), joint, values)
             }
             _ => {
                 tensor::spend(&mut self.budget, values.len(), &tensor.name)?;
-                let (scale, shift) = values.iter().map(|&c| step.after(1.0, 0.0, c)).collect::<(Vec<_>, Vec<_>)>();
-                (scale, shift, inner)
+                (vec![identity; values.len()], inner, values)
             }
         };
-        if scale.iter().chain(&shift).any(|value| !value.is_finite()) {
+        let after = before.iter().zip(&values).map(|((scale, shift), &c)| step.after(scale, shift, c));
+        let Some((scale, shift)) = after.collect::<Option<(Vec<_>, Vec<_>)>>() else {
+            return Err(node.problem(format!("its constant `{}` holds zeros to divide by", tensor.name)));
+        };
+        let (scale, shift): (Numbers, Numbers) = (scale.into_iter().collect(), shift.into_iter().collect());
+        if !(scale.is_finite() && shift.is_finite()) {
             return Err(node.problem(format!("its constant `{}` leads to values that are not finite", tensor.name)));
         }
+        self.spend(&scale, &tensor.name)?;
+        self.spend(&shift, &tensor.name)?;
         if let Operation::Affine { inner: old_inner, scale: old_scale, shift: old_shift, weight: None, bias: None } =
             &mut self.drafts.0[input.draft].operation
             && input.sole
@@ -169,7 +179,7 @@ impl<'a> Importer<'a> {
         node.check_arity(5, 5)?;
         let input = self.activation(node, 0)?;
         let channels = input.view[0];
-        let epsilon = f64::from(node.float("epsilon", 1e-5)?);
+        let epsilon = Enclosure::from(f64::from(node.float("epsilon", 1e-5)?));
         node.float("momentum", 0.9)?;
         if node.int("training_mode", 0)? != 0 || node.int("spatial", 1)? != 1 {
             return Err(node.problem("is in training mode or not per channel; export the model for inference"));
@@ -188,25 +198,34 @@ impl<'a> Importer<'a> {
         let [factor, summand, mean, variance] = &operands[..] else {
             return Err(node.problem("needs scale, B, mean and var"));
         };
-        let mut scale: Vec<f64> = variance.reals()?.iter().map(|value| 1.0 / (value + epsilon).sqrt()).collect();
-        if scale.iter().any(|value| !value.is_finite()) {
+        let one = Enclosure::from(1.0);
+        let inverse = |&variance: &f64| one.over(&Enclosure::from(variance).plus(&epsilon).root()?);
+        let Some(mut scale) = variance.reals()?.iter().map(inverse).collect::<Option<Vec<Enclosure>>>() else {
             return Err(node.problem(format!("`{}` plus epsilon is not positive everywhere", variance.name)));
-        }
-        let mut shift: Vec<f64> = mean.reals()?.iter().zip(&scale).map(|(mean, scale)| -mean * scale).collect();
+        };
+        let shift = |(mean, scale): (&f64, &Enclosure)| Enclosure::from(-mean).times(scale);
+        let mut shift: Vec<Enclosure> = mean.reals()?.iter().zip(&scale).map(shift).collect();
         let (factors, summands) = (factor.reals()?, summand.reals()?);
-        let weight = if factor.trainable { Some(self.weight(factor, &[channels], factors)?) } else { None };
+        let weight =
+            if factor.trainable { Some(self.weight(factor, &[channels], factors.to_vec().into())?) } else { None };
         if weight.is_none() {
-            for (channel, factor) in factors.iter().enumerate() {
-                scale[channel] *= factor;
-                shift[channel] *= factor;
+            for (channel, &factor) in factors.iter().enumerate() {
+                scale[channel] = scale[channel].times(&factor.into());
+                shift[channel] = shift[channel].times(&factor.into());
             }
         }
         // A constant summand stands outside the trainable factor, so it can only be folded where there is none.
         let folds = !summand.trainable && (weight.is_none() || summands.iter().all(|&value| value == 0.0));
-        let bias = if folds { None } else { Some(self.weight(summand, &[channels], summands)?) };
+        let bias = if folds { None } else { Some(self.weight(summand, &[channels], summands.to_vec().into())?) };
         if folds {
-            shift.iter_mut().zip(summands).for_each(|(shift, summand)| *shift += summand);
+            shift.iter_mut().zip(summands).for_each(|(shift, &summand)| *shift = shift.plus(&summand.into()));
         }
+        let (scale, shift): (Numbers, Numbers) = (scale.into_iter().collect(), shift.into_iter().collect());
+        if !(scale.is_finite() && shift.is_finite()) {
+            return Err(node.problem("its statistics lead to values that are not finite"));
+        }
+        self.spend(&scale, &variance.name)?;
+        self.spend(&shift, &mean.name)?;
         let inner = input.len() / channels;
         let shape = self.drafts.get(input.draft).shape.clone();
         let operation = Operation::Affine { inner, scale, shift, weight, bias };

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Linear, Model, NetworkBuilder, ParameterId};
+use tightrope_exact::Enclosure;
+use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Linear, Model, NetworkBuilder, ParameterId, Place, Weights};
 
+use super::numbers::Numbers;
 use crate::error::Problem;
 use crate::tensor::elements;
 
@@ -12,7 +14,7 @@ use crate::tensor::elements;
 pub struct Weight {
     pub name: String,
     pub shape: Vec<usize>,
-    pub values: Vec<f32>,
+    pub numbers: Numbers,
 }
 
 /// A layer before its parameters have a place in θ.
@@ -20,7 +22,7 @@ pub enum Operation {
     Input,
     Conv2d { conv: Conv2d, weight: Weight, bias: Option<Weight> },
     Linear { weight: Weight, bias: Option<Weight> },
-    Affine { inner: usize, scale: Vec<f64>, shift: Vec<f64>, weight: Option<Weight>, bias: Option<Weight> },
+    Affine { inner: usize, scale: Numbers, shift: Numbers, weight: Option<Weight>, bias: Option<Weight> },
     AvgPool2d(AvgPool2d),
     Relu,
     Flatten,
@@ -116,6 +118,7 @@ impl Drafts {
         }
         let mut builder = NetworkBuilder::new(&self.0[0].shape)?;
         let mut theta = Vec::new();
+        let mut finer: Vec<(Place, Enclosure)> = Vec::new();
         let mut nodes = vec![builder.input(); self.0.len()];
         let mut layer_names = Names::with("input");
         let mut parameter_names = Names::default();
@@ -124,9 +127,13 @@ impl Drafts {
             let name = layer_names.unique(&draft.name);
             let mut place = |weight: Weight| -> Result<ParameterId, Problem> {
                 let id = builder.parameter(parameter_names.unique(&weight.name), &weight.shape)?;
-                theta.extend(weight.values);
+                let offset = theta.len();
+                finer.extend(weight.numbers.finer.into_iter().map(|(i, number)| (Place::Theta(offset + i), number)));
+                theta.extend(weight.numbers.values);
                 Ok(id)
             };
+            // Of the layer's constants, by channel; its id is not known yet.
+            let (mut finer_scale, mut finer_shift) = Default::default();
             let layer = match draft.operation {
                 Operation::Input => continue,
                 Operation::Conv2d { mut conv, weight, bias } => {
@@ -143,16 +150,22 @@ impl Drafts {
                 Operation::Affine { inner, scale, shift, weight, bias } => {
                     let weight = weight.map(&mut place).transpose()?;
                     let bias = bias.map(place).transpose()?;
-                    Layer::Affine(Affine { inner, scale, shift, weight, bias })
+                    (finer_scale, finer_shift) = (scale.finer, shift.finer);
+                    Layer::Affine(Affine { inner, scale: scale.values, shift: shift.values, weight, bias })
                 }
                 Operation::AvgPool2d(pool) => Layer::AvgPool2d(pool),
                 Operation::Relu => Layer::Relu,
                 Operation::Flatten => Layer::Flatten,
                 Operation::Add => Layer::Add,
             };
-            nodes[id] = builder.add(name, layer, &inputs)?;
+            let node = builder.add(name, layer, &inputs)?;
+            finer.extend(finer_scale.into_iter().map(|(channel, number)| (Place::Scale(node, channel), number)));
+            finer.extend(finer_shift.into_iter().map(|(channel, number)| (Place::Shift(node, channel), number)));
+            nodes[id] = node;
         }
-        Ok(Model { network: builder.build()?, theta })
+        let mut weights = Weights::new(theta);
+        finer.into_iter().for_each(|(place, number)| weights.refine(place, number));
+        Ok(Model::with_weights(builder.build()?, weights))
     }
 }
 

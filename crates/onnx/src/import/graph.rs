@@ -7,6 +7,7 @@ use tightrope_network::Model;
 
 use super::draft::{Activation, Draft, Drafts, Operation, Weight};
 use super::node::Node;
+use super::numbers::Numbers;
 use crate::error::Problem;
 use crate::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, code};
 use crate::tensor::{self, Data, Tensor};
@@ -206,16 +207,22 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The floating-point values `tensor` as a parameter of `shape`.
-    pub fn weight(&mut self, tensor: &Tensor, shape: &[usize], values: &[f64]) -> Result<Weight, Problem> {
-        tensor::spend(&mut self.budget, values.len(), &tensor.name)?;
-        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(Weight { name: tensor.name.clone(), shape: shape.to_vec(), values }),
+    /// The numbers `numbers`, made of those of `tensor`, as a parameter of `shape`.
+    pub fn weight(&mut self, tensor: &Tensor, shape: &[usize], numbers: Numbers) -> Result<Weight, Problem> {
+        self.spend(&numbers, &tensor.name)?;
+        match numbers.values.iter().position(|value| !value.is_finite()) {
+            None => Ok(Weight { name: tensor.name.clone(), shape: shape.to_vec(), numbers }),
             Some(index) => {
-                Err(Problem::tensor(&tensor.name, format!("element {index} is too large for single precision")))
+                Err(Problem::tensor(&tensor.name, format!("element {index} is too large for double precision")))
             }
         }
+    }
+
+    /// Lowers the budget by what `numbers` take.
+    pub fn spend(&mut self, numbers: &Numbers, name: &str) -> Result<(), Problem> {
+        // About what a number of three hundred digits takes, in f64s.
+        const FINER: usize = 32;
+        tensor::spend(&mut self.budget, numbers.len() + FINER * numbers.finer.len(), name)
     }
 
     fn bind(&mut self, node: &Node<'a>, value: Value<'a>) -> Result<(), Problem> {

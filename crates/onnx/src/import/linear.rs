@@ -7,6 +7,7 @@ use tightrope_network::{AvgPool2d, Conv2d, ParameterId};
 use super::draft::{Activation, Operation, Weight};
 use super::graph::{Importer, Operand};
 use super::node::Node;
+use super::numbers::Numbers;
 use super::window::{Window, lengths, window};
 use crate::error::Problem;
 use crate::tensor::Tensor;
@@ -46,7 +47,7 @@ impl<'a> Importer<'a> {
             bias: None,
         };
         let [height, width] = conv.output_side([height, width]).map_err(|e| node.problem(e))?;
-        let weight = self.weight(&tensor, &tensor.dims, tensor.reals()?)?;
+        let weight = self.weight(&tensor, &tensor.dims, tensor.reals()?.to_vec().into())?;
         let bias = self.bias(node, out_channels, 1.0)?;
         let shape = vec![out_channels, height, width];
         let view = shape.as_slice().into();
@@ -61,8 +62,8 @@ impl<'a> Importer<'a> {
         let tensor = self.constant_operand(node, 2)?;
         match tensor.per_channel(&[features], &mut self.budget)? {
             Some((values, inner)) => {
-                let values: Vec<f64> = (0..features).map(|feature| factor * values[feature / inner]).collect();
-                self.weight(&tensor, &[features], &values).map(Some)
+                let values: Vec<f64> = (0..features).map(|feature| values[feature / inner]).collect();
+                self.weight(&tensor, &[features], Numbers::scaled(&values, factor)).map(Some)
             }
             None => {
                 Err(node
@@ -159,8 +160,7 @@ impl<'a> Importer<'a> {
                 tensor.dims
             )));
         }
-        let values: Vec<f64> = matrix.reals()?.iter().map(|value| factor * value).collect();
-        self.weight(tensor, &matrix.dims, &values)
+        self.weight(tensor, &matrix.dims, Numbers::scaled(matrix.reals()?, factor))
     }
 
     fn linear(

@@ -3,7 +3,8 @@
 //! Axis 0 of every activation is the batch. Nodes are read in file order, which ONNX requires to be
 //! topological. Reshapes that keep the order of elements only change how later nodes see a layer.
 //! Constants next to each other are folded: Sub then Div becomes one affine layer, MatMul then Add of
-//! a vector one linear layer with bias. A tensor that several nodes use as a parameter becomes one
+//! a vector one linear layer with bias. Constants keep the precision of the file, and what is computed from them is exact
+//! or enclosed ([`numbers`]), so that a proof about the model is one about the file. A tensor that several nodes use as a parameter becomes one
 //! parameter per use (`w`, `w.2`, …).
 
 mod affine;
@@ -11,6 +12,7 @@ mod draft;
 mod graph;
 mod linear;
 mod node;
+mod numbers;
 mod shape;
 mod window;
 
@@ -56,6 +58,8 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 const BUDGET: usize = 1 << 28;
 
 /// Reads an ONNX file.
+///
+/// The model's [`weights`](Model::weights) are the file's numbers, in its own precision.
 ///
 /// Parameters are called like the initializers they come from; a MatMul weight `[in, out]` is stored
 /// transposed, as `[out, in]`. The fixed statistics of a BatchNormalization go into

@@ -1,6 +1,8 @@
 //! Refusals: every message names the place and what to do.
 
 use prost::Message;
+use tightrope_exact::Dyadic;
+use tightrope_network::Place;
 
 use super::{import_bytes, read};
 use crate::proto::{
@@ -186,11 +188,76 @@ fn broken_tensors() {
         name: "w".into(),
         ..Default::default()
     };
-    refused(&gemm(double(1e300)), &["too large for single precision"]);
-    let read = import_bytes(&gemm(double(0.1)).encode_to_vec(), "m").unwrap();
-    assert_eq!(read.theta, [0.1; 3]);
+    let read = |value| import_bytes(&gemm(double(value)).encode_to_vec(), "m").unwrap();
+    assert_eq!((read(0.1).theta, read(0.1).weights().theta()), (vec![0.1; 3], &[0.1; 3][..]));
+    assert_eq!(read(0.5).exact, None);
+    assert_eq!((read(1e300).theta, read(1e300).weights().theta()), (vec![f32::INFINITY; 3], &[1e300; 3][..]));
     let listed = TensorProto { raw_data: None, float_data: vec![1.0, 2.0, 3.0], ..ones("w", &[3, 1]) };
     assert_eq!(import_bytes(&gemm(listed).encode_to_vec(), "m").unwrap().theta, [1.0, 2.0, 3.0]);
+}
+
+fn doubles(name: &str, dims: &[usize], values: &[f64]) -> TensorProto {
+    TensorProto {
+        dims: dims.iter().map(|&side| side as i64).collect(),
+        data_type: code::TENSOR_DOUBLE,
+        double_data: values.to_vec(),
+        name: name.into(),
+        ..Default::default()
+    }
+}
+
+fn with_float(mut node: NodeProto, name: &str, value: f32) -> NodeProto {
+    let f = Some(value);
+    node.attribute.push(AttributeProto { name: name.into(), f, r#type: code::ATTRIBUTE_FLOAT, ..Default::default() });
+    node
+}
+
+/// What no f64 holds is kept beside the nearest one: exactly where it is a product, else to many digits.
+#[test]
+fn folding_loses_nothing() {
+    let factor = f64::from(0.1_f32);
+    let gemm = with_float(with_float(node("Gemm", &["x", "w", "b"], "y"), "alpha", 0.1), "beta", 0.3);
+    let files = [
+        (false, vec![ones("w", &[2, 1]), ones("b", &[1])]),
+        (true, vec![doubles("w", &[2, 1], &[0.1, 3.0]), doubles("b", &[1], &[0.7])]),
+    ];
+    for (double, initializers) in files {
+        let read = import_bytes(&model(&[1, 2], vec![gemm.clone()], initializers).encode_to_vec(), "m").unwrap();
+        let weights = read.weights();
+        let expected = if double { [factor * 0.1, factor * 3.0] } else { [factor; 2] };
+        assert_eq!(weights.theta()[..2], expected);
+        let known: Vec<_> = weights.finer().keys().copied().collect();
+        assert_eq!(known, if double { vec![Place::Theta(0), Place::Theta(2)] } else { vec![] });
+        if double {
+            let product = weights.number(Place::Theta(0), 0.0);
+            assert!(product.is_exact() && product.value == &Dyadic::from(0.1) * &Dyadic::from(factor));
+        }
+    }
+    // (x − m) / s · f + c, all in one layer.
+    let [m, s, f, c] = [0.1307_f32, 0.3081, 0.7, 0.2].map(f64::from);
+    let chain = [("Sub", "x", "m", "a"), ("Div", "a", "s", "b"), ("Mul", "b", "f", "c"), ("Add", "c", "k", "y")];
+    let nodes = chain.iter().map(|(operator, from, constant, to)| node(operator, &[from, constant], to)).collect();
+    let constants = [("m", m), ("s", s), ("f", f), ("k", c)].map(|(name, value)| doubles(name, &[1], &[value]));
+    let read = import_bytes(&model(&[1, 2], nodes, constants.to_vec()).encode_to_vec(), "m").unwrap();
+    assert_eq!(read.network.nodes().len(), 2);
+    let weights = read.weights();
+    let [scale, shift] = [Place::Scale(1, 0), Place::Shift(1, 0)].map(|place| weights.finer()[&place].clone());
+    // scale·s = f and shift·s = (c·s − m·f), to far more digits than f64 has.
+    let tiny = Dyadic::from(1e-80);
+    let [m, s, f, c] = [m, s, f, c].map(Dyadic::from);
+    assert!((&(&scale.value * &s) - &f).abs() < tiny && scale.radius < tiny && !scale.is_exact());
+    assert!((&(&(&shift.value * &s) - &(&c * &s)) + &(&m * &f)).abs() < tiny && shift.radius < tiny);
+    for variance in [2.25, 2.0] {
+        let normalisation = with_float(node("BatchNormalization", &["x", "f", "c", "m", "v"], "y"), "epsilon", 0.0);
+        let constants = [("f", 1.5), ("c", 0.25), ("m", 0.75), ("v", variance)].map(|(n, v)| doubles(n, &[1], &[v]));
+        let file = model(&[1, 1, 2, 2], vec![normalisation], constants.to_vec());
+        let read = import_bytes(&file.encode_to_vec(), "m").unwrap();
+        let scale = read.weights().number(Place::Scale(1, 0), 0.0);
+        // 1 / 1.5 is no binary number either.
+        assert!(!scale.is_exact() && scale.radius < tiny);
+        let square = &(&scale.value * &scale.value) * &Dyadic::from(variance);
+        assert!((&square - &Dyadic::one()).abs() < tiny, "{variance}");
+    }
 }
 
 #[test]

@@ -202,6 +202,30 @@ impl RandomNet {
         let mut theta = Initialisation::Default.theta(&network, self.random.within(0..=1000) as u64);
         let noise = self.random.values(theta.len());
         theta.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.2 * (noise - 0.5));
-        Model { network, theta }
+        Model::new(network, theta)
+    }
+}
+
+/// Fails unless two models are the same but for the last places of f64 constants: a file of f32 constants and the
+/// arithmetic of an import keep them only nearly.
+#[track_caller]
+pub fn assert_same(found: &Model, expected: &Model, place: &str) {
+    let without = |model: &Model| {
+        let mut nodes = model.network.nodes().to_vec();
+        let mut constants = Vec::new();
+        for node in &mut nodes {
+            if let Layer::Affine(affine) = &mut node.layer {
+                constants.append(&mut affine.scale);
+                constants.append(&mut affine.shift);
+            }
+        }
+        (nodes, constants)
+    };
+    let (nodes, constants) = without(found);
+    let (expected_nodes, expected_constants) = without(expected);
+    assert_eq!((nodes, &found.theta), (expected_nodes, &expected.theta), "{place}");
+    assert_eq!(constants.len(), expected_constants.len(), "{place}");
+    for (a, b) in constants.iter().zip(&expected_constants) {
+        assert!((a - b).abs() <= 1e-14 * b.abs(), "{place}: {a} {b}");
     }
 }

@@ -168,7 +168,7 @@ impl RunFolder {
     }
 
     pub(crate) fn save_model(&self, network: &Network, theta: &[f32]) -> Result<(), TrainError> {
-        Ok(Model { network: network.clone(), theta: theta.to_vec() }.save(&self.path)?)
+        Ok(Model::new(network.clone(), theta.to_vec()).save(&self.path)?)
     }
 
     pub(crate) fn finish(&mut self) -> Result<(), TrainError> {

@@ -32,20 +32,20 @@ pub fn case(name: &str, preset: Preset) -> Option<(Model, Vec<f32>, Vec<usize>)>
 fn published(name: &str, preset: Preset, inputs: &str) -> Option<(Model, Vec<f32>, Vec<usize>)> {
     let golden = shared("golden")?;
     let network = preset.build(&[1, 28, 28], 10, None).unwrap();
-    let theta = network.theta_from_safetensors(&golden.join(format!("cases/{name}/weights.safetensors"))).unwrap();
+    let weights = network.weights_from_safetensors(&golden.join(format!("cases/{name}/weights.safetensors"))).unwrap();
     let bytes = std::fs::read(golden.join(format!("{inputs}.safetensors"))).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (x, y) = (file.tensor("x").unwrap(), file.tensor("y").unwrap());
     let inputs = x.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     let labels = y.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b).try_into().unwrap()).collect();
-    Some((Model { network, theta }, inputs, labels))
+    Some((Model::with_weights(network, weights), inputs, labels))
 }
 
 /// A small network on 8×8 images with samples labelled by its own prediction, two of them wrongly.
 pub fn small() -> (Model, Vec<f32>, Vec<usize>) {
     let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
     let theta = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
-    let model = Model { network, theta };
+    let model = Model::new(network, theta);
     let mut inputs = vec![0.0; 200 * 64];
     Stream::new(1, Purpose::Test, 0, 0).uniform(0, &mut inputs);
     let logits = Target::new(&model, &Reference, &Reference).logits(&inputs).unwrap();
