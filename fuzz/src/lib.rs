@@ -80,9 +80,9 @@ pub fn absolute() -> &'static Model {
 
 /// That [`absolute`] is nowhere ≤ `bound`.
 pub fn above(bound: f64) -> Property {
-    let unsafe_outputs = vec![vec![Constraint { coefficients: vec![1.0], bound }]];
-    let case = Case { lower: vec![-1.0; 2], upper: vec![1.0; 2], unsafe_outputs };
-    Property { inputs: 2, outputs: 1, cases: vec![case] }
+    let unsafe_outputs = vec![vec![Constraint::at_most(vec![1.0], bound)]];
+    let case = Case::closed(vec![-1.0; 2], vec![1.0; 2], unsafe_outputs);
+    Property::new(2, 1, vec![case])
 }
 
 /// A certificate: as it is, and with its checksum mended; whatever proof is in it must not prove what is false.

@@ -1,7 +1,7 @@
 //! Builds a tree node by node in any order, as a search produces it.
 
 use crate::error::CertificateError;
-use crate::proof::{Leaf, Neuron, RefinementId, Step, Tree};
+use crate::proof::{ExactLeaf, Leaf, Neuron, RefinementId, Step, Tree};
 
 /// A tree under construction; nodes are named by small integers.
 ///
@@ -53,6 +53,11 @@ impl TreeBuilder {
     /// Ends a branch.
     pub fn leaf(&mut self, node: usize, leaf: Leaf) {
         let [] = self.close(node, Step::Leaf(leaf));
+    }
+
+    /// Ends a branch by a bound that is to be evaluated exactly.
+    pub fn exact_leaf(&mut self, node: usize, leaf: ExactLeaf) {
+        let [] = self.close(node, Step::Exact(leaf));
     }
 
     fn close<const CHILDREN: usize>(&mut self, node: usize, step: Step) -> [usize; CHILDREN] {

@@ -1,13 +1,18 @@
 //! The checker: replays a proof with outward-rounded f64 arithmetic, trusting nothing in it.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::Instant;
 
-use tightrope_network::Network;
-use tightrope_vnnlib::Property;
+use tightrope_exact::{Dyadic, Enclosure};
+use tightrope_network::{Network, Weights};
+use tightrope_vnnlib::{Case, Property};
 
+use crate::deadline::{Deadline, Failure};
 use crate::error::CertificateError;
 use crate::file::{Certificate, network_digest, property_digest};
-use crate::layers::{Operation, operations};
+use crate::layers::Operation;
+use crate::numbers::{check_units, operations};
 use crate::proof::Proof;
 use crate::state::State;
 use crate::validate::{check_case, check_parts};
@@ -22,52 +27,83 @@ pub struct Report {
     pub leaves: usize,
     /// Splits of all trees.
     pub splits: usize,
-    /// Smallest bound of any leaf, > 0; infinite if no leaf needed one.
+    /// Those of them whose bound was evaluated exactly.
+    pub exact_leaves: usize,
+    /// Smallest bound of any leaf, > 0, or 0 where exact arithmetic shows that it is enough; infinite if no leaf needed one.
     pub smallest_bound: f64,
 }
 
-/// Replays proofs for one network, read as a function of real numbers with exactly its f32 parameters.
+/// Replays proofs for one network, read as a function of real numbers with exactly its weights.
 ///
 /// ```
 /// use tightrope_certificate::{CaseProof, Checker, Leaf, Proof, TreeBuilder};
-/// use tightrope_network::NetworkBuilder;
+/// use tightrope_network::{NetworkBuilder, Weights};
 /// use tightrope_vnnlib::{Case, Constraint, Property};
 ///
 /// let mut builder = NetworkBuilder::new(&[1]).unwrap();
 /// builder.linear("double", 1, false, builder.input()).unwrap();
 /// let network = builder.build().unwrap();
 /// // Unsafe: 2x ≤ −1 for x in [0, 1].
-/// let row = Constraint { coefficients: vec![1.0], bound: -1.0 };
-/// let case = Case { lower: vec![0.0], upper: vec![1.0], unsafe_outputs: vec![vec![row]] };
-/// let property = Property { inputs: 1, outputs: 1, cases: vec![case] };
+/// let row = Constraint::at_most(vec![1.0], -1.0);
+/// let property = Property::new(1, 1, vec![Case::closed(vec![0.0], vec![1.0], vec![vec![row]])]);
 ///
 /// let mut tree = TreeBuilder::new();
 /// tree.leaf(TreeBuilder::ROOT, Leaf { rows: vec![(0, 1.0)], ..Leaf::default() });
 /// let conjunctions = vec![tree.finish().unwrap()];
 /// let proof = Proof { cases: vec![CaseProof { conjunctions }], ..Proof::default() };
-/// let report = Checker::new(&network, &[2.0]).unwrap().check(&property, &proof).unwrap();
+/// let weights = Weights::new(vec![2.0]);
+/// let report = Checker::new(&network, &weights).check(&property, &proof).unwrap();
 /// assert_eq!(report.leaves, 1);
 /// ```
 pub struct Checker<'a> {
-    pub(crate) network: &'a Network,
-    pub(crate) operations: Vec<Operation>,
+    network: &'a Network,
+    weights: &'a Weights,
+    deadline: Deadline,
+}
+
+/// A network in the units of one proof.
+pub(crate) struct Reading<'a> {
+    pub network: &'a Network,
+    pub operations: Vec<Operation<f64>>,
+    pub deadline: Deadline,
+    weights: &'a Weights,
+    units: &'a [i32],
+    /// Made when the first leaf needs it.
+    exact: OnceLock<Result<Vec<Operation<Enclosure>>, String>>,
+}
+
+impl Reading<'_> {
+    /// The operations with exact weights.
+    pub(crate) fn exact(&self) -> Result<&[Operation<Enclosure>], Failure> {
+        let make = || operations(self.network, self.weights, self.units).map_err(|e| e.to_string());
+        self.exact.get_or_init(make).as_deref().map_err(|problem| problem.clone().into())
+    }
 }
 
 impl<'a> Checker<'a> {
-    /// A checker for `network` with parameters `theta`.
-    ///
-    /// # Errors
-    /// If `theta` does not fit or holds numbers that are not finite.
-    pub fn new(network: &'a Network, theta: &[f32]) -> Result<Self, CertificateError> {
-        Ok(Checker { network, operations: operations(network, theta)? })
+    /// A checker for `network` with `weights`.
+    pub fn new(network: &'a Network, weights: &'a Weights) -> Self {
+        Checker { network, weights, deadline: Deadline(None) }
+    }
+
+    /// The same, giving up at `deadline`.
+    pub fn until(self, deadline: Instant) -> Self {
+        Checker { deadline: Deadline(Some(deadline)), ..self }
     }
 
     /// Checks that `proof` proves `property`: that no input of any case has an unsafe output.
     ///
     /// # Errors
-    /// If it does not, with the first place where it fails.
+    /// If it does not, with the first place where it fails; if the network's weights do not fit it; or
+    /// [`CertificateError::Late`].
     pub fn check(&self, property: &Property, proof: &Proof) -> Result<Report, CertificateError> {
         let fault = |place: &str, problem: String| CertificateError::Proof { place: place.into(), problem };
+        let failed = |place: String| {
+            move |failure: Failure| match failure {
+                Failure::Wrong(problem) => CertificateError::Proof { place, problem },
+                Failure::Late => CertificateError::Late,
+            }
+        };
         let (inputs, outputs) = (self.network.input_len(), self.network.output_len());
         if (property.inputs, property.outputs) != (inputs, outputs) {
             return Err(fault(
@@ -84,11 +120,22 @@ impl<'a> Checker<'a> {
                 format!("has {} cases, the property {}", proof.cases.len(), property.cases.len()),
             ));
         }
+        check_units(self.network, &proof.units).map_err(|problem| fault("proof", problem))?;
         check_parts(proof, self.network)?;
-        let mut report = Report { conjunctions: 0, leaves: 0, splits: 0, smallest_bound: f64::INFINITY };
+        let reading = Reading {
+            network: self.network,
+            operations: operations(self.network, self.weights, &proof.units)?,
+            deadline: self.deadline,
+            weights: self.weights,
+            units: &proof.units,
+            exact: OnceLock::new(),
+        };
+        let mut report =
+            Report { conjunctions: 0, leaves: 0, splits: 0, exact_leaves: 0, smallest_bound: f64::INFINITY };
         for (c, (case, trees)) in property.cases.iter().zip(&proof.cases).enumerate() {
             let place = format!("case {c}");
             check_case(case, self.network).map_err(|problem| fault(&place, problem))?;
+            let case = &in_units(case, self.network, &proof.units).map_err(|problem| fault(&place, problem))?;
             if trees.conjunctions.len() != case.unsafe_outputs.len() {
                 let (got, needed) = (trees.conjunctions.len(), case.unsafe_outputs.len());
                 return Err(fault(&place, format!("the proof has {got} trees for {needed} conjunctions")));
@@ -96,13 +143,12 @@ impl<'a> Checker<'a> {
             if trees.conjunctions.is_empty() {
                 continue;
             }
-            let root =
-                State::root(&self.operations, &case.lower, &case.upper).map_err(|problem| fault(&place, problem))?;
+            let root = State::root(&reading, &case.lower, &case.upper).map_err(failed(place))?;
             let mut refined = HashMap::new();
             for (k, (rows, tree)) in case.unsafe_outputs.iter().zip(&trees.conjunctions).enumerate() {
-                let walk = Walk { checker: self, proof, tree, rows };
+                let walk = Walk { reading: &reading, proof, tree, rows, case };
                 walk.run(&root, &mut refined, &mut report)
-                    .map_err(|(step, problem)| fault(&format!("case {c}, conjunction {k}, step {step}"), problem))?;
+                    .map_err(|(step, failure)| failed(format!("case {c}, conjunction {k}, step {step}"))(failure))?;
                 report.conjunctions += 1;
             }
         }
@@ -110,19 +156,40 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// The case with its box in the unit of the inputs and its constraints in that of the outputs.
+fn in_units(case: &Case, network: &Network, units: &[i32]) -> Result<Case, String> {
+    let mut case = case.clone();
+    let (Some(input), Some(output)) = (units.first(), units.get(network.output())) else { return Ok(case) };
+    let convert = |value: &mut f64, unit: i32| {
+        let scaled = Dyadic::from(*value).scaled(-i64::from(unit));
+        *value = scaled.to_f64();
+        match value.is_finite() && Dyadic::from(*value) == scaled {
+            true => Ok(()),
+            false => Err("its numbers leave f64 in the units of the proof".to_string()),
+        }
+    };
+    case.lower.iter_mut().chain(&mut case.upper).try_for_each(|end| convert(end, *input))?;
+    case.unsafe_outputs.iter_mut().flatten().try_for_each(|row| convert(&mut row.bound, *output))?;
+    Ok(case)
+}
+
 /// Checks a certificate: that it belongs to the network and the property, and that its proof holds.
+///
+/// # Errors
+/// If it does not, or [`CertificateError::Late`] once the `deadline`, if there is one, has passed.
 pub fn check(
     certificate: &Certificate,
     network: &Network,
-    theta: &[f32],
+    weights: &Weights,
     property: &Property,
+    deadline: Option<Instant>,
 ) -> Result<Report, CertificateError> {
-    let checker = Checker::new(network, theta)?;
-    if network_digest(network, theta)? != certificate.network {
+    network.check_weights(weights).map_err(|e| CertificateError::Network(e.to_string()))?;
+    if network_digest(network, weights)? != certificate.network {
         return Err(CertificateError::Other { what: "network" });
     }
     if property_digest(property) != certificate.property {
         return Err(CertificateError::Other { what: "property" });
     }
-    checker.check(property, &certificate.proof)
+    Checker { deadline: Deadline(deadline), ..Checker::new(network, weights) }.check(property, &certificate.proof)
 }

@@ -25,6 +25,9 @@ pub enum CertificateError {
     /// The network cannot be used.
     #[error("network: {0}")]
     Network(String),
+    /// The time ran out.
+    #[error("the time was out before the proof was checked to its end; allow more time")]
+    Late,
     /// The proof does not prove the property.
     #[error("{place}: {problem}")]
     Proof {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tightrope_network::{Description, Network, write_atomically};
+use tightrope_network::{Description, Network, Weights, write_atomically};
 use tightrope_vnnlib::Property;
 
 use crate::error::CertificateError;
@@ -13,7 +13,7 @@ use crate::proof::Proof;
 /// First bytes of every certificate file.
 pub const MAGIC: [u8; 8] = *b"TIGHTCRT";
 /// Version of the format, four little-endian bytes after the magic.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest file that is read.
 pub const MAX_BYTES: u64 = 4 << 30;
 
@@ -30,13 +30,13 @@ pub struct Certificate {
     pub proof: Proof,
 }
 
-/// SHA-256 over a network's structure (its JSON description) and parameters (little-endian f32).
-pub fn network_digest(network: &Network, theta: &[f32]) -> Result<[u8; 32], CertificateError> {
+/// SHA-256 over a network's structure (its JSON description) and exact weights ([`Weights::visit_bytes`]).
+pub fn network_digest(network: &Network, weights: &Weights) -> Result<[u8; 32], CertificateError> {
     let description =
         serde_json::to_vec(&Description::of(network)).map_err(|e| CertificateError::Network(e.to_string()))?;
     let mut hash = Sha256::new();
     hash.update(description);
-    theta.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    weights.visit_bytes(|part| hash.update(part));
     Ok(hash.finalize().into())
 }
 
@@ -54,12 +54,17 @@ pub fn property_digest(property: &Property) -> [u8; 32] {
     for case in &property.cases {
         numbers(&mut hash, &case.lower);
         numbers(&mut hash, &case.upper);
+        for open in [&case.open_lower, &case.open_upper] {
+            count(&mut hash, open.len());
+            open.iter().for_each(|&index| count(&mut hash, index as usize));
+        }
         count(&mut hash, case.unsafe_outputs.len());
         for conjunction in &case.unsafe_outputs {
             count(&mut hash, conjunction.len());
             for row in conjunction {
                 numbers(&mut hash, &row.coefficients);
                 numbers(&mut hash, &[row.bound]);
+                count(&mut hash, usize::from(row.strict));
             }
         }
     }
@@ -68,8 +73,13 @@ pub fn property_digest(property: &Property) -> [u8; 32] {
 
 impl Certificate {
     /// `proof` as a certificate of these.
-    pub fn new(network: &Network, theta: &[f32], property: &Property, proof: Proof) -> Result<Self, CertificateError> {
-        Ok(Certificate { network: network_digest(network, theta)?, property: property_digest(property), proof })
+    pub fn new(
+        network: &Network,
+        weights: &Weights,
+        property: &Property,
+        proof: Proof,
+    ) -> Result<Self, CertificateError> {
+        Ok(Certificate { network: network_digest(network, weights)?, property: property_digest(property), proof })
     }
 
     /// The content of a certificate file.

@@ -1,37 +1,42 @@
-//! The network as the checker reads it: affine maps with f64 weights, ReLUs, sums and copies.
+//! The network as the checker reads it: affine maps, ReLUs, sums and copies.
 
-use tightrope_network::{AvgPool2d, Conv2d, Layer, Network, ParameterId};
+use tightrope_exact::Enclosure;
+use tightrope_network::{AvgPool2d, Conv2d};
 
-use crate::error::CertificateError;
 use crate::rounding::{add_up, sub_down, sum_error};
 
-/// What one node computes from earlier nodes.
-pub(crate) enum Operation {
+/// What one node computes from earlier nodes, with weights of type `T`.
+pub(crate) enum Operation<T> {
     Input,
-    Map(Box<Map>),
+    Map(Box<Map<T>>),
     Relu(usize),
     /// The same values in another shape.
     Copy(usize),
     Sum(Vec<usize>),
 }
 
-/// y = W x + b. Weights and biases are the model's f32 numbers, exactly; where they are products or quotients
-/// (normalisation, pooling) one rounding is left to [`sum_error`], the bias' own to `bias_error`.
-pub(crate) struct Map {
+/// y = W x + b.
+///
+/// As f64, weights are the model's numbers where these are f64; others, products and quotients among them (normalisation,
+/// pooling), are the nearest f64, and their one rounding is left to [`sum_error`], that of a bias to `bias_error`.
+pub(crate) struct Map<T> {
     /// The node x.
     pub input: usize,
-    kind: Kind,
-    weights: Vec<f64>,
+    pub kind: Kind,
+    /// In the order that [`Map::row`] reads them.
+    pub weights: Vec<T>,
     /// Per channel; empty for zeros.
-    bias: Vec<f64>,
-    bias_error: Vec<f64>,
+    pub bias: Vec<T>,
+    /// Bound of |bias − exact bias| per channel; empty for zeros.
+    pub bias_error: Vec<f64>,
     /// Outputs per channel.
-    channel: usize,
+    pub channel: usize,
     /// Outputs in all.
-    outputs: usize,
+    pub outputs: usize,
 }
 
-enum Kind {
+/// Which weights meet which inputs.
+pub(crate) enum Kind {
     Linear {
         features: usize,
     },
@@ -41,10 +46,13 @@ enum Kind {
         image: [usize; 2],
         output: [usize; 2],
     },
+    /// The weights are 1 / (pixels in the window) for each of the counts.
     Pool {
         pool: AvgPool2d,
         image: [usize; 2],
         output: [usize; 2],
+        /// In increasing order.
+        counts: Vec<usize>,
     },
     Diagonal,
 }
@@ -62,81 +70,24 @@ pub(crate) struct Coefficients {
     pub errors: Vec<f64>,
 }
 
-/// The operations of `network`'s nodes.
-pub(crate) fn operations(network: &Network, theta: &[f32]) -> Result<Vec<Operation>, CertificateError> {
-    network.check_theta(theta).map_err(|e| CertificateError::Network(e.to_string()))?;
-    let numbers = |id: ParameterId| -> Vec<f64> {
-        network.parameters().slice(theta, id).iter().map(|&value| f64::from(value)).collect()
-    };
-    let side = |id: usize| match network.node(id).shape[..] {
-        [_, height, width] => [height, width],
-        _ => [1, 1],
-    };
-    let mut operations = Vec::with_capacity(network.nodes().len());
-    for (id, node) in network.nodes().iter().enumerate() {
-        let input = node.inputs.first().copied().unwrap_or(0);
-        let map = |kind, weights, bias: Vec<f64>, channel| Map {
-            input,
-            kind,
-            weights,
-            bias,
-            bias_error: Vec::new(),
-            channel,
-            outputs: node.len(),
-        };
-        let bias = |id: Option<ParameterId>| id.map(numbers).unwrap_or_default();
-        operations.push(match &node.layer {
-            Layer::Input => Operation::Input,
-            Layer::Relu => Operation::Relu(input),
-            Layer::Flatten => Operation::Copy(input),
-            Layer::Add => Operation::Sum(node.inputs.clone()),
-            Layer::Linear(linear) => {
-                map(Kind::Linear { features: linear.in_features }, numbers(linear.weight), bias(linear.bias), 1).into()
-            }
-            Layer::Conv2d(conv) => {
-                let output = side(id);
-                let kind = Kind::Conv { conv: conv.clone(), image: side(input), output };
-                map(kind, numbers(conv.weight), bias(conv.bias), output[0] * output[1]).into()
-            }
-            Layer::AvgPool2d(pool) => {
-                let kind = Kind::Pool { pool: pool.clone(), image: side(input), output: side(id) };
-                map(kind, Vec::new(), Vec::new(), 1).into()
-            }
-            Layer::Affine(affine) => {
-                let channels = affine.scale.len();
-                let factor = affine.weight.map_or_else(|| vec![1.0; channels], numbers);
-                let summand = affine.bias.map_or_else(|| vec![0.0; channels], numbers);
-                let weights: Vec<f64> = factor.iter().zip(&affine.scale).map(|(w, scale)| w * scale).collect();
-                let shifts: Vec<f64> = factor.iter().zip(&affine.shift).map(|(w, shift)| w * shift).collect();
-                let lost = factor
-                    .iter()
-                    .zip(&affine.scale)
-                    .zip(&weights)
-                    .any(|((&w, &scale), product)| w != 0.0 && scale != 0.0 && !product.is_normal());
-                if lost {
-                    return Err(CertificateError::Network(format!(
-                        "`{}`: a factor underflows or overflows",
-                        node.name
-                    )));
-                }
-                let biases = shifts.iter().zip(&summand).map(|(shift, b)| shift + b).collect();
-                let bias_error = shifts.iter().zip(&summand).map(|(s, b)| sum_error(s.abs() + b.abs(), 2)).collect();
-                Map { bias_error, ..map(Kind::Diagonal, weights, biases, affine.inner) }.into()
-            }
-        });
-    }
-    Ok(operations)
+/// The rows (or columns, by `axis`) of the padded image that the window at `position` covers and the image has.
+pub(crate) fn covered(pool: &AvgPool2d, position: usize, axis: usize, length: usize) -> std::ops::Range<usize> {
+    let first = position * pool.stride[axis];
+    let from = first.max(pool.padding[axis]);
+    from..(first + pool.kernel[axis]).min(length + pool.padding[axis]).max(from)
 }
 
-impl From<Map> for Operation {
-    fn from(map: Map) -> Self {
-        Operation::Map(Box::new(map))
+/// What a window that covers `inside` pixels of the image divides by.
+pub(crate) fn pixels(pool: &AvgPool2d, inside: usize) -> usize {
+    match pool.count_include_pad {
+        true => pool.kernel[0] * pool.kernel[1],
+        false => inside.max(1),
     }
 }
 
-impl Map {
+impl<T> Map<T> {
     /// Calls `visit(first input, weights)` for the runs of neighbouring inputs that output `o` reads.
-    fn row(&self, o: usize, mut visit: impl FnMut(usize, &[f64])) {
+    pub(crate) fn row(&self, o: usize, mut visit: impl FnMut(usize, &[T])) {
         match &self.kind {
             Kind::Linear { features } => visit(0, &self.weights[o * features..(o + 1) * features]),
             Kind::Diagonal => visit(o, std::slice::from_ref(&self.weights[o / self.channel])),
@@ -170,29 +121,24 @@ impl Map {
                     }
                 }
             }
-            Kind::Pool { pool, image: [height, width], output: [rows, columns] } => {
+            Kind::Pool { pool, image: [height, width], output: [rows, columns], counts } => {
                 let (channel, y, x) = (o / (rows * columns), o / columns % rows, o % columns);
-                let inside = |position: usize, axis: usize, length: usize| {
-                    let first = position * pool.stride[axis];
-                    let from = first.max(pool.padding[axis]);
-                    from..(first + pool.kernel[axis]).min(length + pool.padding[axis]).max(from)
-                };
-                let (down, across) = (inside(y, 0, *height), inside(x, 1, *width));
-                let count = match pool.count_include_pad {
-                    true => pool.kernel[0] * pool.kernel[1],
-                    false => down.len() * across.len(),
-                };
-                let weight = 1.0 / count.max(1) as f64;
+                let (down, across) = (covered(pool, y, 0, *height), covered(pool, x, 1, *width));
+                let count = pixels(pool, down.len() * across.len());
+                let weight = &self.weights[counts.binary_search(&count).unwrap_or_default()];
                 for row in down {
                     for column in across.clone() {
                         let index = (channel * height + row - pool.padding[0]) * width + column - pool.padding[1];
-                        visit(index, std::slice::from_ref(&weight));
+                        visit(index, std::slice::from_ref(weight));
                     }
                 }
             }
         }
     }
 
+}
+
+impl Map<f64> {
     fn bias(&self, o: usize) -> (f64, f64) {
         let at = |values: &[f64]| values.get(o / self.channel).copied().unwrap_or(0.0);
         (at(&self.bias), at(&self.bias_error))
@@ -248,7 +194,14 @@ impl Map {
     }
 }
 
-impl Operation {
+impl Map<Enclosure> {
+    /// The bias of output `o`; none for 0.
+    pub(crate) fn exact_bias(&self, o: usize) -> Option<&Enclosure> {
+        self.bias.get(o / self.channel)
+    }
+}
+
+impl Operation<f64> {
     /// Intervals of the node's values from those of earlier nodes; `None` for the input.
     pub(crate) fn interval(&self, nodes: &[Intervals]) -> Option<Intervals> {
         match self {

@@ -1,10 +1,15 @@
 //! The data of a proof: branch-and-bound trees, the dual variables of their leaves, and how bounds were derived.
 
 use serde::{Deserialize, Serialize};
+use tightrope_exact::Dyadic;
 
 /// A proof that a property holds: every conjunction of every case is refuted over the case's box.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
+    /// The values of node k are counted in units of 2^units\[k\] everywhere in the proof, which keeps the numbers of networks
+    /// with very large or small weights within f64; none at all for units of 1. Nodes that only pass values on (ReLUs,
+    /// reshapes, sums) have the units of their inputs.
+    pub units: Vec<i32>,
     /// Lower ReLU slopes, referred to by their position ([`SlopesId`]); many leaves may share one entry.
     pub slopes: Vec<Slopes>,
     /// Ways to derive pre-activation bounds, referred to by their position ([`RefinementId`]).
@@ -64,6 +69,8 @@ pub enum Step {
     },
     /// No child: the dual variables that refute the conjunction over this node's set.
     Leaf(Leaf),
+    /// No child: the same to the last digit.
+    Exact(ExactLeaf),
 }
 
 /// The dual variables of a leaf. The lower bound of Σ weight·(c·y − b) that they give must be > 0.
@@ -77,6 +84,23 @@ pub struct Leaf {
     pub slopes: Option<SlopesId>,
     /// β ≥ 0 of the ReLU splits on the path, in the order in which they stand from the root; empty for all 0.
     pub multipliers: Vec<f32>,
+}
+
+/// The dual variables of a leaf whose bound is evaluated exactly. It must be > 0, or 0 where a strict row has a weight or
+/// an input with a coefficient does not reach its end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExactLeaf {
+    /// (row of the conjunction, weight), each row at most once; whole numbers ≥ 0, little-endian.
+    pub rows: Vec<(u32, Vec<u8>)>,
+    /// Lower slopes; none for the rule of least area.
+    pub slopes: Option<SlopesId>,
+    /// β of the ReLU splits on the path, in the order in which they stand from the root; empty for all 0.
+    pub multipliers: Vec<Vec<u8>>,
+}
+
+/// A whole number ≥ 0 from its little-endian bytes.
+pub(crate) fn natural(bytes: &[u8]) -> Dyadic {
+    Dyadic::from_natural(bytes)
 }
 
 /// Slopes α ∈ [0, 1] of the lower lines of unstable neurons: relu(z) ≥ α·z.

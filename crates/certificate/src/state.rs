@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::layers::{Coefficients, Intervals, Operation};
+use crate::check::Reading;
+use crate::deadline::{Deadline, Failure};
+use crate::layers::{Coefficients, Intervals};
 use crate::path::Path;
 use crate::proof::{LayerRefinement, Proof, Refinement, Side, Slopes, SlopesId};
 use crate::substitution::{Domain, Split};
@@ -20,9 +22,10 @@ pub(crate) struct State {
 
 impl State {
     /// The whole box, with bounds by interval arithmetic.
-    pub(crate) fn root(operations: &[Operation], lower: &[f64], upper: &[f64]) -> Result<State, String> {
+    pub(crate) fn root(reading: &Reading<'_>, lower: &[f64], upper: &[f64]) -> Result<State, Failure> {
         let mut bounds = vec![Intervals { lower: lower.to_vec(), upper: upper.to_vec() }];
-        for operation in &operations[1..] {
+        for operation in &reading.operations[1..] {
+            reading.deadline.check()?;
             if let Some(interval) = operation.interval(&bounds) {
                 check_finite(&interval)?;
                 bounds.push(interval);
@@ -64,13 +67,14 @@ impl State {
     /// The same set with tighter bounds; `Ok(None)` if they leave nothing.
     pub(crate) fn refine(
         &self,
-        operations: &[Operation],
+        reading: &Reading<'_>,
         proof: &Proof,
         refinement: &Refinement,
-    ) -> Result<Option<State>, String> {
+    ) -> Result<Option<State>, Failure> {
         let splits = self.path.splits();
         let mut bounds = Vec::clone(&self.bounds);
-        for (node, operation) in operations.iter().enumerate() {
+        for (node, operation) in reading.operations.iter().enumerate() {
+            reading.deadline.check()?;
             if let Some(fresh) = operation.interval(&bounds) {
                 let old = &mut bounds[node];
                 old.lower.iter_mut().zip(&fresh.lower).for_each(|(old, &new)| *old = old.max(new));
@@ -81,8 +85,8 @@ impl State {
             }
             check_finite(&bounds[node])?;
             let Some(layer) = refinement.layers.iter().find(|layer| layer.node as usize == node) else { continue };
-            let domain = Domain { operations, bounds: &bounds, splits: &splits };
-            let found = tightened(&domain, node, proof, layer);
+            let domain = Domain { operations: &reading.operations, bounds: &bounds, splits: &splits };
+            let found = tightened(&domain, node, proof, layer, reading.deadline)?;
             let intervals = &mut bounds[node];
             for (index, side, bound) in found {
                 match side {
@@ -99,14 +103,21 @@ impl State {
 }
 
 /// Lower bounds of ±neuron of one layer, as the refinement derives them.
-fn tightened(domain: &Domain<'_>, node: usize, proof: &Proof, layer: &LayerRefinement) -> Vec<(usize, Side, f64)> {
+fn tightened(
+    domain: &Domain<'_>,
+    node: usize,
+    proof: &Proof,
+    layer: &LayerRefinement,
+    deadline: Deadline,
+) -> Result<Vec<(usize, Side, f64)>, Failure> {
     let intervals = &domain.bounds[node];
     let unstable = |i: &usize| layer.crown && intervals.lower[*i] < 0.0 && intervals.upper[*i] > 0.0;
     let neurons: Vec<usize> = (0..intervals.lower.len()).filter(unstable).collect();
     let bound = |index: usize, side: Side, slopes: Option<&Slopes>, multipliers: &[f32]| {
+        deadline.check()?;
         let mut row = vec![0.0; intervals.lower.len()];
         row[index] = if side == Side::Lower { 1.0 } else { -1.0 };
-        (index, side, domain.minimum(node, Coefficients::exact(row), slopes, multipliers))
+        Ok((index, side, domain.minimum(node, Coefficients::exact(row), slopes, multipliers)))
     };
     let by_rule =
         neurons.par_iter().flat_map_iter(|&i| [Side::Lower, Side::Upper].map(|side| bound(i, side, None, &[])));
@@ -132,7 +143,7 @@ fn cut(intervals: &mut Intervals, node: usize, splits: &[Split]) -> bool {
     intervals.lower.iter().zip(&intervals.upper).all(|(lower, upper)| lower <= upper)
 }
 
-fn check_finite(intervals: &Intervals) -> Result<(), String> {
+fn check_finite(intervals: &Intervals) -> Result<(), Failure> {
     match intervals.lower.iter().chain(&intervals.upper).all(|value| value.is_finite()) {
         true => Ok(()),
         false => Err("interval arithmetic overflows f64 on this network and box".into()),

@@ -13,9 +13,16 @@ pub(crate) struct Split {
     pub active: bool,
 }
 
+/// The slope that `slopes` lists for a neuron.
+pub(crate) fn listed_slope(slopes: Option<&Slopes>, node: usize, index: usize) -> Option<f32> {
+    let layer = slopes?.layers.iter().find(|layer| layer.node as usize == node)?;
+    let place = layer.neurons.binary_search(&(index as u32)).ok()?;
+    Some(layer.values[place])
+}
+
 /// The set over which a form is bounded: values of all nodes within `bounds`, signs as in `splits`.
 pub(crate) struct Domain<'a> {
-    pub operations: &'a [Operation],
+    pub operations: &'a [Operation<f64>],
     pub bounds: &'a [Intervals],
     pub splits: &'a [Split],
 }

@@ -6,7 +6,7 @@ use tightrope_network::Network;
 use tightrope_vnnlib::{Case, Constraint};
 
 use crate::error::CertificateError;
-use crate::proof::{Proof, Refinement, Slopes};
+use crate::proof::{ExactLeaf, Proof, Refinement, Slopes};
 
 /// Fails unless the case's numbers fit `network`.
 pub(crate) fn check_case(case: &Case, network: &Network) -> Result<(), String> {
@@ -17,8 +17,13 @@ pub(crate) fn check_case(case: &Case, network: &Network) -> Result<(), String> {
     if !ends.clone().all(|(l, u)| l.is_finite() && u.is_finite() && l <= u) {
         return Err("its box has an end that is not finite, or a lower end above the upper".into());
     }
+    for open in [&case.open_lower, &case.open_upper] {
+        if !open.is_sorted_by(|a, b| a < b) || open.last().is_some_and(|&last| last as usize >= case.lower.len()) {
+            return Err("its open ends are not inputs in increasing order".into());
+        }
+    }
     let rows = case.unsafe_outputs.iter().flatten();
-    for Constraint { coefficients, bound } in rows {
+    for Constraint { coefficients, bound, .. } in rows {
         if coefficients.len() != network.output_len()
             || !coefficients.iter().chain([bound]).all(|value| value.is_finite())
         {
@@ -83,5 +88,15 @@ pub(crate) fn check_multipliers(multipliers: &[f32]) -> Result<(), String> {
     match multipliers.iter().find(|beta| !(beta.is_finite() && **beta >= 0.0)) {
         Some(beta) => Err(format!("the multiplier {beta} is not a finite number ≥ 0")),
         None => Ok(()),
+    }
+}
+
+/// Fails unless the whole numbers of a leaf are short enough to reckon with.
+pub(crate) fn check_naturals(leaf: &ExactLeaf) -> Result<(), String> {
+    const LONGEST: usize = 1 << 16;
+    let mut numbers = leaf.rows.iter().map(|(_, weight)| weight).chain(&leaf.multipliers);
+    match numbers.any(|number| number.len() > LONGEST) {
+        true => Err(format!("a whole number has more than {LONGEST} bytes")),
+        false => Ok(()),
     }
 }

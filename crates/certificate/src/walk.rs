@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use rayon::prelude::*;
-use tightrope_vnnlib::Constraint;
+use tightrope_vnnlib::{Case, Constraint};
 
-use crate::check::{Checker, Report};
+use crate::check::{Reading, Report};
+use crate::deadline::Failure;
+use crate::exact::Exact;
 use crate::layers::Coefficients;
-use crate::proof::{Leaf, Proof, RefinementId, Step, Tree};
+use crate::proof::{ExactLeaf, Leaf, Proof, RefinementId, Step, Tree};
 use crate::rounding::{add_down, sum_error};
 use crate::state::{State, slopes};
 use crate::substitution::{Domain, Split};
-use crate::validate::check_multipliers;
+use crate::validate::{check_multipliers, check_naturals};
 
 /// Tree nodes examined at a time: enough for the threads, few enough for memory.
 const BATCH: usize = 32;
@@ -21,14 +23,19 @@ type Open = (usize, State);
 
 /// One tree being checked.
 pub(crate) struct Walk<'a> {
-    pub checker: &'a Checker<'a>,
+    pub reading: &'a Reading<'a>,
     pub proof: &'a Proof,
     pub tree: &'a Tree,
     pub rows: &'a [Constraint],
+    /// The case, in the units of the proof.
+    pub case: &'a Case,
 }
 
 /// A failure at a step.
-type Failure = (usize, String);
+type Fault = (usize, Failure);
+
+/// The bound of a leaf and whether it was evaluated exactly.
+type LeafBound = (f64, bool);
 
 impl Walk<'_> {
     /// Checks the tree over the set `root`.
@@ -39,7 +46,7 @@ impl Walk<'_> {
         root: &State,
         refined: &mut HashMap<RefinementId, Option<State>>,
         report: &mut Report,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Fault> {
         let sizes = self.sizes()?;
         let mut open: Vec<Open> = match &self.tree.steps[0] {
             Step::Refine(id) => {
@@ -60,8 +67,11 @@ impl Walk<'_> {
             for result in examined {
                 let (children, bound) = result?;
                 report.splits += usize::from(children.len() == 2);
-                report.leaves += usize::from(bound.is_some());
-                report.smallest_bound = report.smallest_bound.min(bound.unwrap_or(f64::INFINITY));
+                if let Some((bound, exact)) = bound {
+                    report.leaves += 1;
+                    report.exact_leaves += usize::from(exact);
+                    report.smallest_bound = report.smallest_bound.min(bound);
+                }
                 open.extend(children);
             }
         }
@@ -69,18 +79,18 @@ impl Walk<'_> {
     }
 
     /// Number of steps of every step's subtree; fails unless the steps are exactly one tree.
-    fn sizes(&self) -> Result<Vec<usize>, Failure> {
+    fn sizes(&self) -> Result<Vec<usize>, Fault> {
         let steps = &self.tree.steps;
         let mut sizes = vec![0; steps.len()];
         for i in (0..steps.len()).rev() {
             let children = match steps[i] {
-                Step::Leaf(_) => 0,
+                Step::Leaf(_) | Step::Exact(_) => 0,
                 Step::Refine(_) => 1,
                 Step::SplitRelu(_) | Step::SplitInput { .. } => 2,
             };
             let mut size = 1;
             for _ in 0..children {
-                size += sizes.get(i + size).ok_or_else(|| (i, "a branch is missing".to_string()))?;
+                size += sizes.get(i + size).ok_or_else(|| (i, "a branch is missing".into()))?;
             }
             sizes[i] = size;
         }
@@ -92,22 +102,26 @@ impl Walk<'_> {
     }
 
     /// The children of a step, and the bound of a leaf.
-    fn examine(&self, at: usize, state: State, sizes: &[usize]) -> Result<(Vec<Open>, Option<f64>), String> {
+    fn examine(&self, at: usize, state: State, sizes: &[usize]) -> Result<(Vec<Open>, Option<LeafBound>), Failure> {
+        self.reading.deadline.check()?;
         let second = |first: usize| first + sizes[first];
         match &self.tree.steps[at] {
-            Step::Leaf(leaf) => Ok((Vec::new(), Some(self.refute(leaf, &state)?))),
+            Step::Leaf(leaf) => Ok((Vec::new(), Some((self.refute(leaf, &state)?, false)))),
+            Step::Exact(leaf) => Ok((Vec::new(), Some((self.refute_exactly(leaf, &state)?, true)))),
             Step::Refine(id) => {
                 let refined = self.refine(*id, &state)?;
                 Ok((refined.map(|state| (at + 1, state)).into_iter().collect(), None))
             }
             Step::SplitInput { index, at: value } => {
                 let index = *index as usize;
-                if index >= self.checker.network.input_len() {
-                    return Err(format!("there is no input {index}"));
+                if index >= self.reading.network.input_len() {
+                    return Err(format!("there is no input {index}").into());
                 }
                 let (lower, upper) = state.input(index);
                 if !(lower..=upper).contains(value) {
-                    return Err(format!("{value} does not cut the interval [{lower}, {upper}] of input {index}"));
+                    return Err(
+                        format!("{value} does not cut the interval [{lower}, {upper}] of input {index}").into()
+                    );
                 }
                 let below = state.with_input(index, (lower, *value));
                 let above = state.with_input(index, (*value, upper));
@@ -115,10 +129,10 @@ impl Walk<'_> {
             }
             Step::SplitRelu(neuron) => {
                 let (node, index) = (neuron.node as usize, neuron.index as usize);
-                if !self.checker.network.pre_activations().contains(&node)
-                    || index >= self.checker.network.node(node).len()
+                if !self.reading.network.pre_activations().contains(&node)
+                    || index >= self.reading.network.node(node).len()
                 {
-                    return Err(format!("neuron {index} of node {node} is no pre-activation"));
+                    return Err(format!("neuron {index} of node {node} is no pre-activation").into());
                 }
                 let [inactive, active] = [false, true].map(|active| state.with_split(Split { node, index, active }));
                 Ok((vec![(at + 1, inactive), (second(at + 1), active)], None))
@@ -127,21 +141,21 @@ impl Walk<'_> {
     }
 
     /// The set with tighter bounds; none if it turns out empty.
-    fn refine(&self, id: RefinementId, state: &State) -> Result<Option<State>, String> {
+    fn refine(&self, id: RefinementId, state: &State) -> Result<Option<State>, Failure> {
         let Some(refinement) = self.proof.refinements.get(id.0 as usize) else {
-            return Err(format!("there is no refinement {}", id.0));
+            return Err(format!("there is no refinement {}", id.0).into());
         };
         let wrong = |multipliers: &[f32]| !multipliers.is_empty() && multipliers.len() != state.path.len();
         if refinement.layers.iter().flat_map(|layer| &layer.bounds).any(|bound| wrong(&bound.multipliers)) {
-            return Err(format!("refinement {} does not have one multiplier per split here", id.0));
+            return Err(format!("refinement {} does not have one multiplier per split here", id.0).into());
         }
-        state.refine(&self.checker.operations, self.proof, refinement)
+        state.refine(self.reading, self.proof, refinement)
     }
 
     /// The leaf's bound, which is > 0 and shows that no input of its set satisfies every row.
-    fn refute(&self, leaf: &Leaf, state: &State) -> Result<f64, String> {
+    fn refute(&self, leaf: &Leaf, state: &State) -> Result<f64, Failure> {
         if !leaf.multipliers.is_empty() && leaf.multipliers.len() != state.path.len() {
-            return Err(format!("{} multipliers for {} splits", leaf.multipliers.len(), state.path.len()));
+            return Err(format!("{} multipliers for {} splits", leaf.multipliers.len(), state.path.len()).into());
         }
         check_multipliers(&leaf.multipliers)?;
         if leaf.slopes.is_some_and(|id| id.0 as usize >= self.proof.slopes.len()) {
@@ -150,29 +164,47 @@ impl Walk<'_> {
         let (form, constant) = self.combination(leaf)?;
         let splits = state.path.splits();
         let Some(bounds) = state.cut(&splits) else { return Ok(f64::INFINITY) };
-        let domain = Domain { operations: &self.checker.operations, bounds: &bounds, splits: &splits };
+        let domain = Domain { operations: &self.reading.operations, bounds: &bounds, splits: &splits };
         let slopes = slopes(self.proof, leaf.slopes);
-        let bound = add_down(domain.minimum(self.checker.network.output(), form, slopes, &leaf.multipliers), constant);
+        let bound = add_down(domain.minimum(self.reading.network.output(), form, slopes, &leaf.multipliers), constant);
         match bound > 0.0 && bound.is_finite() {
             true => Ok(bound),
-            false => Err(format!("the bound of this leaf is {bound}, which is not > 0; nothing is refuted")),
+            false => Err(format!("the bound of this leaf is {bound}, which is not > 0; nothing is refuted").into()),
         }
     }
 
+    /// The same for a leaf that is to be evaluated exactly.
+    fn refute_exactly(&self, leaf: &ExactLeaf, state: &State) -> Result<f64, Failure> {
+        check_naturals(leaf)?;
+        if leaf.slopes.is_some_and(|id| id.0 as usize >= self.proof.slopes.len()) {
+            return Err("its slopes do not exist".into());
+        }
+        let splits = state.path.splits();
+        let Some(bounds) = state.cut(&splits) else { return Ok(f64::INFINITY) };
+        let exact = Exact {
+            operations: self.reading.exact()?,
+            bounds: &bounds,
+            splits: &splits,
+            case: self.case,
+            deadline: self.reading.deadline,
+        };
+        Ok(exact.refute(self.rows, leaf, slopes(self.proof, leaf.slopes))?.to_f64())
+    }
+
     /// Σ weight·(c·y − b) as a form of the outputs and a number not above its constant.
-    fn combination(&self, leaf: &Leaf) -> Result<(Coefficients, f64), String> {
-        let outputs = self.checker.network.output_len();
+    fn combination(&self, leaf: &Leaf) -> Result<(Coefficients, f64), Failure> {
+        let outputs = self.reading.network.output_len();
         let (mut values, mut magnitudes) = (vec![0.0; outputs], vec![0.0; outputs]);
         let (mut constant, mut magnitude) = (0.0, 0.0);
         for (i, &(row, weight)) in leaf.rows.iter().enumerate() {
-            let Some(Constraint { coefficients, bound }) = self.rows.get(row as usize) else {
-                return Err(format!("the conjunction has no row {row}"));
+            let Some(Constraint { coefficients, bound, .. }) = self.rows.get(row as usize) else {
+                return Err(format!("the conjunction has no row {row}").into());
             };
             if leaf.rows[..i].iter().any(|&(other, _)| other == row) {
-                return Err(format!("row {row} stands twice"));
+                return Err(format!("row {row} stands twice").into());
             }
             if !(weight.is_finite() && weight >= 0.0) {
-                return Err(format!("the weight {weight} of row {row} is not a finite number ≥ 0"));
+                return Err(format!("the weight {weight} of row {row} is not a finite number ≥ 0").into());
             }
             for ((value, magnitude), &c) in values.iter_mut().zip(&mut magnitudes).zip(coefficients) {
                 *value += weight * c;

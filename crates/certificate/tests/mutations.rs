@@ -7,7 +7,7 @@ use tightrope_certificate::{
     CaseProof, Certificate, CertificateError, Checker, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId,
     Slopes, SlopesId, Step, TreeBuilder, VERSION, check,
 };
-use tightrope_network::{Layer, Model, NetworkBuilder};
+use tightrope_network::{Layer, Model, NetworkBuilder, Weights};
 use tightrope_vnnlib::{Constraint, Property};
 
 /// y = relu(z) + relu(−z) for z = x₀ + x₁: |x₀ + x₁|.
@@ -42,7 +42,7 @@ fn split_proof() -> Proof {
 }
 
 fn verdict(model: &Model, property: &Property, proof: &Proof) -> Result<f64, String> {
-    let report = Checker::new(&model.network, &model.theta).unwrap().check(property, proof);
+    let report = Checker::new(&model.network, &model.weights()).check(property, proof);
     report.map(|report| report.smallest_bound).map_err(|e| e.to_string())
 }
 
@@ -151,7 +151,7 @@ fn combinations_of_rows() {
     builder.linear("both", 2, false, builder.input()).unwrap();
     let model = Model::new(builder.build().unwrap(), vec![1.0, -1.0]);
     let mut property = property(&model, &[-1.0], &[1.0], &[1.0, 0.0], -0.1);
-    property.cases[0].unsafe_outputs[0].push(Constraint { coefficients: vec![0.0, 1.0], bound: -0.1 });
+    property.cases[0].unsafe_outputs[0].push(Constraint::at_most(vec![0.0, 1.0], -0.1));
     let with = |rows: &[(u32, f64)]| {
         let mut tree = TreeBuilder::new();
         tree.leaf(TreeBuilder::ROOT, Leaf { rows: rows.to_vec(), ..Leaf::default() });
@@ -195,11 +195,11 @@ fn files_round_trip_and_damage_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("proof.cert");
     let (model, property) = (absolute(), above(-0.001));
-    let certificate = Certificate::new(&model.network, &model.theta, &property, split_proof()).unwrap();
+    let certificate = Certificate::new(&model.network, &model.weights(), &property, split_proof()).unwrap();
     certificate.write(&path).unwrap();
     let again = Certificate::read(&path).unwrap();
     assert_eq!(again, certificate);
-    assert_eq!(check(&again, &model.network, &model.theta, &property).unwrap().leaves, 4);
+    assert_eq!(check(&again, &model.network, &model.weights(), &property, None).unwrap().leaves, 4);
 
     let bytes = certificate.to_bytes().unwrap();
     for position in 0..bytes.len() {
@@ -213,16 +213,18 @@ fn files_round_trip_and_damage_is_refused() {
     assert!(Certificate::from_bytes(&longer).is_err());
     let mut newer = bytes;
     newer[8] = VERSION as u8 + 1;
-    assert!(Certificate::from_bytes(&newer).unwrap_err().to_string().contains("format version 2"));
+    assert!(Certificate::from_bytes(&newer).unwrap_err().to_string().contains("format version 3"));
     assert!(Certificate::read(&folder.path().join("absent")).unwrap_err().to_string().contains("absent"));
 
-    let mut theta = model.theta.clone();
-    theta[0] = 1.5;
-    let error = check(&certificate, &model.network, &theta, &property).unwrap_err();
+    let mut theta = model.weights().theta().to_vec();
+    // By the last place of an f64.
+    theta[0] = theta[0].next_up();
+    let other = Weights::new(theta.clone());
+    let error = check(&certificate, &model.network, &other, &property, None).unwrap_err();
     assert!(matches!(error, CertificateError::Other { what: "network" }), "{error}");
-    let error = check(&certificate, &model.network, &model.theta, &above(-0.002)).unwrap_err();
+    let error = check(&certificate, &model.network, &model.weights(), &above(-0.002), None).unwrap_err();
     assert!(matches!(error, CertificateError::Other { what: "property" }), "{error}");
-    let error = check(&certificate, &model.network, &theta[1..], &property).unwrap_err();
+    let error = check(&certificate, &model.network, &Weights::new(theta[1..].to_vec()), &property, None).unwrap_err();
     assert!(matches!(error, CertificateError::Network(_)), "{error}");
 }
 
@@ -232,7 +234,8 @@ fn senseless_proofs_are_refused_without_a_panic() {
     let mut random = Random::new(1);
     let model = dense(&[2, 4, 3, 1], &mut random);
     let property = property(&model, &[-1.0; 2], &[1.0; 2], &[1.0], -100.0);
-    let checker = Checker::new(&model.network, &model.theta).unwrap();
+    let weights = model.weights();
+    let checker = Checker::new(&model.network, &weights);
     let mut tree = TreeBuilder::new();
     let [below, above] = tree.split_input(TreeBuilder::ROOT, 0, 0.25);
     let refined = tree.refine(below, RefinementId(0));
@@ -246,7 +249,7 @@ fn senseless_proofs_are_refused_without_a_panic() {
         ..Proof::default()
     };
     assert!(checker.check(&property, &whole).is_ok());
-    let certificate = Certificate::new(&model.network, &model.theta, &property, whole).unwrap();
+    let certificate = Certificate::new(&model.network, &weights, &property, whole).unwrap();
     let body = postcard::to_allocvec(&certificate).unwrap();
     let mut decoded = 0;
     for position in 64..body.len() {

@@ -17,7 +17,7 @@ const FLOOR: f64 = -1e6;
 /// The lower bound of row·y that the checker finds with `proof`.
 fn lower_bound(model: &Model, lower: &[f64], upper: &[f64], row: &[f64], proof: &Proof) -> f64 {
     let property = property(model, lower, upper, row, FLOOR);
-    let report = Checker::new(&model.network, &model.theta).unwrap().check(&property, proof);
+    let report = Checker::new(&model.network, &model.weights()).check(&property, proof);
     report.unwrap_or_else(|e| panic!("{e}")).smallest_bound + FLOOR
 }
 
@@ -160,7 +160,8 @@ proptest! {
         let tree = random_tree(&model, &lower, &upper, slopes.len(), refinements.len(), &mut random);
         let proof = Proof { slopes, refinements, ..proof(tree) };
         let property = property(&model, &lower, &upper, &row, smallest + 1e-9 * smallest.abs());
-        let checker = Checker::new(&model.network, &model.theta).unwrap();
+        let weights = model.weights();
+        let checker = Checker::new(&model.network, &weights);
         prop_assert!(checker.check(&property, &proof).is_err());
     }
 
@@ -190,7 +191,7 @@ proptest! {
         let refinements = vec![Refinement::crown(model.network.pre_activations())];
         let proof = Proof { refinements, ..proof(tree.finish().unwrap()) };
         let property = property(&model, &lower, &upper, &row, smallest - 0.05);
-        let report = Checker::new(&model.network, &model.theta).unwrap().check(&property, &proof).unwrap();
+        let report = Checker::new(&model.network, &model.weights()).check(&property, &proof).unwrap();
         prop_assert_eq!((report.leaves, report.splits), (512, 511));
         prop_assert!(report.smallest_bound <= 0.05 + 1e-9);
     }

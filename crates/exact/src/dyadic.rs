@@ -32,6 +32,11 @@ impl Dyadic {
         }
     }
 
+    /// The whole number ≥ 0 with these little-endian bytes.
+    pub fn from_natural(bytes: &[u8]) -> Self {
+        Dyadic::new(BigUint::from_bytes_le(bytes).into(), 0)
+    }
+
     /// 0.
     pub fn zero() -> Self {
         Dyadic::default()

@@ -52,6 +52,11 @@ impl Enclosure {
         self.is_exact() && self.value == Dyadic::from(value)
     }
 
+    /// self·2^power.
+    pub fn scaled(&self, power: i64) -> Enclosure {
+        Enclosure { value: self.value.scaled(power), radius: self.radius.scaled(power) }
+    }
+
     /// Largest absolute value inside.
     pub fn magnitude(&self) -> Dyadic {
         &self.value.abs() + &self.radius

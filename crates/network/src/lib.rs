@@ -12,6 +12,7 @@ mod layer;
 mod network;
 mod parameters;
 mod presets;
+mod units;
 mod weights;
 
 pub use description::Description;

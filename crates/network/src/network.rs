@@ -110,6 +110,11 @@ impl Network {
         self.nodes[self.output()].len()
     }
 
+    /// The same network with `nodes` of the same shapes and parameters.
+    pub(crate) fn with_nodes(&self, nodes: Vec<Node>) -> Network {
+        Network { nodes, parameters: self.parameters.clone() }
+    }
+
     /// The pre-activation nodes, that is the inputs of the ReLUs in network order, each once.
     pub fn pre_activations(&self) -> Vec<NodeId> {
         let mut ids = Vec::new();

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let settings = Settings { timeout: Duration::from_secs_f64(limit.unwrap_or(timeout)), ..Settings::default() };
         let start = Instant::now();
         let verbose = std::env::var_os("VERBOSE").is_some();
-        let decision = decide(&model.network, &model.theta, &property, &settings, &|p| {
+        let decision = decide(&model.network, &model.weights(), &property, &settings, &|p| {
             if verbose {
                 eprintln!("  {:.1}s {} bounded, {} open, {:.4}", p.seconds, p.subproblems, p.open, p.lower_bound);
             }

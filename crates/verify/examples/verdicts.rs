@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let settings = Settings { timeout: Duration::from_secs_f64(seconds), ..Settings::default() };
         let model = &instance.model;
         let start = Instant::now();
-        let decision = decide(&model.network, &model.theta, &instance.property, &settings, &|_| ())?;
+        let decision = decide(&model.network, &model.weights(), &instance.property, &settings, &|_| ())?;
         let verdict = match decision.outcome {
             Outcome::Holds { .. } => "verified".to_string(),
             Outcome::Violated { .. } => "falsified".to_string(),

@@ -194,7 +194,7 @@ impl Cascade {
         if waiting.is_empty() {
             return Ok(());
         }
-        let alpha = AlphaCrown::new(target.network, target.theta)?;
+        let alpha = AlphaCrown::new(target.network, &target.weights)?;
         let work = |item: usize| {
             let mut sample = waiting[item].clone();
             for &stage in self.parts().1 {

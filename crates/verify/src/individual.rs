@@ -25,6 +25,17 @@ impl Lone<'_> {
         self.x.iter().map(|&value| self.threat.interval(value)).unzip()
     }
 
+    /// The nearest point of f32 numbers in the box.
+    fn single(&self, input: &[f64]) -> Vec<f32> {
+        let (lower, upper) = self.sides();
+        let inside = |(&x, (&l, &u)): (&f64, (&f64, &f64))| match x as f32 {
+            below if f64::from(below) < l => below.next_up(),
+            above if f64::from(above) > u => above.next_down(),
+            inside => inside,
+        };
+        input.iter().zip(lower.iter().zip(&upper)).map(inside).collect()
+    }
+
     /// Bounds the margins to the rivals that are still open by α-CROWN.
     pub(crate) fn alpha_crown(&self, alpha: &AlphaCrown<'_>, sample: &mut Open) -> Result<(), VerifyError> {
         let (lower, upper) = self.sides();
@@ -50,17 +61,17 @@ impl Lone<'_> {
             let mut coefficients = vec![0.0; classes];
             coefficients[label] = 1.0;
             coefficients[rival] = -1.0;
-            vec![Constraint { coefficients, bound: 0.0 }]
+            vec![Constraint::at_most(coefficients, 0.0)]
         };
-        let case = Case { lower, upper, unsafe_outputs: rivals.iter().map(reaches).collect() };
-        let property = Property { inputs: self.x.len(), outputs: classes, cases: vec![case] };
+        let case = Case::closed(lower, upper, rivals.iter().map(reaches).collect());
+        let property = Property::new(self.x.len(), classes, vec![case]);
         let settings = Settings {
             timeout: self.left.unwrap_or(Duration::MAX),
             queue_bytes: QUEUE_BYTES,
             seed,
             ..Settings::default()
         };
-        let decision = decide(self.target.network, self.target.theta, &property, &settings, &|_| ())?;
+        let decision = decide(self.target.network, &self.target.weights, &property, &settings, &|_| ())?;
         match decision.outcome {
             // The proof says that every margin is above 0, not by how much.
             Outcome::Holds { .. } => {
@@ -68,6 +79,7 @@ impl Lone<'_> {
                 sample.record.decide(Verdict::Verified, Stage::Bab.name());
             }
             Outcome::Violated { input, .. } => {
+                let input = self.single(&input);
                 if let Some(margin) = self.target.replay(self.threat, self.x, &input, label)? {
                     let margin = f64::from(margin);
                     sample.record.margin_attack = Some(sample.record.margin_attack.map_or(margin, |m| m.min(margin)));

@@ -22,7 +22,7 @@ pub use attack::{Attack, AttackKind, AttackOutcome, AttackPlan};
 pub use cascade::Cascade;
 pub use error::VerifyError;
 pub use log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};
-pub use replay::replay_counterexample;
+pub use replay::{Replay, replay_counterexample};
 pub use stage::Stage;
 pub use summary::{Proportion, StageTotals, Summary};
 pub use target::{Samples, Target};

@@ -1,7 +1,9 @@
 //! The network under attack, the samples, and the concrete replay of counterexamples.
 
+use std::borrow::Cow;
+
 use tightrope_engine::{Engine, EngineError, Real};
-use tightrope_network::{Model, Network};
+use tightrope_network::{Model, Network, Weights};
 
 use crate::ThreatModel;
 
@@ -13,8 +15,9 @@ pub struct Target<'a> {
     pub theta: &'a [f32],
     /// Engine of attacks and bounds.
     pub engine: &'a dyn Engine<f32>,
+    /// The model's exact numbers.
+    pub weights: Cow<'a, Weights>,
     exact: &'a dyn Engine<f64>,
-    exact_theta: Vec<f64>,
 }
 
 /// Samples of a data set.
@@ -43,8 +46,7 @@ impl Samples<'_> {
 impl<'a> Target<'a> {
     /// `engine` works in f32; `exact` replays counterexamples in f64.
     pub fn new(model: &'a Model, engine: &'a dyn Engine<f32>, exact: &'a dyn Engine<f64>) -> Self {
-        let exact_theta = model.theta.iter().map(|&v| f64::from(v)).collect();
-        Target { network: &model.network, theta: &model.theta, engine, exact, exact_theta }
+        Target { network: &model.network, theta: &model.theta, engine, weights: model.weights(), exact }
     }
 
     /// Logits `[N, K]` of `inputs [N, d]` in f32.
@@ -66,7 +68,7 @@ impl<'a> Target<'a> {
         }
         let single = margin(&self.logits(point)?, label).0;
         let exact: Vec<f64> = point.iter().map(|&v| f64::from(v)).collect();
-        let double = margin(&self.exact.forward(self.network, &self.exact_theta, &exact)?, label).0;
+        let double = margin(&self.exact.forward(self.network, self.weights.theta(), &exact)?, label).0;
         Ok((single <= 0.0 && double <= 0.0).then_some(single))
     }
 

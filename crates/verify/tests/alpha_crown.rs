@@ -40,7 +40,7 @@ fn compare(case: &str, images: usize) -> usize {
     let Some(folder) = cases().map(|cases| cases.join(case)) else { return usize::MAX };
     let model = model(&folder);
     let (network, d, k) = (&model.network, model.network.input_len(), model.network.output_len());
-    let alpha = AlphaCrown::new(network, &model.theta).unwrap();
+    let alpha = AlphaCrown::new(network, &model.weights()).unwrap();
     let inputs = std::fs::read(folder.join("inputs.safetensors")).unwrap();
     let inputs = SafeTensors::deserialize(&inputs).unwrap();
     let x: Vec<f64> = inputs.tensor("x").unwrap().data()[..4 * images * d]

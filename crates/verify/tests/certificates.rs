@@ -61,11 +61,11 @@ fn conjunction(model: &Model, bounds: [f64; 2]) -> Property {
     let row = |i: usize| {
         let mut coefficients = vec![0.0; 2];
         coefficients[i] = 1.0;
-        Constraint { coefficients, bound: bounds[i] }
+        Constraint::at_most(coefficients, bounds[i])
     };
     let inputs = model.network.input_len();
-    let case = Case { lower: vec![-1.0; inputs], upper: vec![1.0; inputs], unsafe_outputs: vec![vec![row(0), row(1)]] };
-    Property { inputs, outputs: 2, cases: vec![case] }
+    let case = Case::closed(vec![-1.0; inputs], vec![1.0; inputs], vec![vec![row(0), row(1)]]);
+    Property::new(inputs, 2, vec![case])
 }
 
 fn smallest(values: impl Iterator<Item = f64>) -> f64 {
@@ -99,11 +99,12 @@ fn sums_and_combinations_of_rows_are_proved_and_checked() {
             continue;
         }
         let property = conjunction(&model, bounds);
-        let checker = Checker::new(&model.network, &model.theta).unwrap();
+        let weights = model.weights();
+        let checker = Checker::new(&model.network, &weights);
         for branching in [Branching::Auto, Branching::Babsr] {
             let settings = Settings { timeout: Duration::from_secs(10), branching, proof: true, ..Settings::default() };
             let place = format!("network {seed}, {branching:?}");
-            let decision = decide(&model.network, &model.theta, &property, &settings, &|_| {}).unwrap();
+            let decision = decide(&model.network, &model.weights(), &property, &settings, &|_| {}).unwrap();
             let proof = match decision.outcome {
                 Outcome::Holds { proof } => proof.unwrap_or_else(|| panic!("{place}: no proof")),
                 other => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tightrope_certificate::Checker;
-use tightrope_network::{Initialisation, Layer, Network, NetworkBuilder, Preset};
+use tightrope_network::{Initialisation, Layer, Network, NetworkBuilder, Preset, Weights};
 use tightrope_noise::{Purpose, Stream};
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
@@ -86,10 +86,10 @@ fn corners_of_two_inputs(layers: &[(Vec<Vec<f64>>, Vec<f64>)]) -> Vec<Vec<f64>> 
 
 /// "Some input of [-1, 1]^d has c·y ≤ bound for every (c, bound)".
 fn property(inputs: usize, rows: &[(&[f64], f64)]) -> Property {
-    let row = |&(c, bound): &(&[f64], f64)| Constraint { coefficients: c.to_vec(), bound };
+    let row = |&(c, bound): &(&[f64], f64)| Constraint::at_most(c.to_vec(), bound);
     let unsafe_outputs = vec![rows.iter().map(row).collect()];
-    let case = Case { lower: vec![-1.0; inputs], upper: vec![1.0; inputs], unsafe_outputs };
-    Property { inputs, outputs: rows[0].0.len(), cases: vec![case] }
+    let case = Case::closed(vec![-1.0; inputs], vec![1.0; inputs], unsafe_outputs);
+    Property::new(inputs, rows[0].0.len(), vec![case])
 }
 
 fn settings(branching: Branching) -> Settings {
@@ -105,10 +105,11 @@ fn agrees(
     holds: bool,
     excess: &dyn Fn(&[f64]) -> f64,
 ) {
-    let checker = Checker::new(network, theta).unwrap();
+    let weights = Weights::from_single(theta);
+    let checker = Checker::new(network, &weights);
     for branching in [Branching::Auto, Branching::Fsb, Branching::Babsr] {
         let place = format!("{place}, holds {holds}, {branching:?}");
-        let decision = decide(network, theta, property, &settings(branching), &|_| {}).unwrap();
+        let decision = decide(network, &weights, property, &settings(branching), &|_| {}).unwrap();
         match decision.outcome {
             Outcome::Holds { proof } => {
                 assert!(holds, "{place}: proved what is false");
@@ -117,7 +118,6 @@ fn agrees(
                 assert!(report.is_ok(), "{place}: {}", report.unwrap_err());
             }
             Outcome::Violated { input, .. } => {
-                let input: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
                 assert!(input.iter().all(|v| v.abs() <= 1.0), "{place}: outside the box");
                 assert!(excess(&input) <= 0.0, "{place}: no counterexample");
                 assert!(!holds, "{place}: refuted what is true");
@@ -214,16 +214,17 @@ fn no_sample_contradicts_a_convolutional_verdict() {
         let rival = |j: usize| {
             let mut coefficients = vec![0.0; 3];
             (coefficients[top], coefficients[j]) = (1.0, -1.0);
-            vec![Constraint { coefficients, bound: 0.0 }]
+            vec![Constraint::at_most(coefficients, 0.0)]
         };
         let unsafe_outputs = (0..3).filter(|&j| j != top).map(rival).collect();
-        let case = Case { lower: lower.clone(), upper: upper.clone(), unsafe_outputs };
-        let property = Property { inputs: 64, outputs: 3, cases: vec![case] };
+        let case = Case::closed(lower.clone(), upper.clone(), unsafe_outputs);
+        let property = Property::new(64, 3, vec![case]);
+        let weights = Weights::from_single(&theta);
         let settings = Settings { timeout: Duration::from_secs(20), ..settings(Branching::Auto) };
-        let decision = decide(&network, &theta, &property, &settings, &|_| {}).unwrap();
+        let decision = decide(&network, &weights, &property, &settings, &|_| {}).unwrap();
         let Outcome::Holds { proof } = decision.outcome else { continue };
         proved += 1;
-        Checker::new(&network, &theta).unwrap().check(&property, &proof.expect("a proof")).unwrap();
+        Checker::new(&network, &weights).check(&property, &proof.expect("a proof")).unwrap();
         let mut samples = vec![0.0_f32; 20_000 * 64];
         Stream::new(seed, Purpose::Test, 1, 0).uniform(0, &mut samples);
         for (i, value) in samples.iter_mut().enumerate() {

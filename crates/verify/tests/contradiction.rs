@@ -34,14 +34,14 @@ impl Proved {
         let rival = |j: usize| {
             let mut coefficients = vec![0.0; outputs];
             (coefficients[label], coefficients[j]) = (1.0, -1.0);
-            vec![Constraint { coefficients, bound: 0.0 }]
+            vec![Constraint::at_most(coefficients, 0.0)]
         };
         let unsafe_outputs = (0..outputs).filter(|&j| j != label).map(rival).collect();
-        let cases = vec![Case { lower: lower.clone(), upper: upper.clone(), unsafe_outputs }];
-        let property = Property { inputs: input.len(), outputs, cases };
+        let cases = vec![Case::closed(lower.clone(), upper.clone(), unsafe_outputs)];
+        let property = Property::new(input.len(), outputs, cases);
         // Without an attack of its own, so that only bounds stand between a false claim and this test.
         let settings = Settings { timeout: Duration::from_secs(5), attack_restarts: 0, ..Settings::default() };
-        let decision = decide(&model.network, &model.theta, &property, &settings, &|_| {}).unwrap();
+        let decision = decide(&model.network, &model.weights(), &property, &settings, &|_| {}).unwrap();
         let threat = ThreatModel { norm: Norm::Inf, epsilon, clip: Some((0.0, 1.0)) };
         matches!(decision.outcome, Outcome::Holds { .. }).then(|| Proved {
             model: model.clone(),

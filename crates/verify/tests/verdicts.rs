@@ -28,7 +28,7 @@ fn published_verdicts_are_reached_and_never_contradicted() {
         // Far more than any of them takes.
         let settings = Settings { timeout: Duration::from_secs(300), ..Settings::default() };
         let model = &instance.model;
-        let decision = decide(&model.network, &model.theta, &instance.property, &settings, &|_| ()).unwrap();
+        let decision = decide(&model.network, &model.weights(), &instance.property, &settings, &|_| ()).unwrap();
         let verdict = match decision.outcome {
             Outcome::Holds { .. } => "verified",
             Outcome::Violated { .. } => "falsified",

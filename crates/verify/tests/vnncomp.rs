@@ -37,14 +37,15 @@ fn verdicts_are_those_of_the_competition() {
         let model = tightrope_onnx::import(&folder.join(onnx)).unwrap();
         let property = Property::read(&folder.join(vnnlib)).unwrap();
         let settings = Settings { timeout: Duration::from_secs_f64(limit), proof: check, ..Settings::default() };
-        let decision = decide(&model.network, &model.theta, &property, &settings, &|_| {}).unwrap();
+        let decision = decide(&model.network, &model.weights(), &property, &settings, &|_| {}).unwrap();
         let decided = start.elapsed().as_secs_f64();
         let expected = instance["expected"].as_str().unwrap();
         match decision.outcome {
             Outcome::Holds { proof } => {
                 assert_eq!(expected, "holds", "{onnx} {vnnlib}");
                 if check {
-                    let checker = Checker::new(&model.network, &model.theta).unwrap();
+                    let weights = model.weights();
+                    let checker = Checker::new(&model.network, &weights);
                     let report = checker.check(&property, &proof.expect("a proof was asked for"));
                     assert!(report.is_ok(), "{onnx} {vnnlib}: {}", report.unwrap_err());
                 }
@@ -52,8 +53,8 @@ fn verdicts_are_those_of_the_competition() {
             }
             Outcome::Violated { input, .. } => {
                 assert_eq!(expected, "violated", "{onnx} {vnnlib}");
-                let replayed = replay_counterexample(&model.network, &model.theta, &property, &input).unwrap();
-                assert!(replayed.is_some(), "{onnx} {vnnlib}: the counterexample is none");
+                let replayed = replay_counterexample(&model, &property, &input).unwrap();
+                assert!(replayed.confirmed, "{onnx} {vnnlib}: the counterexample is none");
                 counts[1] += 1;
             }
             other => panic!("{onnx} {vnnlib}: {other:?} where {expected} is known"),

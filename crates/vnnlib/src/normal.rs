@@ -130,6 +130,9 @@ impl<'a> Iterator for Choices<'a> {
     }
 }
 
+/// An input whose ends differ from those of the common box, and the bits of its own ends.
+type Change = (u32, [(u64, bool); 2]);
+
 /// The property's cases as they are found.
 struct Cases<'a> {
     inputs: &'a Group,
@@ -144,7 +147,7 @@ struct Cases<'a> {
     /// What contradicted itself first.
     contradiction: Option<String>,
     /// Position of the case with these changes of the common box.
-    known: HashMap<Vec<(u32, [(u64, bool); 2])>, usize>,
+    known: HashMap<Vec<Change>, usize>,
     numbers: f64,
     cases: Vec<Case>,
 }

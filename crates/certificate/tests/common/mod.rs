@@ -114,9 +114,9 @@ pub fn points(lower: &[f64], upper: &[f64], count: usize, random: &mut Random) -
 
 /// The property that row·y ≤ bound nowhere in the box.
 pub fn property(model: &Model, lower: &[f64], upper: &[f64], row: &[f64], bound: f64) -> Property {
-    let unsafe_outputs = vec![vec![Constraint { coefficients: row.to_vec(), bound }]];
-    let case = Case { lower: lower.to_vec(), upper: upper.to_vec(), unsafe_outputs };
-    Property { inputs: model.network.input_len(), outputs: model.network.output_len(), cases: vec![case] }
+    let unsafe_outputs = vec![vec![Constraint::at_most(row.to_vec(), bound)]];
+    let case = Case::closed(lower.to_vec(), upper.to_vec(), unsafe_outputs);
+    Property::new(model.network.input_len(), model.network.output_len(), vec![case])
 }
 
 /// A proof of one tree.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use tightrope_network::Network;
+use tightrope_network::{Network, Weights};
 
 use super::ascent::{Ascent, Ground, Start, Variables};
 use super::program::Program;
@@ -54,9 +54,9 @@ pub struct AlphaCrown<'a> {
 impl<'a> AlphaCrown<'a> {
     /// # Errors
     /// If θ does not fit the network.
-    pub fn new(network: &'a Network, theta: &[f32]) -> Result<Self, VerifyError> {
-        network.check_theta(theta).map_err(|e| VerifyError::Usage(e.to_string()))?;
-        Ok(AlphaCrown { fast: Program::new(network, theta), exact: Program::new(network, theta) })
+    pub fn new(network: &'a Network, weights: &Weights) -> Result<Self, VerifyError> {
+        network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
+        Ok(AlphaCrown { fast: Program::new(network, weights), exact: Program::new(network, weights) })
     }
 
     /// Number K of outputs.
@@ -136,7 +136,7 @@ impl<'a> AlphaCrown<'a> {
 
 #[cfg(test)]
 mod tests {
-    use tightrope_network::{Initialisation, Preset};
+    use tightrope_network::{Initialisation, Preset, Weights};
 
     use super::{AlphaCrown, AlphaSettings};
 
@@ -144,7 +144,7 @@ mod tests {
     fn more_steps_never_loosen_and_no_point_leaves_the_bounds() {
         let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
         let theta: Vec<f32> = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
-        let alpha = AlphaCrown::new(&network, &theta).unwrap();
+        let alpha = AlphaCrown::new(&network, &Weights::from_single(&theta)).unwrap();
         let rows = [1.0, -1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.0, -2.0];
         let (lower, upper) = (vec![0.3; 64], vec![0.5; 64]);
         let bound = |iterations| {
@@ -176,7 +176,7 @@ mod tests {
     fn boxes_and_rows_that_do_not_fit_are_refused() {
         let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
         let theta = Initialisation::Default.theta(&network, 5);
-        let alpha = AlphaCrown::new(&network, &theta).unwrap();
+        let alpha = AlphaCrown::new(&network, &Weights::from_single(&theta)).unwrap();
         let bound = |lower: &[f64], upper: &[f64], rows: &[f32]| {
             alpha.bound(lower, upper, rows, &AlphaSettings::default()).unwrap_err().to_string()
         };
@@ -184,6 +184,6 @@ mod tests {
         assert!(bound(&[0.0; 64], &[1.0; 64], &[0.0; 5]).contains("5 coefficients"));
         assert!(bound(&[2.0; 64], &[1.0; 64], &[0.0; 4]).contains("no interval"));
         assert!(bound(&[f64::NAN; 64], &[1.0; 64], &[0.0; 4]).contains("no interval"));
-        assert!(AlphaCrown::new(&network, &theta[1..]).is_err());
+        assert!(AlphaCrown::new(&network, &Weights::from_single(&theta[1..])).is_err());
     }
 }

@@ -8,25 +8,33 @@ use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
 use tightrope_network::NodeId;
 
+use super::attack::Attack;
 use super::dual::{Domain, SetOf, Trace};
+use super::endgame::{Ended, Endgame};
+use super::exact::Refutation;
 use super::lines::Lines;
+use super::point::Found;
 use super::problem::Conjunction;
 use super::program::Program;
 use super::queue::Queue;
 use super::record::Recorder;
 use super::root::{Layers, Setting};
 use super::rounding::{Interval, Rounding, interval_step};
-use super::search::{Found, Hunt};
 use super::tree::{End, Round};
 
 /// Boxes that one task bounds; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 32;
-/// Coefficient rows per backward pass.
+/// Most coefficient rows per backward pass.
 const ROWS: usize = 256;
+/// Coefficients per backward pass, over all nodes, beyond which it takes fewer rows.
+const ROW_ELEMENTS: usize = 1 << 20;
 
 /// Least coefficient of an input, as a share of the largest one, when the input to cut is chosen: the coefficients
 /// belong to one relaxation only, and an input that is never cut keeps it loose.
 const FLOOR: f64 = 0.1;
+
+/// How many times the margin for rounding errors a bound may be below 0 to be decided exactly.
+const NEAR: f64 = 65_536.0;
 
 /// A box with what is still to be refuted over it.
 pub(crate) struct Item {
@@ -52,6 +60,8 @@ struct Bounded {
     layers: Layers,
     /// Per open conjunction its best row and that row's bound.
     bounds: Vec<(usize, f64)>,
+    /// Per open conjunction its exact refutation, if floating point was too near to 0.
+    exact: Vec<Option<Refutation>>,
     /// Influence of each input on the bounds that are not positive.
     influence: Vec<f64>,
 }
@@ -60,10 +70,12 @@ struct Bounded {
 struct Outputs {
     /// Per box the best row and bound of each open conjunction.
     bounds: Vec<Vec<(usize, f64)>>,
+    /// Per box whether each of these bounds is within rounding of 0, or nearly so.
+    near: Vec<Vec<bool>>,
     /// Per box the influence of each input on the conjunctions that stay open.
     influences: Vec<Vec<f64>>,
     /// Minimisers `[count, d]` to try as counterexamples.
-    points: Vec<f32>,
+    points: Vec<f64>,
     /// The conjunction of each.
     targets: Vec<usize>,
 }
@@ -73,7 +85,10 @@ pub(crate) struct Boxes<'a> {
     pub setting: &'a Setting<'a>,
     pub rounding: &'a Rounding<f64>,
     pub conjunctions: &'a [Conjunction],
-    pub hunt: &'a Hunt<'a>,
+    pub attack: &'a Attack<'a>,
+    pub endgame: &'a Endgame<'a>,
+    /// Attacks the conjunctions that the first round has left open.
+    pub attack_open: &'a (dyn Fn(&[usize]) -> Option<Found> + Sync),
     pub batch: usize,
     pub queue_bytes: usize,
     pub deadline: Instant,
@@ -96,12 +111,13 @@ impl Boxes<'_> {
             parent: None,
         };
         queue.push(f64::NEG_INFINITY, whole.bytes(), whole);
-        let mut stuck = f64::INFINITY;
+        let mut stuck: Option<f64> = None;
+        let least = |a: Option<f64>, b: f64| a.map_or(b, |a: f64| a.min(b));
         let mut round = Round { subproblems: 0, open: 1, lower_bound: f64::NEG_INFINITY };
         while queue.len() > 0 {
             report(&round);
             if Instant::now() >= self.deadline {
-                return End::Timeout(queue.worst().min(stuck));
+                return End::Timeout(least(stuck, queue.worst()));
             }
             let chunks = queue.pop_chunks(4 * self.batch, CHUNK);
             let results: Vec<(Vec<Bounded>, Option<Found>)> =
@@ -112,18 +128,26 @@ impl Boxes<'_> {
                 for bounded in boxes {
                     round.subproblems += 1;
                     if let Some(bound) = self.branch(bounded, &mut queue, &mut recorder) {
-                        stuck = stuck.min(bound);
+                        stuck = Some(least(stuck, bound));
                     }
                 }
             }
             if let Some(found) = found {
                 return End::Violated(found);
             }
+            if round.subproblems == 1 && queue.len() > 0 {
+                let mut open: Vec<usize> = queue.iter().flat_map(|item| &item.open).map(|&(c, _)| c).collect();
+                open.sort_unstable();
+                open.dedup();
+                if let Some(found) = (self.attack_open)(&open) {
+                    return End::Violated(found);
+                }
+            }
             round.open = queue.len();
-            round.lower_bound = queue.worst().min(stuck);
+            round.lower_bound = least(stuck, queue.worst());
         }
         report(&round);
-        if stuck.is_finite() { End::Stuck(stuck) } else { End::Refuted }
+        End::of(stuck, self.deadline)
     }
 
     /// Records what is refuted and cuts the box for the rest; the bound if it is too small to be cut.
@@ -133,10 +157,10 @@ impl Boxes<'_> {
         queue: &mut Queue<Item>,
         recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
     ) -> Option<f64> {
-        let Bounded { item, layers, bounds, influence } = bounded;
+        let Bounded { item, layers, bounds, exact, influence } = bounded;
         let mut open = Vec::new();
         let mut worst = f64::INFINITY;
-        for (&(c, node), &(row, bound)) in item.open.iter().zip(&bounds) {
+        for ((&(c, node), &(row, bound)), exact) in item.open.iter().zip(&bounds).zip(&exact) {
             let node = match recorder {
                 Some((recorder, refinement)) => recorder.refine(c, node, *refinement),
                 None => node,
@@ -147,6 +171,10 @@ impl Boxes<'_> {
                     weights[row] = 1.0;
                     recorder.plain_leaf(c, node, &weights);
                 }
+            } else if let Some(refutation) = exact {
+                if let Some((recorder, _)) = recorder {
+                    recorder.exact(c, node, refutation);
+                }
             } else {
                 worst = worst.min(bound);
                 open.push((c, node));
@@ -155,12 +183,7 @@ impl Boxes<'_> {
         if open.is_empty() {
             return None;
         }
-        let longest = |a: usize, b: usize| if influence[b] > influence[a] { b } else { a };
-        let index = (0..influence.len()).reduce(longest).unwrap_or_default();
-        let at = 0.5 * (item.lower[index] + item.upper[index]);
-        if !(item.lower[index] < at && at < item.upper[index]) {
-            return Some(worst);
-        }
+        let Some((index, at)) = longest(&item, &influence) else { return Some(worst) };
         let children: Vec<[usize; 2]> = open
             .iter()
             .map(|&(c, node)| match recorder {
@@ -185,6 +208,9 @@ impl Boxes<'_> {
 
     /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
     fn bound(&self, chunk: Vec<(f64, Item)>) -> (Vec<Bounded>, Option<Found>) {
+        if Instant::now() >= self.deadline {
+            return (chunk.into_iter().map(|(bound, item)| self.untouched(bound, item)).collect(), None);
+        }
         let chunk: Vec<Item> = chunk.into_iter().map(|(_, item)| item).collect();
         let program = self.setting.exact;
         let sets = chunk.len();
@@ -224,15 +250,30 @@ impl Boxes<'_> {
             Layers { lower: of(&|i| &i.lower), upper: of(&|i| &i.upper) }
         });
         let layers: Vec<Layers> = layers.collect();
-        let Outputs { bounds, influences, points, targets } = self.outputs(&chunk, ends, &lines);
-        let found = if targets.is_empty() { None } else { self.hunt.descend(points, &targets, 0, 0.0, self.deadline) };
-        let boxes = chunk
-            .into_iter()
-            .zip(layers)
-            .zip(bounds)
-            .zip(influences)
-            .map(|(((item, layers), bounds), influence)| Bounded { item, layers, bounds, influence })
-            .collect();
+        let Outputs { bounds, near, influences, points, targets } = self.outputs(&chunk, ends, &lines);
+        let mut found = if targets.is_empty() { None } else { self.attack.check(&points, &targets) };
+        let mut boxes = Vec::with_capacity(sets);
+        for ((((item, layers), bounds), near), influence) in
+            chunk.into_iter().zip(layers).zip(bounds).zip(near).zip(influences)
+        {
+            let mut exact = Vec::with_capacity(bounds.len());
+            for ((&(c, _), &(_, bound)), &near) in item.open.iter().zip(&bounds).zip(&near) {
+                let whole = || longest(&item, &influence).is_none();
+                let ended = match bound <= 0.0 && found.is_none() && (near || whole()) {
+                    true => self.endgame.decide((&item.lower, &item.upper), &layers, Vec::new(), c),
+                    false => Ended::Open,
+                };
+                exact.push(match ended {
+                    Ended::Refuted(refutation) => Some(refutation),
+                    Ended::Violated(point) => {
+                        found = Some(point);
+                        None
+                    }
+                    Ended::Open => None,
+                });
+            }
+            boxes.push(Bounded { item, layers, bounds, exact, influence });
+        }
         (boxes, found)
     }
 
@@ -249,7 +290,10 @@ impl Boxes<'_> {
         let n = program.network.node(id).len();
         let unstable = |&e: &usize| interval.lower[e] < 0.0 && interval.upper[e] > 0.0;
         let elements: Vec<usize> = (0..sets * n).filter(unstable).collect();
-        for elements in elements.chunks(ROWS / 2) {
+        for elements in elements.chunks(self.rows_per_pass()) {
+            if Instant::now() >= self.deadline {
+                return;
+            }
             let of: Vec<u32> = elements.iter().flat_map(|&e| [(e / n) as u32; 2]).collect();
             let mut rows = vec![0.0; of.len() * n];
             for (place, &e) in elements.iter().enumerate() {
@@ -264,6 +308,21 @@ impl Boxes<'_> {
                 interval.upper[e] = interval.upper[e].min((-pair[1]).max(interval.lower[e]));
             }
         }
+    }
+
+    /// Neurons per backward pass: fewer where the network is so large that a pass takes long.
+    fn rows_per_pass(&self) -> usize {
+        let elements = self.setting.exact.elements(self.setting.exact.network.output());
+        (ROW_ELEMENTS / elements).clamp(1, ROWS / 2)
+    }
+
+    /// A box that there was no time for.
+    fn untouched(&self, bound: f64, item: Item) -> Bounded {
+        let open = item.open.len();
+        let bounds = vec![(0, bound.min(0.0)); open];
+        // Without influences it is not cut.
+        let influence = Vec::new();
+        Bounded { item, layers: Layers::default(), bounds, exact: (0..open).map(|_| None).collect(), influence }
     }
 
     /// Bounds the open conjunctions of each box.
@@ -289,14 +348,16 @@ impl Boxes<'_> {
         let (values, mut errors) = domain.bound(program, output, rows, of.len(), Some(&mut trace), Some(self.rounding));
         errors.iter_mut().zip(&offsets).for_each(|(e, (_, more))| *e += more);
         let values = values.iter().zip(&offsets).map(|(v, (bound, _))| v - bound).collect();
+        let is_near = |place: usize, values: &[f64]| values[place] > -NEAR * errors[place];
         let values = self.setting.lowered(values, &errors);
         let minimisers = domain.minimisers(&trace.input, of.len());
-        let (mut bounds, mut influences) = (Vec::new(), Vec::new());
+        let (mut bounds, mut nears, mut influences) = (Vec::new(), Vec::new(), Vec::new());
         let (mut points, mut targets) = (Vec::new(), Vec::new());
         let mut next = 0;
         for item in chunk {
             let mut influence = vec![0.0; d];
             let mut list = Vec::with_capacity(item.open.len());
+            let mut near = Vec::with_capacity(item.open.len());
             for &(c, _) in &item.open {
                 let mut best = (0, f64::NEG_INFINITY);
                 for row in 0..self.conjunctions[c].len() {
@@ -311,10 +372,11 @@ impl Boxes<'_> {
                     for i in 0..d {
                         influence[i] += trace.input[place * d + i].abs().max(floor) * (item.upper[i] - item.lower[i]);
                     }
-                    points.extend(minimisers[place * d..(place + 1) * d].iter().map(|&v| v as f32));
+                    points.extend_from_slice(&minimisers[place * d..(place + 1) * d]);
                     targets.push(c);
                 }
                 list.push(best);
+                near.push(is_near(next + best.0, &values));
                 next += self.conjunctions[c].len();
             }
             // Inputs without influence are cut last, wide ones first.
@@ -322,9 +384,10 @@ impl Boxes<'_> {
                 influence[i] += 1e-9 * (item.upper[i] - item.lower[i]);
             }
             bounds.push(list);
+            nears.push(near);
             influences.push(influence);
         }
-        Outputs { bounds, influences, points, targets }
+        Outputs { bounds, near: nears, influences, points, targets }
     }
 }
 
@@ -338,6 +401,15 @@ fn domain<'a>(lower: &'a [f64], upper: &'a [f64], lines: &'a [Lines<f64>], of: &
         slopes: None,
         multipliers: None,
     }
+}
+
+/// The input to cut and where; none if no cut makes the box smaller.
+fn longest(item: &Item, influence: &[f64]) -> Option<(usize, f64)> {
+    let middle = |index: usize| 0.5 * (item.lower[index] + item.upper[index]);
+    let can_be_cut = |&index: &usize| item.lower[index] < middle(index) && middle(index) < item.upper[index];
+    let longest = |a: usize, b: usize| if influence[b] > influence[a] { b } else { a };
+    let index = (0..influence.len()).filter(can_be_cut).reduce(longest)?;
+    Some((index, middle(index)))
 }
 
 /// Intersects the bounds of a position with those of the boxes cut.

@@ -1,25 +1,30 @@
-//! The order of things: attack, root bounds, branch and bound, case by case.
+//! The order of things: units, bounds, attack on what they leave, branch and bound, case by case.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tightrope_certificate::{Proof, TreeBuilder};
-use tightrope_network::Network;
+use tightrope_certificate::{ExactNetwork, Proof, TreeBuilder};
+use tightrope_exact::Dyadic;
+use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
 use super::ascent::Ascent;
+use super::attack::Attack;
 use super::boxes::Boxes;
 use super::branch::Choice;
+use super::endgame::Endgame;
+use super::point::{Found, Judge};
 use super::problem::{Conjunction, conjunctions};
 use super::program::Program;
 use super::record::Recorder;
 use super::region::Regions;
-use super::root::Setting;
-use super::search::{Found, Hunt};
+use super::root::{Root, Setting};
 use super::settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};
 use super::tree::{End, Round, Tree};
+use super::units::units;
 use crate::VerifyError;
 
-/// Decides whether `property` holds for `network` with parameters `theta`.
+/// Decides whether `property` holds for `network` with `weights`, read as a function of real numbers.
 ///
 /// `progress` hears of every round of branch and bound.
 ///
@@ -27,13 +32,27 @@ use crate::VerifyError;
 /// If the property does not fit the network or a setting makes no sense.
 pub fn decide(
     network: &Network,
-    theta: &[f32],
+    weights: &Weights,
     property: &Property,
     settings: &Settings,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Decision, VerifyError> {
-    check(network, theta, property, settings)?;
-    let work = || Work::new(network, theta, property, settings, progress).run();
+    let start = Instant::now();
+    check(network, weights, property, settings)?;
+    let work = || {
+        let Some(units) = units(network, weights, property) else {
+            return Work::new(network, weights, property, settings, progress, start).run();
+        };
+        let (input, output) = (units[0], units[network.output()]);
+        match (network.in_units(weights, &units), in_units(property, input, output)) {
+            (Some(model), Some(property)) => {
+                let weights = model.weights();
+                let decision = Work::new(&model.network, &weights, &property, settings, progress, start).run()?;
+                Ok(in_usual_units(decision, units, output))
+            }
+            _ => Work::new(network, weights, property, settings, progress, start).run(),
+        }
+    };
     match settings.threads {
         None => work(),
         Some(threads) => {
@@ -43,9 +62,54 @@ pub fn decide(
     }
 }
 
-fn check(network: &Network, theta: &[f32], property: &Property, settings: &Settings) -> Result<(), VerifyError> {
+/// The property for inputs in units of 2^input and outputs in units of 2^output; none if that leaves f64.
+fn in_units(property: &Property, input: i32, output: i32) -> Option<Property> {
+    let mut property = property.clone();
+    let convert = |value: &mut f64, unit: i32| {
+        let scaled = Dyadic::from(*value).scaled(-i64::from(unit));
+        *value = scaled.to_f64();
+        (value.is_finite() && Dyadic::from(*value) == scaled).then_some(())
+    };
+    for case in &mut property.cases {
+        case.lower.iter_mut().chain(&mut case.upper).try_for_each(|end| convert(end, input))?;
+        case.unsafe_outputs.iter_mut().flatten().try_for_each(|row| convert(&mut row.bound, output))?;
+    }
+    Some(property)
+}
+
+/// What was decided in `units`, in units of 1.
+fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> Decision {
+    let scale = |value: &mut f64, unit: i32| {
+        if value.is_finite() {
+            *value = Dyadic::from(*value).scaled(i64::from(unit)).to_f64();
+        }
+    };
+    match &mut decision.outcome {
+        Outcome::Holds { proof } => {
+            if let Some(proof) = proof {
+                proof.units = units;
+            }
+        }
+        Outcome::Violated { input, output, fractions } => {
+            input.iter_mut().for_each(|x| scale(x, units[0]));
+            output.iter_mut().for_each(|y| scale(y, output_unit));
+            if let Some(fractions) = fractions {
+                fractions.iter_mut().for_each(|fraction| *fraction = format!("2^{} * {fraction}", units[0]));
+            }
+        }
+        Outcome::Unknown { lower_bound } | Outcome::Timeout { lower_bound } => scale(lower_bound, output_unit),
+    }
+    decision
+}
+
+fn check(
+    network: &Network,
+    weights: &Weights,
+    property: &Property,
+    settings: &Settings,
+) -> Result<(), VerifyError> {
     let refuse = |problem: String| Err(VerifyError::Usage(problem));
-    network.check_theta(theta).map_err(|e| VerifyError::Usage(e.to_string()))?;
+    network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
     let (d, k) = (network.input_len(), network.output_len());
     if (property.inputs, property.outputs) != (d, k) {
         return refuse(format!(
@@ -62,6 +126,11 @@ fn check(network: &Network, theta: &[f32], property: &Property, settings: &Setti
                 "case {index} has an input without finite bounds; bound every input from both sides"
             ));
         }
+        if [&case.open_lower, &case.open_upper].iter().any(|open| {
+            !open.is_sorted_by(|a, b| a < b) || open.last().is_some_and(|&last| last as usize >= d)
+        }) {
+            return refuse(format!("case {index} does not list its open ends in increasing order"));
+        }
         let mut rows = case.unsafe_outputs.iter().flatten();
         if rows
             .any(|r| r.coefficients.len() != k || !r.bound.is_finite() || r.coefficients.iter().any(|c| !c.is_finite()))
@@ -75,11 +144,18 @@ fn check(network: &Network, theta: &[f32], property: &Property, settings: &Setti
     Ok(())
 }
 
+/// Random starts of the attack before any bound is computed, and conjunctions that it takes: enough to spare properties
+/// that are plainly violated the bounds, few enough not to be noticed by the others.
+const FIRST_STARTS: usize = 2;
+const FIRST_TARGETS: usize = 32;
+
 /// One call.
 struct Work<'a> {
     fast: Program<'a, f32>,
     exact: Program<'a, f64>,
-    theta: &'a [f32],
+    /// The network in exact arithmetic, once it is needed.
+    exact_network: OnceLock<Option<ExactNetwork>>,
+    weights: &'a Weights,
     property: &'a Property,
     settings: &'a Settings,
     progress: &'a (dyn Fn(Progress) + Sync),
@@ -88,11 +164,13 @@ struct Work<'a> {
 }
 
 /// One case on its way.
-struct Place<'a> {
+#[derive(Clone, Copy)]
+struct Job<'a> {
     index: usize,
     setting: &'a Setting<'a>,
-    list: &'a [Conjunction],
-    hunt: &'a Hunt<'a>,
+    conjunctions: &'a [Conjunction],
+    attack: &'a Attack<'a>,
+    endgame: &'a Endgame<'a>,
 }
 
 /// What is known about one case.
@@ -106,18 +184,19 @@ enum CaseEnd {
 impl<'a> Work<'a> {
     fn new(
         network: &'a Network,
-        theta: &'a [f32],
+        weights: &'a Weights,
         property: &'a Property,
         settings: &'a Settings,
         progress: &'a (dyn Fn(Progress) + Sync),
+        start: Instant,
     ) -> Self {
-        let start = Instant::now();
         // Longer than any run lasts.
         let timeout = settings.timeout.min(Duration::from_secs(1 << 32));
         Work {
-            fast: Program::new(network, theta),
-            exact: Program::new(network, theta),
-            theta,
+            fast: Program::new(network, weights),
+            exact: Program::new(network, weights),
+            exact_network: OnceLock::new(),
+            weights,
             property,
             settings,
             progress,
@@ -132,11 +211,15 @@ impl<'a> Work<'a> {
         let (mut unknown, mut timeout) = (None, None);
         let least = |a: Option<f64>, b: f64| Some(a.map_or(b, |a: f64| a.min(b)));
         for (index, case) in self.property.cases.iter().enumerate() {
+            if Instant::now() >= self.deadline {
+                timeout = Some(f64::NEG_INFINITY);
+                break;
+            }
             match self.case(index, case, proof.as_mut(), &mut statistics)? {
                 CaseEnd::Holds => {}
                 CaseEnd::Violated(found) => {
-                    let outcome = Outcome::Violated { input: found.input, output: found.output };
-                    return Ok(Decision { outcome, statistics });
+                    let Found { input, output, fractions } = found;
+                    return Ok(Decision { outcome: Outcome::Violated { input, output, fractions }, statistics });
                 }
                 CaseEnd::Unknown(bound) => unknown = least(unknown, bound),
                 CaseEnd::Timeout(bound) => timeout = least(timeout, bound),
@@ -166,24 +249,38 @@ impl<'a> Work<'a> {
         }
         let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
-        let hunt = Hunt::new(&setting, self.theta, self.property, &list);
-        let begin = Instant::now();
-        let targets: Vec<usize> = (0..list.len()).collect();
-        let found = self.attack(&hunt, &targets);
-        statistics.attack_seconds += begin.elapsed().as_secs_f64();
-        if let Some(found) = found {
-            return Ok(CaseEnd::Violated(found));
-        }
+        let judge =
+            Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
+        let attack = Attack::new(&setting, judge, &list);
+        let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {
-            // Every output is unsafe, yet no f32 input lies in the box.
-            return Ok(CaseEnd::Unknown(f64::NEG_INFINITY));
+            // Every output is unsafe: any point of the box will do.
+            let inside = |i: usize| {
+                let (l, u) = (case.lower[i], case.upper[i]);
+                let middle = 0.5 * l + 0.5 * u;
+                if middle > l && middle < u { middle } else { l }
+            };
+            let point: Vec<f64> = (0..case.lower.len()).map(inside).collect();
+            return Ok(match attack.judge.confirm(&point, &[]) {
+                Some(found) => CaseEnd::Violated(found),
+                // No f64 lies between the open ends.
+                None => CaseEnd::Unknown(f64::NEG_INFINITY),
+            });
+        }
+        let job = Job { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
+        let first = self.settings.attack_restarts.min(FIRST_STARTS);
+        if first > 0 {
+            let all: Vec<usize> = (0..list.len()).collect();
+            let targets = if all.len() > FIRST_TARGETS { attack.nearest(&all, FIRST_TARGETS) } else { all };
+            if let Some(found) = self.attack(&job, &targets, 0..first, statistics) {
+                return Ok(CaseEnd::Violated(found));
+            }
         }
         let mut recorder = proof.map(|proof| Recorder::new(proof, &self.exact.pre, list.len()));
-        let place = Place { index, setting: &setting, list: &list, hunt: &hunt };
         let end = if self.splits_inputs(case) {
-            self.by_inputs(&place, recorder.as_mut(), statistics)
+            self.by_inputs(job, recorder.as_mut(), statistics)
         } else {
-            self.by_relus(&place, recorder.as_mut(), statistics)
+            self.by_relus(job, recorder.as_mut(), statistics)
         };
         Ok(match end {
             End::Refuted => {
@@ -207,58 +304,90 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn by_inputs(
-        &self,
-        place: &Place<'_>,
-        mut recorder: Option<&mut Recorder<'_>>,
-        statistics: &mut Statistics,
-    ) -> End {
+    fn by_inputs(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
         let begin = Instant::now();
-        let root = place.setting.root(&self.ascent(0), self.deadline);
+        let root = job.setting.root(&self.ascent(0), self.deadline);
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let boxes = Boxes {
-            setting: place.setting,
+            setting: job.setting,
             rounding: &root.rounding,
-            conjunctions: place.list,
-            hunt: place.hunt,
+            conjunctions: job.conjunctions,
+            attack: job.attack,
+            endgame: job.endgame,
+            attack_open: &|open| self.attack_rest(&job, open, &mut Statistics::default()),
             batch: self.settings.batch,
             queue_bytes: self.settings.queue_bytes,
             deadline: self.deadline,
         };
-        let nodes = vec![TreeBuilder::ROOT; place.list.len()];
+        let nodes = vec![TreeBuilder::ROOT; job.conjunctions.len()];
         let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], true, |_, _| false));
-        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(place.index, statistics));
+        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(job.index, statistics));
         statistics.branch_seconds += begin.elapsed().as_secs_f64();
         end
     }
 
-    fn by_relus(&self, place: &Place<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
+    fn by_relus(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
         let begin = Instant::now();
-        let ascent = self.ascent(self.settings.root_iterations);
-        let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-        let root = place.setting.root(&ascent, (begin + share).min(self.deadline));
+        let mut ascent = self.ascent(0);
+        let mut root = job.setting.root(&ascent, self.deadline);
+        let bias = biases(&self.fast);
+        // Bounds first, and the attack on what they leave open: most conjunctions of a long list need no more.
+        let mut left: Vec<usize> = {
+            let tree = self.tree(job, &root, &bias, recorder.is_some());
+            tree.begin(&ascent, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
+        };
+        if !left.is_empty() {
+            left.sort_unstable();
+            statistics.root_seconds += begin.elapsed().as_secs_f64();
+            if let Some(found) = self.attack_rest(&job, &left, statistics) {
+                return End::Violated(found);
+            }
+        }
+        let begin = Instant::now();
+        if !left.is_empty() && self.settings.root_iterations > 0 {
+            ascent = self.ascent(self.settings.root_iterations);
+            let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
+            root = job.setting.root(&ascent, (begin + share).min(self.deadline));
+        }
         let nodes: Vec<usize> = match recorder.as_deref_mut() {
             Some(recorder) => {
                 let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
                 let refinement = recorder.refinement(&root.derivation(), true, is_unstable);
-                (0..place.list.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
+                (0..job.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
             }
             None => Vec::new(),
         };
-        let bias = biases(&self.fast);
-        let tree = Tree {
-            setting: place.setting,
-            root: &root,
-            conjunctions: place.list,
-            hunt: place.hunt,
+        let tree = self.tree(job, &root, &bias, recorder.is_some());
+        let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);
+        statistics.root_seconds += begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
+        let end = if open.is_empty() {
+            End::Refuted
+        } else if !self.settings.branch {
+            let worst = open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min);
+            End::of(Some(worst), self.deadline)
+        } else {
+            tree.search(open, recorder, &mut self.reporter(job.index, statistics))
+        };
+        statistics.branch_seconds += begin.elapsed().as_secs_f64();
+        end
+    }
+
+    fn tree<'t>(&self, job: Job<'t>, root: &'t Root, bias: &'t [Vec<f32>], keep: bool) -> Tree<'t> {
+        Tree {
+            setting: job.setting,
+            root,
+            conjunctions: job.conjunctions,
+            attack: job.attack,
+            endgame: job.endgame,
             regions: Regions {
-                setting: place.setting,
-                root: &root,
-                conjunctions: place.list,
-                bias: &bias,
+                setting: job.setting,
+                root,
+                conjunctions: job.conjunctions,
+                bias,
                 ascent: self.ascent(self.settings.region_iterations),
-                keep: recorder.is_some(),
+                keep,
             },
             ascent: self.ascent(self.settings.node_iterations),
             choice: match self.settings.branching {
@@ -268,21 +397,9 @@ impl<'a> Work<'a> {
             batch: self.settings.batch,
             queue_bytes: self.settings.queue_bytes,
             unstable: unstable(&root.layers.lower, &root.layers.upper),
-            bias: &bias,
+            bias,
             deadline: self.deadline,
-        };
-        let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);
-        statistics.root_seconds += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let end = if open.is_empty() {
-            End::Refuted
-        } else if !self.settings.branch {
-            End::Stuck(open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min))
-        } else {
-            tree.search(open, recorder, &mut self.reporter(place.index, statistics))
-        };
-        statistics.branch_seconds += begin.elapsed().as_secs_f64();
-        end
+        }
     }
 
     /// Adds up what the search of one case reports.
@@ -302,9 +419,25 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn attack(&self, hunt: &Hunt<'_>, targets: &[usize]) -> Option<Found> {
+    fn attack(
+        &self,
+        job: &Job<'_>,
+        targets: &[usize],
+        restarts: std::ops::Range<usize>,
+        statistics: &mut Statistics,
+    ) -> Option<Found> {
+        let begin = Instant::now();
         let settings = self.settings;
-        hunt.restarts(targets, settings.attack_restarts, settings.attack_steps, settings.seed, self.deadline)
+        let found = job.attack.restarts(targets, restarts, settings.attack_steps, settings.seed, self.deadline);
+        statistics.attack_seconds += begin.elapsed().as_secs_f64();
+        found
+    }
+
+    /// The rest of the random starts, on the conjunctions that bounds have left open.
+    fn attack_rest(&self, job: &Job<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
+        let done = if job.conjunctions.len() > FIRST_TARGETS { 0 } else { FIRST_STARTS };
+        let restarts = done.min(self.settings.attack_restarts)..self.settings.attack_restarts;
+        self.attack(job, open, restarts, statistics)
     }
 
     fn ascent(&self, iterations: usize) -> Ascent {

@@ -2,10 +2,12 @@
 
 use super::ascent::Variables;
 use super::dual::{Domain, Multiplier, Trace};
+use super::endgame::Ended;
+use super::exact::Refutation;
 use super::linear::{Form, saddle};
 use super::lines::Lines;
+use super::point::Found;
 use super::root::unit_rows;
-use super::search::Found;
 use super::subproblem::{Bounded, Subproblem};
 use super::tree::Tree;
 
@@ -16,19 +18,38 @@ const ATTACK_STEPS: usize = 12;
 pub(crate) enum Decided {
     /// The weights of the program refute it.
     Refuted(Box<Bounded>),
+    /// Exact arithmetic refutes it.
+    Exact(Refutation),
     /// Its solution is a counterexample.
     Violated(Found),
-    /// Its solution is too close to the boundary to tell in floating point.
+    /// Its solution is too close to the boundary to tell.
     Open,
 }
 
 impl Tree<'_> {
     /// Decides a subproblem without unstable neurons: some input satisfies its splits and all rows of its conjunction
     /// exactly if the largest of these linear forms can be made ≤ 0, and otherwise the program's weights are
-    /// multipliers with which the usual bound is positive.
+    /// multipliers with which the usual bound is positive. Where floating point cannot tell, exact arithmetic does.
     pub(crate) fn decide_leaf(&self, subproblem: Subproblem, keep: bool) -> Decided {
+        match self.decide_in_floats(&subproblem, keep) {
+            Decided::Open => self.decide_exactly(&subproblem),
+            decided => decided,
+        }
+    }
+
+    fn decide_exactly(&self, subproblem: &Subproblem) -> Decided {
+        let Some(layers) = &subproblem.region.layers else { return Decided::Open };
+        let whole = (&self.setting.lower[..], &self.setting.upper[..]);
+        match self.endgame.decide(whole, layers, subproblem.splits().collect(), subproblem.conjunction) {
+            Ended::Refuted(refutation) => Decided::Exact(refutation),
+            Ended::Violated(found) => Decided::Violated(found),
+            Ended::Open => Decided::Open,
+        }
+    }
+
+    fn decide_in_floats(&self, subproblem: &Subproblem, keep: bool) -> Decided {
         let conjunction = &self.conjunctions[subproblem.conjunction];
-        let lines = self.exact_lines(&[(&subproblem, None)]);
+        let lines = self.exact_lines(&[(subproblem, None)]);
         let domain = self.setting.domain(&lines, None, None);
         let mut forms = Vec::new();
         for (position, index, active) in subproblem.splits() {
@@ -41,12 +62,14 @@ impl Tree<'_> {
         for row in conjunction.rows() {
             forms.push(self.form(&domain, output, row.coefficients.clone(), row.bound));
         }
-        let Some(solution) = saddle(&forms) else { return Decided::Open };
+        let Some(solution) = saddle(&forms, self.deadline) else { return Decided::Open };
         let (lower, upper) = (&self.setting.lower, &self.setting.upper);
-        let point: Vec<f32> =
-            solution.point.iter().zip(lower.iter().zip(upper)).map(|(y, (l, u))| (l + y * (u - l)) as f32).collect();
+        let inside = |(y, (l, u)): (&f64, (&f64, &f64))| (l + y * (u - l)).max(*l).min(*u);
+        let point: Vec<f64> = solution.point.iter().zip(lower.iter().zip(upper)).map(inside).collect();
         let target = [subproblem.conjunction];
-        if let Some(found) = self.hunt.descend(point, &target, ATTACK_STEPS, 0.01, self.deadline) {
+        let single = point.iter().map(|&x| x as f32).collect();
+        let found = self.attack.descend(single, &target, ATTACK_STEPS, 0.01, self.deadline);
+        if let Some(found) = found.or_else(|| self.attack.check(&point, &target)) {
             return Decided::Violated(found);
         }
         // Weights of the rows that sum to 1, unless the splits alone contradict each other.
@@ -70,8 +93,11 @@ impl Tree<'_> {
             return Decided::Open;
         }
         let Variables { slopes, mut multipliers, mut weights, .. } = variables;
-        let subproblem =
-            Subproblem { multipliers: multipliers.swap_remove(0), weights: weights.swap_remove(0), ..subproblem };
+        let subproblem = Subproblem {
+            multipliers: multipliers.swap_remove(0),
+            weights: weights.swap_remove(0),
+            ..subproblem.clone()
+        };
         Decided::Refuted(Box::new(Bounded { bound, subproblem, proof_slopes: keep.then_some(slopes) }))
     }
 

@@ -1,5 +1,7 @@
 //! The largest of some linear forms, made as small as possible over the unit box, with the weights that prove it.
 
+use std::time::Instant;
+
 use clarabel::algebra::CscMatrix;
 use clarabel::solver::{DefaultSettingsBuilder, DefaultSolver, IPSolver, NonnegativeConeT};
 
@@ -24,7 +26,7 @@ pub(crate) struct Saddle {
 /// min over y in [0, 1]^d of max over the forms, as a linear program: min t such that every form is ≤ t.
 ///
 /// None if the solver gives nothing; its answer is never trusted, only tried.
-pub(crate) fn saddle(forms: &[Form]) -> Option<Saddle> {
+pub(crate) fn saddle(forms: &[Form], deadline: Instant) -> Option<Saddle> {
     let d = forms.first()?.coefficients.len();
     // Forms of like size are solved more exactly; the factors go into the weights.
     let size = |form: &Form| form.coefficients.iter().fold(form.constant.abs(), |m, a| m.max(a.abs()));
@@ -58,7 +60,8 @@ pub(crate) fn saddle(forms: &[Form]) -> Option<Saddle> {
     bounds.resize(count, 1.0);
     let mut objective = vec![0.0; d];
     objective.push(1.0);
-    let settings = DefaultSettingsBuilder::default().verbose(false).build().ok()?;
+    let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+    let settings = DefaultSettingsBuilder::default().verbose(false).time_limit(left).build().ok()?;
     let quadratic = CscMatrix::zeros((d + 1, d + 1));
     let cones = [NonnegativeConeT(count)];
     let mut solver = DefaultSolver::new(&quadratic, &objective, &matrix, &bounds, &cones, settings).ok()?;
@@ -75,6 +78,8 @@ pub(crate) fn saddle(forms: &[Form]) -> Option<Saddle> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::{Form, saddle};
 
     /// max(y0 − y1, y1 − 0.25, −y0 + 0.5) is smallest, 1/12, where all three are equal.
@@ -82,7 +87,7 @@ mod tests {
     fn three_forms_balance() {
         let form = |a: [f64; 2], constant: f64| Form { coefficients: a.to_vec(), constant };
         let forms = [form([1.0, -1.0], 0.0), form([0.0, 1.0], -0.25), form([-1.0, 0.0], 0.5)];
-        let found = saddle(&forms).unwrap();
+        let found = saddle(&forms, Instant::now() + Duration::from_secs(20)).unwrap();
         let value = |f: &Form| f.coefficients.iter().zip(&found.point).map(|(a, y)| a * y).sum::<f64>() + f.constant;
         for f in &forms {
             assert!((value(f) - 1.0 / 12.0).abs() < 1e-6, "{found:?}");

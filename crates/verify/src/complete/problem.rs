@@ -1,12 +1,12 @@
 //! One case of a property as branch and bound sees it.
 
+use tightrope_engine::Real;
 use tightrope_vnnlib::{Case, Constraint};
 
 /// Constraints c_r·y ≤ b_r that an unsafe output satisfies together; refuted over a set if a combination with weights
 /// w ≥ 0 has Σ w_r·(c_r·y − b_r) > 0 everywhere on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Conjunction {
-    /// The rows, never none.
     rows: Vec<Constraint>,
 }
 
@@ -36,9 +36,22 @@ impl Conjunction {
         row.coefficients.iter().zip(y).map(|(&c, &y)| c as f32 * y).sum::<f32>() - row.bound as f32
     }
 
-    /// The row whose excess at y is largest.
-    pub(crate) fn worst_row(&self, y: &[f32]) -> usize {
-        (1..self.len()).fold(0, |best, r| if self.excess(r, y) > self.excess(best, y) { r } else { best })
+    /// The row whose excess at y is largest; none if there are no rows.
+    pub(crate) fn worst_row(&self, y: &[f32]) -> Option<usize> {
+        (0..self.len()).reduce(|best, r| if self.excess(r, y) > self.excess(best, y) { r } else { best })
+    }
+
+    /// Whether every row may be satisfied by an output that is off from y by `error` times the sum of its terms.
+    pub(crate) fn may_hold<T: Real>(&self, y: &[T], error: T) -> bool {
+        self.rows.iter().all(|row| {
+            let (mut sum, mut size) = (-T::from_f64(row.bound), T::from_f64(row.bound.abs()));
+            for (&c, &y) in row.coefficients.iter().zip(y) {
+                let term = T::from_f64(c) * y;
+                sum += term;
+                size += term.abs();
+            }
+            sum <= size * error
+        })
     }
 
     /// Appends Σ w_r·c_r to `target` and returns Σ w_r·b_r.

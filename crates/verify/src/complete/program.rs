@@ -1,7 +1,7 @@
 //! A network with its weights in place, in one precision: what every pass of complete verification runs on.
 
 use tightrope_engine::{AffineMap, Real, Weights};
-use tightrope_network::{Layer, Network, NodeId, ParameterId};
+use tightrope_network::{Layer, Network, NodeId, ParameterId, Weights as Numbers};
 
 /// A network ready to be walked forwards and backwards.
 pub(crate) struct Program<'a, T> {
@@ -18,8 +18,9 @@ pub(crate) struct Program<'a, T> {
 }
 
 impl<'a, T: Real> Program<'a, T> {
-    pub(crate) fn new(network: &'a Network, theta: &[f32]) -> Self {
-        let values: Vec<T> = theta.iter().map(|&v| T::from_f32(v)).collect();
+    pub(crate) fn new(network: &'a Network, weights: &Numbers) -> Self {
+        let theta = weights.theta();
+        let values: Vec<T> = theta.iter().map(|&v| T::from_f64(v)).collect();
         let maps: Vec<Option<AffineMap<T>>> =
             (0..network.nodes().len()).map(|id| AffineMap::of(network, &values, id)).collect();
         let bias_magnitude =
@@ -116,11 +117,11 @@ impl<'a, T: Real> Program<'a, T> {
     }
 }
 
-fn bias_magnitude<T: Real>(network: &Network, theta: &[f32], id: NodeId, map: Option<&AffineMap<T>>) -> Vec<f64> {
+fn bias_magnitude<T: Real>(network: &Network, theta: &[f64], id: NodeId, map: Option<&AffineMap<T>>) -> Vec<f64> {
     let Some(map) = map else { return Vec::new() };
     if let Layer::Affine(affine) = &network.node(id).layer {
         let value = |id: Option<ParameterId>, channel: usize, otherwise: f64| {
-            id.map_or(otherwise, |id| f64::from(network.parameters().slice(theta, id)[channel]))
+            id.map_or(otherwise, |id| network.parameters().slice(theta, id)[channel])
         };
         let part = |channel: usize| {
             let factor = value(affine.weight, channel, 1.0);

@@ -76,6 +76,11 @@ impl<S> Queue<S> {
         chunks
     }
 
+    /// All of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &S> {
+        self.heap.iter().chain(&self.stack).map(|entry| &entry.subproblem)
+    }
+
     /// Open subproblems.
     pub(crate) fn len(&self) -> usize {
         self.heap.len() + self.stack.len()

@@ -1,11 +1,13 @@
 //! Collects the proof of one case while the search runs.
 
+use num_bigint::{BigInt, Sign};
 use tightrope_certificate::{
-    BoundProof, CaseProof, CertificateError, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement,
+    BoundProof, CaseProof, CertificateError, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement,
     RefinementId, Side, Slopes, SlopesId, Tree, TreeBuilder,
 };
 
 use super::dual::Multiplier;
+use super::exact::Refutation;
 use super::region::Derived;
 
 /// The trees of one case and what they share with those of other cases.
@@ -106,6 +108,26 @@ impl<'a> Recorder<'a> {
     pub(crate) fn plain_leaf(&mut self, conjunction: usize, node: usize, weights: &[f32]) {
         let leaf = Leaf { rows: rows(weights), slopes: None, multipliers: Vec::new() };
         self.trees[conjunction].leaf(node, leaf);
+    }
+
+    /// Ends a branch by an exact refutation.
+    pub(crate) fn exact(&mut self, conjunction: usize, node: usize, refutation: &Refutation) {
+        match refutation {
+            Refutation::Leaf { rows, multipliers } => {
+                let bytes = |value: &BigInt| value.magnitude().to_bytes_le();
+                let positive = |(_, weight): &(usize, &BigInt)| weight.sign() == Sign::Plus;
+                let leaf = ExactLeaf {
+                    rows: rows.iter().enumerate().filter(positive).map(|(r, w)| (r as u32, bytes(w))).collect(),
+                    slopes: None,
+                    multipliers: multipliers.iter().map(bytes).collect(),
+                };
+                self.trees[conjunction].exact_leaf(node, leaf);
+            }
+            Refutation::Split { position, index, children } => {
+                let nodes = self.split(conjunction, node, *position, *index);
+                children.iter().zip(nodes).for_each(|(child, node)| self.exact(conjunction, node, child));
+            }
+        }
     }
 
     /// Adds the finished trees to the proof.

@@ -6,6 +6,7 @@
 //! than splits of the last layer do, whose effect ends with their own neuron.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
@@ -188,6 +189,9 @@ impl Regions<'_> {
         lines: &[Lines<f64>],
         splits: &[Sign],
     ) -> Vec<(f64, Derived)> {
+        if Instant::now() >= self.ascent.deadline {
+            return Vec::new();
+        }
         let (fast, exact) = (self.setting.fast, self.setting.exact);
         let id = exact.pre[position];
         let n = interval.lower.len();

@@ -130,7 +130,7 @@ impl<'a> Setting<'a> {
             let interval = &mut intervals[id];
             if program.position[id].is_some() {
                 if id > 0 {
-                    self.crown(&root, id, interval);
+                    self.crown(&root, id, interval, ascent.deadline);
                     // Each layer gets an even share of what is left.
                     let layers_left = program.pre.len() - root.lines.len();
                     let now = Instant::now();
@@ -149,7 +149,9 @@ impl<'a> Setting<'a> {
     }
 
     /// Intersects the bounds of node `id` with CROWN's where interval arithmetic leaves neurons unstable.
-    fn crown(&self, root: &Root, id: NodeId, interval: &mut Interval) {
+    ///
+    /// Rows that the deadline leaves out keep their bounds.
+    fn crown(&self, root: &Root, id: NodeId, interval: &mut Interval, deadline: Instant) {
         let rows = unstable_rows(interval);
         if root.lines.is_empty() && rows.is_empty() {
             return;
@@ -158,6 +160,9 @@ impl<'a> Setting<'a> {
         let bounds: Vec<Vec<f64>> = rows
             .par_chunks(chunk_rows(self.exact, id))
             .map(|chunk| {
+                if Instant::now() >= deadline {
+                    return vec![f64::NEG_INFINITY; chunk.len()];
+                }
                 let domain = self.domain(&root.lines, None, None);
                 let (values, errors) = domain.bound(
                     self.exact,

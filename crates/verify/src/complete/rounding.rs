@@ -14,6 +14,9 @@
 //! it is a dot product of |Â_k| with one vector per node, V_k = |W|·M + |b| + M, known before any row is bounded; that
 //! sum, times γ with N twice the size of the largest node and enlarged for its own rounding, is the margin.
 //!
+//! Weights that are no f64 (products and quotients that an import computed) stand as the nearest one: one more factor
+//! (1 + δ), |δ| ≤ u, on some products, which the generous N covers as well.
+//!
 //! Interval arithmetic is enlarged in the same way: W·centre ± |W|·radius is off by at most γ·(|W|·M + |b|).
 
 use tightrope_engine::{Real, Weights};

@@ -100,12 +100,14 @@ pub enum Outcome {
         /// The proof, if [`Settings::proof`] asked for it.
         proof: Option<Proof>,
     },
-    /// A counterexample, replayed in f32 and f64 inside its case's box.
+    /// A counterexample inside its case's box, unsafe in exact arithmetic.
     Violated {
-        /// The input, exactly representable in f32.
-        input: Vec<f32>,
-        /// The network's output there in f64.
+        /// The input.
+        input: Vec<f64>,
+        /// The network's output there, to the last place of f64 or two.
         output: Vec<f64>,
+        /// The counterexample as fractions, if only a point that f64 does not hold is one; `input` is next to it.
+        fractions: Option<Vec<String>>,
     },
     /// Neither, with nothing left to split or branching turned off.
     Unknown {

@@ -7,14 +7,17 @@ use rayon::prelude::*;
 
 use super::ascent::{Ascent, Last, Start, Variables};
 use super::branch::{Candidate, Choice, Neuron, candidates};
+use super::attack::Attack;
 use super::dual::{Domain, SetOf};
+use super::endgame::Endgame;
+use super::exact::Refutation;
 use super::leaf::Decided;
+use super::point::Found;
 use super::problem::Conjunction;
 use super::queue::Queue;
 use super::record::Recorder;
 use super::region::{Region, Regions};
 use super::root::{Root, Setting};
-use super::search::{Found, Hunt};
 use super::subproblem::{Bounded, GOAL, Row, Subproblem};
 
 /// Subproblems that one task splits and bounds; fixed, so that results do not depend on the number of threads.
@@ -47,6 +50,8 @@ enum Way {
     Empty,
     /// The bounds of its region refute it.
     Refuted(Box<Bounded>),
+    /// Exact arithmetic refutes it.
+    Exact(Refutation),
     /// Nothing, or nothing was left to split.
     Stuck,
     /// The neuron split and the children (inactive, active).
@@ -65,6 +70,18 @@ pub(crate) enum End {
     Timeout(f64),
 }
 
+impl End {
+    /// The end of a search whose queue is empty, `stuck` being the worst bound of what was left open, if anything was.
+    pub(crate) fn of(stuck: Option<f64>, deadline: Instant) -> Self {
+        match stuck {
+            None => End::Refuted,
+            // What is left at the end of the time was not looked at.
+            Some(bound) if Instant::now() >= deadline => End::Timeout(bound),
+            Some(bound) => End::Stuck(bound),
+        }
+    }
+}
+
 /// What the search reports after each round.
 pub(crate) struct Round {
     pub subproblems: usize,
@@ -77,7 +94,8 @@ pub(crate) struct Tree<'a> {
     pub setting: &'a Setting<'a>,
     pub root: &'a Root,
     pub conjunctions: &'a [Conjunction],
-    pub hunt: &'a Hunt<'a>,
+    pub attack: &'a Attack<'a>,
+    pub endgame: &'a Endgame<'a>,
     pub regions: Regions<'a>,
     pub ascent: Ascent,
     pub choice: Choice,
@@ -103,6 +121,9 @@ impl<'a> Tree<'a> {
         let results: Vec<Vec<Begun>> = list
             .par_chunks(CHUNK)
             .map(|chunk| {
+                if Instant::now() >= self.deadline {
+                    return chunk.iter().map(|&c| self.untouched(&region, c, nodes)).collect();
+                }
                 let conjunctions: Vec<&Conjunction> = chunk.iter().map(|&c| &self.conjunctions[c]).collect();
                 let lines = &self.root.lines32;
                 let variables = Variables {
@@ -154,6 +175,24 @@ impl<'a> Tree<'a> {
         open
     }
 
+    /// A conjunction at the root before it has been bounded.
+    fn untouched(&self, region: &Arc<Region>, conjunction: usize, nodes: &[usize]) -> Begun {
+        let dense: Vec<Vec<f32>> = self.root.lines32.iter().map(|lines| lines.lower_slope.clone()).collect();
+        let rows = self.conjunctions[conjunction].len();
+        let subproblem = Subproblem {
+            conjunction,
+            region: Arc::clone(region),
+            slopes: self.compact(&dense),
+            multipliers: Vec::new(),
+            signs: Vec::new(),
+            weights: vec![1.0 / rows as f32; rows],
+            candidates: Vec::new(),
+            entered: false,
+            node: nodes.get(conjunction).copied().unwrap_or_default(),
+        };
+        (f64::NEG_INFINITY, subproblem, dense)
+    }
+
     /// Searches until everything is refuted, a counterexample is found, or time is out.
     pub(crate) fn search(
         &self,
@@ -163,12 +202,13 @@ impl<'a> Tree<'a> {
     ) -> End {
         let mut queue = Queue::new(self.queue_bytes);
         open.into_iter().for_each(|(bound, sub)| queue.push(bound, sub.bytes(), sub));
-        let mut stuck = f64::INFINITY;
+        let mut stuck: Option<f64> = None;
+        let least = |a: Option<f64>, b: f64| a.map_or(b, |a| a.min(b));
         let mut round = Round { subproblems: 0, open: queue.len(), lower_bound: queue.worst() };
         while queue.len() > 0 {
             statistics(&round);
             if Instant::now() >= self.deadline {
-                return End::Timeout(queue.worst().min(stuck));
+                return End::Timeout(least(stuck, queue.worst()));
             }
             let chunks = queue.pop_chunks(self.batch, CHUNK);
             self.cut_regions(chunks.iter().flatten().map(|(_, subproblem)| subproblem));
@@ -179,7 +219,7 @@ impl<'a> Tree<'a> {
                 found = found.or(counterexample);
                 for split in splits {
                     if let Some(bound) = self.settle(split, &mut queue, recorder.as_deref_mut(), &mut round) {
-                        stuck = stuck.min(bound);
+                        stuck = Some(least(stuck, bound));
                     }
                 }
             }
@@ -187,10 +227,10 @@ impl<'a> Tree<'a> {
                 return End::Violated(found);
             }
             round.open = queue.len();
-            round.lower_bound = queue.worst().min(stuck);
+            round.lower_bound = least(stuck, queue.worst());
         }
         statistics(&round);
-        if stuck.is_finite() { End::Stuck(stuck) } else { End::Refuted }
+        End::of(stuck, self.deadline)
     }
 
     /// Records what became of a subproblem and queues its children; the bound if it can be split no further.
@@ -222,6 +262,12 @@ impl<'a> Tree<'a> {
                 round.subproblems += 1;
                 if let Some(recorder) = recorder {
                     self.leaf(recorder, node, &bounded);
+                }
+            }
+            Way::Exact(refutation) => {
+                round.subproblems += 1;
+                if let Some(recorder) = recorder {
+                    recorder.exact(c, node, &refutation);
                 }
             }
             Way::Split(neuron, children) => {
@@ -331,6 +377,9 @@ impl<'a> Tree<'a> {
     fn split(&self, chunk: Vec<(f64, Subproblem)>, keep: bool) -> (Vec<Split>, Option<Found>) {
         let mut splits: Vec<Split> =
             chunk.into_iter().map(|(bound, parent)| Split { bound, parent, way: Way::Stuck }).collect();
+        if Instant::now() >= self.deadline {
+            return (splits, None);
+        }
         self.enter_regions(&mut splits, keep);
         for Split { parent, way, .. } in &mut splits {
             let own = matches!(way, Way::Stuck) && parent.region.choice.is_none();
@@ -344,6 +393,7 @@ impl<'a> Tree<'a> {
         {
             match self.decide_leaf(split.parent.clone(), keep) {
                 Decided::Refuted(bounded) => split.way = Way::Refuted(bounded),
+                Decided::Exact(refutation) => split.way = Way::Exact(refutation),
                 Decided::Violated(input) => found = found.or(Some(input)),
                 Decided::Open => {}
             }
@@ -358,7 +408,7 @@ impl<'a> Tree<'a> {
             return (splits, found);
         }
         let (children, reached) = self.bound(&rows, keep);
-        let found = found.or_else(|| self.attack(&rows, &children, &reached.last));
+        let found = found.or_else(|| self.attack_from(&rows, &children, &reached.last));
         let mut children = children.into_iter();
         for (split, choice) in splits.iter_mut().zip(choices) {
             if let Some(choice) = choice
@@ -418,7 +468,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Descends from the minimisers of the worst open children.
-    fn attack(&self, rows: &[Row<'_>], bounded: &[Bounded], last: &Last) -> Option<Found> {
+    fn attack_from(&self, rows: &[Row<'_>], bounded: &[Bounded], last: &Last) -> Option<Found> {
         let d = self.setting.lower.len();
         let mut open: Vec<(usize, usize)> = last
             .rows
@@ -435,6 +485,6 @@ impl<'a> Tree<'a> {
         let points: Vec<f32> =
             open.iter().flat_map(|&(place, _)| &last.primal[0][place * d..(place + 1) * d]).copied().collect();
         let targets: Vec<usize> = open.iter().map(|&(_, row)| rows[row].0.conjunction).collect();
-        self.hunt.descend(points, &targets, ATTACK_STEPS, 0.1, self.deadline)
+        self.attack.descend(points, &targets, ATTACK_STEPS, 0.1, self.deadline)
     }
 }

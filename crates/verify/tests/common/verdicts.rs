@@ -42,18 +42,14 @@ pub fn instances(golden: &Path) -> Vec<Instance> {
                 let reached = |rival: usize| {
                     let mut coefficients = vec![0.0; classes];
                     (coefficients[label], coefficients[rival]) = (1.0, -1.0);
-                    vec![Constraint { coefficients, bound: 0.0 }]
+                    vec![Constraint::at_most(coefficients, 0.0)]
                 };
                 let x = &x[image * d..(image + 1) * d];
-                let case = Case {
-                    lower: x.iter().map(|v| (v - epsilon).max(0.0)).collect(),
-                    upper: x.iter().map(|v| (v + epsilon).min(1.0)).collect(),
-                    unsafe_outputs: (0..classes).filter(|&rival| rival != label).map(reached).collect(),
-                };
+                let case = Case::closed(x.iter().map(|v| (v - epsilon).max(0.0)).collect(), x.iter().map(|v| (v + epsilon).min(1.0)).collect(), (0..classes).filter(|&rival| rival != label).map(reached).collect());
                 list.push(Instance {
                     name: format!("{net} {radius} {image}"),
                     model: Rc::clone(model),
-                    property: Property { inputs: d, outputs: classes, cases: vec![case] },
+                    property: Property::new(d, classes, vec![case]),
                     truth: entry["verdict"].as_str().unwrap().into(),
                 });
             }

@@ -1,0 +1,183 @@
+//! Where the checker's weights come from: the model's exact numbers, in the units of the proof.
+
+use std::collections::BTreeSet;
+
+use tightrope_exact::Enclosure;
+use tightrope_network::{Layer, Network, ParameterId, Place, Weights};
+
+use crate::error::CertificateError;
+use crate::layers::{Kind, Map, Operation, covered, pixels};
+
+/// A type of weights.
+pub(crate) trait Scalar: Clone {
+    /// The number, or the nearest one with a relative error of one rounding; none if there is no such.
+    fn of(number: Enclosure) -> Option<Self>;
+    /// This number.
+    fn exactly(value: f64) -> Self;
+    /// A bound of what [`Scalar::of`] loses of `number`.
+    fn error(&self, number: &Enclosure) -> f64;
+}
+
+impl Scalar for f64 {
+    fn of(number: Enclosure) -> Option<Self> {
+        let value = number.value.to_f64();
+        // Subnormal numbers are no relative approximation of anything but themselves.
+        (value.is_normal() || value.is_finite() && number.is(value)).then_some(value)
+    }
+
+    fn exactly(value: f64) -> Self {
+        value
+    }
+
+    fn error(&self, number: &Enclosure) -> f64 {
+        // The enclosure's own radius, some 2^-300 of it, is far below the half of this that rounding needs.
+        if number.is(*self) { 0.0 } else { self.abs() * f64::EPSILON }
+    }
+}
+
+impl Scalar for Enclosure {
+    fn of(number: Enclosure) -> Option<Self> {
+        Some(number)
+    }
+
+    fn exactly(value: f64) -> Self {
+        value.into()
+    }
+
+    fn error(&self, _: &Enclosure) -> f64 {
+        0.0
+    }
+}
+
+/// Fails unless `units` has an exponent for each node (or none at all) that the nodes which only pass values on share
+/// with their inputs.
+pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String> {
+    const LARGEST: i32 = 4096;
+    if units.is_empty() {
+        return Ok(());
+    }
+    if units.len() != network.nodes().len() || units.iter().any(|unit| unit.abs() > LARGEST) {
+        return Err("the units are not one power of two per node".into());
+    }
+    for (node, &unit) in network.nodes().iter().zip(units) {
+        let passes_on = match node.layer {
+            Layer::Relu | Layer::Flatten | Layer::Add => true,
+            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => false,
+        };
+        if passes_on && node.inputs.iter().any(|&input| units[input] != unit) {
+            return Err(format!("`{}` has another unit than its inputs", node.name));
+        }
+    }
+    Ok(())
+}
+
+/// The operations of `network`'s nodes, where the values of node k are counted in units of 2^units\[k\] (of 1 if there are
+/// no units).
+pub(crate) fn operations<T: Scalar>(
+    network: &Network,
+    weights: &Weights,
+    units: &[i32],
+) -> Result<Vec<Operation<T>>, CertificateError> {
+    network.check_weights(weights).map_err(|e| CertificateError::Network(e.to_string()))?;
+    let unit = |node: usize| i64::from(units.get(node).copied().unwrap_or(0));
+    let side = |id: usize| match network.node(id).shape[..] {
+        [_, height, width] => [height, width],
+        _ => [1, 1],
+    };
+    let mut operations = Vec::with_capacity(network.nodes().len());
+    for (id, node) in network.nodes().iter().enumerate() {
+        let input = node.inputs.first().copied().unwrap_or(0);
+        // W maps units of the input to those of the output, b has the output's.
+        let (factor, summand) = (unit(input) - unit(id), -unit(id));
+        let lost = || CertificateError::Network(format!("`{}`: a weight underflows or overflows f64", node.name));
+        let convert = |number: Enclosure| T::of(number).ok_or_else(lost);
+        let parameter = |id: ParameterId, power: i64| -> Result<Vec<T>, CertificateError> {
+            let info = network.parameters().get(id);
+            let values = weights.theta()[info.range()].iter();
+            if power == 0 && weights.is_plain() {
+                return Ok(values.map(|&value| T::exactly(value)).collect());
+            }
+            let place = |(i, &value): (usize, &f64)| weights.number(Place::Theta(info.offset + i), value).scaled(power);
+            values.enumerate().map(|pair| convert(place(pair))).collect()
+        };
+        let errors = |id: ParameterId, biases: &[T]| -> Vec<f64> {
+            let info = network.parameters().get(id);
+            if weights.is_plain() && summand == 0 {
+                return Vec::new();
+            }
+            let number = |i: usize| {
+                weights.number(Place::Theta(info.offset + i), weights.theta()[info.offset + i]).scaled(summand)
+            };
+            biases.iter().enumerate().map(|(i, bias)| bias.error(&number(i))).collect()
+        };
+        let map = |kind, weights, bias: Option<ParameterId>, channel| -> Result<Operation<T>, CertificateError> {
+            let (bias, bias_error) = match bias {
+                None => (Vec::new(), Vec::new()),
+                Some(id) => {
+                    let bias = parameter(id, summand)?;
+                    let error = errors(id, &bias);
+                    (bias, error)
+                }
+            };
+            let outputs = node.len();
+            Ok(Operation::Map(Box::new(Map { input, kind, weights, bias, bias_error, channel, outputs })))
+        };
+        operations.push(match &node.layer {
+            Layer::Input => Operation::Input,
+            Layer::Relu => Operation::Relu(input),
+            Layer::Flatten => Operation::Copy(input),
+            Layer::Add => Operation::Sum(node.inputs.clone()),
+            Layer::Linear(linear) => {
+                let kind = Kind::Linear { features: linear.in_features };
+                map(kind, parameter(linear.weight, factor)?, linear.bias, 1)?
+            }
+            Layer::Conv2d(conv) => {
+                let output = side(id);
+                let kind = Kind::Conv { conv: conv.clone(), image: side(input), output };
+                map(kind, parameter(conv.weight, factor)?, conv.bias, output[0] * output[1])?
+            }
+            Layer::AvgPool2d(pool) => {
+                let (image, output) = (side(input), side(id));
+                let lengths = |axis: usize| {
+                    let length = move |position| covered(pool, position, axis, image[axis]).len();
+                    (0..output[axis]).map(length).collect::<BTreeSet<usize>>()
+                };
+                let (down, across) = (lengths(0), lengths(1));
+                let counts = down.iter().flat_map(|down| across.iter().map(move |across| pixels(pool, down * across)));
+                let counts: Vec<usize> = counts.collect::<BTreeSet<usize>>().into_iter().collect();
+                let one = Enclosure::from(1.0);
+                let share = |&count: &usize| one.over(&Enclosure::from(count as f64)).ok_or_else(lost);
+                let shares = counts.iter().map(|count| convert(share(count)?.scaled(factor)));
+                let shares = shares.collect::<Result<Vec<T>, _>>()?;
+                map(Kind::Pool { pool: pool.clone(), image, output, counts }, shares, None, 1)?
+            }
+            Layer::Affine(affine) => {
+                let of = |parameter: Option<ParameterId>, channel: usize, otherwise: f64| match parameter {
+                    None => Enclosure::from(otherwise),
+                    Some(id) => {
+                        let index = network.parameters().get(id).offset + channel;
+                        weights.number(Place::Theta(index), weights.theta()[index])
+                    }
+                };
+                let (mut scales, mut biases, mut bias_error) = (Vec::new(), Vec::new(), Vec::new());
+                for (channel, (&scale, &shift)) in affine.scale.iter().zip(&affine.shift).enumerate() {
+                    if !(scale.is_finite() && shift.is_finite()) {
+                        return Err(lost());
+                    }
+                    let weight = of(affine.weight, channel, 1.0);
+                    let scale = weights.number(Place::Scale(id, channel), scale);
+                    let shift = weights.number(Place::Shift(id, channel), shift);
+                    scales.push(convert(weight.times(&scale).scaled(factor))?);
+                    let bias = weight.times(&shift).plus(&of(affine.bias, channel, 0.0)).scaled(summand);
+                    let rounded = convert(bias.clone())?;
+                    bias_error.push(rounded.error(&bias));
+                    biases.push(rounded);
+                }
+                let (weights, channel, outputs) = (scales, affine.inner, node.len());
+                let map = Map { input, kind: Kind::Diagonal, weights, bias: biases, bias_error, channel, outputs };
+                Operation::Map(Box::new(map))
+            }
+        });
+    }
+    Ok(operations)
+}

@@ -1,0 +1,89 @@
+//! One case's way to exact decisions: what floating point leaves within rounding of 0.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use super::attack::Attack;
+use super::exact::{Decided, Exact, Refutation, Set};
+use super::point::Found;
+use super::problem::Conjunction;
+use super::region::Sign;
+use super::root::{Layers, Setting};
+use super::rounding::{Interval, interval_step};
+
+/// Decides parts of one case exactly.
+pub(crate) struct Endgame<'a> {
+    pub setting: &'a Setting<'a>,
+    pub attack: &'a Attack<'a>,
+    pub conjunctions: &'a [Conjunction],
+    pub deadline: Instant,
+    /// Bounds of |z| by node over the case's box.
+    magnitudes: OnceLock<Vec<Vec<f64>>>,
+}
+
+/// What came of a part.
+pub(crate) enum Ended {
+    Refuted(Refutation),
+    Violated(Found),
+    Open,
+}
+
+impl<'a> Endgame<'a> {
+    pub(crate) fn new(
+        setting: &'a Setting<'a>,
+        attack: &'a Attack<'a>,
+        conjunctions: &'a [Conjunction],
+        deadline: Instant,
+    ) -> Self {
+        Endgame { setting, attack, conjunctions, deadline, magnitudes: OnceLock::new() }
+    }
+
+    /// Decides a conjunction over the box [`lower`, `upper`] cut by `splits`, `layers` being bounds of its
+    /// pre-activations.
+    pub(crate) fn decide(
+        &self,
+        (lower, upper): (&[f64], &[f64]),
+        layers: &Layers,
+        splits: Vec<Sign>,
+        conjunction: usize,
+    ) -> Ended {
+        let conjunction = &self.conjunctions[conjunction];
+        let judge = &self.attack.judge;
+        let case = judge.case;
+        let Some(network) = judge.exact() else { return Ended::Open };
+        let is_open = |list: &[u32], i: usize, end: f64, whole: f64| {
+            end == whole && list.binary_search(&(i as u32)).is_ok()
+        };
+        let open = |i: usize| {
+            [
+                is_open(&case.open_lower, i, lower[i], case.lower[i]),
+                is_open(&case.open_upper, i, upper[i], case.upper[i]),
+            ]
+        };
+        let bounds = layers.lower.iter().zip(&layers.upper).map(|(l, u)| (&l[..], &u[..])).collect();
+        let set = Set { lower, upper, open: (0..lower.len()).map(open).collect(), bounds, splits };
+        let program = self.setting.exact;
+        let exact = Exact {
+            network,
+            pre: &program.pre,
+            output: program.network.output(),
+            magnitudes: if network.is_exact() { &[] } else { self.magnitudes.get_or_init(|| self.magnitudes()) },
+            deadline: self.deadline,
+        };
+        match exact.decide(&set, conjunction) {
+            Decided::Refuted(refutation) => Ended::Refuted(refutation),
+            Decided::Violated(point) => judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated),
+            Decided::Open => Ended::Open,
+        }
+    }
+
+    fn magnitudes(&self) -> Vec<Vec<f64>> {
+        let (lower, upper) = (self.setting.lower.clone(), self.setting.upper.clone());
+        let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
+        for id in 1..self.setting.exact.network.nodes().len() {
+            let next = interval_step(self.setting.exact, id, &intervals, 1);
+            intervals.push(next);
+        }
+        intervals.iter().map(Interval::magnitude).collect()
+    }
+}
