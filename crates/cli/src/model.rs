@@ -6,8 +6,15 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest, Sha256};
 use tightrope_network::{Description, Model};
 
-/// Reads the model at `path` and checks its parameters.
+/// Reads the model at `path` for engines that work in single precision, which its numbers must fit.
 pub fn load(path: &Path) -> anyhow::Result<Model> {
+    let model = load_exact(path)?;
+    model.network.check_theta(&model.theta).with_context(|| path.display().to_string())?;
+    Ok(model)
+}
+
+/// Reads the model at `path`, whatever its numbers' size.
+pub fn load_exact(path: &Path) -> anyhow::Result<Model> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     if !path.exists() {
         bail!("{}: no such file or folder; give a run folder, an .onnx file or a .safetensors file", path.display());
@@ -19,7 +26,7 @@ pub fn load(path: &Path) -> anyhow::Result<Model> {
     } else {
         bail!("{}: no model; give a run folder, an .onnx file or a .safetensors file", path.display());
     };
-    model.network.check_theta(&model.theta).with_context(|| path.display().to_string())?;
+    model.network.check_weights(&model.weights()).with_context(|| path.display().to_string())?;
     Ok(model)
 }
 
@@ -27,7 +34,10 @@ pub fn load(path: &Path) -> anyhow::Result<Model> {
 pub fn checksum(model: &Model) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     hash.update(serde_json::to_vec(&Description::of(&model.network))?);
-    model.theta.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    match &model.exact {
+        None => model.theta.iter().for_each(|value| hash.update(value.to_le_bytes())),
+        Some(weights) => weights.visit_bytes(|part| hash.update(part)),
+    }
     Ok(hexadecimal(&hash.finalize()))
 }
 

@@ -97,8 +97,12 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     }
     let engine = T::engine(options.engine)?;
     let clip = options.clip.as_deref().map(clip_range).transpose()?;
-    let model = model::load(&options.model)?;
+    let model = match options.precision {
+        PrecisionChoice::F32 => model::load(&options.model)?,
+        PrecisionChoice::F64 => model::load_exact(&options.model)?,
+    };
     let network = &model.network;
+    let weights = model.weights();
     let inputs = Inputs::<T>::read(&options.inputs, network)?;
     let region = Region::ball(
         &inputs.x,
@@ -107,8 +111,8 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
         Norm::from(options.norm),
         clip.map(|(low, high)| (T::from_f64(low), T::from_f64(high))),
     )?;
-    let theta: Vec<T> = model.theta.iter().map(|&v| T::from_f32(v)).collect();
-    let alpha = (options.method == Method::AlphaCrown).then(|| AlphaCrown::new(network, &model.theta)).transpose()?;
+    let theta: Vec<T> = weights.theta().iter().map(|&v| T::from_f64(v)).collect();
+    let alpha = (options.method == Method::AlphaCrown).then(|| AlphaCrown::new(network, &weights)).transpose()?;
     let run = Run { engine: &*engine, network, theta: &theta, alpha: alpha.as_ref(), options };
     let mut writer = TensorWriter::create(&options.output, &run.tensors(inputs.len()))?;
 

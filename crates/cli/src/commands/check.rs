@@ -13,6 +13,10 @@ use crate::model;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope check proof.cert network.onnx property.vnnlib\n\n\
+                        What is checked: that the certificate was made for exactly these numbers of the network and the \
+                        property (by SHA-256), and that its proof holds for the network as a function of real numbers, \
+                        in f64 arithmetic with every rounding against the proof, or in exact arithmetic where the proof \
+                        asks for it.\n\n\
                         Exit codes: 0 the certificate proves that the property holds, 4 it does not, or an error.")]
 pub struct Options {
     /// Certificate that `tightrope verify --certificate` wrote.
@@ -28,22 +32,42 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
     let certificate = Certificate::read(&options.certificate)?;
     let property = Property::read(&options.property)?;
-    let model = model::load(&options.model)?;
-    let report = check(&certificate, &model.network, &model.theta, &property)
+    let model = model::load_exact(&options.model)?;
+    let report = check(&certificate, &model.network, &model.weights(), &property, None)
         .map_err(|error| anyhow::anyhow!("{}: proves nothing: {error}", options.certificate.display()))?;
     let seconds = start.elapsed().as_secs_f64();
+    let (network, statement) =
+        (model::hexadecimal(&certificate.network), model::hexadecimal(&certificate.property));
+    let arithmetic = match report.exact_leaves {
+        0 => "f64, every rounding against the proof".to_string(),
+        exact => format!("f64, every rounding against the proof; exact in {exact} of {} leaves", report.leaves),
+    };
     let document = json!({
         "certificate": options.certificate.display().to_string(),
         "verdict": "holds",
+        "network_sha256": network,
+        "property_sha256": statement,
+        "arithmetic": arithmetic,
         "conjunctions": report.conjunctions,
         "splits": report.splits,
         "leaves": report.leaves,
+        "exact_leaves": report.exact_leaves,
         "smallest_bound": Some(report.smallest_bound).filter(|bound| bound.is_finite()),
         "seconds": seconds,
     });
+    let bound = match report.smallest_bound.is_finite() {
+        true => format!(", smallest bound {:.3e}", report.smallest_bound),
+        false => String::new(),
+    };
     let text = format!(
-        "holds\n{} conjunctions refuted by {} leaves, smallest bound {:.3e}, {seconds:.2} s\n",
-        report.conjunctions, report.leaves, report.smallest_bound
+        "holds\n{} refuted by {}{bound}, {seconds:.2} s\nnetwork     {network}\nproperty    {statement}\n\
+         arithmetic  {arithmetic}\n",
+        counted(report.conjunctions, "conjunction", "conjunctions"),
+        counted(report.leaves, "leaf", "leaves"),
     );
     context.print(&document, &text)
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

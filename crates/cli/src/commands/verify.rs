@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tightrope_certificate::{Certificate, CertificateError, Proof, check};
 use tightrope_network::{Model, output_target, write_atomically};
 use tightrope_verify::complete::{Branching, Outcome, Settings, Statistics, decide};
-use tightrope_verify::replay_counterexample;
+use tightrope_verify::{Replay, replay_counterexample};
 use tightrope_vnnlib::{Property, Verdict, witness};
 
 use crate::context::Context;
@@ -25,6 +25,11 @@ use crate::values;
     after_help = "Example:\n  tightrope verify network.onnx property.vnnlib --timeout 60 --witness counterexample.txt\n  \
                         tightrope verify network.onnx property.vnnlib --certificate proof.cert\n  \
                         tightrope verify instances.csv --results-file results.csv --resume\n\n\
+                        What is proved: the network is read as a function of real numbers with exactly the numbers of \
+                        its file (f64 ones, products and quotients included), numbers of the property as the nearest f64; \
+                        < and > are strict, and a property whose input bounds leave no point holds, with a warning. A \
+                        counterexample is a point inside the box whose output is unsafe in exact arithmetic; how f64 and \
+                        f32 programs see it is told beside it.\n\n\
                         Exit codes: 0 the property holds (or every instance of a list was worked on), 1 it is violated, \
                         2 unknown, 3 timeout, 4 error."
 )]
@@ -36,7 +41,8 @@ pub struct Options {
     /// VNN-LIB property: what a counterexample satisfies.
     #[arg(value_name = "PROPERTY.vnnlib")]
     property: Option<PathBuf>,
-    /// Time limit in seconds [default: 300]; of a list, an upper limit of each instance's own.
+    /// Time limit in seconds [default: 300], for reading, search, certificate and its check together; of a list, an
+    /// upper limit of each instance's own.
     #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Write a counterexample, if there is one, as VNN-COMP does: ((X_0 …) … (Y_0 …)).
@@ -115,20 +121,34 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
     }
     let job = Job::new(options, context, options.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
     let answer = job.verify(&options.model, property_path)?;
-    if let Some(counterexample) = &answer.counterexample
-        && let Some(path) = &options.witness
-    {
-        write(path, &counterexample.witness())?;
+    // The verdict first: whatever becomes of the files, it is not lost.
+    context.print(&document(options, property_path, &answer), &text(&answer))?;
+    let witness = answer.counterexample.as_ref().map(Counterexample::witness);
+    if let Some(path) = &options.witness {
+        match &witness {
+            Some(witness) => write(path, witness)?,
+            None => remove_stale(path, "witness", context)?,
+        }
     }
     if let Some(path) = &options.results_file {
-        let body = answer.counterexample.as_ref().map(Counterexample::witness).unwrap_or_default();
-        write(path, &format!("{}\n{body}", answer.verdict.result()))?;
+        write(path, &format!("{}\n{}", answer.verdict.result(), witness.unwrap_or_default()))?;
     }
-    if let (Some(certificate), Some(path)) = (&answer.certificate, &options.certificate) {
-        certificate.write(path)?;
+    if let Some(path) = &options.certificate {
+        match &answer.certificate {
+            Some(certificate) => certificate.write(path)?,
+            None => remove_stale(path, "certificate", context)?,
+        }
     }
-    context.print(&document(options, property_path, &answer), &text(options, &answer))?;
     Ok(exit_code(answer.verdict))
+}
+
+/// Takes away what an earlier run left where this one has nothing to write: it does not belong to this verdict.
+fn remove_stale(path: &Path, what: &str, context: &Context) -> anyhow::Result<()> {
+    if path.exists() {
+        std::fs::remove_file(path).with_context(|| format!("cannot remove the old {what} {}", path.display()))?;
+        context.note(&format!("{}: the {what} of an earlier run, removed", path.display()));
+    }
+    Ok(())
 }
 
 /// Time limit when none is given.
@@ -151,14 +171,38 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 
 /// A point that violates a property.
 struct Counterexample {
-    input: Vec<f32>,
+    input: Vec<f64>,
+    /// In f64.
     output: Vec<f64>,
+    /// The point itself, where no f64 one is a counterexample and `input` is next to it.
+    fractions: Option<Vec<String>>,
+    replay: Replay,
 }
 
 impl Counterexample {
     fn witness(&self) -> String {
-        let input: Vec<f64> = self.input.iter().map(|&value| f64::from(value)).collect();
-        witness(&input, &self.output)
+        witness(&self.input, &self.output)
+    }
+
+    /// How programs see it.
+    fn remarks(&self) -> String {
+        let mut text = String::new();
+        if self.fractions.is_some() {
+            text.push_str("no f64 point is a counterexample, the real one beside the witness is (see --json)\n");
+        }
+        let seen = |seen: bool| if seen { "unsafe" } else { "not unsafe" };
+        text.push_str(&format!("replayed: unsafe in exact arithmetic, {} in f64", seen(self.replay.in_double)));
+        match self.replay.in_single {
+            None => text.push_str(", weights beyond f32\n"),
+            Some(single) => {
+                text.push_str(&format!(", {} in f32 at the nearest point", seen(single)));
+                text.push_str(&match self.replay.outside {
+                    outside if outside > 0.0 => format!(" (up to {outside:.1e} outside the box)\n"),
+                    _ => " (inside the box)\n".into(),
+                });
+            }
+        }
+        text
     }
 }
 
@@ -169,6 +213,8 @@ struct Answer {
     lower_bound: Option<f64>,
     /// Where violated.
     counterexample: Option<Counterexample>,
+    /// Where it holds because no input is left.
+    contradiction: Option<String>,
     /// Where it holds and one was asked for.
     certificate: Option<Certificate>,
     statistics: Statistics,
@@ -210,9 +256,16 @@ impl<'a> Job<'a> {
     /// Reads the files and decides, all within the time limit.
     fn verify(&self, model_path: &Path, property_path: &Path) -> anyhow::Result<Answer> {
         let start = Instant::now();
+        let deadline = start.checked_add(self.settings.timeout);
         let property = Property::read(property_path)?;
-        let model = model::load(model_path)?;
+        let model = model::load_exact(model_path)?;
         let preparation = start.elapsed();
+        if let Some(contradiction) = &property.contradiction {
+            self.context.note(&format!(
+                "warning: no input satisfies the bounds of {} ({contradiction}), so the property holds trivially",
+                property_path.display()
+            ));
+        }
         self.context.detail(&format!(
             "{}: {} cases, {} conjunctions",
             property_path.display(),
@@ -221,7 +274,7 @@ impl<'a> Job<'a> {
         ));
         let settings = Settings { timeout: self.settings.timeout.saturating_sub(preparation), ..self.settings.clone() };
         let place = || format!("{} with {}", model_path.display(), property_path.display());
-        let decision = decide(&model.network, &model.theta, &property, &settings, &|progress| {
+        let decision = decide(&model.network, &model.weights(), &property, &settings, &|progress| {
             self.context.detail(&format!(
                 "case {}/{}: {} subproblems, {} open, lower bound {:.6}, {:.1} s",
                 progress.case + 1,
@@ -237,6 +290,7 @@ impl<'a> Job<'a> {
             verdict: Verdict::Holds,
             lower_bound: None,
             counterexample: None,
+            contradiction: property.contradiction.clone(),
             certificate: None,
             statistics: decision.statistics,
             preparation: preparation.as_secs_f64(),
@@ -244,18 +298,19 @@ impl<'a> Job<'a> {
         };
         match decision.outcome {
             Outcome::Holds { proof } => {
-                answer.certificate = proof.map(|p| certify(&model, &property, p)).transpose()?
+                if let Some(proof) = proof {
+                    answer.certificate = self.certify(&model, &property, proof, deadline)?;
+                }
             }
-            Outcome::Violated { input, .. } => {
-                match replay_counterexample(&model.network, &model.theta, &property, &input)? {
-                    Some(output) => {
-                        answer.verdict = Verdict::Violated;
-                        answer.counterexample = Some(Counterexample { input, output });
-                    }
-                    None => {
-                        self.context.note("a counterexample did not survive the replay by the reference engine");
-                        answer.verdict = Verdict::Unknown;
-                    }
+            Outcome::Violated { input, fractions, .. } => {
+                let replay = replay_counterexample(&model, &property, &input)?;
+                if replay.confirmed || fractions.is_some() {
+                    answer.verdict = Verdict::Violated;
+                    let output = replay.output.clone();
+                    answer.counterexample = Some(Counterexample { input, output, fractions, replay });
+                } else {
+                    self.context.note("a counterexample did not survive its replay from the file's numbers");
+                    answer.verdict = Verdict::Unknown;
                 }
             }
             Outcome::Unknown { lower_bound } => {
@@ -267,17 +322,34 @@ impl<'a> Job<'a> {
                 answer.lower_bound = Some(lower_bound);
             }
         }
+        answer.seconds = (start.elapsed() - preparation).as_secs_f64();
         Ok(answer)
     }
-}
 
-/// The certificate of `proof`, which the checker has accepted.
-fn certify(model: &Model, property: &Property, proof: Proof) -> anyhow::Result<Certificate> {
-    let certificate = Certificate::new(&model.network, &model.theta, property, proof)?;
-    check(&certificate, &model.network, &model.theta, property).map_err(|error: CertificateError| {
-        anyhow::anyhow!("the proof found does not pass the checker ({error}); no certificate is written; try --sound")
-    })?;
-    Ok(certificate)
+    /// The certificate of `proof`, which the checker has accepted; none if there was no time for that.
+    fn certify(
+        &self,
+        model: &Model,
+        property: &Property,
+        proof: Proof,
+        deadline: Option<Instant>,
+    ) -> anyhow::Result<Option<Certificate>> {
+        let weights = model.weights();
+        let certificate = Certificate::new(&model.network, &weights, property, proof)?;
+        match check(&certificate, &model.network, &weights, property, deadline) {
+            Ok(_) => Ok(Some(certificate)),
+            Err(CertificateError::Late) => {
+                self.context.note(
+                    "no certificate: the time was out before its check had ended; the verdict stands without it; allow \
+                     more with --timeout",
+                );
+                Ok(None)
+            }
+            Err(error) => bail!(
+                "the proof found does not pass the checker ({error}); no certificate is written; try --sound"
+            ),
+        }
+    }
 }
 
 fn document(options: &Options, property: &Path, answer: &Answer) -> Value {
@@ -290,7 +362,16 @@ fn document(options: &Options, property: &Path, answer: &Answer) -> Value {
         "property": property.display().to_string(),
         "verdict": answer.verdict.name(),
         "lower_bound": answer.lower_bound.filter(|bound| bound.is_finite()),
-        "counterexample": answer.counterexample.as_ref().map(|c| json!({ "input": c.input, "output": c.output })),
+        "counterexample": answer.counterexample.as_ref().map(|c| json!({
+            "input": c.input,
+            "output": c.output,
+            "fractions": c.fractions,
+            "unsafe_in_f64": c.replay.in_double,
+            "unsafe_in_f32": c.replay.in_single,
+            "f32_input": c.replay.single,
+            "f32_outside": Some(c.replay.outside).filter(|outside| outside.is_finite()),
+        })),
+        "contradiction": answer.contradiction,
         "witness": path(&options.witness, violated),
         "results_file": path(&options.results_file, true),
         "certificate": path(&options.certificate, answer.certificate.is_some()),
@@ -310,17 +391,20 @@ fn statistics(statistics: &Statistics) -> Value {
     })
 }
 
-fn text(options: &Options, answer: &Answer) -> String {
+fn text(answer: &Answer) -> String {
     let mut text = format!("{}\n", answer.verdict);
-    if let Some(bound) = answer.lower_bound {
-        text.push_str(&format!("lower bound {bound:.6}; above 0 the property would hold\n"));
+    match answer.lower_bound {
+        Some(bound) if bound.is_finite() => {
+            text.push_str(&format!("lower bound {bound:.6}; above 0 the property would hold\n"));
+        }
+        Some(_) => text.push_str("no lower bound was found in time\n"),
+        None => {}
     }
-    text.push_str(&format!("{} subproblems, {:.2} s\n", answer.statistics.subproblems, answer.seconds));
-    if let (Some(_), Some(path)) = (&answer.counterexample, &options.witness) {
-        text.push_str(&format!("counterexample written to {}\n", path.display()));
+    if let Some(counterexample) = &answer.counterexample {
+        text.push_str(&counterexample.remarks());
     }
-    if let (Some(_), Some(path)) = (&answer.certificate, &options.certificate) {
-        text.push_str(&format!("certificate written to {}\n", path.display()));
-    }
+    let count = answer.statistics.subproblems;
+    let noun = if count == 1 { "subproblem" } else { "subproblems" };
+    text.push_str(&format!("{count} {noun}, {:.2} s\n", answer.seconds));
     text
 }
