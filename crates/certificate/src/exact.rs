@@ -96,9 +96,7 @@ impl Exact<'_> {
         let refuted = bound.is_positive() || bound.is_zero() && (strict || unreachable);
         match refuted {
             true => Ok(bound),
-            false => {
-                Err(format!("the exact bound of this leaf is {:e}; nothing is refuted", bound.to_f64()).into())
-            }
+            false => Err(format!("the exact bound of this leaf is {:e}; nothing is refuted", bound.to_f64()).into()),
         }
     }
 

@@ -135,7 +135,6 @@ impl<T> Map<T> {
             }
         }
     }
-
 }
 
 impl Map<f64> {

@@ -29,6 +29,6 @@ pub use error::CertificateError;
 pub use exact_network::{ExactNetwork, Form};
 pub use file::{Certificate, MAGIC, MAX_BYTES, VERSION, network_digest, property_digest};
 pub use proof::{
-    BoundProof, CaseProof, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId, Side, Slopes,
-    SlopesId, Step, Tree,
+    BoundProof, CaseProof, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId,
+    Side, Slopes, SlopesId, Step, Tree,
 };

@@ -119,9 +119,7 @@ impl Walk<'_> {
                 }
                 let (lower, upper) = state.input(index);
                 if !(lower..=upper).contains(value) {
-                    return Err(
-                        format!("{value} does not cut the interval [{lower}, {upper}] of input {index}").into()
-                    );
+                    return Err(format!("{value} does not cut the interval [{lower}, {upper}] of input {index}").into());
                 }
                 let below = state.with_input(index, (lower, *value));
                 let above = state.with_input(index, (*value, upper));

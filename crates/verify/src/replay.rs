@@ -152,9 +152,8 @@ mod tests {
     fn exact_arithmetic_decides() {
         let model = line(vec![1.0, 1e-20]);
         let case = |bound: f64| Case::closed(vec![1.0], vec![1.0], vec![vec![Constraint::below(vec![-1.0], bound)]]);
-        let replay = |bound: f64| {
-            replay_counterexample(&model, &Property::new(1, 1, vec![case(bound)]), &[1.0]).unwrap()
-        };
+        let replay =
+            |bound: f64| replay_counterexample(&model, &Property::new(1, 1, vec![case(bound)]), &[1.0]).unwrap();
         let found = replay(-1.0);
         assert!(found.confirmed && !found.in_double && found.in_single == Some(false));
         assert!(!replay(-1.0_f64.next_up()).confirmed);

@@ -36,8 +36,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let report = check(&certificate, &model.network, &model.weights(), &property, None)
         .map_err(|error| anyhow::anyhow!("{}: proves nothing: {error}", options.certificate.display()))?;
     let seconds = start.elapsed().as_secs_f64();
-    let (network, statement) =
-        (model::hexadecimal(&certificate.network), model::hexadecimal(&certificate.property));
+    let (network, statement) = (model::hexadecimal(&certificate.network), model::hexadecimal(&certificate.property));
     let arithmetic = match report.exact_leaves {
         0 => "f64, every rounding against the proof".to_string(),
         exact => format!("f64, every rounding against the proof; exact in {exact} of {} leaves", report.leaves),

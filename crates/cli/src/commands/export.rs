@@ -45,7 +45,8 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     output_target(&output).with_context(|| format!("-o {}", output.display()))?;
     let model = model::load(&options.model)?;
     if model.exact.is_some() {
-        context.note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
+        context
+            .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
     }
     let source = if options.model.is_dir() { options.model.join("model.safetensors") } else { options.model.clone() };
     if same_file(&source, &output) {

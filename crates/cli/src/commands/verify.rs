@@ -345,9 +345,9 @@ impl<'a> Job<'a> {
                 );
                 Ok(None)
             }
-            Err(error) => bail!(
-                "the proof found does not pass the checker ({error}); no certificate is written; try --sound"
-            ),
+            Err(error) => {
+                bail!("the proof found does not pass the checker ({error}); no certificate is written; try --sound")
+            }
         }
     }
 }

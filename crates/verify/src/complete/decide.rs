@@ -102,12 +102,7 @@ fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> 
     decision
 }
 
-fn check(
-    network: &Network,
-    weights: &Weights,
-    property: &Property,
-    settings: &Settings,
-) -> Result<(), VerifyError> {
+fn check(network: &Network, weights: &Weights, property: &Property, settings: &Settings) -> Result<(), VerifyError> {
     let refuse = |problem: String| Err(VerifyError::Usage(problem));
     network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
     let (d, k) = (network.input_len(), network.output_len());
@@ -126,9 +121,10 @@ fn check(
                 "case {index} has an input without finite bounds; bound every input from both sides"
             ));
         }
-        if [&case.open_lower, &case.open_upper].iter().any(|open| {
-            !open.is_sorted_by(|a, b| a < b) || open.last().is_some_and(|&last| last as usize >= d)
-        }) {
+        if [&case.open_lower, &case.open_upper]
+            .iter()
+            .any(|open| !open.is_sorted_by(|a, b| a < b) || open.last().is_some_and(|&last| last as usize >= d))
+        {
             return refuse(format!("case {index} does not list its open ends in increasing order"));
         }
         let mut rows = case.unsafe_outputs.iter().flatten();
@@ -249,8 +245,7 @@ impl<'a> Work<'a> {
         }
         let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
-        let judge =
-            Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
+        let judge = Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
         let attack = Attack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {

@@ -38,6 +38,16 @@ impl<'a> Endgame<'a> {
         Endgame { setting, attack, conjunctions, deadline, magnitudes: OnceLock::new() }
     }
 
+    /// About the products of exact numbers that deciding a part takes where `layers` bound its pre-activations; none if it
+    /// is too much.
+    pub(crate) fn price(&self, layers: &Layers, conjunction: usize) -> Option<u64> {
+        const MOST_OPEN: usize = 8;
+        let pairs = layers.lower.iter().flatten().zip(layers.upper.iter().flatten());
+        let open = pairs.filter(|(l, u)| **l <= 0.0 && **u >= 0.0).count();
+        let forms = (open + self.conjunctions[conjunction].len()) as u64;
+        (open <= MOST_OPEN).then(|| (forms * self.setting.exact.products()) << open)
+    }
+
     /// Decides a conjunction over the box [`lower`, `upper`] cut by `splits`, `layers` being bounds of its
     /// pre-activations.
     pub(crate) fn decide(
@@ -51,9 +61,8 @@ impl<'a> Endgame<'a> {
         let judge = &self.attack.judge;
         let case = judge.case;
         let Some(network) = judge.exact() else { return Ended::Open };
-        let is_open = |list: &[u32], i: usize, end: f64, whole: f64| {
-            end == whole && list.binary_search(&(i as u32)).is_ok()
-        };
+        let is_open =
+            |list: &[u32], i: usize, end: f64, whole: f64| end == whole && list.binary_search(&(i as u32)).is_ok();
         let open = |i: usize| {
             [
                 is_open(&case.open_lower, i, lower[i], case.lower[i]),

@@ -59,16 +59,22 @@ pub(crate) struct Judge<'a> {
     pub case: &'a Case,
 }
 
-/// Most products of exact numbers for which a point is evaluated exactly.
-const MOST_PRODUCTS: u64 = 1 << 26;
+/// Most products of an evaluation that is done exactly: a few seconds.
+const MOST_PRODUCTS: u64 = 1 << 24;
+/// Most weights held as exact numbers, of some two hundred bytes each.
+const MOST_WEIGHTS: usize = 1 << 21;
 /// Most inputs whose neighbours are tried one combination after the other.
 const NEIGHBOURS: usize = 8;
 
 impl Judge<'_> {
-    /// The network in exact arithmetic.
+    /// The network in exact arithmetic, if it is not too large for that.
     pub(crate) fn exact(&self) -> Option<&ExactNetwork> {
-        // The weights have been checked before the search.
-        self.exact.get_or_init(|| ExactNetwork::new(self.program.network, self.weights).ok()).as_ref()
+        let make = || {
+            let affordable = self.weights.theta().len() <= MOST_WEIGHTS && self.program.products() <= MOST_PRODUCTS;
+            // The weights have been checked before the search.
+            affordable.then(|| ExactNetwork::new(self.program.network, self.weights).ok()).flatten()
+        };
+        self.exact.get_or_init(make).as_ref()
     }
 
     /// Whether the real-valued network's output at `input` satisfies every row; the output if it does.
@@ -93,12 +99,12 @@ impl Judge<'_> {
         if surely {
             return Some(found(middle));
         }
-        let exact = self.exact().filter(|exact| exact.products() <= MOST_PRODUCTS)?;
+        let exact = self.exact()?;
         let numerators: Vec<Dyadic> = input.iter().map(|&x| x.into()).collect();
         let output = exact.output(&numerators, &Dyadic::one());
-        rows.iter().all(|row| satisfied(row, &output, &Dyadic::one())).then(|| {
-            found(output.iter().map(|y| y.value.to_f64()).collect())
-        })
+        rows.iter()
+            .all(|row| satisfied(row, &output, &Dyadic::one()))
+            .then(|| found(output.iter().map(|y| y.value.to_f64()).collect()))
     }
 
     /// A counterexample at or beside a point that satisfies every row exactly.

@@ -44,6 +44,18 @@ impl<'a, T: Real> Program<'a, T> {
         self.network.node(self.pre[position]).len()
     }
 
+    /// Products of one evaluation.
+    pub(crate) fn products(&self) -> u64 {
+        let of = |node: &tightrope_network::Node| match &node.layer {
+            Layer::Linear(linear) => linear.in_features * linear.out_features,
+            Layer::Conv2d(conv) => node.len() * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1],
+            Layer::AvgPool2d(pool) => node.len() * pool.kernel[0] * pool.kernel[1],
+            Layer::Affine(_) => node.len(),
+            Layer::Input | Layer::Relu | Layer::Flatten | Layer::Add => 0,
+        };
+        self.network.nodes().iter().map(|node| of(node) as u64).sum()
+    }
+
     /// Elements of all nodes up to `id`.
     pub(crate) fn elements(&self, id: NodeId) -> usize {
         self.network.nodes()[..=id].iter().map(|node| node.len()).sum()

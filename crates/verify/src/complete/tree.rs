@@ -6,8 +6,8 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::ascent::{Ascent, Last, Start, Variables};
-use super::branch::{Candidate, Choice, Neuron, candidates};
 use super::attack::Attack;
+use super::branch::{Candidate, Choice, Neuron, candidates};
 use super::dual::{Domain, SetOf};
 use super::endgame::Endgame;
 use super::exact::Refutation;

@@ -45,7 +45,11 @@ pub fn instances(golden: &Path) -> Vec<Instance> {
                     vec![Constraint::at_most(coefficients, 0.0)]
                 };
                 let x = &x[image * d..(image + 1) * d];
-                let case = Case::closed(x.iter().map(|v| (v - epsilon).max(0.0)).collect(), x.iter().map(|v| (v + epsilon).min(1.0)).collect(), (0..classes).filter(|&rival| rival != label).map(reached).collect());
+                let case = Case::closed(
+                    x.iter().map(|v| (v - epsilon).max(0.0)).collect(),
+                    x.iter().map(|v| (v + epsilon).min(1.0)).collect(),
+                    (0..classes).filter(|&rival| rival != label).map(reached).collect(),
+                );
                 list.push(Instance {
                     name: format!("{net} {radius} {image}"),
                     model: Rc::clone(model),

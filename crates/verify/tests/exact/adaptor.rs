@@ -40,7 +40,8 @@ pub struct Answer {
 
 /// Decides, and checks the certificate.
 pub fn decide_bytes(onnx: &[u8], vnnlib: &[u8]) -> Answer {
-    let answer = |verdict| Answer { verdict, certificate: Err("none".into()), counterexample: None, between_doubles: false };
+    let answer =
+        |verdict| Answer { verdict, certificate: Err("none".into()), counterexample: None, between_doubles: false };
     let decided = catch_unwind(AssertUnwindSafe(|| {
         let model = tightrope_onnx::import_bytes(onnx, "(network)").map_err(|e| e.to_string())?;
         let property = Property::parse(vnnlib, "(property)").map_err(|e| e.to_string())?;
@@ -53,7 +54,8 @@ pub fn decide_bytes(onnx: &[u8], vnnlib: &[u8]) -> Answer {
                     let weights = model.weights();
                     let certificate = Certificate::new(&model.network, &weights, &property, proof);
                     // As another program would read it from its file.
-                    let bytes = certificate.and_then(|certificate| certificate.to_bytes()).map_err(|e| e.to_string())?;
+                    let bytes =
+                        certificate.and_then(|certificate| certificate.to_bytes()).map_err(|e| e.to_string())?;
                     let certificate = Certificate::from_bytes(&bytes).map_err(|e| e.to_string())?;
                     let checked = check(&certificate, &model.network, &weights, &property, None);
                     checked.map(drop).map_err(|e| e.to_string())

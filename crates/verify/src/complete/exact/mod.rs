@@ -168,9 +168,7 @@ impl Search<'_> {
             }
         }
         match <[Refutation; 2]>::try_from(children) {
-            Ok(children) => {
-                Ok(Decided::Refuted(Refutation::Split { position, index, children: Box::new(children) }))
-            }
+            Ok(children) => Ok(Decided::Refuted(Refutation::Split { position, index, children: Box::new(children) })),
             Err(_) => Err(GivenUp),
         }
     }

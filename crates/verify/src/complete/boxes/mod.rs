@@ -1,6 +1,10 @@
 //! Branch and bound over the input box, for networks with few inputs: boxes in batches, CROWN ∩ interval bounds of every
 //! layer recomputed in f64 for each.
 
+mod combination;
+mod outputs;
+mod whole;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,18 +13,19 @@ use tightrope_certificate::RefinementId;
 use tightrope_network::NodeId;
 
 use super::attack::Attack;
-use super::dual::{Domain, SetOf, Trace};
+use super::dual::{Domain, SetOf};
 use super::endgame::{Ended, Endgame};
 use super::exact::Refutation;
 use super::lines::Lines;
 use super::point::Found;
 use super::problem::Conjunction;
-use super::program::Program;
 use super::queue::Queue;
 use super::record::Recorder;
 use super::root::{Layers, Setting};
 use super::rounding::{Interval, Rounding, interval_step};
 use super::tree::{End, Round};
+use outputs::{Best, Outputs};
+use whole::{Whole, WholeEnd};
 
 /// Boxes that one task bounds; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 32;
@@ -28,13 +33,6 @@ const CHUNK: usize = 32;
 const ROWS: usize = 256;
 /// Coefficients per backward pass, over all nodes, beyond which it takes fewer rows.
 const ROW_ELEMENTS: usize = 1 << 20;
-
-/// Least coefficient of an input, as a share of the largest one, when the input to cut is chosen: the coefficients
-/// belong to one relaxation only, and an input that is never cut keeps it loose.
-const FLOOR: f64 = 0.1;
-
-/// How many times the margin for rounding errors a bound may be below 0 to be decided exactly.
-const NEAR: f64 = 65_536.0;
 
 /// A box with what is still to be refuted over it.
 pub(crate) struct Item {
@@ -44,6 +42,10 @@ pub(crate) struct Item {
     open: Vec<(usize, usize)>,
     /// Bounds of the box this one was cut from.
     parent: Option<Arc<Layers>>,
+    /// The worst bound there.
+    bound: f64,
+    /// The largest box around it that exact arithmetic may decide.
+    whole: Option<Arc<Whole>>,
 }
 
 impl Item {
@@ -58,26 +60,12 @@ impl Item {
 struct Bounded {
     item: Item,
     layers: Layers,
-    /// Per open conjunction its best row and that row's bound.
-    bounds: Vec<(usize, f64)>,
+    /// Per open conjunction its bound; none where there was no time for it.
+    best: Vec<Option<Best>>,
     /// Per open conjunction its exact refutation, if floating point was too near to 0.
     exact: Vec<Option<Refutation>>,
     /// Influence of each input on the bounds that are not positive.
     influence: Vec<f64>,
-}
-
-/// What the output rows of a chunk of boxes gave.
-struct Outputs {
-    /// Per box the best row and bound of each open conjunction.
-    bounds: Vec<Vec<(usize, f64)>>,
-    /// Per box whether each of these bounds is within rounding of 0, or nearly so.
-    near: Vec<Vec<bool>>,
-    /// Per box the influence of each input on the conjunctions that stay open.
-    influences: Vec<Vec<f64>>,
-    /// Minimisers `[count, d]` to try as counterexamples.
-    points: Vec<f64>,
-    /// The conjunction of each.
-    targets: Vec<usize>,
 }
 
 /// Branch and bound over the inputs of one case.
@@ -109,6 +97,8 @@ impl Boxes<'_> {
             upper: self.setting.upper.clone(),
             open: (0..self.conjunctions.len()).map(|c| (c, node(c))).collect(),
             parent: None,
+            bound: f64::NEG_INFINITY,
+            whole: None,
         };
         queue.push(f64::NEG_INFINITY, whole.bytes(), whole);
         let mut stuck: Option<f64> = None;
@@ -120,9 +110,12 @@ impl Boxes<'_> {
                 return End::Timeout(least(stuck, queue.worst()));
             }
             let chunks = queue.pop_chunks(4 * self.batch, CHUNK);
+            self.decide_wholes(chunks.iter().flatten().map(|(_, item)| item));
+            let mut found = None;
+            let kept = chunks.into_iter().map(|chunk| self.without_decided(chunk, &mut recorder, &mut found));
+            let chunks: Vec<Vec<Item>> = kept.filter(|chunk| !chunk.is_empty()).collect();
             let results: Vec<(Vec<Bounded>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.bound(chunk)).collect();
-            let mut found = None;
             for (boxes, counterexample) in results {
                 found = found.or(counterexample);
                 for bounded in boxes {
@@ -157,19 +150,18 @@ impl Boxes<'_> {
         queue: &mut Queue<Item>,
         recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
     ) -> Option<f64> {
-        let Bounded { item, layers, bounds, exact, influence } = bounded;
+        let Bounded { item, layers, best, exact, influence } = bounded;
         let mut open = Vec::new();
         let mut worst = f64::INFINITY;
-        for ((&(c, node), &(row, bound)), exact) in item.open.iter().zip(&bounds).zip(&exact) {
+        for ((&(c, node), best), exact) in item.open.iter().zip(&best).zip(&exact) {
+            let bound = best.as_ref().map_or(item.bound, |best| best.bound);
             let node = match recorder {
                 Some((recorder, refinement)) => recorder.refine(c, node, *refinement),
                 None => node,
             };
-            if bound > 0.0 {
+            if let Some(best) = best.as_ref().filter(|best| best.bound > 0.0) {
                 if let Some((recorder, _)) = recorder {
-                    let mut weights = vec![0.0; self.conjunctions[c].len()];
-                    weights[row] = 1.0;
-                    recorder.plain_leaf(c, node, &weights);
+                    recorder.plain_leaf(c, node, &best.weights);
                 }
             } else if let Some(refutation) = exact {
                 if let Some((recorder, _)) = recorder {
@@ -184,6 +176,13 @@ impl Boxes<'_> {
             return None;
         }
         let Some((index, at)) = longest(&item, &influence) else { return Some(worst) };
+        let whole = item.whole.clone().or_else(|| {
+            let conjunctions = open.iter().map(|&(c, _)| c);
+            Whole::new(self.endgame, (&item.lower, &item.upper), &layers, conjunctions).map(Arc::new)
+        });
+        if let Some(whole) = &whole {
+            whole.spend(self.cost(&item, &layers));
+        }
         let children: Vec<[usize; 2]> = open
             .iter()
             .map(|&(c, node)| match recorder {
@@ -200,18 +199,70 @@ impl Boxes<'_> {
                 lower[index] = at
             }
             let open = open.iter().zip(&children).map(|(&(c, _), nodes)| (c, nodes[side])).collect();
-            let child = Item { lower, upper, open, parent: Some(Arc::clone(&parent)) };
+            let child =
+                Item { lower, upper, open, parent: Some(Arc::clone(&parent)), bound: worst, whole: whole.clone() };
             queue.push(worst, child.bytes(), child);
         }
         None
     }
 
-    /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
-    fn bound(&self, chunk: Vec<(f64, Item)>) -> (Vec<Bounded>, Option<Found>) {
-        if Instant::now() >= self.deadline {
-            return (chunk.into_iter().map(|(bound, item)| self.untouched(bound, item)).collect(), None);
+    /// Decides the wholes that are due, each once.
+    fn decide_wholes<'s>(&self, batch: impl Iterator<Item = &'s Item>) {
+        let mut due: Vec<&Whole> = Vec::new();
+        for whole in batch.filter_map(|item| item.whole.as_deref()) {
+            if whole.is_due() && !whole.is_decided() && !due.iter().any(|other| std::ptr::eq(*other, whole)) {
+                due.push(whole);
+            }
         }
-        let chunk: Vec<Item> = chunk.into_iter().map(|(_, item)| item).collect();
+        due.into_par_iter().for_each(|whole| whole.decide(self.endgame));
+    }
+
+    /// The boxes of a chunk with what their wholes have left open.
+    fn without_decided(
+        &self,
+        chunk: Vec<(f64, Item)>,
+        recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
+        found: &mut Option<Found>,
+    ) -> Vec<Item> {
+        let mut kept = Vec::with_capacity(chunk.len());
+        for (_, mut item) in chunk {
+            if let Some(whole) = item.whole.clone() {
+                item.open.retain(|&(c, node)| match whole.ended(c) {
+                    Some(WholeEnd::Refuted(refutation)) => {
+                        if let Some((recorder, refinement)) = recorder {
+                            let node = recorder.refine(c, node, *refinement);
+                            recorder.exact(c, node, refutation);
+                        }
+                        false
+                    }
+                    Some(WholeEnd::Violated(point)) => {
+                        *found = found.take().or(Some(point.clone()));
+                        true
+                    }
+                    Some(WholeEnd::Open) | None => true,
+                });
+            }
+            if !item.open.is_empty() {
+                kept.push(item);
+            }
+        }
+        kept
+    }
+
+    /// About the products that bounding a box took.
+    fn cost(&self, item: &Item, layers: &Layers) -> u64 {
+        let pairs = layers.lower.iter().flatten().zip(layers.upper.iter().flatten());
+        let rows = 2 * pairs.filter(|(l, u)| **l < 0.0 && **u > 0.0).count() + item.open.len() + 4;
+        rows as u64 * self.setting.exact.products()
+    }
+
+    /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
+    ///
+    /// A conjunction whose bound is within rounding of 0 is decided exactly.
+    fn bound(&self, chunk: Vec<Item>) -> (Vec<Bounded>, Option<Found>) {
+        if Instant::now() >= self.deadline {
+            return (chunk.into_iter().map(Self::untouched).collect(), None);
+        }
         let program = self.setting.exact;
         let sets = chunk.len();
         let lower: Vec<f64> = chunk.iter().flat_map(|item| &item.lower).copied().collect();
@@ -250,16 +301,14 @@ impl Boxes<'_> {
             Layers { lower: of(&|i| &i.lower), upper: of(&|i| &i.upper) }
         });
         let layers: Vec<Layers> = layers.collect();
-        let Outputs { bounds, near, influences, points, targets } = self.outputs(&chunk, ends, &lines);
+        let Outputs { best, influences, points, targets } = self.outputs(&chunk, ends, &lines);
         let mut found = if targets.is_empty() { None } else { self.attack.check(&points, &targets) };
         let mut boxes = Vec::with_capacity(sets);
-        for ((((item, layers), bounds), near), influence) in
-            chunk.into_iter().zip(layers).zip(bounds).zip(near).zip(influences)
-        {
-            let mut exact = Vec::with_capacity(bounds.len());
-            for ((&(c, _), &(_, bound)), &near) in item.open.iter().zip(&bounds).zip(&near) {
-                let whole = || longest(&item, &influence).is_none();
-                let ended = match bound <= 0.0 && found.is_none() && (near || whole()) {
+        for (((item, layers), best), influence) in chunk.into_iter().zip(layers).zip(best).zip(influences) {
+            let mut exact = Vec::with_capacity(best.len());
+            for (&(c, _), best) in item.open.iter().zip(&best) {
+                let needed = || best.near || longest(&item, &influence).is_none();
+                let ended = match best.bound <= 0.0 && found.is_none() && needed() {
                     true => self.endgame.decide((&item.lower, &item.upper), &layers, Vec::new(), c),
                     false => Ended::Open,
                 };
@@ -272,7 +321,8 @@ impl Boxes<'_> {
                     Ended::Open => None,
                 });
             }
-            boxes.push(Bounded { item, layers, bounds, exact, influence });
+            let best = best.into_iter().map(Some).collect();
+            boxes.push(Bounded { item, layers, best, exact, influence });
         }
         (boxes, found)
     }
@@ -317,77 +367,12 @@ impl Boxes<'_> {
     }
 
     /// A box that there was no time for.
-    fn untouched(&self, bound: f64, item: Item) -> Bounded {
+    fn untouched(item: Item) -> Bounded {
         let open = item.open.len();
-        let bounds = vec![(0, bound.min(0.0)); open];
+        let best = vec![None; open];
         // Without influences it is not cut.
         let influence = Vec::new();
-        Bounded { item, layers: Layers::default(), bounds, exact: (0..open).map(|_| None).collect(), influence }
-    }
-
-    /// Bounds the open conjunctions of each box.
-    fn outputs(&self, chunk: &[Item], (lower, upper): (&[f64], &[f64]), lines: &[Lines<f64>]) -> Outputs {
-        let program: &Program<'_, f64> = self.setting.exact;
-        let d = program.network.input_len();
-        let output = program.network.output();
-        let mut of = Vec::new();
-        let mut rows = Vec::new();
-        let mut offsets = Vec::new();
-        for (set, item) in chunk.iter().enumerate() {
-            for &(c, _) in &item.open {
-                for row in self.conjunctions[c].rows() {
-                    of.push(set as u32);
-                    rows.extend_from_slice(&row.coefficients);
-                    let absolute: Vec<f64> = row.coefficients.iter().map(|c| c.abs()).collect();
-                    offsets.push((row.bound, self.rounding.combination(output, &absolute, row.bound.abs())));
-                }
-            }
-        }
-        let domain = domain(lower, upper, lines, &of);
-        let mut trace = Trace::default();
-        let (values, mut errors) = domain.bound(program, output, rows, of.len(), Some(&mut trace), Some(self.rounding));
-        errors.iter_mut().zip(&offsets).for_each(|(e, (_, more))| *e += more);
-        let values = values.iter().zip(&offsets).map(|(v, (bound, _))| v - bound).collect();
-        let is_near = |place: usize, values: &[f64]| values[place] > -NEAR * errors[place];
-        let values = self.setting.lowered(values, &errors);
-        let minimisers = domain.minimisers(&trace.input, of.len());
-        let (mut bounds, mut nears, mut influences) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut points, mut targets) = (Vec::new(), Vec::new());
-        let mut next = 0;
-        for item in chunk {
-            let mut influence = vec![0.0; d];
-            let mut list = Vec::with_capacity(item.open.len());
-            let mut near = Vec::with_capacity(item.open.len());
-            for &(c, _) in &item.open {
-                let mut best = (0, f64::NEG_INFINITY);
-                for row in 0..self.conjunctions[c].len() {
-                    if values[next + row] > best.1 {
-                        best = (row, values[next + row]);
-                    }
-                }
-                if best.1 <= 0.0 {
-                    let place = next + best.0;
-                    let row = &trace.input[place * d..(place + 1) * d];
-                    let floor = FLOOR * row.iter().fold(0.0_f64, |m, a| m.max(a.abs()));
-                    for i in 0..d {
-                        influence[i] += trace.input[place * d + i].abs().max(floor) * (item.upper[i] - item.lower[i]);
-                    }
-                    points.extend_from_slice(&minimisers[place * d..(place + 1) * d]);
-                    targets.push(c);
-                }
-                list.push(best);
-                near.push(is_near(next + best.0, &values));
-                next += self.conjunctions[c].len();
-            }
-            // Inputs without influence are cut last, wide ones first.
-            for i in 0..d {
-                influence[i] += 1e-9 * (item.upper[i] - item.lower[i]);
-            }
-            bounds.push(list);
-            nears.push(near);
-            influences.push(influence);
-        }
-        Outputs { bounds, near: nears, influences, points, targets }
+        Bounded { item, layers: Layers::default(), best, exact: (0..open).map(|_| None).collect(), influence }
     }
 }
 
