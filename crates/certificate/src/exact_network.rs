@@ -156,10 +156,12 @@ impl ExactNetwork {
     }
 }
 
-/// max(z, 0): the same error at most.
+/// max(z, 0): exactly 0 where z is surely not positive, elsewhere with the same error at most.
 fn rectified(z: &Enclosure) -> Enclosure {
+    if !(&z.value + &z.radius).is_positive() {
+        return Enclosure::default();
+    }
     match z.value.is_negative() {
-        true if z.is_exact() => Enclosure::default(),
         true => Enclosure { value: Dyadic::zero(), radius: z.radius.clone() },
         false => z.clone(),
     }

@@ -182,11 +182,53 @@ impl Search<'_> {
             form.constant = &form.constant - &row.bound.into();
             self.demand(trail, form, false, row.strict, Source::Row(r));
         }
-        let solution = self.program(trail);
+        let solution = match self.by_one_row(trail) {
+            Some(refutation) => Ok(Err(refutation)),
+            None => self.program(trail),
+        };
         (0..rows.len()).for_each(|_| trail.pop_demand());
         Ok(match solution? {
             Ok(point) => Decided::Violated(point),
             Err(refutation) => Decided::Refuted(refutation),
+        })
+    }
+
+    /// Whether the weighted sum of the forms refutes them, numbers that are not exact taken at their worst.
+    ///
+    /// The rows are combined before they are followed to the input: what cancels has no radius.
+    fn refutes(&self, trail: &Trail, weights: &[BigInt]) -> bool {
+        let mut radius = Dyadic::zero();
+        if !self.exact.network.is_exact() {
+            let mut joint = vec![Dyadic::zero(); self.conjunction.outputs()];
+            for ((weight, source), own) in weights.iter().zip(&trail.sources).zip(&trail.radii) {
+                let weight = Dyadic::new(weight.clone(), 0);
+                match *source {
+                    Source::Sign(_) => radius.add_product(&weight, own),
+                    Source::Row(r) => {
+                        let coefficients = &self.conjunction.rows()[r].coefficients;
+                        joint.iter_mut().zip(coefficients).for_each(|(sum, &c)| sum.add_product(&weight, &c.into()));
+                    }
+                }
+            }
+            if joint.iter().any(|c| !c.is_zero()) {
+                radius += &self.form(self.exact.output, joint, trail).radius;
+            }
+        }
+        trail.refute(weights, &radius, &self.set.open)
+    }
+
+    /// The refutation by a single row, which a program may overlook in favour of one with more forms, whose radii then
+    /// spoil it.
+    fn by_one_row(&self, trail: &Trail) -> Option<Refutation> {
+        let first = trail.demands.len() - self.conjunction.len();
+        (0..self.conjunction.len()).find_map(|r| {
+            let mut weights = vec![BigInt::ZERO; trail.demands.len()];
+            weights[first + r] = 1.into();
+            self.refutes(trail, &weights).then(|| {
+                let mut rows = vec![BigInt::ZERO; self.conjunction.len()];
+                rows[r] = 1.into();
+                Refutation::Leaf { rows, multipliers: vec![BigInt::ZERO; trail.signs.len()] }
+            })
         })
     }
 
@@ -230,7 +272,7 @@ impl Search<'_> {
                 Ok(Ok(Point { numerators, denominator }))
             }
             Solution::Refuted(weights) => {
-                if !self.exact.network.is_exact() && !trail.survives(&weights) {
+                if !self.exact.network.is_exact() && !self.refutes(trail, &weights) {
                     return Err(GivenUp);
                 }
                 let mut rows = vec![BigInt::ZERO; self.conjunction.len()];
@@ -254,17 +296,25 @@ impl Trail {
         self.sources.pop();
     }
 
-    /// Whether the weighted sum of the forms stays positive with every form lowered by its radius.
-    fn survives(&self, weights: &[BigInt]) -> bool {
+    /// Whether the weighted sum of the forms, lowered by `radius`, is positive over the box, or 0 where a strict demand or
+    /// an open end fails.
+    fn refute(&self, weights: &[BigInt], radius: &Dyadic, open: &[[bool; 2]]) -> bool {
         let inputs = self.demands.first().map_or(0, |demand| demand.coefficients.len());
         let mut form = vec![Dyadic::zero(); inputs];
-        let mut bound = Dyadic::zero();
-        for ((weight, demand), radius) in weights.iter().zip(&self.demands).zip(&self.radii) {
+        let (mut bound, mut strict) = (Dyadic::zero(), false);
+        for (weight, demand) in weights.iter().zip(&self.demands) {
             let weight = Dyadic::new(weight.clone(), 0);
+            strict |= demand.strict && !weight.is_zero();
             form.iter_mut().zip(&demand.coefficients).for_each(|(sum, a)| sum.add_product(&weight, a));
-            bound.add_product(&weight, &(&demand.constant - radius));
+            bound.add_product(&weight, &demand.constant);
         }
-        form.iter().filter(|a| a.is_negative()).for_each(|a| bound += a);
-        bound.is_positive()
+        bound = &bound - radius;
+        for (a, [low, high]) in form.iter().zip(open) {
+            if a.is_negative() {
+                bound += a;
+            }
+            strict |= a.is_positive() && *low || a.is_negative() && *high;
+        }
+        bound.is_positive() || bound.is_zero() && strict
     }
 }
