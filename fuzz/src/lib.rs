@@ -22,12 +22,14 @@ fn refused(error: impl std::fmt::Display) -> bool {
 /// An ONNX model; small ones that are accepted are also run.
 pub fn onnx(data: &[u8]) -> bool {
     match import_bytes(data, "fuzz") {
-        Ok(Model { network, theta, .. }) => {
+        Ok(model) => {
+            let (network, weights) = (&model.network, model.weights());
+            let theta = weights.theta();
             assert_eq!(theta.len(), network.parameters().total());
             assert!(theta.iter().all(|value| value.is_finite()));
             let sizes: usize = network.nodes().iter().map(|node| node.len()).sum();
             if sizes.saturating_mul(theta.len() + 1) < 1 << 22 {
-                let logits = Reference.forward(&network, &theta, &vec![0.5_f32; network.input_len()]);
+                let logits = Reference.forward(network, theta, &vec![0.5; network.input_len()]);
                 assert_eq!(logits.expect("an accepted network runs").len(), network.output_len());
             }
             true
@@ -88,14 +90,15 @@ pub fn above(bound: f64) -> Property {
 /// A certificate: as it is, and with its checksum mended; whatever proof is in it must not prove what is false.
 pub fn certificate(data: &[u8]) -> bool {
     const BODY: usize = 44;
-    let Model { network, theta, .. } = absolute();
+    let model = absolute();
     let _ = Certificate::from_bytes(data);
     let mut mended = data.to_vec();
     if let Some((header, body)) = mended.split_at_mut_checked(BODY) {
         header[BODY - 32..].copy_from_slice(&Sha256::digest(body));
     }
     let Ok(certificate) = Certificate::from_bytes(&mended) else { return false };
-    let checker = Checker::new(network, theta).expect("a network");
+    let weights = model.weights();
+    let checker = Checker::new(&model.network, &weights);
     assert!(checker.check(&above(0.0), &certificate.proof).is_err(), "a proof of what is false");
     checker.check(&above(-0.001), &certificate.proof).is_ok()
 }
@@ -120,10 +123,10 @@ pub fn description(data: &[u8]) -> bool {
 
 /// The weights of a small convolutional network.
 pub fn weights(data: &[u8]) -> bool {
-    match small().theta_from_bytes(data, Path::new("fuzz")) {
-        Ok(theta) => {
-            assert_eq!(theta.len(), small().parameters().total());
-            assert!(theta.iter().all(|value| value.is_finite()));
+    match small().weights_from_bytes(data, Path::new("fuzz")) {
+        Ok(weights) => {
+            assert_eq!(weights.theta().len(), small().parameters().total());
+            assert!(weights.theta().iter().all(|value| value.is_finite()));
             true
         }
         Err(error) => refused(error),

@@ -60,6 +60,11 @@ impl TreeBuilder {
         let [] = self.close(node, Step::Exact(leaf));
     }
 
+    /// Opens a node again, and forgets what has been done below it.
+    pub fn reopen(&mut self, node: usize) {
+        self.nodes[node] = None;
+    }
+
     fn close<const CHILDREN: usize>(&mut self, node: usize, step: Step) -> [usize; CHILDREN] {
         let children = std::array::from_fn(|i| self.nodes.len() + i);
         self.nodes.extend(children.iter().map(|_| None));

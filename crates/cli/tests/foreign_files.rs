@@ -236,13 +236,14 @@ fn instance_lists() {
 
 #[test]
 fn certificate_files() {
-    let Model { network, theta, .. } = entries::absolute();
+    let model = entries::absolute();
+    let (network, weights) = (&model.network, &model.weights());
     let property = entries::above(-0.001);
     let real = [Branching::Auto, Branching::Fsb, Branching::Babsr].map(|branching| {
         let settings = Settings { branching, proof: true, ..Settings::default() };
-        let decision = decide(network, theta, &property, &settings, &|_| {}).unwrap();
+        let decision = decide(network, weights, &property, &settings, &|_| {}).unwrap();
         let Outcome::Holds { proof: Some(proof) } = decision.outcome else { panic!("{branching:?}: {decision:?}") };
-        tightrope_certificate::Certificate::new(network, theta, &property, proof).unwrap().to_bytes().unwrap()
+        tightrope_certificate::Certificate::new(network, weights, &property, proof).unwrap().to_bytes().unwrap()
     });
     check("certificate", entries::certificate, real.to_vec(), 8000);
 }

@@ -17,6 +17,15 @@ fn model() -> Model {
     Model::new(builder.build().unwrap(), [&theta[..], &[1.0, 1.0, -1.0, -1.0, 0.0]].concat())
 }
 
+/// y = x₀ / f32(0.3), which no binary number is for most x₀.
+fn quotient() -> Model {
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let scale = 1.0 / f64::from(0.3_f32);
+    let quotient = builder.normalise("quotient", vec![scale; 2], vec![0.0; 2], builder.input()).unwrap();
+    builder.linear("first", 1, false, quotient).unwrap();
+    Model::new(builder.build().unwrap(), vec![1.0, 0.0])
+}
+
 /// A property of [`model`] over the box [−1, 1]².
 fn property(path: &Path, assertions: &str) {
     let mut text = "; a test\n".to_string();
@@ -33,8 +42,9 @@ fn folder() -> tempfile::TempDir {
     tightrope_onnx::export(&model(), &path("net.onnx")).unwrap();
     property(&path("holds.vnnlib"), "(assert (or (<= Y_0 -2.5) (and (>= Y_0 2.5) (<= Y_0 10))))");
     property(&path("violated.vnnlib"), "(assert (>= Y_0 -0.5)) (assert (>= X_0 0.25))");
-    // No f32 number is 0.1, so there is a counterexample that cannot be shown.
-    property(&path("unknown.vnnlib"), "(assert (= X_0 0.1)) (assert (<= Y_0 1))");
+    // True at x₀ = f32(0.3) alone, where the quotient is known to hundreds of digits but not to be 1.
+    tightrope_onnx::export(&quotient(), &path("quotient.onnx")).unwrap();
+    property(&path("unknown.vnnlib"), "(assert (= Y_0 1))");
     // Nothing but splits shows it.
     property(&path("hard.vnnlib"), "(assert (<= Y_0 -0.25))");
     // Every output is unsafe.
@@ -53,15 +63,15 @@ fn verify(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn verdicts_and_exit_codes() {
     let folder = folder();
-    for (name, code) in [("holds", 0), ("violated", 1), ("unknown", 2)] {
+    for (net, name, code) in [("net.onnx", "holds", 0), ("net.onnx", "violated", 1), ("quotient.onnx", "unknown", 2)] {
         let file = format!("{name}.vnnlib");
         for extra in [&[][..], &["--no-sound"], &["--sound", "--seed", "3", "--threads", "1"]] {
-            let arguments = [&["net.onnx", &file, "--branching", "babsr"], extra].concat();
+            let arguments = [&[net, &file, "--branching", "babsr"], extra].concat();
             let (found, output, errors) = verify(folder.path(), &arguments);
             assert_eq!(found, Some(code), "{file}: {errors}");
             assert!(output.starts_with(&format!("{name}\n")), "{output}");
         }
-        let (_, output, _) = verify(folder.path(), &["net.onnx", &file, "--branching", "babsr", "--json"]);
+        let (_, output, _) = verify(folder.path(), &[net, &file, "--branching", "babsr", "--json"]);
         let document: serde_json::Value = serde_json::from_str(&output).unwrap();
         assert_eq!(document["verdict"], name);
         assert_eq!(document["counterexample"].is_null(), code != 1);
@@ -108,6 +118,11 @@ fn certificates() {
         serde_json::from_str(&succeeds(&["check", certificate, net, holds, "--json"])).unwrap();
     assert_eq!(document["conjunctions"], 2);
     assert!(document["smallest_bound"].as_f64().unwrap() > 0.0);
+    for name in ["network_sha256", "property_sha256"] {
+        let digest = document[name].as_str().unwrap();
+        assert!(digest.len() == 64 && succeeds(&["check", certificate, net, holds]).contains(digest), "{name}");
+    }
+    assert!(document["arithmetic"].as_str().unwrap().contains("every rounding against the proof"));
 
     // Nothing is written where nothing is proved.
     let (none, violated) = (path("none.cert"), path("violated.vnnlib"));
@@ -134,6 +149,43 @@ fn certificates() {
     fails(&["check", text(&path("absent.cert")), net, holds], &["absent.cert", "give a certificate"]);
 }
 
+/// Small inputs whose verdict once was wrong.
+#[test]
+fn cases_that_failed_once_are_right() {
+    let Some(cases) = tightrope_testdata::shared("cases/verify") else { return };
+    let expected = std::fs::read(cases.join("expected.json")).unwrap();
+    let expected: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&expected).unwrap();
+    assert!(expected.len() >= 5);
+    let folder = tempfile::tempdir().unwrap();
+    let proof = folder.path().join("proof.cert");
+    for (name, verdict) in &expected {
+        let (net, property) = (cases.join(format!("{name}.onnx")), cases.join(format!("{name}.vnnlib")));
+        let arguments = [text(&net), text(&property), "--timeout", "60", "--certificate", text(&proof)];
+        let (_, output, errors) = verify(folder.path(), &arguments);
+        assert_eq!(output.lines().next(), verdict.as_str(), "{name}: {errors}");
+        assert_eq!(errors.contains("holds trivially"), name == "empty_box", "{errors}");
+        assert_eq!(proof.exists(), verdict == "holds", "{name}");
+        if proof.exists() {
+            succeeds(&["check", text(&proof), text(&net), text(&property)]);
+        }
+    }
+}
+
+/// What an earlier run left is taken away where it does not belong to the new verdict.
+#[test]
+fn witnesses_and_certificates_belong_to_the_last_verdict() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let files = ["--witness", "w.txt", "--certificate", "p.cert"];
+    assert_eq!(verify(folder.path(), &[&["net.onnx", "violated.vnnlib"][..], &files].concat()).0, Some(1));
+    assert!(path("w.txt").exists() && !path("p.cert").exists());
+    let (code, _, errors) = verify(folder.path(), &[&["net.onnx", "holds.vnnlib"][..], &files].concat());
+    assert!(code == Some(0) && errors.contains("the witness of an earlier run, removed"), "{errors}");
+    assert!(!path("w.txt").exists() && path("p.cert").exists());
+    assert_eq!(verify(folder.path(), &[&["net.onnx", "violated.vnnlib"][..], &files].concat()).0, Some(1));
+    assert!(path("w.txt").exists() && !path("p.cert").exists());
+}
+
 /// The rows of a results file without the seconds.
 fn timeless(path: &Path) -> Vec<[String; 4]> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -152,7 +204,7 @@ fn lists_are_worked_through_and_resumed() {
     let bench = folder.path().join("bench");
     std::fs::rename(self::folder().keep(), &bench).unwrap();
     let path = |name: &str| bench.join(name);
-    let list = "net.onnx,holds.vnnlib,20\n./net.onnx,violated.vnnlib,20\n\nnet.onnx,absent.vnnlib,20\nnet.onnx,unknown.vnnlib,20\n";
+    let list = "net.onnx,holds.vnnlib,20\n./net.onnx,violated.vnnlib,20\n\nnet.onnx,absent.vnnlib,20\nquotient.onnx,unknown.vnnlib,20\n";
     std::fs::write(path("instances.csv"), list).unwrap();
     let arguments = ["bench/instances.csv", "--results-file", "results.csv", "--branching", "babsr"];
     let (code, output, errors) = verify(folder.path(), &arguments);
@@ -164,7 +216,7 @@ fn lists_are_worked_through_and_resumed() {
         ["bench", "net.onnx", "holds.vnnlib", "unsat"],
         ["bench", "./net.onnx", "violated.vnnlib", "sat"],
         ["bench", "net.onnx", "absent.vnnlib", "error"],
-        ["bench", "net.onnx", "unknown.vnnlib", "unknown"],
+        ["bench", "quotient.onnx", "unknown.vnnlib", "unknown"],
     ];
     assert_eq!(timeless(&results), expected);
     let whole = std::fs::read_to_string(&results).unwrap();

@@ -326,7 +326,7 @@ mod tests {
         let number = |value: f64| Dyadic::from(value);
         assert_eq!(number(6.75).quotient(&number(-1.5), 64), Some((number(-4.5), number(0.0))));
         assert_eq!(number(2.25).root(64), Some((number(1.5), number(0.0))));
-        assert_eq!(number(0.125).root(64).unwrap().1.is_zero(), false);
+        assert!(!number(0.125).root(64).unwrap().1.is_zero());
         assert_eq!(number(1.0).quotient(&number(0.0), 64), None);
         assert_eq!(number(-1.0).root(64), None);
         assert_eq!(number(0.0).root(64), Some((number(0.0), number(0.0))));

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use tightrope_certificate::{ExactNetwork, Proof, TreeBuilder};
 use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
@@ -13,7 +14,7 @@ use super::attack::Attack;
 use super::boxes::Boxes;
 use super::branch::Choice;
 use super::endgame::Endgame;
-use super::point::{Found, Judge};
+use super::point::{Found, Judge, Point};
 use super::problem::{Conjunction, conjunctions};
 use super::program::Program;
 use super::record::Recorder;
@@ -144,6 +145,10 @@ fn check(network: &Network, weights: &Weights, property: &Property, settings: &S
 /// that are plainly violated the bounds, few enough not to be noticed by the others.
 const FIRST_STARTS: usize = 2;
 const FIRST_TARGETS: usize = 32;
+/// Cases beyond which bounds come first everywhere.
+const FIRST_CASES: usize = 64;
+/// Cases worked on at a time; fixed, so that results do not depend on the number of threads.
+const BLOCK: usize = 64;
 
 /// One call.
 struct Work<'a> {
@@ -206,19 +211,28 @@ impl<'a> Work<'a> {
         let mut proof = self.settings.proof.then(Proof::default);
         let (mut unknown, mut timeout) = (None, None);
         let least = |a: Option<f64>, b: f64| Some(a.map_or(b, |a: f64| a.min(b)));
-        for (index, case) in self.property.cases.iter().enumerate() {
+        // Cases by the thousand are small, and side by side; few are large, and each has all threads. A proof is
+        // recorded in order.
+        let size = if proof.is_none() && self.property.cases.len() > FIRST_CASES { BLOCK } else { 1 };
+        for (block, cases) in self.property.cases.chunks(size).enumerate() {
             if Instant::now() >= self.deadline {
                 timeout = Some(f64::NEG_INFINITY);
                 break;
             }
-            match self.case(index, case, proof.as_mut(), &mut statistics)? {
-                CaseEnd::Holds => {}
-                CaseEnd::Violated(found) => {
-                    let Found { input, output, fractions } = found;
-                    return Ok(Decision { outcome: Outcome::Violated { input, output, fractions }, statistics });
+            let ends = match size {
+                1 => vec![self.case(block, &cases[0], proof.as_mut(), &mut statistics)?],
+                _ => self.block(block * size, cases, &mut statistics)?,
+            };
+            for end in ends {
+                match end {
+                    CaseEnd::Holds => {}
+                    CaseEnd::Violated(found) => {
+                        let Found { input, output, fractions } = found;
+                        return Ok(Decision { outcome: Outcome::Violated { input, output, fractions }, statistics });
+                    }
+                    CaseEnd::Unknown(bound) => unknown = least(unknown, bound),
+                    CaseEnd::Timeout(bound) => timeout = least(timeout, bound),
                 }
-                CaseEnd::Unknown(bound) => unknown = least(unknown, bound),
-                CaseEnd::Timeout(bound) => timeout = least(timeout, bound),
             }
         }
         let outcome = match (timeout, unknown) {
@@ -227,6 +241,29 @@ impl<'a> Work<'a> {
             (None, None) => Outcome::Holds { proof },
         };
         Ok(Decision { outcome, statistics })
+    }
+
+    /// Cases from number `first` on, side by side.
+    fn block(&self, first: usize, cases: &[Case], statistics: &mut Statistics) -> Result<Vec<CaseEnd>, VerifyError> {
+        let results: Vec<Result<(CaseEnd, Statistics), VerifyError>> = cases
+            .par_iter()
+            .enumerate()
+            .map(|(offset, case)| {
+                let mut own = Statistics::default();
+                self.case(first + offset, case, None, &mut own).map(|end| (end, own))
+            })
+            .collect();
+        let mut ends = Vec::with_capacity(cases.len());
+        for result in results {
+            let (end, own) = result?;
+            ends.push(end);
+            statistics.subproblems += own.subproblems;
+            statistics.peak_open = statistics.peak_open.max(own.peak_open);
+            statistics.attack_seconds += own.attack_seconds;
+            statistics.root_seconds += own.root_seconds;
+            statistics.branch_seconds += own.branch_seconds;
+        }
+        Ok(ends)
     }
 
     fn case(
@@ -249,22 +286,18 @@ impl<'a> Work<'a> {
         let attack = Attack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {
-            // Every output is unsafe: any point of the box will do.
-            let inside = |i: usize| {
-                let (l, u) = (case.lower[i], case.upper[i]);
-                let middle = 0.5 * l + 0.5 * u;
-                if middle > l && middle < u { middle } else { l }
-            };
-            let point: Vec<f64> = (0..case.lower.len()).map(inside).collect();
-            return Ok(match attack.judge.confirm(&point, &[]) {
+            // Every output is unsafe: any point of the box will do, its middle for one.
+            let sum = |(&l, &u): (&f64, &f64)| &Dyadic::from(l) + &Dyadic::from(u);
+            let numerators = case.lower.iter().zip(&case.upper).map(sum).collect();
+            let middle = Point { numerators, denominator: Dyadic::from(2.0) };
+            return Ok(match attack.judge.settle(&middle, &[]) {
                 Some(found) => CaseEnd::Violated(found),
-                // No f64 lies between the open ends.
                 None => CaseEnd::Unknown(f64::NEG_INFINITY),
             });
         }
         let job = Job { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
-        let first = self.settings.attack_restarts.min(FIRST_STARTS);
-        if first > 0 {
+        if self.attacks_first() {
+            let first = self.settings.attack_restarts.min(FIRST_STARTS);
             let all: Vec<usize> = (0..list.len()).collect();
             let targets = if all.len() > FIRST_TARGETS { attack.nearest(&all, FIRST_TARGETS) } else { all };
             if let Some(found) = self.attack(&job, &targets, 0..first, statistics) {
@@ -290,6 +323,11 @@ impl<'a> Work<'a> {
         })
     }
 
+    /// Whether a short attack comes before the bounds; not where there are so many cases that most will need none.
+    fn attacks_first(&self) -> bool {
+        self.settings.attack_restarts > 0 && self.property.cases.len() <= FIRST_CASES
+    }
+
     fn splits_inputs(&self, case: &Case) -> bool {
         let varying = case.lower.iter().zip(&case.upper).filter(|(l, u)| l < u).count();
         match self.settings.branching {
@@ -301,12 +339,12 @@ impl<'a> Work<'a> {
 
     fn by_inputs(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
         let begin = Instant::now();
-        let root = job.setting.root(&self.ascent(0), self.deadline);
+        let rounding = job.setting.plain_rounding();
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let boxes = Boxes {
             setting: job.setting,
-            rounding: &root.rounding,
+            rounding: &rounding,
             conjunctions: job.conjunctions,
             attack: job.attack,
             endgame: job.endgame,
@@ -430,7 +468,8 @@ impl<'a> Work<'a> {
 
     /// The rest of the random starts, on the conjunctions that bounds have left open.
     fn attack_rest(&self, job: &Job<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
-        let done = if job.conjunctions.len() > FIRST_TARGETS { 0 } else { FIRST_STARTS };
+        let all = self.attacks_first() && job.conjunctions.len() <= FIRST_TARGETS;
+        let done = if all { FIRST_STARTS } else { 0 };
         let restarts = done.min(self.settings.attack_restarts)..self.settings.attack_restarts;
         self.attack(job, open, restarts, statistics)
     }

@@ -110,6 +110,12 @@ impl<'a> Recorder<'a> {
         self.trees[conjunction].leaf(node, leaf);
     }
 
+    /// Ends a branch at `node` by an exact refutation, in place of all that was done below it.
+    pub(crate) fn exact_instead(&mut self, conjunction: usize, node: usize, refutation: &Refutation) {
+        self.trees[conjunction].reopen(node);
+        self.exact(conjunction, node, refutation);
+    }
+
     /// Ends a branch by an exact refutation.
     pub(crate) fn exact(&mut self, conjunction: usize, node: usize, refutation: &Refutation) {
         match refutation {

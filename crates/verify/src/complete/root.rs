@@ -148,6 +148,23 @@ impl<'a> Setting<'a> {
         root
     }
 
+    /// The margins for rounding errors over the box, from interval arithmetic alone: for searches that bound every part of
+    /// the box anew.
+    pub(crate) fn plain_rounding(&self) -> Rounding<f64> {
+        let program = self.exact;
+        let (lower, upper) = (self.lower.clone(), self.upper.clone());
+        let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
+        let mut rounding = Rounding::new(program.network);
+        for id in 0..program.network.nodes().len() {
+            if id > 0 {
+                let interval = interval_step(program, id, &intervals, 1);
+                intervals.push(interval);
+            }
+            rounding.push(&intervals[id].magnitude(), &intervals[id].reach);
+        }
+        rounding
+    }
+
     /// Intersects the bounds of node `id` with CROWN's where interval arithmetic leaves neurons unstable.
     ///
     /// Rows that the deadline leaves out keep their bounds.

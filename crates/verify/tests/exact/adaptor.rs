@@ -8,7 +8,7 @@ use tightrope_verify::complete::{Outcome, Settings, decide};
 use tightrope_vnnlib::Property;
 
 /// Time limit of one property in seconds, unless `TIGHTROPE_EXACT_SECONDS` says otherwise.
-const LIMIT: f64 = 20.0;
+const LIMIT: f64 = 8.0;
 
 fn limit() -> Duration {
     let given = std::env::var("TIGHTROPE_EXACT_SECONDS").ok();

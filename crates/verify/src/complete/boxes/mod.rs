@@ -110,9 +110,9 @@ impl Boxes<'_> {
                 return End::Timeout(least(stuck, queue.worst()));
             }
             let chunks = queue.pop_chunks(4 * self.batch, CHUNK);
-            self.decide_wholes(chunks.iter().flatten().map(|(_, item)| item));
+            self.decide_wholes(chunks.iter().flatten().map(|(_, item)| item), &mut recorder);
             let mut found = None;
-            let kept = chunks.into_iter().map(|chunk| self.without_decided(chunk, &mut recorder, &mut found));
+            let kept = chunks.into_iter().map(|chunk| without_decided(chunk, &mut found));
             let chunks: Vec<Vec<Item>> = kept.filter(|chunk| !chunk.is_empty()).collect();
             let results: Vec<(Vec<Bounded>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.bound(chunk)).collect();
@@ -177,8 +177,7 @@ impl Boxes<'_> {
         }
         let Some((index, at)) = longest(&item, &influence) else { return Some(worst) };
         let whole = item.whole.clone().or_else(|| {
-            let conjunctions = open.iter().map(|&(c, _)| c);
-            Whole::new(self.endgame, (&item.lower, &item.upper), &layers, conjunctions).map(Arc::new)
+            Whole::new(self.endgame, (&item.lower, &item.upper), &layers, &open).map(Arc::new)
         });
         if let Some(whole) = &whole {
             whole.spend(self.cost(&item, &layers));
@@ -207,46 +206,23 @@ impl Boxes<'_> {
     }
 
     /// Decides the wholes that are due, each once.
-    fn decide_wholes<'s>(&self, batch: impl Iterator<Item = &'s Item>) {
+    fn decide_wholes<'s>(
+        &self,
+        batch: impl Iterator<Item = &'s Item>,
+        recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
+    ) {
         let mut due: Vec<&Whole> = Vec::new();
         for whole in batch.filter_map(|item| item.whole.as_deref()) {
             if whole.is_due() && !whole.is_decided() && !due.iter().any(|other| std::ptr::eq(*other, whole)) {
                 due.push(whole);
             }
         }
-        due.into_par_iter().for_each(|whole| whole.decide(self.endgame));
-    }
-
-    /// The boxes of a chunk with what their wholes have left open.
-    fn without_decided(
-        &self,
-        chunk: Vec<(f64, Item)>,
-        recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
-        found: &mut Option<Found>,
-    ) -> Vec<Item> {
-        let mut kept = Vec::with_capacity(chunk.len());
-        for (_, mut item) in chunk {
-            if let Some(whole) = item.whole.clone() {
-                item.open.retain(|&(c, node)| match whole.ended(c) {
-                    Some(WholeEnd::Refuted(refutation)) => {
-                        if let Some((recorder, refinement)) = recorder {
-                            let node = recorder.refine(c, node, *refinement);
-                            recorder.exact(c, node, refutation);
-                        }
-                        false
-                    }
-                    Some(WholeEnd::Violated(point)) => {
-                        *found = found.take().or(Some(point.clone()));
-                        true
-                    }
-                    Some(WholeEnd::Open) | None => true,
-                });
-            }
-            if !item.open.is_empty() {
-                kept.push(item);
+        due.par_iter().for_each(|whole| whole.decide(self.endgame));
+        if let Some((recorder, _)) = recorder {
+            for (c, node, refutation) in due.iter().flat_map(|whole| whole.refutations()) {
+                recorder.exact_instead(c, node, refutation);
             }
         }
-        kept
     }
 
     /// About the products that bounding a box took.
@@ -406,4 +382,25 @@ fn meet_parents(chunk: &[Item], position: usize, interval: &mut Interval) {
         interval.lower[range.clone()].iter_mut().zip(&parent.lower[position]).for_each(|(l, &p)| *l = l.max(p));
         interval.upper[range].iter_mut().zip(&parent.upper[position]).for_each(|(u, &p)| *u = u.min(p));
     }
+}
+
+/// The boxes of a chunk with what their wholes have left open.
+fn without_decided(chunk: Vec<(f64, Item)>, found: &mut Option<Found>) -> Vec<Item> {
+    let mut kept = Vec::with_capacity(chunk.len());
+    for (_, mut item) in chunk {
+        if let Some(whole) = item.whole.clone() {
+            item.open.retain(|&(c, _)| match whole.ended(c) {
+                Some(WholeEnd::Refuted(_)) => false,
+                Some(WholeEnd::Violated(point)) => {
+                    *found = found.take().or(Some(point.clone()));
+                    true
+                }
+                Some(WholeEnd::Open) | None => true,
+            });
+        }
+        if !item.open.is_empty() {
+            kept.push(item);
+        }
+    }
+    kept
 }

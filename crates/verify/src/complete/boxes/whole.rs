@@ -1,8 +1,7 @@
 //! Boxes with few unstable ReLUs, which exact arithmetic decides whole once their parts have cost more than that would.
 //!
 //! Where a counterexample is nearly possible along an edge or a surface, the boxes around it are as many as they are
-//! small. The refutation of a box holds for all boxes within: its multipliers belong to the ReLUs' signs, and the minimum of
-//! what they leave can only grow.
+//! small. What refutes a box refutes all boxes within.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +25,8 @@ pub(super) struct Whole {
     price: u64,
     /// What the boxes within have cost.
     spent: AtomicU64,
-    /// Per conjunction that was open over it how it was decided.
-    ended: Vec<(usize, OnceLock<WholeEnd>)>,
+    /// Per conjunction that was open over it, its node in the recorded tree and how it was decided.
+    ended: Vec<(usize, usize, OnceLock<WholeEnd>)>,
 }
 
 /// How a conjunction was decided over a whole box.
@@ -38,15 +37,15 @@ pub(super) enum WholeEnd {
 }
 
 impl Whole {
-    /// The box with bounds `layers` over which `open` are open; none if it has too many unstable ReLUs.
+    /// The box with bounds `layers` over which the (conjunctions, nodes) in `open` are open; none if it has too many unstable ReLUs.
     pub(super) fn new(
         endgame: &Endgame<'_>,
         (lower, upper): (&[f64], &[f64]),
         layers: &Layers,
-        open: impl Iterator<Item = usize>,
+        open: &[(usize, usize)],
     ) -> Option<Whole> {
-        let ended: Vec<(usize, OnceLock<WholeEnd>)> = open.map(|c| (c, OnceLock::new())).collect();
-        let prices = ended.iter().map(|(c, _)| endgame.price(layers, *c));
+        let ended: Vec<_> = open.iter().map(|&(c, node)| (c, node, OnceLock::new())).collect();
+        let prices = open.iter().map(|&(c, _)| endgame.price(layers, c));
         let price = prices.sum::<Option<u64>>().filter(|price| *price <= MOST_PRODUCTS)?;
         Some(Whole {
             lower: lower.to_vec(),
@@ -70,7 +69,7 @@ impl Whole {
 
     /// Decides every conjunction that is not decided yet.
     pub(super) fn decide(&self, endgame: &Endgame<'_>) {
-        for (c, ended) in &self.ended {
+        for (c, _, ended) in &self.ended {
             ended.get_or_init(|| match endgame.decide((&self.lower, &self.upper), &self.layers, Vec::new(), *c) {
                 Ended::Refuted(refutation) => WholeEnd::Refuted(refutation),
                 Ended::Violated(found) => WholeEnd::Violated(found),
@@ -81,11 +80,19 @@ impl Whole {
 
     /// How a conjunction was decided; none if it has not been tried.
     pub(super) fn ended(&self, conjunction: usize) -> Option<&WholeEnd> {
-        self.ended.iter().find(|(c, _)| *c == conjunction)?.1.get()
+        self.ended.iter().find(|(c, ..)| *c == conjunction)?.2.get()
     }
 
     /// Whether everything has been tried.
     pub(super) fn is_decided(&self) -> bool {
-        self.ended.iter().all(|(_, ended)| ended.get().is_some())
+        self.ended.iter().all(|(.., ended)| ended.get().is_some())
+    }
+
+    /// The conjunctions it refutes, with their nodes.
+    pub(super) fn refutations(&self) -> impl Iterator<Item = (usize, usize, &Refutation)> {
+        self.ended.iter().filter_map(|(c, node, ended)| match ended.get()? {
+            WholeEnd::Refuted(refutation) => Some((*c, *node, refutation)),
+            WholeEnd::Violated(_) | WholeEnd::Open => None,
+        })
     }
 }

@@ -1,0 +1,269 @@
+//! Forged certificates: proofs of what is true, changed in every way and resealed for what is false, are never accepted.
+
+use std::time::Duration;
+
+use tightrope_certificate::{Certificate, ExactLeaf, Leaf, Neuron, Proof, Step, check, property_digest};
+use tightrope_engine::{Engine, Reference};
+use tightrope_network::{Affine, Layer, Model, NetworkBuilder, Weights};
+use tightrope_noise::{Purpose, Stream};
+use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
+use tightrope_vnnlib::{Case, Constraint, Property};
+
+/// Bytes before the body of a certificate file: magic, version, SHA-256.
+const HEADER: usize = 8 + 4 + 32;
+/// Bytes of the two digests at the beginning of the body.
+const DIGESTS: usize = 64;
+
+/// Draws of one forgery.
+struct Random(Stream, u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Random(Stream::new(seed, Purpose::Test, 0, 0), 0)
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        self.1 += 1;
+        self.0.below(self.1, count)
+    }
+
+    fn share(&mut self) -> f64 {
+        let mut value = [0.0];
+        self.1 += 1;
+        self.0.uniform(self.1, &mut value);
+        f64::from(value[0])
+    }
+}
+
+/// A true statement about a model with its proof, and a false one about the same.
+struct Subject {
+    name: String,
+    model: Model,
+    proof: Proof,
+    lie: Property,
+}
+
+/// A network of two inputs with a normalisation, some of whose numbers no f64 holds, and weights times `scale` in the first
+/// layer and over it in the second.
+fn network(seed: u64, scale: f64) -> Model {
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let third = 1.0 / 3.0;
+    let affine = Affine { inner: 1, scale: vec![third, 1.5], shift: vec![0.125, -0.25], weight: None, bias: None };
+    let first = builder.add("normalise", Layer::Affine(affine), &[0]).unwrap();
+    let first = builder.linear("first", 5, true, first).unwrap();
+    let relu = builder.add("relu0", Layer::Relu, &[first]).unwrap();
+    let second = builder.linear("second", 4, true, relu).unwrap();
+    let relu = builder.add("relu1", Layer::Relu, &[second]).unwrap();
+    builder.linear("last", 2, true, relu).unwrap();
+    let network = builder.build().unwrap();
+    let mut random = Random::new(seed);
+    let mut theta: Vec<f64> = (0..network.parameters().total()).map(|_| 2.0 * random.share() - 1.0).collect();
+    let mut rescale = |name: &str, factor: f64| {
+        let range = network.parameters().find(name).unwrap().range();
+        theta[range].iter_mut().for_each(|value| *value *= factor);
+    };
+    rescale("first.weight", scale);
+    rescale("first.bias", scale);
+    rescale("second.weight", 1.0 / scale);
+    let mut weights = Weights::new(theta);
+    if seed % 2 == 1 {
+        let number = tightrope_exact::Enclosure::from(1.0).over(&tightrope_exact::Enclosure::from(3.0)).unwrap();
+        weights.refine(tightrope_network::Place::Scale(1, 0), number);
+    }
+    Model::with_weights(network, weights)
+}
+
+/// That y₀ − y₁/2 ≤ `bound` (< if `strict`) somewhere in [−1, 1]².
+fn unsafe_below(bound: f64, strict: bool, open: bool) -> Property {
+    let row = Constraint { coefficients: vec![1.0, -0.5], bound, strict };
+    let mut case = Case::closed(vec![-1.0; 2], vec![1.0; 2], vec![vec![row]]);
+    if open {
+        case.open_upper = vec![0, 1];
+    }
+    Property::new(2, 2, vec![case])
+}
+
+/// The value of y₀ − y₁/2 at points of a grid, the least of them.
+fn least(model: &Model) -> f64 {
+    let theta = model.weights().theta().to_vec();
+    let mut least = f64::INFINITY;
+    for i in 0..=64 {
+        for j in 0..=64 {
+            // Away from the ends, which a property may leave out.
+            let x = [i, j].map(|n| -0.999 + 1.998 * f64::from(n) / 64.0);
+            let y = Reference.forward(&model.network, &theta, &x).unwrap();
+            least = least.min(y[0] - 0.5 * y[1]);
+        }
+    }
+    least
+}
+
+fn subjects() -> Vec<Subject> {
+    let mut subjects = Vec::new();
+    for seed in 0..4_u64 {
+        for (branching, scale) in [(Branching::Input, 1.0), (Branching::Fsb, 1.0), (Branching::Fsb, 1e25)] {
+            let model = network(seed, scale);
+            let least = least(&model);
+            let size = 1.0 + least.abs();
+            let settings = Settings {
+                timeout: Duration::from_secs(20),
+                branching,
+                root_iterations: 5,
+                proof: true,
+                ..Settings::default()
+            };
+            // The nearest bound on a ladder that can be proved.
+            let proved = [1e-9, 1e-3, 1e-2, 0.1].iter().find_map(|gap| {
+                let truth = unsafe_below(least - gap * size, seed == 2, seed == 3);
+                let decision = decide(&model.network, &model.weights(), &truth, &settings, &|_| {}).unwrap();
+                match decision.outcome {
+                    Outcome::Holds { proof } => proof,
+                    _ => None,
+                }
+            });
+            let proof = proved.unwrap_or_else(|| panic!("seed {seed}: nothing is proved"));
+            let lie = unsafe_below(least + 1e-9 * size, seed == 2, seed == 3);
+            subjects.push(Subject { name: format!("{seed} {branching:?} {scale:e}"), model, proof, lie });
+        }
+    }
+    subjects
+}
+
+/// Changes a proof by one of many rules.
+fn change(proof: &mut Proof, random: &mut Random) {
+    let trees = &mut proof.cases[0].conjunctions;
+    let tree = random.below(trees.len());
+    let steps = &mut trees[tree].steps;
+    let at = random.below(steps.len());
+    let factor = [0.0, 0.5, -1.0, 2.0, 1e3, 1e30, f64::NAN, f64::INFINITY, 1.0 + 1e-9][random.below(9)];
+    match random.below(11) {
+        0 => drop(steps.remove(at)),
+        1 => steps.insert(at, steps[random.below(steps.len())].clone()),
+        2 => {
+            let other = random.below(steps.len());
+            steps.swap(at, other);
+        }
+        3 => steps.truncate(at),
+        4 => steps[at] = Step::Leaf(Leaf { rows: vec![(0, 1.0)], ..Leaf::default() }),
+        5 => steps[at] = Step::Exact(ExactLeaf { rows: vec![(0, vec![1])], ..ExactLeaf::default() }),
+        6 => {
+            let leaves = steps.iter_mut().filter(|step| matches!(step, Step::Leaf(_) | Step::Exact(_)));
+            for step in leaves {
+                match step {
+                    Step::Leaf(leaf) => {
+                        leaf.rows.iter_mut().for_each(|(_, weight)| *weight *= factor);
+                        leaf.multipliers.iter_mut().for_each(|beta| *beta *= factor as f32);
+                    }
+                    Step::Exact(leaf) => leaf.rows.clear(),
+                    _ => {}
+                }
+            }
+        }
+        7 => {
+            let neuron = Neuron { node: random.below(8) as u32, index: random.below(6) as u32 };
+            if let Some(Step::SplitRelu(split)) = steps.iter_mut().find(|step| matches!(step, Step::SplitRelu(_))) {
+                *split = neuron;
+            }
+        }
+        8 => {
+            if let Some(Step::SplitInput { index, at }) =
+                steps.iter_mut().find(|step| matches!(step, Step::SplitInput { .. }))
+            {
+                *index = random.below(3) as u32;
+                *at = factor;
+            }
+        }
+        9 => {
+            let units = [0, 1, -1, 40, -40, 1000, 5000];
+            let count = [0, 1, proof.units.len().max(7)][random.below(3)];
+            proof.units = (0..count).map(|_| units[random.below(units.len())]).collect();
+        }
+        _ => {
+            for slopes in proof.slopes.iter_mut().flat_map(|slopes| &mut slopes.layers) {
+                slopes.values.iter_mut().for_each(|alpha| *alpha *= factor as f32);
+            }
+            for refinement in proof.refinements.iter_mut().flat_map(|refinement| &mut refinement.layers) {
+                refinement.crown = !refinement.crown;
+                for bound in &mut refinement.bounds {
+                    bound.multipliers.iter_mut().for_each(|beta| *beta *= factor as f32);
+                }
+            }
+        }
+    }
+}
+
+/// Damages the body behind the digests and seals the file anew.
+fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..1 + random.below(4) {
+        let at = HEADER + DIGESTS + random.below(bytes.len() - HEADER - DIGESTS);
+        match random.below(5) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = random.below(256) as u8,
+            2 => bytes.insert(at, random.below(256) as u8),
+            3 if bytes.len() > HEADER + DIGESTS + 8 => drop(bytes.remove(at)),
+            _ => bytes[at] = [0, 0x7f, 0x80, 0xff][random.below(4)],
+        }
+    }
+    seal(bytes);
+}
+
+fn seal(bytes: &mut [u8]) {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(&bytes[HEADER..]);
+    bytes[HEADER - 32..HEADER].copy_from_slice(&digest);
+}
+
+/// `TIGHTROPE_FORGERIES` certificates in all, 10,000 if it is not set, from seed `TIGHTROPE_FORGERY_SEED` on.
+#[test]
+fn no_forged_certificate_is_accepted() {
+    let variable = |name: &str, otherwise: u64| {
+        std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+    };
+    let count = variable("TIGHTROPE_FORGERIES", 10_000);
+    let first = variable("TIGHTROPE_FORGERY_SEED", 0);
+    let subjects = subjects();
+    let (mut decoded, mut kinds) = (0, [0; 2]);
+    for number in first..first + count {
+        let mut random = Random::new(number);
+        let subject = &subjects[random.below(subjects.len())];
+        let weights = subject.model.weights();
+        let mut proof = subject.proof.clone();
+        let structured = random.below(2) == 0;
+        if structured {
+            (0..1 + random.below(3)).for_each(|_| {
+                if !proof.cases[0].conjunctions.iter().any(|tree| tree.steps.is_empty()) {
+                    change(&mut proof, &mut random);
+                }
+            });
+        }
+        let certificate = Certificate::new(&subject.model.network, &weights, &subject.lie, proof).unwrap();
+        let mut bytes = certificate.to_bytes().unwrap();
+        if !structured {
+            damage(&mut bytes, &mut random);
+        }
+        let Ok(forged) = Certificate::from_bytes(&bytes) else { continue };
+        decoded += 1;
+        kinds[usize::from(structured)] += 1;
+        let accepted = check(&forged, &subject.model.network, &weights, &subject.lie, None);
+        assert!(accepted.is_err(), "forgery {number} of {} is accepted: {accepted:?}", subject.name);
+    }
+    eprintln!("{count} forgeries, {decoded} of them read: {} of bytes, {} of parts", kinds[0], kinds[1]);
+    assert!(kinds[0] > 0 && kinds[1] > 0 && decoded > count / 4, "{kinds:?}");
+}
+
+/// True proofs are accepted, and refused for another network or property.
+#[test]
+fn foreign_certificates_are_refused() {
+    let subjects = subjects();
+    for (i, subject) in subjects.iter().enumerate() {
+        let weights = subject.model.weights();
+        let certificate = Certificate::new(&subject.model.network, &weights, &subject.lie, subject.proof.clone()).unwrap();
+        let other = &subjects[(i + 3) % subjects.len()];
+        let foreign = check(&certificate, &other.model.network, &other.model.weights(), &subject.lie, None);
+        assert!(foreign.unwrap_err().to_string().contains("another network"));
+        let near = unsafe_below(subject.lie.cases[0].unsafe_outputs[0][0].bound.next_up(), false, false);
+        let foreign = check(&certificate, &subject.model.network, &weights, &near, None);
+        assert!(foreign.unwrap_err().to_string().contains("another property"));
+        assert_eq!(certificate.property, property_digest(&subject.lie));
+    }
+}
