@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::options::Global;
 
+/// More threads than that on a core are a mistake.
+const THREADS_PER_CORE: usize = 4;
+
 /// The common options, checked and in force.
 #[derive(Debug)]
 pub struct Context {
@@ -16,7 +19,8 @@ pub struct Context {
     pub bars: bool,
     json: bool,
     quiet: bool,
-    verbose: bool,
+    /// True for `-v`.
+    pub verbose: bool,
 }
 
 impl Context {
@@ -28,6 +32,14 @@ impl Context {
         if let Some(threads) = global.threads {
             if threads == 0 {
                 bail!("--threads 0: at least one thread is needed; leave the option out for one per core");
+            }
+            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+            if threads > cores * THREADS_PER_CORE {
+                bail!(
+                    "--threads {threads}: more than {THREADS_PER_CORE} for each of the {cores} cores only wait for each \
+                     other; use at most {}, or leave the option out",
+                    cores * THREADS_PER_CORE
+                );
             }
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)

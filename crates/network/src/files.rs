@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::NetworkError;
 use crate::description::Description;
 use crate::network::{Model, Network};
+use crate::temporary::temporary_path;
 
 /// Name of the parameters' file in a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -43,21 +44,34 @@ pub fn output_target(path: &Path) -> std::io::Result<PathBuf> {
 /// If it cannot be written, or for what [`output_target`] refuses; links are followed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let path = &*output_target(path)?;
-    let name = path.file_name().ok_or_else(|| std::io::Error::other("the path names no file"))?;
-    let mut temporary = name.to_os_string();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary);
+    path.file_name().ok_or_else(|| std::io::Error::other("the path names no file"))?;
+    let temporary = temporary_path(path);
     let result = (|| {
         let mut file = std::fs::File::create(&temporary)?;
+        // Marks the writer as alive; where there are no locks, the process number alone does.
+        let _ = file.try_lock();
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     })();
+    let result =
+        result.map_err(|e| std::io::Error::new(e.kind(), format!("{e}, while writing {}", bytes_text(bytes.len()))));
     if result.is_err() {
         // The temporary file may not exist; the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+/// A number of bytes for readers, with three digits.
+pub fn bytes_text(bytes: usize) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"];
+    let steps = (0..units.len()).rev().find(|&steps| bytes >= 1000_usize.pow(steps as u32)).unwrap_or(0);
+    let value = bytes as f64 / 1000_f64.powi(steps as i32);
+    match steps {
+        0 => format!("{bytes} bytes"),
+        _ => format!("{value:.*} {}", if value < 10.0 { 2 } else { usize::from(value < 100.0) }, units[steps]),
+    }
 }
 
 impl Network {
@@ -177,7 +191,15 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    use super::write_atomically;
+    use super::{bytes_text, write_atomically};
+
+    #[test]
+    fn sizes_have_three_digits() {
+        assert_eq!(
+            [0, 999, 1234, 45_600, 789_000_000].map(bytes_text),
+            ["0 bytes", "999 bytes", "1.23 kB", "45.6 kB", "789 MB"]
+        );
+    }
 
     #[test]
     fn only_regular_files_are_replaced() {

@@ -52,12 +52,16 @@ impl Config {
             }
         }
         if let Clip::Range([low, high]) = self.clip
-            && !(low.is_finite() && high.is_finite() && low < high)
+            && !is_range(low, high)
         {
-            return Err(TrainError::value("clip", format!("[{low}, {high}]"), "must be [low, high] with low < high"));
+            return Err(TrainError::value(
+                "clip",
+                format!("[{low:?}, {high:?}]"),
+                "must be [low, high], two numbers of which low < high in single precision, such as [0, 1]",
+            ));
         }
-        not_negative("eps", self.eps)?;
-        not_negative("train.eps", train.eps.unwrap_or(0.0))?;
+        radius("eps", self.eps)?;
+        radius("train.eps", train.eps.unwrap_or(0.0))?;
         integer("train.epochs", train.epochs as u64, 1, 100_000)?;
         integer("train.batch", train.batch as u64, 1, 1 << 24)?;
         positive("train.lr", train.lr)?;
@@ -109,6 +113,20 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// True for two finite numbers of which the first is smaller, also in single precision, in which bounds are computed.
+fn is_range(low: f64, high: f64) -> bool {
+    let (low, high) = (low as f32, high as f32);
+    low.is_finite() && high.is_finite() && low < high
+}
+
+fn radius(key: &'static str, value: f64) -> Result<(), TrainError> {
+    if value >= 0.0 && (value as f32).is_finite() {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, value, "must be a number >= 0 that single precision can hold, such as 0.1"))
     }
 }
 
