@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(number(value).parse(), Ok(value));
         }
         assert_eq!([0.1, 1e-10, 1e300, 20.0].map(number), ["0.1", "1e-10", "1e300", "20"]);
-        assert_eq!([8.0 / 255.0, 0.00012345678, 1.0].map(rounded), ["0.03137", "0.0001235", "1"]);
+        assert_eq!([8.0 / 255.0, 0.00012345678, 1.0].map(rounded), ["0.03137", "1.235e-4", "1"]);
     }
 
     #[test]

@@ -17,7 +17,9 @@ pub(crate) fn warning(job: &Job<'_>, theta: &[f32], last: Option<&EpochMetrics>)
     let predictions: Vec<usize> = logits.chunks(classes).map(largest).collect();
     let one = predictions.iter().all(|&class| class == predictions[0]);
     let varied = data.labels[..count].iter().any(|&label| label != data.labels[0]);
-    let certified = last.and_then(|metrics| metrics.test.as_ref()).map(|test| test.certified_accuracy);
+    let test = last.and_then(|metrics| metrics.test.as_ref());
+    // A constant network is right about one class, whatever the perturbation.
+    let certified = test.filter(|test| test.certified_accuracy == test.natural_accuracy).map(|t| t.certified_accuracy);
     let loss = last.map(|metrics| metrics.loss).filter(|&loss| loss > guess);
     let found = match (one && varied, loss) {
         (true, _) => format!(

@@ -422,6 +422,20 @@ fn divergence_stops_the_run_and_keeps_the_checkpoint() {
     assert_eq!(train(&job, Some(&mut folder), &mut Silent).unwrap_err().to_string(), message);
 }
 
+/// A loss that is a number, but beyond all sense, is no result.
+#[test]
+fn an_absurd_loss_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut train_set, _) = data();
+    train_set.images.iter_mut().for_each(|value| *value *= 1e22);
+    let unclipped = config(&["clip=false", "warmup.shape=constant", "init=default", "method.name=standard"]);
+    let job = Job::new(&unclipped, &Reference, &train_set, None).unwrap();
+    let mut folder = RunFolder::create(&root.path().join("run"), &[]).unwrap();
+    let error = train(&job, Some(&mut folder), &mut Silent).unwrap_err();
+    let TrainError::Diverged { what: "the loss", value, .. } = error else { panic!("{error}") };
+    assert!(value.is_finite() && value > 1e15, "{value}");
+}
+
 #[test]
 fn unusable_data_is_refused_before_training() {
     let (good, _) = data();

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
-use tightrope_train::{Config, Key};
+use tightrope_train::{Config, Key, TrainError};
 
 use crate::context::Context;
 
@@ -26,9 +26,11 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let keys: Vec<&Key> = Config::keys().iter().filter(chosen).collect();
     if keys.is_empty() {
         let wanted = options.key.as_deref().unwrap_or_default();
-        // Its error names the nearest key.
-        Config::parse("", "(command line)", &[format!("{wanted}=0")])?;
-        bail!("`{wanted}` is no key; `tightrope config` lists all");
+        let nearest = match Config::parse("", "(command line)", &[format!("{wanted}=0")]) {
+            Err(TrainError::UnknownKey { nearest: Some(nearest), .. }) => format!("; did you mean `{nearest}`?"),
+            _ => "; `tightrope config` lists all".into(),
+        };
+        bail!("`{wanted}` is no configuration key and no section{nearest}");
     }
     let document = keys.iter().map(|key| {
         json!({"key": key.path, "type": key.kind, "default": key.default, "meaning": key.about, "example": key.example})
