@@ -11,8 +11,10 @@ use crate::context::Context;
 
 /// Bytes of a single-precision number.
 const SINGLE: usize = 4;
-/// Gradients that engines sum separately, so that results do not depend on threads.
-const GRADIENT_SLOTS: usize = 16;
+/// Gradients that engines sum separately, so that results do not depend on threads: many, unless they are large.
+const GRADIENT_SLOTS: [usize; 2] = [16, 4];
+/// Parameters from which on there are few.
+const LARGE: usize = 1 << 22;
 /// What the program itself takes.
 const PROGRAM: usize = 16 << 20;
 
@@ -35,20 +37,25 @@ impl Estimate {
 pub fn training(network: &Network, config: &Config, sets: &[&Dataset]) -> Estimate {
     let parameters = network.parameters().total();
     // θ, two of the optimiser, the gradient and the checkpoint's bytes.
-    let mut copies = 8;
-    match config.smoothing.kind {
-        SmoothingKind::Grad => copies += GRADIENT_SLOTS,
-        SmoothingKind::Rgs => copies += GRADIENT_SLOTS + 2,
-        SmoothingKind::Pgpe => copies += 2 + rayon::current_num_threads(),
-    }
+    let slots = GRADIENT_SLOTS[usize::from(parameters >= LARGE)];
+    let copies = 8 + match config.smoothing.kind {
+        SmoothingKind::Grad => slots,
+        SmoothingKind::Rgs => slots + 2,
+        SmoothingKind::Pgpe => 2 + rayon::current_num_threads(),
+    };
     let relaxation = config.eval_relaxation().unwrap_or(Relaxation::Ibp);
     let batch = config.train.batch.min(sets.first().map_or(0, |set| set.len()));
-    let working = layers(network, relaxation, batch.max(EVALUATED), 3);
+    let signs = match relaxation {
+        Relaxation::Ibp | Relaxation::CrownIbp => 0,
+        // One bit for each pixel of each row that is walked back to the input.
+        Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
+            let rows: usize = network.pre_activations().iter().map(|&node| network.node(node).len()).sum();
+            batch.saturating_mul(rows + network.output_len()).saturating_mul(network.input_len()) / 8
+        }
+    };
+    let working = layers(network, relaxation, batch, 2).saturating_add(signs);
     sum(sets, copies.saturating_mul(parameters), working)
 }
-
-/// Samples that an evaluation bounds at a time.
-const EVALUATED: usize = 256;
 
 /// Of a certification of `set`.
 pub fn certification(network: &Network, set: &Dataset, stages: &[Stage]) -> Estimate {
@@ -74,19 +81,19 @@ fn layers(network: &Network, relaxation: Relaxation, batch: usize, times: usize)
     let neurons: usize = network.nodes().iter().map(|node| node.len()).sum();
     // Both bounds of every neuron.
     let bounds = batch.saturating_mul(2 * neurons);
-    let backward = match relaxation {
+    let rows = match relaxation {
         Relaxation::Ibp => 0,
-        _ => {
-            // Rows of coefficients that are walked at a time, as wide as the widest layer, on every thread.
-            let widest = network.nodes().iter().map(|node| node.len()).max().unwrap_or(0);
-            rayon::current_num_threads().saturating_mul(ROWS).saturating_mul(widest)
-        }
+        Relaxation::CrownIbp => ROWS.min(network.output_len()),
+        Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => ROWS,
     };
+    // Rows of coefficients that are walked at a time, as wide as the widest layer, on every thread.
+    let widest = network.nodes().iter().map(|node| node.len()).max().unwrap_or(0);
+    let backward = rayon::current_num_threads().saturating_mul(rows).saturating_mul(widest);
     bounds.saturating_add(backward).saturating_mul(times * SINGLE)
 }
 
 /// Coefficient rows in work on a thread.
-const ROWS: usize = 128;
+const ROWS: usize = 256;
 
 /// Says how much is needed.
 ///

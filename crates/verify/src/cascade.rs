@@ -10,7 +10,7 @@ use tightrope_engine::{BoundRequest, Norm, Relaxation, Spec};
 use crate::complete::{AlphaCrown, AlphaSettings};
 use crate::individual::{Lone, in_order};
 use crate::log::{CertifyLog, SampleRecord, Verdict};
-use crate::pace::{self, Pace};
+use crate::pace::{self, Overruns, Pace};
 use crate::target::margin;
 use crate::{Attack, Samples, Stage, Target, ThreatModel, VerifyError};
 
@@ -39,7 +39,7 @@ pub struct Cascade {
     /// The perturbations.
     pub threat: ThreatModel,
     /// Time per sample: no further stage is begun after it, nor one that is known to take longer than what is left of
-    /// it; attacks, α-CROWN and branch and bound stop at it.
+    /// it (the first samples find that out); attacks, α-CROWN and branch and bound stop at it.
     pub timeout: Option<Duration>,
     /// What α-CROWN may spend.
     pub alpha: AlphaBudget,
@@ -84,7 +84,7 @@ impl Cascade {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(VerifyError::Interrupted),
         };
-        let mut pace = Pace::default();
+        let (mut pace, overruns) = (Pace::default(), Overruns::default());
         let mut waiting = Vec::new();
         // Members of the round, done ones included, so that rounds are the same after a kill.
         let mut members = 0;
@@ -106,7 +106,7 @@ impl Cascade {
                 waiting.extend(open.into_iter().filter(is_new));
             }
             if members >= Self::ROUND || batch.end == labels.len() {
-                self.individual_stages(target, &samples, std::mem::take(&mut waiting), |record| {
+                self.individual_stages(target, &samples, std::mem::take(&mut waiting), &overruns, |record| {
                     log.append(std::slice::from_ref(&record))?;
                     observe(std::slice::from_ref(&record))?;
                     all.push(record);
@@ -133,7 +133,7 @@ impl Cascade {
         }
         let rows: Vec<usize> = waiting.iter().map(|sample| sample.row).collect();
         let mut rows = rows.into_iter();
-        self.individual_stages(target, samples, waiting, |record| {
+        self.individual_stages(target, samples, waiting, &Overruns::default(), |record| {
             if let Some(row) = rows.next() {
                 records[row] = Some(record);
             }
@@ -171,7 +171,7 @@ impl Cascade {
     }
 
     fn was_taken_alone(&self, record: &SampleRecord) -> bool {
-        self.parts().1.first().is_some_and(|stage| record.stage_seconds.contains_key(stage.name()))
+        self.parts().1.iter().any(|stage| record.stage_seconds.contains_key(stage.name()))
     }
 
     /// Runs the samples `rows` through the stages that take whole batches.
@@ -258,6 +258,7 @@ impl Cascade {
         target: &Target<'_>,
         samples: &Samples<'_>,
         waiting: Vec<Open>,
+        overruns: &Overruns,
         mut finished: impl FnMut(SampleRecord) -> Result<(), VerifyError>,
     ) -> Result<(), VerifyError> {
         if waiting.is_empty() {
@@ -268,7 +269,7 @@ impl Cascade {
             let mut sample = waiting[item].clone();
             for &stage in self.parts().1 {
                 if sample.goes_on(self.timeout) {
-                    self.individual_stage(target, samples, &alpha, &mut sample, stage)?;
+                    self.individual_stage(target, samples, &alpha, &mut sample, stage, overruns)?;
                 }
             }
             Ok(sample.record)
@@ -283,6 +284,7 @@ impl Cascade {
         alpha: &AlphaCrown<'_>,
         sample: &mut Open,
         stage: Stage,
+        overruns: &Overruns,
     ) -> Result<(), VerifyError> {
         if !stage.needs_box() {
             return self.batched_stage(target, samples, &mut [sample], stage);
@@ -300,11 +302,15 @@ impl Cascade {
         if let (Stage::AlphaCrown, Some(budget)) = (stage, self.alpha.time) {
             left = Some(left.map_or(budget, |left| left.min(budget)));
         }
+        if overruns.forbid(stage, left) {
+            return Ok(());
+        }
         let lone = Lone { target, threat: &self.threat, x: &gathered.inputs, left };
         match stage {
             Stage::AlphaCrown => lone.alpha_crown(alpha, self.alpha.iterations, sample)?,
             _ => lone.bab(self.attack.seed, sample)?,
         }
+        overruns.took(stage, left, start.elapsed());
         sample.record.spend(stage.name(), start.elapsed().as_secs_f64());
         Ok(())
     }

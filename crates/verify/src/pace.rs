@@ -1,5 +1,6 @@
 //! How long backward bounds take, so that none is begun which would overrun a sample's time.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tightrope_engine::Relaxation;
@@ -69,13 +70,46 @@ impl Pace {
     }
 }
 
+/// Stages that take samples one by one and were found not to stop at their time: some of what they do cannot be cut short.
+#[derive(Debug, Default)]
+pub(crate) struct Overruns {
+    /// The least time that such a stage took.
+    least: Mutex<Vec<(Stage, Duration)>>,
+}
+
+impl Overruns {
+    /// True if `stage` is known to take far longer than `left`, so that it would only use up other stages' time.
+    pub(crate) fn forbid(&self, stage: Stage, left: Option<Duration>) -> bool {
+        let least = self.least.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = least.iter().find(|(known, _)| *known == stage);
+        known.zip(left).is_some_and(|(&(_, least), left)| is_overrun(least, left))
+    }
+
+    /// `stage` took `time` of the `left` that it had.
+    pub(crate) fn took(&self, stage: Stage, left: Option<Duration>, time: Duration) {
+        if !left.is_some_and(|left| is_overrun(time, left)) {
+            return;
+        }
+        let mut least = self.least.lock().unwrap_or_else(PoisonError::into_inner);
+        match least.iter_mut().find(|(known, _)| *known == stage) {
+            Some((_, known)) => *known = time.min(*known),
+            None => least.push((stage, time)),
+        }
+    }
+}
+
+/// Twice the time, so that a busy machine does not make a stage look slow, and more than a moment.
+fn is_overrun(time: Duration, left: Duration) -> bool {
+    time > left.saturating_mul(2) && time > Duration::from_millis(500)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use tightrope_engine::Relaxation;
 
-    use super::Pace;
+    use super::{Overruns, Pace};
     use crate::Stage;
 
     const CROWN: Stage = Stage::Bound(Relaxation::Crown);
@@ -102,5 +136,17 @@ mod tests {
         slow.took(CROWN, 16, Duration::from_secs(16 * 3));
         assert_eq!(next(&slow, 2.0, 111), None);
         assert_eq!(next(&slow, 4.0, 111), Some(16));
+    }
+
+    #[test]
+    fn a_stage_that_cannot_stop_in_time_is_left_out_afterwards() {
+        let (stage, seconds) = (Stage::AlphaCrown, |seconds| Some(Duration::from_secs(seconds)));
+        let overruns = Overruns::default();
+        overruns.took(stage, seconds(6), Duration::from_secs(7));
+        assert!(!overruns.forbid(stage, seconds(1)));
+        overruns.took(stage, seconds(2), Duration::from_secs(10));
+        assert!(overruns.forbid(stage, seconds(2)) && overruns.forbid(stage, seconds(4)));
+        assert!(!overruns.forbid(stage, seconds(5)) && !overruns.forbid(stage, None));
+        assert!(!overruns.forbid(Stage::Bab, seconds(1)));
     }
 }
