@@ -10,6 +10,7 @@ use crate::NetworkError;
 use crate::description::Description;
 use crate::network::{Model, Network};
 use crate::temporary::temporary_path;
+use crate::text::bytes_text;
 
 /// Name of the parameters' file in a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -61,17 +62,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     result
-}
-
-/// A number of bytes for readers, with three digits.
-pub fn bytes_text(bytes: usize) -> String {
-    let units = ["bytes", "kB", "MB", "GB", "TB"];
-    let steps = (0..units.len()).rev().find(|&steps| bytes >= 1000_usize.pow(steps as u32)).unwrap_or(0);
-    let value = bytes as f64 / 1000_f64.powi(steps as i32);
-    match steps {
-        0 => format!("{bytes} bytes"),
-        _ => format!("{value:.*} {}", if value < 10.0 { 2 } else { usize::from(value < 100.0) }, units[steps]),
-    }
 }
 
 impl Network {
@@ -191,15 +181,7 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes_text, write_atomically};
-
-    #[test]
-    fn sizes_have_three_digits() {
-        assert_eq!(
-            [0, 999, 1234, 45_600, 789_000_000].map(bytes_text),
-            ["0 bytes", "999 bytes", "1.23 kB", "45.6 kB", "789 MB"]
-        );
-    }
+    use super::write_atomically;
 
     #[test]
     fn only_regular_files_are_replaced() {

@@ -13,13 +13,15 @@ mod network;
 mod parameters;
 mod presets;
 mod temporary;
+mod text;
 
 pub use description::Description;
 pub use error::NetworkError;
-pub use files::{MODEL_FILE, NETWORK_FILE, bytes_text, output_target, write_atomically};
+pub use files::{MODEL_FILE, NETWORK_FILE, output_target, write_atomically};
 pub use init::Initialisation;
 pub use layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 pub use network::{Model, Network, NetworkBuilder, Node, NodeId};
 pub use parameters::{ParameterId, ParameterInfo, ParameterLayout};
 pub use presets::{Normalisation, Preset};
 pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
+pub use text::{bytes_text, number_text};

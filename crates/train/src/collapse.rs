@@ -1,5 +1,7 @@
 //! Runs that end with a network which has learned nothing.
 
+use tightrope_network::number_text;
+
 use crate::TrainError;
 use crate::progress::EpochMetrics;
 use crate::trainer::Job;
@@ -39,10 +41,10 @@ pub(crate) fn warning(job: &Job<'_>, theta: &[f32], last: Option<&EpochMetrics>)
     Ok(Some(format!(
         "warning: {found}. Train with a smaller ε (train.eps = {}), a longer warm-up (warmup.end = {} of {} epochs), or \
          another learning rate (train.lr = {})",
-        config.train.eps.unwrap_or(config.eps),
-        config.warmup.end.unwrap_or(config.warmup.start),
+        number_text(config.train.eps.unwrap_or(config.eps)),
+        number_text(config.warmup.end.unwrap_or(config.warmup.start)),
         config.train.epochs,
-        config.train.lr
+        number_text(config.train.lr)
     )))
 }
 

@@ -18,6 +18,17 @@ fn defaults_resolve_and_survive_writing() {
     assert!(config.differences(&config).is_empty());
 }
 
+#[test]
+fn numbers_are_written_short_and_read_back() {
+    let overrides = ["eps=1e-10", "train.l1=1e-30", "train.grad_clip=1e25", "train.lr=5e-4", "clip=[-1, 0.1]"];
+    let config = parse("", &overrides).unwrap();
+    let text = config.to_toml();
+    for line in ["eps = 1e-10", "l1 = 1e-30", "grad_clip = 1e25", "lr = 5e-4", "clip = [-1.0, 0.1]", "start = 0.0"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert_eq!(parse(&text, &[]).unwrap(), config);
+}
+
 /// The table of keys is what users are told; it must be all of them and nothing else.
 #[test]
 fn every_key_is_documented_and_no_other() {

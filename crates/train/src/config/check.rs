@@ -1,5 +1,7 @@
 //! Ranges of the configuration's values, and defaults that depend on other keys.
 
+use tightrope_network::number_text;
+
 use super::{Clip, Config, Init, SmoothingKind};
 use crate::TrainError;
 use crate::methods;
@@ -126,24 +128,44 @@ fn radius(key: &'static str, value: f64) -> Result<(), TrainError> {
     if value >= 0.0 && (value as f32).is_finite() {
         Ok(())
     } else {
-        Err(TrainError::value(key, value, "must be a number >= 0 that single precision can hold, such as 0.1"))
+        Err(TrainError::value(
+            key,
+            number_text(value),
+            "must be a number >= 0 that single precision can hold, such as 0.1",
+        ))
     }
 }
 
 fn positive(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if value > 0.0 && value.is_finite() { Ok(()) } else { Err(TrainError::value(key, value, "must be a number > 0")) }
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be a number > 0"))
+    }
 }
 
 fn not_negative(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if value >= 0.0 && value.is_finite() { Ok(()) } else { Err(TrainError::value(key, value, "must be a number >= 0")) }
+    if value >= 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be a number >= 0"))
+    }
 }
 
 fn factor(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if value > 0.0 && value <= 1.0 { Ok(()) } else { Err(TrainError::value(key, value, "must be in (0, 1]")) }
+    if value > 0.0 && value <= 1.0 {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be in (0, 1]"))
+    }
 }
 
 fn weight(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(TrainError::value(key, value, "must be in [0, 1]")) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be in [0, 1]"))
+    }
 }
 
 fn integer(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), TrainError> {
