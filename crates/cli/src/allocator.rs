@@ -2,14 +2,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The system's allocator, which tells before it fails.
 pub struct Telling;
 
-/// Bytes in use.
-static USED: AtomicUsize = AtomicUsize::new(0);
 /// Set by the thread that tells first; others fail silently meanwhile.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
@@ -34,48 +33,54 @@ impl std::fmt::Write for Text {
 fn out_of_memory(wanted: usize) -> ! {
     if !TOLD.swap(true, Ordering::SeqCst) {
         let mut text = Text { bytes: [0; 320], length: 0 };
-        let used = USED.load(Ordering::Relaxed);
+        let _ = write!(text, "error: out of memory: {} kB more are needed", wanted / 1000);
+        if let Some(used) = in_use() {
+            let _ = write!(text, ", beside the {used} kB in use");
+        }
         let _ = writeln!(
             text,
-            "error: out of memory: {} kB more are needed, beside the {} kB in use; free memory or raise its limit (ulimit -v), \
-             or ask for less: a smaller --batch, --limit or network, or fewer --threads",
-            wanted / 1000,
-            used / 1000
+            "; free memory or raise its limit (ulimit -v), or ask for less: a smaller --batch, --limit or network, or fewer \
+             --threads"
         );
         let _ = std::io::stderr().write_all(&text.bytes[..text.length]);
     }
     std::process::exit(crate::FAILURE.into())
 }
 
+/// Kilobytes that the process uses, where the system tells.
+fn in_use() -> Option<u64> {
+    let mut bytes = [0; 4096];
+    let length = File::open("/proc/self/status").and_then(|mut file| file.read(&mut bytes)).ok()?;
+    let text = std::str::from_utf8(&bytes[..length]).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+}
+
 // SAFETY: every call is passed on to the system's allocator as it came; a failure never returns.
 unsafe impl GlobalAlloc for Telling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's duties are the same.
-        kept(unsafe { System.alloc(layout) }, layout.size(), 0)
+        there(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        kept(unsafe { System.alloc_zeroed(layout) }, layout.size(), 0)
+        there(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
-        kept(unsafe { System.realloc(pointer, layout, size) }, size, layout.size())
+        there(unsafe { System.realloc(pointer, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-fn kept(pointer: *mut u8, size: usize, before: usize) -> *mut u8 {
+fn there(pointer: *mut u8, size: usize) -> *mut u8 {
     if pointer.is_null() {
         out_of_memory(size);
     }
-    USED.fetch_add(size, Ordering::Relaxed);
-    USED.fetch_sub(before, Ordering::Relaxed);
     pointer
 }

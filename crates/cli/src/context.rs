@@ -41,11 +41,12 @@ impl Context {
                     cores * THREADS_PER_CORE
                 );
             }
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build_global()
-                .with_context(|| format!("--threads {threads}: cannot start the threads; use fewer"))?;
         }
+        // Also without the option, so that a machine that has no more threads is an error and no crash.
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(global.threads.unwrap_or(0))
+            .build_global()
+            .context("cannot start the worker threads; free memory or raise its limit, or use fewer by --threads 1")?;
         Ok(Context {
             seed: global.seed,
             bars: !global.quiet && std::io::stderr().is_terminal(),

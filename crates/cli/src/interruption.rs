@@ -26,7 +26,7 @@ impl Interruption {
     pub fn watch() -> anyhow::Result<Self> {
         let interruption = Interruption { signal: Arc::new(AtomicUsize::new(0)) };
         let second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM].into_iter().filter(|&signal| !is_ignored(signal)) {
             // In this order, so that the first signal arms what ends the process at the second.
             let listen = || {
                 flag::register_conditional_shutdown(signal, code(signal as usize).into(), Arc::clone(&second))?;
@@ -65,6 +65,13 @@ impl Interruption {
             }
         });
     }
+}
+
+/// True if the process was started with `signal` ignored, as shells do with Ctrl-C for what runs in the background.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The exit code of a process that a signal ended, as shells tell it.

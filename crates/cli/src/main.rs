@@ -47,11 +47,16 @@ fn start() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe is no reason to fail a help text.
-            let _ = error.print();
             return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(FAILURE),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    // A closed pipe is no reason to fail a help text.
+                    let _ = error.print();
+                    ExitCode::SUCCESS
+                }
+                _ => {
+                    complain(&screen::cut(error.to_string().trim_end()));
+                    ExitCode::from(FAILURE)
+                }
             };
         }
     };

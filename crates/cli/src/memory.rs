@@ -107,7 +107,7 @@ pub fn tell(context: &Context, estimate: &Estimate) -> anyhow::Result<()> {
     };
     if estimate.sure > free {
         bail!(
-            "memory: at least {} needed for data and parameters, but {} free; free memory, raise its limit (ulimit -v), \
+            "memory: at least {} needed for data and parameters, but only {} to be had; free memory, raise its limit (ulimit -v), \
              or ask for less: fewer samples or a smaller network",
             bytes_text(estimate.sure),
             bytes_text(free)
@@ -118,7 +118,7 @@ pub fn tell(context: &Context, estimate: &Estimate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes that this process may still take, where the system tells.
+/// Bytes that this process may take in all, what it has already included (data are loaded by now); where the system tells.
 fn free() -> Option<usize> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let kilobytes = |text: &str, key: &str| -> Option<usize> {
@@ -138,7 +138,8 @@ fn free() -> Option<usize> {
         let used = kilobytes(&read("/proc/self/status")?, "VmSize:")?;
         Some(limit.saturating_sub(used))
     };
-    [available, group, space()].into_iter().flatten().min()
+    let own = read("/proc/self/status").and_then(|text| kilobytes(&text, "VmRSS:")).unwrap_or(0);
+    [available, group, space()].into_iter().flatten().min().map(|free| free.saturating_add(own))
 }
 
 #[cfg(test)]

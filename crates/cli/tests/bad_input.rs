@@ -275,6 +275,8 @@ fn unknown_configuration_keys_are_named_with_the_nearest() {
     let output = run(&["train", text(&recipe), "--out", text(&out)]);
     assert_eq!(output.status.code(), Some(4));
     assert!(output.stderr.len() < 4000, "{} bytes", output.stderr.len());
+    let output = run(&["train", "--eps", &"9".repeat(100_000)]);
+    assert!(output.status.code() == Some(4) && output.stderr.len() < 4000, "{} bytes", output.stderr.len());
 }
 
 /// Tests may run as root, so places are chosen that nobody can write: below a file, and in /proc.

@@ -118,6 +118,23 @@ fn nobody_waits_long_after_a_signal() {
     }
 }
 
+/// Shells start background commands so that Ctrl-C, which is meant for another, does not reach them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let train = [&["train", "--out", text(&out), "--limit-train", "960", "--epochs", "4"], &TINY[..]].concat();
+    let script = "trap '' INT; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_tightrope")]).args(&train);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(|| lines(&out.join("metrics.jsonl")) > 0);
+    signal(&child, "INT");
+    ended(child, 0);
+    assert_eq!(lines(&out.join("metrics.jsonl")), 4);
+}
+
 #[test]
 fn an_interrupted_quickstart_can_be_run_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use tightrope_network::{MODEL_FILE, Model, NETWORK_FILE, Network, temporary_owner, write_atomically};
+use tightrope_network::{
+    MODEL_FILE, Model, NETWORK_FILE, Network, remove_abandoned, temporary_owner, write_atomically,
+};
 
 use super::checkpoint::{self, cannot_write};
 use super::manifest::Manifest;
@@ -13,6 +15,10 @@ use super::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, LOCK_FILE, MANIFEST_FILE,
 use crate::state::State;
 use crate::trainer::Job;
 use crate::{EpochMetrics, TrainError};
+
+/// Files that only the holder of the lock writes.
+const OWN_FILES: [&str; 7] =
+    [CHECKPOINT_FILE, MODEL_FILE, NETWORK_FILE, METRICS_FILE, EVENTS_FILE, MANIFEST_FILE, CONFIG_FILE];
 
 /// Files that a run which never wrote a checkpoint may have left.
 const EARLY_FILES: [&str; 4] = [CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, EVENTS_FILE];
@@ -70,10 +76,8 @@ impl RunFolder {
                 Some(_) => RunFolder::check_begun(path),
                 None => Ok(()),
             })?;
-        // What the run resumes from goes first and what it is known by last, so that a kill leaves no mixture.
-        let own = [CHECKPOINT_FILE, MODEL_FILE, NETWORK_FILE, METRICS_FILE, EVENTS_FILE, MANIFEST_FILE];
-        let files: Vec<PathBuf> =
-            own.iter().chain(&RESULT_FILES).chain([&CONFIG_FILE]).map(|name| path.join(name)).collect();
+        // Results go first and what the run is known by last, so that a kill leaves no mixture.
+        let files: Vec<PathBuf> = RESULT_FILES.iter().chain(&OWN_FILES).map(|name| path.join(name)).collect();
         for file in files.iter().filter(|file| file.is_file()) {
             // A certification holds its log locked.
             if let Ok(held) = File::open(file)
@@ -107,7 +111,7 @@ impl RunFolder {
             Some(file) => Err(TrainError::file(
                 path,
                 format!(
-                    "holds `{file}` but no {CONFIG_FILE} and no {CHECKPOINT_FILE}, so there is no run to resume; choose another --out"
+                    "holds `{file}` but no {CONFIG_FILE} and no {CHECKPOINT_FILE}, so there is no run to resume or to overwrite; choose another --out"
                 ),
             )),
             None => Err(TrainError::file(path, "no run in this folder to resume; leave out --resume to begin one")),
@@ -203,10 +207,14 @@ impl RunFolder {
         let file = self.path.join(CHECKPOINT_FILE);
         let resumed = self.resumes && file.is_file();
         let state = if resumed { checkpoint::read(&file, job)? } else { initial };
-        for name in entries(&self.path)?.iter().filter(|name| is_temporary(name)) {
-            // Left by a process that was killed while writing; harmless if it stays.
+        for name in
+            entries(&self.path)?.iter().filter(|name| OWN_FILES.iter().any(|f| temporary_owner(name, f).is_some()))
+        {
+            // Left by a process that was killed while writing, since the lock is ours; harmless if it stays.
             let _ = fs::remove_file(self.path.join(name));
         }
+        // Others write these without the lock.
+        RESULT_FILES.iter().for_each(|name| remove_abandoned(&self.path.join(name)));
         let config = format!("# Resolved configuration of this run.\n{}", job.config.to_toml());
         self.write(CONFIG_FILE, config.as_bytes())?;
         let mut manifest = Manifest::open(&self.path.join(MANIFEST_FILE), job, self.instructions.as_deref(), resumed);
@@ -265,6 +273,5 @@ fn entries(path: &Path) -> Result<Vec<String>, TrainError> {
 
 /// True for what an interrupted atomic write of one of the run's files leaves.
 fn is_temporary(name: &str) -> bool {
-    let files = [CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, EVENTS_FILE, CHECKPOINT_FILE, MODEL_FILE, NETWORK_FILE];
-    files.iter().chain(&RESULT_FILES).any(|file| temporary_owner(name, file).is_some())
+    OWN_FILES.iter().chain(&RESULT_FILES).any(|file| temporary_owner(name, file).is_some())
 }
