@@ -46,11 +46,17 @@ pub struct TestSamples {
 }
 
 impl SampleOptions {
-    /// The samples asked for, or those of the run that `origin` knows; checked against `network`.
-    pub fn load(&self, origin: &mut Origin<'_>, network: &Network) -> anyhow::Result<TestSamples> {
+    /// Fails for a limit that leaves nothing; asked before anything is read.
+    pub fn check(&self) -> anyhow::Result<()> {
         if self.limit == Some(0) {
             bail!("--limit 0 leaves no samples; give at least 1 or leave it out");
         }
+        Ok(())
+    }
+
+    /// The samples asked for, or those of the run that `origin` knows; checked against `network`.
+    pub fn load(&self, origin: &mut Origin<'_>, network: &Network) -> anyhow::Result<TestSamples> {
+        self.check()?;
         let data = match (&self.inputs, &self.dataset) {
             (Some(path), _) => Data::Arrays(path.clone()),
             (None, Some(name)) => Data::Set(name.clone()),

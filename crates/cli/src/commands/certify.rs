@@ -86,6 +86,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         alpha: AlphaBudget { iterations: options.alpha_steps.unwrap_or(usual.iterations), time: options.alpha_seconds },
     };
     cascade.check_stages().context("--stages")?;
+    options.samples.check()?;
     let begin = match (options.resume, options.overwrite) {
         (true, _) => Begin::Resume,
         (_, true) => Begin::Overwrite,
