@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 
 use crate::options::Global;
@@ -43,10 +43,11 @@ impl Context {
             }
         }
         // Also without the option, so that a machine that has no more threads is an error and no crash.
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(global.threads.unwrap_or(0))
-            .build_global()
-            .context("cannot start the worker threads; free memory or raise its limit, or use fewer by --threads 1")?;
+        rayon::ThreadPoolBuilder::new().num_threads(global.threads.unwrap_or(0)).build_global().map_err(|e| {
+            anyhow!(
+                "cannot start the worker threads ({e}); free memory or raise its limit, or use fewer by --threads 1"
+            )
+        })?;
         Ok(Context {
             seed: global.seed,
             bars: !global.quiet && std::io::stderr().is_terminal(),

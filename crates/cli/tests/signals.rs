@@ -43,7 +43,7 @@ fn an_interrupted_training_writes_its_checkpoint_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
     let train = |out: &Path| {
-        let settings = ["--limit-train", "1920", "--epochs", "12", "--smoothing", "rgs"];
+        let settings = ["--limit-train", "1920", "--epochs", "40", "--smoothing", "rgs"];
         let settings = [&settings[..], &["--set", "train.checkpoint_seconds=0"]].concat();
         [&["train", "--out", text(out)], &TINY[..], &settings[..]].concat().join("\n")
     };

@@ -123,6 +123,7 @@ impl CertifyLog {
     /// # Errors
     /// If there is a log at `path` already, whether or not a process works on it, or it cannot be written.
     pub fn create(path: &Path, settings: &Settings) -> Result<Self, VerifyError> {
+        output_target(path).map_err(|e| VerifyError::file(path, e))?;
         remove_abandoned(path);
         let (file, temporary) = begin(path, settings)?;
         // A link, unlike a rename, takes nothing away from a process that was quicker.

@@ -106,9 +106,9 @@ fn a_bound_that_takes_too_long_is_tried_once_and_left_out() {
     let crown = || vec![Stage::Bound(Relaxation::Crown)];
     let (bounded, _, _) = certify(Slow::EACH / 4, crown(), AlphaBudget::default());
     assert_eq!(bounded, 1);
-    // A limit that it just misses is found out on a few.
+    // A limit that it just misses is found out on a few, or on the first where the machine is busy.
     let (bounded, _, _) = certify(Slow::EACH * 7 / 8, crown(), AlphaBudget::default());
-    assert!((2..=20).contains(&bounded), "{bounded} samples were bounded");
+    assert!((1..=20).contains(&bounded), "{bounded} samples were bounded");
     // With time enough everyone gets it, and one sample twice.
     let (bounded, verified, _) = certify(Slow::EACH * 100, crown(), AlphaBudget::default());
     assert!(bounded == 199 && verified > 5, "{bounded} bounded, {verified} verified");

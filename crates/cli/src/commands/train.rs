@@ -241,9 +241,16 @@ impl Run<'_> {
             Begin::Resume => RunFolder::resume(self.folder, &command)?,
             Begin::Overwrite => RunFolder::overwrite(self.folder, &command)?,
         };
+        let mut kernels = "no vector kernels";
         if self.engine != EngineChoice::Reference {
-            folder.set_instructions(tightrope_fused::Isa::detect()?.name());
+            kernels = tightrope_fused::Isa::detect()?.name();
+            folder.set_instructions(kernels);
         }
+        let (name, threads) = (engine.name(), rayon::current_num_threads());
+        context.detail(&format!(
+            "engine {name} ({kernels}), {threads} threads, command {}",
+            shell::this_command(&[], &[])
+        ));
         if self.begin == Begin::Resume && !begun {
             context.note(&format!(
                 "{}: the run was stopped before its first checkpoint; it begins from the start",
