@@ -4,6 +4,8 @@ pub mod attack;
 pub mod bounds;
 pub mod certify;
 pub mod check;
+pub mod completions;
+pub mod config;
 pub mod data;
 pub mod export;
 pub mod quickstart;

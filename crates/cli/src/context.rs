@@ -2,10 +2,13 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 
 use crate::options::Global;
+
+/// More threads than that on a core are a mistake.
+const THREADS_PER_CORE: usize = 4;
 
 /// The common options, checked and in force.
 #[derive(Debug)]
@@ -16,7 +19,8 @@ pub struct Context {
     pub bars: bool,
     json: bool,
     quiet: bool,
-    verbose: bool,
+    /// True for `-v`.
+    pub verbose: bool,
 }
 
 impl Context {
@@ -29,11 +33,21 @@ impl Context {
             if threads == 0 {
                 bail!("--threads 0: at least one thread is needed; leave the option out for one per core");
             }
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build_global()
-                .with_context(|| format!("--threads {threads}: cannot start the threads; use fewer"))?;
+            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+            if threads > cores * THREADS_PER_CORE {
+                bail!(
+                    "--threads {threads}: more than {THREADS_PER_CORE} for each of the {cores} cores only wait for each \
+                     other; use at most {}, or leave the option out",
+                    cores * THREADS_PER_CORE
+                );
+            }
         }
+        // Also without the option, so that a machine that has no more threads is an error and no crash.
+        rayon::ThreadPoolBuilder::new().num_threads(global.threads.unwrap_or(0)).build_global().map_err(|e| {
+            anyhow!(
+                "cannot start the worker threads ({e}); free memory or raise its limit, or use fewer by --threads 1"
+            )
+        })?;
         Ok(Context {
             seed: global.seed,
             bars: !global.quiet && std::io::stderr().is_terminal(),

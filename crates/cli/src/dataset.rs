@@ -1,4 +1,4 @@
-//! `--dataset`, `--data-dir` and `--limit`: the test samples a command works on.
+//! `--dataset`, `--inputs`, `--data-dir` and `--limit`: the samples a command works on.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tightrope_data::{Dataset, Split};
 use tightrope_network::Network;
-use tightrope_train::Config;
+
+use crate::origin::{Data, Origin};
+use crate::tensors::{Arrays, Inputs};
+use crate::values;
 
 /// Where data sets are looked for.
 #[derive(Clone, Debug, Args)]
@@ -16,54 +19,133 @@ pub struct DataDir {
     pub data_dir: Option<PathBuf>,
 }
 
-/// The test split of data set `name`, cut to `limit` samples, checked against `network`; also the size of the whole split.
-pub fn test_split(
-    name: &str,
-    folder: &DataDir,
-    limit: Option<usize>,
-    network: &Network,
-) -> anyhow::Result<(Dataset, usize)> {
-    let set = tightrope_data::load(name, Split::Test, folder.data_dir.as_deref())?;
-    if set.image_len() != network.input_len() || set.classes != network.output_len() {
+/// Which test samples.
+#[derive(Clone, Debug, Args)]
+pub struct SampleOptions {
+    /// Data set whose test split is used [default: a run folder's own].
+    #[arg(long, value_name = "D", conflicts_with = "inputs")]
+    dataset: Option<String>,
+    /// Use `x` [N, …input shape] with labels `y` [N] of this file instead.
+    #[arg(long, value_name = "X.safetensors")]
+    pub inputs: Option<PathBuf>,
+    /// Only the first N samples [default: all].
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub folder: DataDir,
+}
+
+/// Labelled test samples.
+pub struct TestSamples {
+    /// The samples, cut to the limit.
+    pub set: Dataset,
+    /// How many there are without the limit.
+    pub all: usize,
+    /// What they are called in texts.
+    pub title: String,
+}
+
+impl SampleOptions {
+    /// Fails for a limit that leaves nothing; asked before anything is read.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.limit == Some(0) {
+            bail!("--limit 0 leaves no samples; give at least 1 or leave it out");
+        }
+        Ok(())
+    }
+
+    /// The samples asked for, or those of the run that `origin` knows; checked against `network`.
+    pub fn load(&self, origin: &mut Origin<'_>, network: &Network) -> anyhow::Result<TestSamples> {
+        self.check()?;
+        let data = match (&self.inputs, &self.dataset) {
+            (Some(path), _) => Data::Arrays(path.clone()),
+            (None, Some(name)) => Data::Set(name.clone()),
+            (None, None) => origin.data()?,
+        };
+        let (set, title) = match data {
+            Data::Arrays(path) => (arrays(&path, network)?, path.display().to_string()),
+            Data::Set(name) => (self.split(&name, network)?, format!("{name} test")),
+        };
+        let all = set.len();
+        Ok(TestSamples { set: set.limit(self.limit.unwrap_or(all)), all, title })
+    }
+
+    /// The test split of data set `name`.
+    fn split(&self, name: &str, network: &Network) -> anyhow::Result<Dataset> {
+        let set = tightrope_data::load(name, Split::Test, self.folder.data_dir.as_deref())?;
+        if set.image_len() != network.input_len() || set.classes != network.output_len() {
+            bail!(
+                "data set `{name}` has images {:?} and {} classes, but the model reads {:?} and has {} logits; \
+                 give the data set the model was trained on",
+                set.shape,
+                set.classes,
+                network.input_shape(),
+                network.output_len()
+            );
+        }
+        Ok(set)
+    }
+}
+
+/// The arrays in the file `path` as test samples of `network`.
+fn arrays(path: &Path, network: &Network) -> anyhow::Result<Dataset> {
+    let Inputs { x, y } = Inputs::<f32>::read(path, network)?;
+    let shape = image_shape(network.input_shape());
+    Ok(Dataset::own(&file_name(path), Split::Test, shape, network.output_len(), x, y))
+}
+
+/// Training and test samples from files of arrays; the classes are those that occur in either.
+pub fn own_splits(train: &Path, test: Option<&Path>) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+    let read = |path: &Path| Arrays::<f32>::read(path);
+    let (train_arrays, test_arrays) = (read(train)?, test.map(read).transpose()?);
+    if let (Some(test), Some(other)) = (test, test_arrays.as_ref().filter(|other| other.shape != train_arrays.shape)) {
         bail!(
-            "data set `{name}` has images {:?} and {} classes, but the model reads {:?} and has {} logits; \
-             give the data set the model was trained on",
-            set.shape,
-            set.classes,
-            network.input_shape(),
-            network.output_len()
+            "{}: samples have shape {:?}, but those of {} have {:?}; give both the same",
+            test.display(),
+            other.shape,
+            train.display(),
+            train_arrays.shape
         );
     }
-    if limit == Some(0) {
-        bail!("--limit 0 leaves no samples; give at least 1 or leave it out");
+    let labels = |arrays: &Arrays<f32>, path: &Path| -> anyhow::Result<Vec<usize>> {
+        let label = |(i, &y): (usize, &i64)| {
+            usize::try_from(y).ok().filter(|&label| label < MOST_CLASSES).with_context(|| {
+                format!("{}, tensor `y`: sample {i} has label {y}; number the classes from 0", path.display())
+            })
+        };
+        arrays.y.iter().enumerate().map(label).collect()
+    };
+    let train_labels = labels(&train_arrays, train)?;
+    let test_labels = match (&test_arrays, test) {
+        (Some(arrays), Some(path)) => Some(labels(arrays, path)?),
+        _ => None,
+    };
+    let classes = train_labels.iter().chain(test_labels.iter().flatten()).max().map_or(0, |&largest| largest + 1);
+    if classes < 2 {
+        bail!("{}, tensor `y`: all labels are 0; a classifier needs at least two classes", train.display());
     }
-    let all = set.len();
-    Ok((set.limit(limit.unwrap_or(all)), all))
+    let shape = image_shape(&train_arrays.shape);
+    let own =
+        |path: &Path, split, arrays: Arrays<f32>, y| Dataset::own(&file_name(path), split, shape, classes, arrays.x, y);
+    let test = match (test, test_arrays, test_labels) {
+        (Some(path), Some(arrays), Some(y)) => Some(own(path, Split::Test, arrays, y)),
+        _ => None,
+    };
+    Ok((own(train, Split::Train, train_arrays, train_labels), test))
 }
 
-/// The data set asked for, or the one a run folder was trained on.
-pub fn name(asked: Option<&str>, model: &Path) -> anyhow::Result<String> {
-    match (asked, run_config(model)?) {
-        (Some(name), _) => Ok(name.into()),
-        (None, Some(config)) => Ok(config.dataset),
-        (None, None) => bail!("{}: is no run folder, so --dataset D is needed", model.display()),
-    }
+/// More would be a mistake: the network gets a logit for each.
+const MOST_CLASSES: usize = 1 << 20;
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// The radius asked for, or the one a run folder was trained to certify.
-pub fn epsilon(asked: Option<f64>, model: &Path) -> anyhow::Result<f64> {
-    match (asked, run_config(model)?) {
-        (Some(epsilon), _) => Ok(epsilon),
-        (None, Some(config)) => Ok(config.eps),
-        (None, None) => bail!("{}: is no run folder, so --eps E is needed", model.display()),
+/// Channels, height, width; a flat vector is a row, and further axes go into the height.
+fn image_shape(shape: &[usize]) -> [usize; 3] {
+    match *shape {
+        [channels, height, width] => [channels, height, width],
+        [height, width] => [1, height, width],
+        _ => [1, 1, shape.iter().product()],
     }
-}
-
-/// The configuration of a run folder; none for other models.
-fn run_config(model: &Path) -> anyhow::Result<Option<Config>> {
-    let path = model.join("config.toml");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    Config::read(&path, &[]).map(Some).context("the run folder's configuration cannot be used")
 }

@@ -1,12 +1,19 @@
 //! The `tightrope` command: trains certifiably robust networks, certifies them, and verifies properties.
 
+mod allocator;
 mod commands;
 mod context;
 mod dataset;
 mod engines;
+mod interruption;
+mod memory;
 mod model;
 mod options;
+mod origin;
+mod outputs;
 mod progress;
+mod screen;
+mod shell;
 mod table;
 mod tensors;
 mod values;
@@ -17,7 +24,11 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::context::{Context, complain};
+use crate::interruption::Interrupted;
 use crate::options::Cli;
+
+#[global_allocator]
+static ALLOCATOR: allocator::Telling = allocator::Telling;
 
 /// Usage, input and runtime errors.
 const FAILURE: u8 = 4;
@@ -32,22 +43,44 @@ fn main() -> ExitCode {
 }
 
 fn start() -> ExitCode {
+    write_errors_are_errors();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe is no reason to fail a help text.
-            let _ = error.print();
             return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(FAILURE),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    // A closed pipe is no reason to fail a help text.
+                    let _ = error.print();
+                    ExitCode::SUCCESS
+                }
+                _ => {
+                    complain(&screen::cut(error.to_string().trim_end()));
+                    ExitCode::from(FAILURE)
+                }
             };
         }
     };
     match Context::new(&cli.global).and_then(|context| cli.command.run(&context)) {
         Ok(code) => code,
-        Err(error) => {
-            complain(&format!("error: {error:#}"));
-            ExitCode::from(FAILURE)
-        }
+        Err(error) => match error.downcast_ref::<Interrupted>() {
+            Some(interrupted) => {
+                complain(&interrupted.to_string());
+                interrupted.exit_code()
+            }
+            None => {
+                complain(&screen::cut(&format!("error: {error:#}")));
+                ExitCode::from(FAILURE)
+            }
+        },
+    }
+}
+
+/// Beyond the limit of file sizes (`ulimit -f`) a write is to fail, and be told, instead of ending the process.
+fn write_errors_are_errors() {
+    #[cfg(unix)]
+    {
+        // A handler that does nothing; without one, the write ends the process, with one it fails.
+        let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag);
     }
 }

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{attack, bounds, certify, check, data, export, quickstart, train, verify};
+use crate::commands::{attack, bounds, certify, check, completions, config, data, export, quickstart, train, verify};
 use crate::context::Context;
+use crate::values;
 
 /// Trains neural networks that are certifiably robust, and certifies them.
 #[derive(Debug, Parser)]
@@ -22,10 +23,10 @@ pub struct Cli {
 #[command(next_help_heading = "Common options")]
 pub struct Global {
     /// Seed of everything random [default: 0, or the recipe's].
-    #[arg(long, global = true, value_name = "S")]
+    #[arg(long, global = true, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Worker threads [default: one per core]; results do not depend on it.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// Where to compute; this version knows `cpu`.
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
@@ -61,6 +62,10 @@ pub enum Command {
     Export(export::Options),
     /// List and fetch data sets.
     Data(data::Options),
+    /// Show every configuration key with its type, default, meaning and an example.
+    Config(config::Options),
+    /// Write the completions of a shell to standard output.
+    Completions(completions::Options),
 }
 
 impl Command {
@@ -77,6 +82,8 @@ impl Command {
             Command::Check(options) => check::run(options, context).map(done),
             Command::Export(options) => export::run(options, context).map(done),
             Command::Data(options) => data::run(options, context).map(done),
+            Command::Config(options) => config::run(options, context).map(done),
+            Command::Completions(options) => completions::run(options).map(done),
         }
     }
 }

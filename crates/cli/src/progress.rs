@@ -1,13 +1,17 @@
 //! Progress on standard error: a bar on a terminal, nothing elsewhere.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tightrope_train::{EpochMetrics, Flow, Plan, Progress, StepReport};
 
 use crate::context::Context;
-use crate::values::percent;
+use crate::interruption::Interruption;
+use crate::values::{percent, rounded};
+
+/// How often `-v` tells of a step.
+const DETAIL_EVERY: Duration = Duration::from_secs(2);
 
 /// A bar over items, steps or bytes.
 #[derive(Debug)]
@@ -61,13 +65,16 @@ impl Bar {
 pub struct Training<'a> {
     context: &'a Context,
     folder: &'a Path,
+    interruption: &'a Interruption,
     bar: Bar,
+    /// When `-v` told of a step last.
+    told: Instant,
 }
 
 impl<'a> Training<'a> {
     /// For a run in `folder`.
-    pub fn new(context: &'a Context, folder: &'a Path) -> Self {
-        Training { context, folder, bar: Bar(ProgressBar::hidden()) }
+    pub fn new(context: &'a Context, folder: &'a Path, interruption: &'a Interruption) -> Self {
+        Training { context, folder, interruption, bar: Bar(ProgressBar::hidden()), told: Instant::now() }
     }
 
     /// Takes the bar away.
@@ -106,7 +113,38 @@ impl Progress for Training<'_> {
             report.images_per_second,
             duration(report.eta_seconds)
         ));
-        Flow::Continue
+        if self.context.verbose && self.told.elapsed() >= DETAIL_EVERY {
+            self.told = Instant::now();
+            self.line(&format!(
+                "  step {} of epoch {} ({} of {}): loss {} gradient norm {} ε {} lr {} {:.0} images/s, {} left",
+                report.step,
+                report.epoch,
+                report.position,
+                report.steps_per_epoch,
+                rounded(report.loss),
+                rounded(report.gradient_norm),
+                rounded(report.epsilon),
+                rounded(report.lr),
+                report.images_per_second,
+                duration(report.eta_seconds)
+            ));
+        }
+        self.flow()
+    }
+
+    fn flow(&mut self) -> Flow {
+        if self.interruption.came() { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn remark(&mut self, text: &str) {
+        self.line(text);
+    }
+
+    fn evaluating(&mut self, epoch: usize) {
+        self.bar.message(format!("epoch {epoch}: evaluating"));
+        if self.context.verbose {
+            self.line(&format!("  epoch {epoch}: trained, evaluating"));
+        }
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) {
@@ -114,15 +152,27 @@ impl Progress for Training<'_> {
             format!("; test natural {} certified {}", percent(test.natural_accuracy), percent(test.certified_accuracy))
         });
         self.line(&format!(
-            "epoch {} ε {:.4} lr {} loss {:.4}{}{} {:.0} images/s{test}",
+            "epoch {} ε {} lr {} loss {}{}{} {:.0} images/s{test}",
             metrics.epoch,
-            metrics.eps,
-            metrics.lr,
-            metrics.loss,
+            rounded(metrics.eps),
+            rounded(metrics.lr),
+            rounded(metrics.loss),
             accuracy(" natural", metrics.train_natural_accuracy),
             accuracy(" certified", metrics.train_certified_accuracy),
             metrics.images_per_second,
         ));
+        if self.context.verbose {
+            let test = metrics.test.as_ref().map_or_else(String::new, |test| {
+                let (natural, certified) = (rounded(test.natural_loss), rounded(test.certified_loss));
+                format!(", evaluated in {:.1} s: natural loss {natural}, certified loss {certified}", test.seconds)
+            });
+            self.line(&format!(
+                "  σ {} robust weight {}, trained in {:.1} s{test}; metrics, model and checkpoint are written",
+                rounded(metrics.sigma),
+                rounded(metrics.robust_weight),
+                metrics.seconds
+            ));
+        }
     }
 }
 

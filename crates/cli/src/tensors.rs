@@ -3,5 +3,5 @@
 mod reader;
 mod writer;
 
-pub use reader::Inputs;
+pub use reader::{Arrays, Inputs};
 pub use writer::{Element, TensorShape, TensorWriter};

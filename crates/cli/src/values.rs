@@ -1,12 +1,9 @@
 //! Option values with a syntax of their own: radii, norms, methods, stages.
 
-use std::path::Path;
-
 use clap::{Args, ValueEnum};
 use tightrope_engine::{Norm, Relaxation};
+pub use tightrope_network::number_text as number;
 use tightrope_verify::{Stage, ThreatModel};
-
-use crate::dataset;
 
 /// `--norm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,16 +29,16 @@ impl From<NormChoice> for Norm {
     }
 }
 
-/// The perturbation options of commands whose default is the ball cut to the data range [0, 1].
+/// The perturbation options of commands that take what is left out from a run.
 #[derive(Clone, Debug, Args)]
 pub struct Perturbation {
     /// Perturbation radius ε, a number or a fraction such as 8/255 [default: a run folder's own].
     #[arg(long, value_name = "E", value_parser = radius, allow_hyphen_values = true)]
     pub eps: Option<f64>,
-    /// Norm of the perturbation.
-    #[arg(long, value_enum, default_value = "inf")]
-    pub norm: NormChoice,
-    /// Data range that perturbed inputs stay in [default: 0 1].
+    /// Norm of the perturbation [default: a run folder's own, else inf].
+    #[arg(long, value_enum)]
+    pub norm: Option<NormChoice>,
+    /// Data range that perturbed inputs stay in [default: a run folder's own, else 0 1].
     #[arg(long, num_args = 2, value_names = ["LO", "HI"], allow_negative_numbers = true, conflicts_with = "no_clip")]
     pub clip: Option<Vec<f64>>,
     /// Let perturbed inputs leave the data range.
@@ -49,25 +46,19 @@ pub struct Perturbation {
     pub no_clip: bool,
 }
 
-impl Perturbation {
-    /// The set of perturbations asked for; `model` may be a run folder that knows its radius.
-    pub fn threat(&self, model: &Path) -> anyhow::Result<ThreatModel> {
-        let clip = match (&self.clip, self.no_clip) {
-            (_, true) => None,
-            (Some(range), false) => Some(clip_range(range)?),
-            (None, false) => Some((0.0, 1.0)),
-        };
-        Ok(ThreatModel { norm: self.norm.into(), epsilon: dataset::epsilon(self.eps, model)?, clip })
-    }
-}
-
 /// The two values of `--clip` as a range.
 pub fn clip_range(range: &[f64]) -> anyhow::Result<(f64, f64)> {
     match range {
-        &[low, high] if low.is_finite() && high.is_finite() && low < high => Ok((low, high)),
+        // Bounds are computed in single precision.
+        &[low, high] if (low as f32).is_finite() && (high as f32).is_finite() && (low as f32) < high as f32 => {
+            Ok((low, high))
+        }
         _ => {
-            let given: Vec<String> = range.iter().map(f64::to_string).collect();
-            anyhow::bail!("--clip {}: give two finite numbers LO HI with LO < HI, such as --clip 0 1", given.join(" "))
+            let given: Vec<String> = range.iter().map(|&value| number(value)).collect();
+            anyhow::bail!(
+                "--clip {}: give two finite numbers LO HI with LO < HI in single precision, such as --clip 0 1",
+                given.join(" ")
+            )
         }
     }
 }
@@ -81,20 +72,36 @@ pub fn norm_name(norm: Norm) -> &'static str {
     }
 }
 
-/// The perturbations in words.
-pub fn threat_text(threat: &ThreatModel) -> String {
-    let norm = match threat.norm {
+/// The norm in texts.
+pub fn norm_title(norm: Norm) -> &'static str {
+    match norm {
         Norm::Inf => "ℓ∞",
         Norm::L2 => "ℓ2",
         Norm::L1 => "ℓ1",
-    };
-    let range = threat.clip.map_or("not clipped".into(), |(low, high)| format!("clipped to [{low}, {high}]"));
-    // Beyond any data range; written out it would only be digits.
-    let epsilon = match threat.epsilon {
-        large if large > 1e6 => format!("{large:e}"),
-        usual => usual.to_string(),
-    };
-    format!("{norm} ε = {epsilon}, {range}")
+    }
+}
+
+/// A data range in words.
+pub fn clip_text(clip: Option<(f64, f64)>) -> String {
+    clip.map_or("not clipped".into(), |(low, high)| format!("clipped to [{}, {}]", number(low), number(high)))
+}
+
+/// The perturbations in words.
+pub fn threat_text(threat: &ThreatModel) -> String {
+    format!("{} ε = {}, {}", norm_title(threat.norm), number(threat.epsilon), clip_text(threat.clip))
+}
+
+/// `value` with four significant digits, in the same form.
+pub fn rounded(value: f64) -> String {
+    number(format!("{value:.3e}").parse().unwrap_or(value))
+}
+
+/// A relaxation's name in texts; the one that training calls deeppoly is named by both.
+pub fn relaxation_title(name: &str) -> String {
+    match name {
+        "crown" | "deeppoly" => "crown (= deeppoly)".into(),
+        other => other.into(),
+    }
 }
 
 /// A share as a percentage.
@@ -111,9 +118,23 @@ pub fn radius(text: &str) -> Result<f64, String> {
     };
     match value {
         // The sum makes −0 a plain 0.
-        Some(value) if value.is_finite() && value >= 0.0 => Ok(value + 0.0),
+        Some(value) if (value as f32).is_finite() && value >= 0.0 => Ok(value + 0.0),
+        Some(value) if value.is_finite() && value > 0.0 => {
+            Err("a radius must not exceed what single precision can hold, 3.4e38; give one such as 0.1".into())
+        }
         _ => Err("a radius is a finite number ≥ 0 such as 0.1, or a fraction such as 8/255".into()),
     }
+}
+
+/// Parses a number of things.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is no whole number ≥ 0"))
+}
+
+/// Parses a seed: a whole number that TOML can hold.
+pub fn seed(text: &str) -> Result<u64, String> {
+    let value = text.trim().parse().ok().filter(|&value| i64::try_from(value).is_ok());
+    value.ok_or_else(|| format!("a seed is a whole number from 0 to {} (2^63-1)", i64::MAX))
 }
 
 /// A way to bound.
@@ -193,7 +214,28 @@ pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::radius;
+    use super::{clip_range, count, radius, rounded, seed};
+
+    #[test]
+    fn rounded_numbers_have_four_digits() {
+        assert_eq!([8.0 / 255.0, 0.00012345678, 1.0].map(rounded), ["0.03137", "1.235e-4", "1"]);
+    }
+
+    #[test]
+    fn what_single_precision_cannot_hold_is_refused() {
+        assert!(radius("1e39").unwrap_err().contains("3.4e38"));
+        assert!(clip_range(&[0.0, 1e-60]).is_err() && clip_range(&[0.0, 1e39]).is_err());
+        assert_eq!(clip_range(&[0.0, 1e-30]).unwrap(), (0.0, 1e-30));
+    }
+
+    #[test]
+    fn counts_and_seeds_are_whole_numbers() {
+        assert_eq!((count("12"), seed("9223372036854775807")), (Ok(12), Ok(i64::MAX as u64)));
+        for bad in ["-1", "1.5", "", "x"] {
+            assert!(count(bad).unwrap_err().contains("whole number") && seed(bad).unwrap_err().contains("2^63-1"));
+        }
+        assert!(seed("18446744073709551615").unwrap_err().contains("2^63-1"));
+    }
 
     #[test]
     fn radii_are_numbers_or_fractions() {

@@ -208,6 +208,21 @@ fn options_out_of_range() {
     certify(&["--eps", "0.1", "--steps", "0"], &["--steps 0"]);
     certify(&["--eps", "0.1", "--stages", "pgd,ipb"], &["did you mean `ibp`"]);
     refused(&["--method", "ipb"], &["did you mean `ibp`"]);
+    for (flags, part) in [
+        (["--seed", "-1"], "2^63-1"),
+        (["--seed", "18446744073709551615"], "2^63-1"),
+        (["--threads", "-1"], "whole number"),
+        (["--limit", "-1"], "whole number"),
+        (["--steps", "-1"], "whole number"),
+        (["--eps", "1e39"], "3.4e38"),
+        (["--threads", "1000000"], "leave the option out"),
+    ] {
+        certify(&flags, &[flags[0], part]);
+    }
+    certify(&["--eps", "0.1", "--clip", "0", "1e-60"], &["--clip 0 1e-60", "single precision"]);
+    let absent = folder.path().join("absent");
+    fails(&["certify", text(&absent)], &["absent: no such file or folder"]);
+    fails(&["attack", text(&absent)], &["absent: no such file or folder"]);
     fails(&["prove", "model.onnx", "property.vnnlib"], &["unrecognized subcommand"]);
     fails(&[], &["Usage"]);
 }
@@ -247,6 +262,21 @@ fn unknown_configuration_keys_are_named_with_the_nearest() {
     recipe_refused(&recipe, &["no UTF-8 text"]);
     refused(folder.path(), &[&train[..], &["--lr", "-1"]].concat(), &["train.lr", "> 0"]);
     refused(folder.path(), &[&train[..], &["--epochs", "0"]].concat(), &["train.epochs"]);
+    refused(folder.path(), &[&train[..], &["--epochs", "-1"]].concat(), &["--epochs", "whole number"]);
+    refused(folder.path(), &[&set[..], &["eps=1e39"]].concat(), &["`eps`", "single precision"]);
+    refused(folder.path(), &[&set[..], &["clip=[0, 1e-400]"]].concat(), &["`clip`", "low < high"]);
+    refused(
+        folder.path(),
+        &[&train[..], &["--model", "net.onnx"]].concat(),
+        &["tightrope export net.onnx", "--init-from"],
+    );
+    // What a long text is refused for fits a screen.
+    std::fs::write(&recipe, format!("dataset = \"digits{}\n", "x".repeat(100_000))).unwrap();
+    let output = run(&["train", text(&recipe), "--out", text(&out)]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(output.stderr.len() < 4000, "{} bytes", output.stderr.len());
+    let output = run(&["train", "--eps", &"9".repeat(100_000)]);
+    assert!(output.status.code() == Some(4) && output.stderr.len() < 4000, "{} bytes", output.stderr.len());
 }
 
 /// Tests may run as root, so places are chosen that nobody can write: below a file, and in /proc.
@@ -283,9 +313,35 @@ fn unwritable_outputs() {
 fn outputs_are_not_overwritten_unasked() {
     let folder = folder();
     let (model, out) = (folder.path().join("model.onnx"), folder.path().join("run"));
-    refused(folder.path(), &["export", text(&model), "--to", "onnx"], &["is the model itself", "-o"]);
+    refused(folder.path(), &["export", text(&model), "--to", "onnx"], &["is the input itself", "-o"]);
     refused(folder.path(), &["train", "--dataset", "digits", "--out", text(&out)], &["not empty", "--out"]);
     refused(folder.path(), &["quickstart", "--out", text(&out)], &["not empty", "another with --out"]);
+}
+
+#[test]
+fn inputs_and_other_outputs_are_not_written() {
+    let folder = folder();
+    let path = |name: &str| text(&folder.path().join(name)).to_string();
+    let (model, run, inputs) = (path("model.onnx"), path("run"), path("x.safetensors"));
+    let attack = ["attack", &model, "--inputs", &inputs, "--eps", "0.1", "-o"];
+    refused(folder.path(), &[&attack[..], &[&inputs]].concat(), &["is the input itself", "name another"]);
+    refused(folder.path(), &[&attack[..], &[&model]].concat(), &["is the input itself", "name another"]);
+    let weights = path("run/model.safetensors");
+    refused(folder.path(), &["export", &run, "--to", "safetensors", "-o", &weights], &["belongs to the input"]);
+    let onnx = path("run/network.json");
+    refused(folder.path(), &["export", &run, "--to", "onnx", "-o", &onnx], &["belongs to the input"]);
+    // The description of the output would be the one that the input is read with.
+    std::fs::copy(path("run/model.safetensors"), path("net.safetensors")).unwrap();
+    std::fs::copy(path("run/network.json"), path("net.json")).unwrap();
+    refused(
+        folder.path(),
+        &["export", &path("net.safetensors"), "--to", "onnx", "-o", &path("net.json")],
+        &["belongs to the input"],
+    );
+    // Arrays in the folder of a run that is to be replaced.
+    let train = ["train", "--inputs", &path("run/../run/x.safetensors"), "--out", &run, "--overwrite"];
+    std::fs::copy(&inputs, path("run/x.safetensors")).unwrap();
+    refused(folder.path(), &train, &["lies in the folder", "--overwrite"]);
 }
 
 /// The four commands that write one file, asked to write it to `place`.

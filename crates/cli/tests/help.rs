@@ -6,7 +6,7 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &["quickstart"],
         &["train"],
         &["certify"],
@@ -18,6 +18,8 @@ fn every_command_has_help_with_an_example_and_the_common_options() {
         &["data"],
         &["data", "list"],
         &["data", "fetch"],
+        &["config"],
+        &["completions"],
     ];
     for command in commands {
         let help = succeeds(&[command, &["--help"]].concat());
@@ -52,6 +54,43 @@ fn json_is_one_document_on_standard_output() {
     let listed = document(&["data", "list"]);
     assert!(listed.as_array().unwrap().iter().any(|set| set["name"] == "digits" && set["available"] == true));
     assert_eq!(document(&["data", "fetch", "digits"])["name"], "digits");
+    let keys = document(&["config", "train.lr"]);
+    assert_eq!((keys[0]["key"].as_str(), keys[0]["type"].as_str()), (Some("train.lr"), Some("number")));
+}
+
+#[test]
+fn every_configuration_key_is_explained_and_flags_tell_their_defaults() {
+    let text = succeeds(&["config"]);
+    let help = succeeds(&["train", "--help"]);
+    let flags = [
+        ("dataset", "--dataset"),
+        ("model", "--model"),
+        ("eps", "--eps"),
+        ("method.name", "--method"),
+        ("smoothing.kind", "--smoothing"),
+        ("smoothing.sigma", "--sigma"),
+        ("train.epochs", "--epochs"),
+        ("train.batch", "--batch"),
+        ("train.lr", "--lr"),
+    ];
+    for key in tightrope_train::Config::keys() {
+        let entry = format!("{}  ({}, default {})\n    {}\n", key.path, key.kind, key.default, key.about);
+        assert!(text.contains(&entry), "{entry}");
+        if let Some((_, flag)) = flags.iter().find(|(path, _)| *path == key.path) {
+            let start = help.find(&format!("{flag} <")).unwrap();
+            let own: String = help[start..].lines().take(4).map(|line| format!("{} ", line.trim())).collect();
+            assert!(own.contains(&format!("[default: {}]", key.default.trim_matches('"'))), "{flag}: {own}");
+        }
+    }
+    support::fails(&["config", "train.lrr"], &["`train.lrr` is no configuration key", "`train.lr`"]);
+}
+
+#[test]
+fn shells_get_completions() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = succeeds(&["completions", shell]);
+        assert!(script.contains("tightrope") && script.contains("init-from"), "{shell}");
+    }
 }
 
 #[test]

@@ -93,12 +93,49 @@ fn a_killed_certification_resumes_without_gaps_or_repeats() {
         assert_eq!(a, b);
     }
     let other = [&resume[..3], &["0.3"], &resume[4..]].concat();
-    fails(&other, &["eps: 0.015 there, 0.3 now", "leave out --resume"]);
+    fails(&other, &["eps: 0.015 there, 0.3 now", "--overwrite"]);
     fails(&[&resume[..], &["--seed", "5"]].concat(), &["seed: 0 there, 5 now"]);
-    // Beginning anew keeps the earlier log under another name.
-    succeeds(&[&resume[..resume.len() - 2], &["10"]].concat());
+    // Beginning anew is refused, and replaces the log where it is asked for.
+    let anew = [&resume[..resume.len() - 2], &["10"]].concat();
+    let before = bytes(&killed, "certify.jsonl");
+    fails(&anew, &["certify.jsonl", "--resume", "--overwrite"]);
+    assert!(bytes(&killed, "certify.jsonl") == before);
+    succeeds(&[&anew[..], &["--overwrite"]].concat());
     assert_eq!(timeless_log(&killed.join("certify.jsonl")).len(), 11);
-    assert_eq!(timeless_log(&killed.join("certify.previous.jsonl")), found);
+    assert_eq!(std::fs::read_dir(&killed).unwrap().count(), 1);
+    // A record that is about something else is not taken over.
+    let log = String::from_utf8(bytes(&killed, "certify.jsonl")).unwrap();
+    let (at, _) = log.match_indices("\"label\":").nth(3).unwrap();
+    let digit = log.as_bytes()[at + 8];
+    let other = if digit == b'0' { '1' } else { '0' };
+    std::fs::write(killed.join("certify.jsonl"), format!("{}{other}{}", &log[..at + 8], &log[at + 9..])).unwrap();
+    fails(&[&anew[..], &["--resume"]].concat(), &["the record of sample", "--overwrite"]);
+}
+
+/// Whoever comes second to a log is refused, however it asks, and the first one's log stays whole.
+#[test]
+fn a_running_certification_keeps_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeeds(&[&["train", "--out", text(&run), "--limit-train", "320", "--epochs", "1"], &TINY[..]].concat());
+    let log = run.join("certify.jsonl");
+    let certify = ["certify", text(&run), "--eps", "0.1", "--steps", "2000", "--timeout", "1000", "--stages", "pgd"];
+    let mut first = support::command(&certify).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !log.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for extra in [&["--overwrite"][..], &["--resume"]] {
+        fails(&[&certify[..], extra].concat(), &["another process"]);
+    }
+    fails(&certify, &["holds a certification already"]);
+    fails(&[&["train", "--out", text(&run), "--overwrite"], &TINY[..]].concat(), &["certify.jsonl", "another process"]);
+    assert!(first.try_wait().unwrap().is_none(), "the first ended too early to be disturbed");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // A third start goes on with the log of the first.
+    let resumed = ["certify", text(&run), "--eps", "0.1", "--steps", "2000", "--timeout", "1000", "--stages", "pgd"];
+    let limited = [&resumed[..], &["--resume", "--limit", "1"]].concat();
+    succeeds(&limited);
 }
 
 #[test]

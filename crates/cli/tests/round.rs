@@ -28,7 +28,7 @@ fn train_certify_export_and_bound() {
         assert!(run.join(name).is_file(), "{name} is missing");
     }
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
-    assert!(config.contains("seed = 4") && config.contains("eps = 0.02") && config.contains("lr = 0.005"), "{config}");
+    assert!(config.contains("seed = 4") && config.contains("eps = 0.02") && config.contains("lr = 5e-3"), "{config}");
 
     // Data set and radius come from the run folder.
     let table = succeeds(&["certify", text(&run), "--limit", "150"]);

@@ -80,6 +80,33 @@ impl Dataset {
         }
     }
 
+    /// A split of one's own from pixels [N, C, H, W] and labels, which must fit each other; its checksum is over the
+    /// little-endian bytes of the pixels (f32), then of the labels (u64).
+    pub fn own(
+        name: &str,
+        split: Split,
+        shape: [usize; 3],
+        classes: usize,
+        images: Vec<f32>,
+        labels: Vec<usize>,
+    ) -> Self {
+        let mut hasher = Sha256Hex::default();
+        images.iter().for_each(|value| hasher.update(&value.to_le_bytes()));
+        labels.iter().for_each(|&label| hasher.update(&(label as u64).to_le_bytes()));
+        let checksum = hasher.finish();
+        Dataset {
+            name: name.into(),
+            split,
+            images,
+            labels,
+            shape,
+            classes,
+            class_names: None,
+            checksum,
+            canonical: false,
+        }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()

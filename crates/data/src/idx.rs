@@ -53,6 +53,14 @@ pub(crate) fn read<const RANK: usize>(
     reader.read_exact(&mut word).map_err(unreadable)?;
     let magic = u32::from_be_bytes(word);
     let expected = 0x0800 + RANK as u32;
+    let named_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    if magic != expected && named_gzip && length.is_some() {
+        return Err(wrong(format!(
+            "its name says gzip, but it is neither a gzip file, which starts with 0x1f8b, nor an IDX file, which starts \
+             with 0x{expected:08x}; it starts with 0x{magic:08x}{}",
+            known_start(word)
+        )));
+    }
     if magic != expected {
         return Err(wrong(format!(
             "wrong magic number 0x{magic:08x}: an IDX file of unsigned bytes with {RANK} dimension(s) starts with 0x{expected:08x}"
@@ -92,6 +100,18 @@ pub(crate) fn read<const RANK: usize>(
         return Err(wrong(format!("trailing bytes after the {payload} that the header promises")));
     }
     Ok(Idx { dims, bytes })
+}
+
+/// What a file that starts with `word` is, where that is commonly met under a wrong name.
+fn known_start(word: [u8; 4]) -> &'static str {
+    match word {
+        [b'P', b'K', ..] => " as a zip archive does",
+        [b'B', b'Z', b'h', _] => " as a bzip2 file does",
+        [0xfd, b'7', b'z', b'X'] => " as an xz file does",
+        [0x28, 0xb5, 0x2f, 0xfd] => " as a zstd file does",
+        [b'<', ..] => " as a web page does",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +215,24 @@ mod tests {
         let mut tail = whole;
         tail.extend(b"tail!");
         outcome(&tail).unwrap_err();
+    }
+
+    #[test]
+    fn a_misnamed_file_is_told_by_its_name_and_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images.gz");
+        let message = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read::<3>(&path, &[2, 3], 100, MEND).unwrap_err().to_string()
+        };
+        let zip = message(b"PK\x03\x04 and so on");
+        assert!(zip.contains("its name says gzip") && zip.contains("0x504b0304 as a zip archive does"), "{zip}");
+        assert!(message(b"<html>Not found</html>").contains("as a web page does"));
+        // Compressed rightly, with something else inside.
+        assert!(message(&gzip(b"<html>Not found</html>")).contains("wrong magic number"));
+        // A plain file under the name of a compressed one is read all the same.
+        std::fs::write(&path, images(4, 24)).unwrap();
+        assert!(read::<3>(&path, &[2, 3], 100, MEND).is_ok());
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum NetworkError {
         problem: String,
     },
     /// No preset of that name.
-    #[error("unknown network `{name}`; presets: {known}; or give a .toml/.json description or an .onnx file")]
+    #[error("unknown network `{name}`; presets: {known}; or give a .toml/.json description")]
     UnknownPreset {
         /// What was asked for.
         name: String,

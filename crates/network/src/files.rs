@@ -9,6 +9,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::NetworkError;
 use crate::description::Description;
 use crate::network::{Model, Network};
+use crate::temporary::temporary_path;
+use crate::text::bytes_text;
 use crate::weights::Weights;
 
 /// Name of the parameters' file in a run folder.
@@ -44,16 +46,18 @@ pub fn output_target(path: &Path) -> std::io::Result<PathBuf> {
 /// If it cannot be written, or for what [`output_target`] refuses; links are followed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let path = &*output_target(path)?;
-    let name = path.file_name().ok_or_else(|| std::io::Error::other("the path names no file"))?;
-    let mut temporary = name.to_os_string();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary);
+    path.file_name().ok_or_else(|| std::io::Error::other("the path names no file"))?;
+    let temporary = temporary_path(path);
     let result = (|| {
         let mut file = std::fs::File::create(&temporary)?;
+        // Marks the writer as alive; where there are no locks, the process number alone does.
+        let _ = file.try_lock();
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     })();
+    let result =
+        result.map_err(|e| std::io::Error::new(e.kind(), format!("{e}, while writing {}", bytes_text(bytes.len()))));
     if result.is_err() {
         // The temporary file may not exist; the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);

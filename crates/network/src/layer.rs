@@ -188,7 +188,16 @@ impl Layer {
             _ => 1..=1,
         };
         if !expected.contains(&inputs.len()) {
-            return fail(format!("a {} layer cannot have {} inputs", self.kind(), inputs.len()));
+            return fail(format!(
+                "a layer of kind `{}` cannot have {} inputs; give it {}",
+                self.kind(),
+                inputs.len(),
+                match expected.start() {
+                    0 => "none",
+                    1 => "one",
+                    _ => "at least two",
+                }
+            ));
         }
         match self {
             Layer::Input => fail("an input layer stands only at the start".into()),

@@ -12,6 +12,8 @@ mod layer;
 mod network;
 mod parameters;
 mod presets;
+mod temporary;
+mod text;
 mod units;
 mod weights;
 
@@ -23,4 +25,6 @@ pub use layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 pub use network::{Model, Network, NetworkBuilder, Node, NodeId};
 pub use parameters::{ParameterId, ParameterInfo, ParameterLayout};
 pub use presets::{Normalisation, Preset};
+pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
+pub use text::{bytes_text, number_text};
 pub use weights::{Place, Weights};

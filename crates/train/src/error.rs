@@ -58,10 +58,10 @@ pub enum TrainError {
         /// What is wrong and how to mend it.
         problem: String,
     },
-    /// The loss or its gradient is no longer a number.
+    /// The loss or its gradient is no longer a number, or one beyond all sense.
     #[error(
-        "training diverged: {what} is {value} at step {step} (epoch {epoch}); lower train.lr, set train.grad_clip, or \
-         lengthen warmup.end; the last checkpoint is kept"
+        "training diverged: {what} is {value} at step {step} (epoch {epoch}); lower train.lr, set train.grad_clip, \
+         lengthen warmup.end or lower train.eps; the last checkpoint is kept"
     )]
     Diverged {
         /// "the loss" or "the gradient norm".

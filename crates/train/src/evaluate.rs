@@ -37,6 +37,7 @@ impl Evaluation {
 }
 
 /// Evaluates the first `limit` samples (0 for all) of `data` with `relaxation` under the `threat` (ε, norm, data range).
+/// `stop` is asked before each batch; after a yes there is no evaluation.
 ///
 /// # Errors
 /// If the engine refuses, as for pixels outside the data range.
@@ -48,13 +49,17 @@ pub fn evaluate(
     limit: usize,
     threat: (f32, Norm, Option<(f32, f32)>),
     relaxation: Relaxation,
-) -> Result<Evaluation, TrainError> {
+    mut stop: impl FnMut() -> bool,
+) -> Result<Option<Evaluation>, TrainError> {
     let count = if limit == 0 { data.len() } else { limit.min(data.len()) };
     let (epsilon, norm, clip) = threat;
     let d = network.input_len();
     let mut total = Evaluation::default();
     let (mut natural_loss, mut certified_loss) = (0.0, 0.0);
     for first in (0..count).step_by(BATCH) {
+        if stop() {
+            return Ok(None);
+        }
         let range = first..(first + BATCH).min(count);
         let (inputs, labels) = (&data.images[range.start * d..range.end * d], &data.labels[range]);
         let natural = cross_entropy(&engine.forward(network, theta, inputs)?, labels);
@@ -70,5 +75,5 @@ pub fn evaluate(
     }
     total.natural_loss = natural_loss / count.max(1) as f64;
     total.certified_loss = certified_loss / count.max(1) as f64;
-    Ok(total)
+    Ok(Some(total))
 }

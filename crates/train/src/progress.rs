@@ -119,6 +119,14 @@ pub trait Progress {
         Flow::Continue
     }
 
+    /// Something the user should hear of, such as a line that was lost.
+    fn remark(&mut self, _text: &str) {}
+
+    /// Asked in the course of an evaluation; [`Flow::Stop`] leaves it to the run that resumes.
+    fn flow(&mut self) -> Flow {
+        Flow::Continue
+    }
+
     /// The evaluation after epoch `epoch` (from 1) begins.
     fn evaluating(&mut self, _epoch: usize) {}
 

@@ -7,6 +7,7 @@ use tightrope_engine::{Engine, Relaxation};
 use tightrope_network::{Model, Network};
 
 use crate::TrainError;
+use crate::collapse;
 use crate::config::{Config, Scheduled, SmoothingKind};
 use crate::estimate::estimate;
 use crate::evaluate::evaluate;
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub metrics: Vec<EpochMetrics>,
     /// False if the observer stopped the run.
     pub finished: bool,
+    /// What is wrong with the trained network, if it has collapsed.
+    pub warning: Option<String>,
 }
 
 impl<'a> Job<'a> {
@@ -150,8 +153,8 @@ pub fn train(
     folder: Option<&mut RunFolder>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new() };
-    let mut state = run.open()?;
+    let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new(), warning: None };
+    let mut state = run.open(progress)?;
     let steps = job.steps_per_epoch();
     let weights = weight_ranges(&job.network);
     progress.started(&run.plan(&state));
@@ -169,11 +172,11 @@ pub fn train(
             let mut gradient = step.estimate.gradient;
             add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
             let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
-            must_be_finite("the loss", step.estimate.loss, &state)?;
-            must_be_finite("the gradient norm", norm, &state)?;
+            must_be_sane("the loss", step.estimate.loss, LARGEST_LOSS, &state)?;
+            must_be_sane("the gradient norm", norm, f64::MAX, &state)?;
             state.adam.update(&mut state.theta, &gradient, scheduled.lr);
             if let Some(&value) = state.theta.iter().find(|value| !value.is_finite()) {
-                must_be_finite("a parameter", f64::from(value), &state)?;
+                must_be_sane("a parameter", f64::from(value), f64::MAX, &state)?;
             }
             state.tally.add(&step.tally);
             state.position += 1;
@@ -185,16 +188,23 @@ pub fn train(
                 return Ok(run.outcome(state, false));
             }
         }
-        let metrics = run.end_epoch(&mut state, progress)?;
+        let Some(metrics) = run.end_epoch(&mut state, progress)? else { return Ok(run.outcome(state, false)) };
         progress.epoch(&metrics);
         run.metrics.push(metrics);
     }
     run.finish()?;
+    if let Some(warning) = collapse::warning(job, &state.theta, run.metrics.last())? {
+        progress.remark(&warning);
+        run.warning = Some(warning);
+    }
     Ok(run.outcome(state, true))
 }
 
-fn must_be_finite(what: &'static str, value: f64, state: &State) -> Result<(), TrainError> {
-    if value.is_finite() {
+/// A mean cross-entropy beyond it is no number of use: in single precision its margins are all rounding.
+const LARGEST_LOSS: f64 = 1e15;
+
+fn must_be_sane(what: &'static str, value: f64, largest: f64, state: &State) -> Result<(), TrainError> {
+    if value.abs() <= largest {
         return Ok(());
     }
     Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1 })
@@ -263,14 +273,17 @@ struct Run<'a, 'b> {
     folder: Option<&'a mut RunFolder>,
     clock: Clock,
     metrics: Vec<EpochMetrics>,
+    warning: Option<String>,
 }
 
 impl Run<'_, '_> {
     /// The state to start from, and the folder's first files.
-    fn open(&mut self) -> Result<State, TrainError> {
+    fn open(&mut self, progress: &mut dyn Progress) -> Result<State, TrainError> {
         let mut state = self.job.initial_state();
         if let Some(folder) = &mut self.folder {
-            (state, self.metrics) = folder.begin(self.job, state)?;
+            let begun = folder.begin(self.job, state)?;
+            (state, self.metrics) = (begun.state, begun.metrics);
+            begun.remarks.iter().for_each(|remark| progress.remark(remark));
         }
         self.clock.first_step = state.step;
         Ok(state)
@@ -320,8 +333,13 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Evaluates, moves on to the next epoch and writes metrics, model and checkpoint, in this order.
-    fn end_epoch(&mut self, state: &mut State, progress: &mut dyn Progress) -> Result<EpochMetrics, TrainError> {
+    /// Evaluates, moves on to the next epoch and writes metrics, model and checkpoint, in this order; none if the
+    /// observer stopped the evaluation, of which only a checkpoint before it is kept.
+    fn end_epoch(
+        &mut self,
+        state: &mut State,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<EpochMetrics>, TrainError> {
         let job = self.job;
         let steps = job.steps_per_epoch();
         let scheduled = job.config.at(state.epoch as f64 + (steps - 1) as f64 / steps as f64);
@@ -333,7 +351,11 @@ impl Run<'_, '_> {
         let test = match job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
-                Some(self.evaluate(data, &state.theta)?)
+                let Some(metrics) = self.evaluate(data, &state.theta, progress)? else {
+                    self.checkpoint_if_due(state, Flow::Stop)?;
+                    return Ok(None);
+                };
+                Some(metrics)
             }
             _ => None,
         };
@@ -359,16 +381,24 @@ impl Run<'_, '_> {
             folder.checkpoint(job, state)?;
             self.clock.checkpoint = Instant::now();
         }
-        Ok(metrics)
+        Ok(Some(metrics))
     }
 
-    fn evaluate(&self, data: &Dataset, theta: &[f32]) -> Result<TestMetrics, TrainError> {
+    fn evaluate(
+        &self,
+        data: &Dataset,
+        theta: &[f32],
+        progress: &mut dyn Progress,
+    ) -> Result<Option<TestMetrics>, TrainError> {
         let (job, start) = (self.job, Instant::now());
         let config = &job.config;
         let threat = (config.eps as f32, config.norm(), config.clip());
         let limit = config.train.eval_limit.unwrap_or(0);
-        let result = evaluate(job.engine, &job.network, theta, data, limit, threat, job.relaxation)?;
-        Ok(TestMetrics {
+        let stop = || progress.flow() == Flow::Stop;
+        let Some(result) = evaluate(job.engine, &job.network, theta, data, limit, threat, job.relaxation, stop)? else {
+            return Ok(None);
+        };
+        Ok(Some(TestMetrics {
             samples: result.samples,
             eps: config.eps,
             relaxation: job.relaxation.name().into(),
@@ -377,7 +407,7 @@ impl Run<'_, '_> {
             natural_loss: result.natural_loss,
             certified_loss: result.certified_loss,
             seconds: start.elapsed().as_secs_f64(),
-        })
+        }))
     }
 
     fn finish(&mut self) -> Result<(), TrainError> {
@@ -388,6 +418,11 @@ impl Run<'_, '_> {
     }
 
     fn outcome(self, state: State, finished: bool) -> Outcome {
-        Outcome { model: Model::new(self.job.network.clone(), state.theta), metrics: self.metrics, finished }
+        Outcome {
+            model: Model::new(self.job.network.clone(), state.theta),
+            metrics: self.metrics,
+            finished,
+            warning: self.warning,
+        }
     }
 }

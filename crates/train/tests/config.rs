@@ -18,6 +18,17 @@ fn defaults_resolve_and_survive_writing() {
     assert!(config.differences(&config).is_empty());
 }
 
+#[test]
+fn numbers_are_written_short_and_read_back() {
+    let overrides = ["eps=1e-10", "train.l1=1e-30", "train.grad_clip=1e25", "train.lr=5e-4", "clip=[-1, 0.1]"];
+    let config = parse("", &overrides).unwrap();
+    let text = config.to_toml();
+    for line in ["eps = 1e-10", "l1 = 1e-30", "grad_clip = 1e25", "lr = 5e-4", "clip = [-1.0, 0.1]", "start = 0.0"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert_eq!(parse(&text, &[]).unwrap(), config);
+}
+
 /// The table of keys is what users are told; it must be all of them and nothing else.
 #[test]
 fn every_key_is_documented_and_no_other() {
@@ -35,6 +46,55 @@ fn every_key_is_documented_and_no_other() {
     written.sort();
     documented.sort();
     assert_eq!(written, documented);
+}
+
+/// Examples must work and change something, and defaults given as a value must be the true ones.
+#[test]
+fn examples_and_defaults_of_keys_are_true() {
+    let plain = parse("", &[]).unwrap();
+    for key in Config::keys() {
+        let example = format!("{} = {}", key.path, key.example);
+        // Keys of the same example that belong together.
+        let with = match key.path {
+            "warmup.start" | "train.milestones" | "smoothing.sigma_milestones" => vec!["train.epochs=70"],
+            _ => vec![],
+        };
+        let before = parse("", &with).unwrap();
+        let after = parse("", &[&with[..], &[&example]].concat()).unwrap_or_else(|e| panic!("{example}: {e}"));
+        assert!(!before.differences(&after).is_empty(), "{example} changes nothing");
+        let number = key.default.starts_with(|c: char| c.is_ascii_digit()) && !key.default.contains([' ', ';']);
+        if number || key.default.starts_with('[') || key.default.starts_with('"') && !key.default.contains(';') {
+            let default = parse("", &[&format!("{} = {}", key.path, key.default)]).unwrap();
+            assert_eq!(plain.differences(&default), [], "{}", key.path);
+        }
+    }
+}
+
+#[test]
+fn radii_and_ranges_that_single_precision_cannot_hold_are_refused_by_key() {
+    for (override_, key) in [
+        ("eps=1e39", "`eps`"),
+        ("train.eps=1e39", "`train.eps`"),
+        ("clip=[0, 1e-400]", "`clip`"),
+        ("clip=[0, 1e-60]", "`clip`"),
+        ("clip=[0, 1e39]", "`clip`"),
+    ] {
+        let message = parse("", &[override_]).unwrap_err();
+        assert!(message.contains(key) && message.contains("single precision"), "{message}");
+    }
+}
+
+#[test]
+fn a_trained_network_is_no_architecture() {
+    let config = parse("", &["model=nets/first.onnx"]).unwrap();
+    let message = config.network(&[1, 28, 28], 10).unwrap_err().to_string();
+    for part in [
+        "tightrope export nets/first.onnx",
+        "--model nets/first-start.json",
+        "--init-from nets/first-start.safetensors",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

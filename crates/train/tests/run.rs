@@ -182,6 +182,126 @@ fn a_resumed_run_ends_with_the_same_bytes() {
     }
 }
 
+fn stored(folder: &Path) -> Config {
+    let (text, origin) = RunFolder::stored_config(folder).unwrap().unwrap();
+    Config::parse(&text, &origin.display().to_string(), &[]).unwrap()
+}
+
+/// Collects what a run says.
+#[derive(Default)]
+struct Heard(Vec<String>);
+
+impl Progress for Heard {
+    fn remark(&mut self, text: &str) {
+        self.0.push(text.into());
+    }
+}
+
+#[test]
+fn a_damaged_line_of_the_metrics_loses_that_line_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let config = config(&[]);
+    run_in(&config, root.path(), false, &mut Silent).unwrap();
+    let file = root.path().join(METRICS_FILE);
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    // The second line damaged, the third twice, and one cut off by a kill.
+    fs::write(&file, [lines[0], "{\"epoch\": 2, \u{0}", lines[2], lines[2], "{\"epo"].join("\n")).unwrap();
+    let mut heard = Heard::default();
+    let resumed = run_in(&config, root.path(), true, &mut heard).unwrap();
+    assert_eq!(resumed.metrics.iter().map(|m| m.epoch).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(heard.0.len(), 2, "{:?}", heard.0);
+    assert!(heard.0[0].contains("line 2: damaged") && heard.0[1].contains("line 4: epoch 3"), "{:?}", heard.0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n{}\n", lines[0], lines[2]));
+}
+
+#[test]
+fn a_checkpoint_with_a_changed_bit_is_refused_and_one_without_a_checksum_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let config = config(&["train.epochs=1"]);
+    run_in(&config, root.path(), false, &mut Silent).unwrap();
+    let file = root.path().join(CHECKPOINT_FILE);
+    let bytes = fs::read(&file).unwrap();
+    let refusal = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        let message = run_in(&config, root.path(), true, &mut Silent).unwrap_err().to_string();
+        assert!(message.contains("checksum") && message.contains("--overwrite"), "{message}");
+    };
+    let mut flipped = bytes.clone();
+    // The lowest bit of a parameter: finite before and after.
+    *flipped.last_mut().unwrap() ^= 1;
+    refusal(&flipped);
+    let mut counted = bytes.clone();
+    let place = counted
+        .windows(11)
+        .position(|window| window == b"\"adam_step\\")
+        .unwrap_or_else(|| counted.windows(9).position(|window| window == b"adam_step").unwrap());
+    let digit = place + counted[place..].iter().position(u8::is_ascii_digit).unwrap();
+    counted[digit] ^= 1;
+    refusal(&counted);
+    // As written by programs that had no checksum: the field emptied, padded to the same length.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let at = text.find("checksum\\\":\\\"").unwrap() + "checksum\\\":\\\"".len();
+    let mut old = bytes.clone();
+    let tail = old[at + 64..at + 67].to_vec();
+    old[at..at + 3].copy_from_slice(&tail);
+    old[at + 3..at + 67].fill(b' ');
+    fs::write(&file, old).unwrap();
+    assert!(run_in(&config, root.path(), true, &mut Silent).unwrap().finished);
+}
+
+#[test]
+fn an_evaluation_can_be_left_and_is_done_on_resumption() {
+    struct Leave;
+    impl Progress for Leave {
+        fn flow(&mut self) -> Flow {
+            Flow::Stop
+        }
+    }
+    let root = tempfile::tempdir().unwrap();
+    let config = config(&["train.epochs=1"]);
+    let stopped = run_in(&config, root.path(), false, &mut Leave).unwrap();
+    assert!(!stopped.finished && stopped.metrics.is_empty());
+    let resumed = run_in(&config, root.path(), true, &mut Silent).unwrap();
+    assert_eq!(timeless(&resumed.metrics), timeless(&run(&config).metrics));
+}
+
+#[test]
+fn a_collapsed_run_says_so_and_names_what_to_change() {
+    let collapsed = config(&["eps=0.5", "train.lr=0.5", "train.epochs=2", "warmup.shape=constant"]);
+    let (train_set, test_set) = data();
+    let job = Job::new(&collapsed, &Reference, &train_set, Some(&test_set)).unwrap();
+    let mut heard = Heard::default();
+    let warning = train(&job, None, &mut heard).unwrap().warning.unwrap();
+    assert_eq!(heard.0, std::slice::from_ref(&warning));
+    for part in ["warning:", "train.eps = 0.5", "warmup.end", "train.lr = 0.5"] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    assert_eq!(run(&config(&["train.epochs=8", "init=default"])).warning, None);
+}
+
+#[test]
+fn overwriting_removes_the_run_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let config = config(&["train.epochs=1"]);
+    run_in(&config, root.path(), false, &mut Silent).unwrap();
+    fs::write(root.path().join("certify.jsonl"), "old").unwrap();
+    fs::write(root.path().join("notes.txt"), "mine").unwrap();
+    let log = fs::File::open(root.path().join("certify.jsonl")).unwrap();
+    log.lock().unwrap();
+    let refusal = RunFolder::overwrite(root.path(), &[]).unwrap_err().to_string();
+    assert!(refusal.contains("certify.jsonl") && refusal.contains("another process"), "{refusal}");
+    assert!(root.path().join(CHECKPOINT_FILE).exists());
+    drop(log);
+    let folder = RunFolder::overwrite(root.path(), &[]).unwrap();
+    let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".lock", "notes.txt"]);
+    drop(folder);
+    let refusal = RunFolder::overwrite(root.path(), &[]).unwrap_err().to_string();
+    assert!(refusal.contains("notes.txt"), "{refusal}");
+}
+
 #[test]
 fn a_finished_folder_holds_everything() {
     let root = tempfile::tempdir().unwrap();
@@ -189,7 +309,10 @@ fn a_finished_folder_holds_everything() {
     let config = config(&["train.epochs=1"]);
     let outcome = run_in(&config, &folder, false, &mut Silent).unwrap();
     assert_eq!(Model::load(&folder).unwrap(), outcome.model);
-    assert_eq!(RunFolder::stored_config(&folder, &[]).unwrap(), Some(config.clone()));
+    assert_eq!(stored(&folder), config);
+    // Where config.toml is lost, the checkpoint knows it.
+    fs::remove_file(folder.join(CONFIG_FILE)).unwrap();
+    assert_eq!(stored(&folder), config);
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(MANIFEST_FILE)).unwrap()).unwrap();
     assert_eq!(manifest["data"][1]["sha256"], "bars-test");
     assert_eq!(manifest["sessions"][0]["command"][1], "train");
@@ -210,7 +333,7 @@ fn a_run_may_be_made_longer() {
     run_in(&short, root.path(), false, &mut Silent).unwrap();
     let resumed = run_in(&long, root.path(), true, &mut Silent).unwrap();
     assert_eq!(bits(&resumed.model.theta), bits(&run(&long).model.theta));
-    assert_eq!(RunFolder::stored_config(root.path(), &[]).unwrap(), Some(long.clone()));
+    assert_eq!(stored(root.path()), long);
     let message = run_in(&short, root.path(), true, &mut Silent).unwrap_err().to_string();
     assert!(message.contains("train.epochs"), "{message}");
 }
@@ -297,6 +420,20 @@ fn divergence_stops_the_run_and_keeps_the_checkpoint() {
     let mut folder = RunFolder::resume(root.path(), &[]).unwrap();
     // The checkpoint is whole: the run goes on from it and diverges at the same place.
     assert_eq!(train(&job, Some(&mut folder), &mut Silent).unwrap_err().to_string(), message);
+}
+
+/// A loss that is a number, but beyond all sense, is no result.
+#[test]
+fn an_absurd_loss_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut train_set, _) = data();
+    train_set.images.iter_mut().for_each(|value| *value *= 1e22);
+    let unclipped = config(&["clip=false", "warmup.shape=constant", "init=default", "method.name=standard"]);
+    let job = Job::new(&unclipped, &Reference, &train_set, None).unwrap();
+    let mut folder = RunFolder::create(&root.path().join("run"), &[]).unwrap();
+    let error = train(&job, Some(&mut folder), &mut Silent).unwrap_err();
+    let TrainError::Diverged { what: "the loss", value, .. } = error else { panic!("{error}") };
+    assert!(value.is_finite() && value > 1e15, "{value}");
 }
 
 #[test]

@@ -1,16 +1,33 @@
 //! The cascade: stages of rising cost until each sample is verified or falsified.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tightrope_engine::{BoundRequest, Norm, Relaxation, Spec};
 
-use crate::complete::AlphaCrown;
+use crate::complete::{AlphaCrown, AlphaSettings};
 use crate::individual::{Lone, in_order};
 use crate::log::{CertifyLog, SampleRecord, Verdict};
+use crate::pace::{self, Overruns, Pace};
 use crate::target::margin;
 use crate::{Attack, Samples, Stage, Target, ThreatModel, VerifyError};
+
+/// What α-CROWN may spend on each sample; it optimises until the first of them is used up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AlphaBudget {
+    /// Steps on the slopes of each bound.
+    pub iterations: usize,
+    /// Time; where branch and bound follows, never more than a third of what is left.
+    pub time: Option<Duration>,
+}
+
+impl Default for AlphaBudget {
+    fn default() -> Self {
+        AlphaBudget { iterations: AlphaSettings::default().iterations, time: None }
+    }
+}
 
 /// Which stages run in which order, and against what.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +38,11 @@ pub struct Cascade {
     pub attack: Attack,
     /// The perturbations.
     pub threat: ThreatModel,
-    /// Time per sample: no further stage is begun after it, and α-CROWN and branch and bound stop at it.
+    /// Time per sample: no further stage is begun after it, nor one that is known to take longer than what is left of
+    /// it (the first samples find that out); attacks, α-CROWN and branch and bound stop at it.
     pub timeout: Option<Duration>,
+    /// What α-CROWN may spend.
+    pub alpha: AlphaBudget,
 }
 
 impl Cascade {
@@ -35,11 +55,16 @@ impl Cascade {
 
     /// Certifies a whole data set, skipping what the log holds already.
     ///
-    /// `done` are the log's records ([`CertifyLog::resume`]); `observe` hears of every new record. The log gets samples
+    /// `done` are the log's records ([`CertifyLog::resume`]), which must agree with the data and the model; `observe`
+    /// hears of every new record and may stop the cascade. The log gets samples
     /// batch by batch as the batched stages decide them, and the others, in order, after a round of the later stages,
     /// each as soon as it and those before it are done. A batch that is only partly done is computed whole, so that
     /// resumed results equal uninterrupted ones, and only the missing lines are appended, in the order that they have
     /// in an uninterrupted log. Returns one record per sample in order.
+    ///
+    /// # Errors
+    /// If a record contradicts the data, an engine refuses, the log cannot be written, or `observe` says stop
+    /// ([`VerifyError::Interrupted`]).
     pub fn run(
         &self,
         target: &Target<'_>,
@@ -47,13 +72,19 @@ impl Cascade {
         labels: &[usize],
         log: &mut CertifyLog,
         done: &[SampleRecord],
-        mut observe: impl FnMut(&[SampleRecord]),
+        mut observe: impl FnMut(&[SampleRecord]) -> ControlFlow<()>,
     ) -> Result<Vec<SampleRecord>, VerifyError> {
         let indices: Vec<u64> = (0..labels.len() as u64).collect();
         let samples = Samples { indices: &indices, inputs, labels };
         self.check(target, &samples)?;
         let done: HashMap<u64, &SampleRecord> = done.iter().map(|record| (record.index, record)).collect();
         let mut all: Vec<SampleRecord> = indices.iter().filter_map(|i| done.get(i).copied().cloned()).collect();
+        check_records(target, &samples, &done, log.path())?;
+        let mut observe = |new: &[SampleRecord]| match observe(new) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(VerifyError::Interrupted),
+        };
+        let (mut pace, overruns) = (Pace::default(), Overruns::default());
         let mut waiting = Vec::new();
         // Members of the round, done ones included, so that rounds are the same after a kill.
         let mut members = 0;
@@ -63,21 +94,21 @@ impl Cascade {
                 members += indices[batch.clone()].iter().filter(|i| self.was_taken_alone(done[i])).count();
             } else {
                 let (open, decided): (Vec<Open>, Vec<Open>) = self
-                    .batched_stages(target, &samples, batch.clone())?
+                    .batched_stages(target, &samples, batch.clone(), &mut pace)?
                     .into_iter()
                     .partition(|sample| self.goes_on_alone(sample));
                 let is_new = |sample: &Open| !done.contains_key(&sample.record.index);
                 let new: Vec<SampleRecord> = decided.into_iter().filter(is_new).map(|sample| sample.record).collect();
                 log.append(&new)?;
-                observe(&new);
+                observe(&new)?;
                 all.extend(new);
                 members += open.len();
                 waiting.extend(open.into_iter().filter(is_new));
             }
             if members >= Self::ROUND || batch.end == labels.len() {
-                self.individual_stages(target, &samples, std::mem::take(&mut waiting), |record| {
+                self.individual_stages(target, &samples, std::mem::take(&mut waiting), &overruns, |record| {
                     log.append(std::slice::from_ref(&record))?;
-                    observe(std::slice::from_ref(&record));
+                    observe(std::slice::from_ref(&record))?;
                     all.push(record);
                     Ok(())
                 })?;
@@ -93,7 +124,7 @@ impl Cascade {
         self.check(target, samples)?;
         let mut records = vec![None; samples.labels.len()];
         let mut waiting = Vec::new();
-        for sample in self.batched_stages(target, samples, 0..samples.labels.len())? {
+        for sample in self.batched_stages(target, samples, 0..samples.labels.len(), &mut Pace::default())? {
             if self.goes_on_alone(&sample) {
                 waiting.push(sample);
             } else {
@@ -102,7 +133,7 @@ impl Cascade {
         }
         let rows: Vec<usize> = waiting.iter().map(|sample| sample.row).collect();
         let mut rows = rows.into_iter();
-        self.individual_stages(target, samples, waiting, |record| {
+        self.individual_stages(target, samples, waiting, &Overruns::default(), |record| {
             if let Some(row) = rows.next() {
                 records[row] = Some(record);
             }
@@ -140,7 +171,7 @@ impl Cascade {
     }
 
     fn was_taken_alone(&self, record: &SampleRecord) -> bool {
-        self.parts().1.first().is_some_and(|stage| record.stage_seconds.contains_key(stage.name()))
+        self.parts().1.iter().any(|stage| record.stage_seconds.contains_key(stage.name()))
     }
 
     /// Runs the samples `rows` through the stages that take whole batches.
@@ -149,6 +180,7 @@ impl Cascade {
         target: &Target<'_>,
         samples: &Samples<'_>,
         rows: Range<usize>,
+        pace: &mut Pace,
     ) -> Result<Vec<Open>, VerifyError> {
         let (d, classes) = (target.network.input_len(), target.network.output_len());
         let logits = target.logits(&samples.inputs[rows.start * d..rows.end * d])?;
@@ -157,10 +189,47 @@ impl Cascade {
         for &stage in self.parts().0 {
             let mut active: Vec<&mut Open> = open.iter_mut().filter(|sample| sample.goes_on(self.timeout)).collect();
             if !active.is_empty() {
-                self.batched_stage(target, samples, &mut active, stage)?;
+                self.paced_stage(target, samples, &mut active, stage, pace)?;
             }
         }
         Ok(open)
+    }
+
+    /// Runs samples through a stage as far as their time goes. An engine call cannot be stopped, so a bound that goes
+    /// backward through the network is first tried on one sample, and those for which it would take too long do
+    /// without it. The others get it in one piece unless it is close.
+    fn paced_stage(
+        &self,
+        target: &Target<'_>,
+        samples: &Samples<'_>,
+        active: &mut [&mut Open],
+        stage: Stage,
+        pace: &mut Pace,
+    ) -> Result<(), VerifyError> {
+        let (Some(limit), true) = (self.timeout, pace::costs_time(stage)) else {
+            return self.batched_stage(target, samples, active, stage);
+        };
+        let mut rest = active;
+        if !pace.knows(stage) {
+            let mut trial = rest[0].clone();
+            let start = Instant::now();
+            self.batched_stage(target, samples, &mut [&mut trial], stage)?;
+            pace.took(stage, 1, start.elapsed());
+            // Otherwise it is bounded again among the others, so that the pieces, and with them the last bits of the
+            // bounds, are the same after a kill.
+            if pace.next_piece(stage, rest.iter().map(|sample| sample.left(limit))).is_none() {
+                *rest[0] = trial;
+                return Ok(());
+            }
+        }
+        while let Some(next) = pace.next_piece(stage, rest.iter().map(|sample| sample.left(limit))) {
+            let (piece, others) = rest.split_at_mut(next);
+            let start = Instant::now();
+            self.batched_stage(target, samples, piece, stage)?;
+            pace.took(stage, piece.len(), start.elapsed());
+            rest = others;
+        }
+        Ok(())
     }
 
     fn batched_stage(
@@ -189,6 +258,7 @@ impl Cascade {
         target: &Target<'_>,
         samples: &Samples<'_>,
         waiting: Vec<Open>,
+        overruns: &Overruns,
         mut finished: impl FnMut(SampleRecord) -> Result<(), VerifyError>,
     ) -> Result<(), VerifyError> {
         if waiting.is_empty() {
@@ -199,7 +269,7 @@ impl Cascade {
             let mut sample = waiting[item].clone();
             for &stage in self.parts().1 {
                 if sample.goes_on(self.timeout) {
-                    self.individual_stage(target, samples, &alpha, &mut sample, stage)?;
+                    self.individual_stage(target, samples, &alpha, &mut sample, stage, overruns)?;
                 }
             }
             Ok(sample.record)
@@ -214,6 +284,7 @@ impl Cascade {
         alpha: &AlphaCrown<'_>,
         sample: &mut Open,
         stage: Stage,
+        overruns: &Overruns,
     ) -> Result<(), VerifyError> {
         if !stage.needs_box() {
             return self.batched_stage(target, samples, &mut [sample], stage);
@@ -223,16 +294,23 @@ impl Cascade {
         let gathered = Gathered::new(samples, &[sample.row], d);
         // Refuses inputs without a region as the other stages do.
         self.threat.region::<f64>(&gathered.inputs, d).map_err(|e| gathered.samples().locate(e))?;
-        let mut left = self.timeout.map(|limit| limit.saturating_sub(Duration::from_secs_f64(sample.record.seconds)));
+        let mut left = self.timeout.map(|limit| sample.left(limit));
         if stage == Stage::AlphaCrown && self.stages.ends_with(&[Stage::AlphaCrown, Stage::Bab]) {
             // Branch and bound optimises its root itself; most of the time is to be its own.
             left = left.map(|left| left / 3);
         }
+        if let (Stage::AlphaCrown, Some(budget)) = (stage, self.alpha.time) {
+            left = Some(left.map_or(budget, |left| left.min(budget)));
+        }
+        if overruns.forbid(stage, left) {
+            return Ok(());
+        }
         let lone = Lone { target, threat: &self.threat, x: &gathered.inputs, left };
         match stage {
-            Stage::AlphaCrown => lone.alpha_crown(alpha, sample)?,
+            Stage::AlphaCrown => lone.alpha_crown(alpha, self.alpha.iterations, sample)?,
             _ => lone.bab(self.attack.seed, sample)?,
         }
+        overruns.took(stage, left, start.elapsed());
         sample.record.spend(stage.name(), start.elapsed().as_secs_f64());
         Ok(())
     }
@@ -243,7 +321,11 @@ impl Cascade {
         gathered: &Gathered,
         active: &mut [&mut Open],
     ) -> Result<(), VerifyError> {
-        let outcome = self.attack.run(target, &self.threat, &gathered.samples())?;
+        // The batch shares its time evenly, so it has that of all its samples together.
+        let left = self.timeout.map(|limit| active.iter().map(|sample| sample.left(limit)).sum::<Duration>());
+        // No deadline where the sum is beyond what the clock can tell.
+        let deadline = left.and_then(|left| Instant::now().checked_add(left));
+        let outcome = self.attack.run_until(target, &self.threat, &gathered.samples(), deadline)?;
         for (row, sample) in active.iter_mut().enumerate() {
             let record = &mut sample.record;
             record.margin_attack = finite(outcome.margins[row]);
@@ -275,6 +357,43 @@ impl Cascade {
     }
 }
 
+/// Fails unless every record is about its sample: the same label, and the class that the model predicts.
+fn check_records(
+    target: &Target<'_>,
+    samples: &Samples<'_>,
+    done: &HashMap<u64, &SampleRecord>,
+    log: &Path,
+) -> Result<(), VerifyError> {
+    let (d, classes) = (target.network.input_len(), target.network.output_len());
+    let rows: Vec<usize> = (0..samples.labels.len()).filter(|&i| done.contains_key(&samples.indices[i])).collect();
+    for rows in rows.chunks(Cascade::BATCH) {
+        let logits = target.logits(&Gathered::new(samples, rows, d).inputs)?;
+        for (&row, logits) in rows.iter().zip(logits.chunks(classes)) {
+            let (record, now) = (done[&samples.indices[row]], Open::new(samples, row, logits).record);
+            // Logits that differ by rounding only may be in another order on another machine.
+            let close = logits.get(record.prediction).is_some_and(|&logged| {
+                let largest = logits[now.prediction];
+                largest - logged <= 1e-4 * (1.0 + largest.abs())
+            });
+            let whole = !record.natural_correct || record.label == record.prediction;
+            let right = record.verdict != Verdict::Verified || record.natural_correct;
+            if record.label != now.label || !(close || now.prediction == record.prediction) || !whole || !right {
+                let words = |record: &SampleRecord| {
+                    let natural = if record.natural_correct { "right" } else { "wrong" };
+                    format!("label {}, prediction {} ({natural})", record.label, record.prediction)
+                };
+                return Err(VerifyError::Record {
+                    path: log.into(),
+                    index: record.index,
+                    logged: words(record),
+                    now: words(&now),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A sample on its way through the stages.
 #[derive(Clone)]
 pub(crate) struct Open {
@@ -297,6 +416,11 @@ impl Open {
             record.decide(Verdict::Falsified, "natural");
         }
         Open { row, record, margins: vec![f64::NEG_INFINITY; logits.len()] }
+    }
+
+    /// What is left of the time `limit`.
+    fn left(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(Duration::try_from_secs_f64(self.record.seconds).unwrap_or(Duration::MAX))
     }
 
     fn goes_on(&self, timeout: Option<Duration>) -> bool {

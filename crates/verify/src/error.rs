@@ -24,7 +24,7 @@ pub enum VerifyError {
         problem: String,
     },
     /// A line of the log is no record.
-    #[error("{path}, line {line}: {problem}; move the file away and certify again", path = path.display())]
+    #[error("{path}, line {line}: {problem}; move the file away, or certify anew with --overwrite", path = path.display())]
     Log {
         /// The log.
         path: PathBuf,
@@ -33,9 +33,28 @@ pub enum VerifyError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A record of the log is not about the data and the model at hand.
+    #[error(
+        "{path}: the record of sample {index} says {logged}, but it is {now}; the log is damaged or was made from other \
+         data: move it away, or certify anew with --overwrite",
+        path = path.display()
+    )]
+    Record {
+        /// The log.
+        path: PathBuf,
+        /// Index of the sample.
+        index: u64,
+        /// What the record says.
+        logged: String,
+        /// What the data and the model say.
+        now: String,
+    },
+    /// The observer asked the cascade to stop; what was decided is in the log.
+    #[error("interrupted")]
+    Interrupted,
     /// The log belongs to other settings.
     #[error(
-        "{path} was made with other settings ({differences}); use the old settings, leave out --resume, or write elsewhere",
+        "{path} was made with other settings ({differences}); use the old settings, replace it by --overwrite, or write elsewhere by --out",
         path = path.display(),
         differences = .differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
     )]

@@ -37,7 +37,12 @@ impl Lone<'_> {
     }
 
     /// Bounds the margins to the rivals that are still open by α-CROWN.
-    pub(crate) fn alpha_crown(&self, alpha: &AlphaCrown<'_>, sample: &mut Open) -> Result<(), VerifyError> {
+    pub(crate) fn alpha_crown(
+        &self,
+        alpha: &AlphaCrown<'_>,
+        iterations: usize,
+        sample: &mut Open,
+    ) -> Result<(), VerifyError> {
         let (lower, upper) = self.sides();
         let (label, rivals) = (sample.record.label, sample.open_rivals());
         let classes = sample.margins.len();
@@ -46,7 +51,7 @@ impl Lone<'_> {
             row[label] = 1.0;
             row[rival] = -1.0;
         }
-        let settings = AlphaSettings { timeout: self.left, goal: GOAL, ..AlphaSettings::default() };
+        let settings = AlphaSettings { iterations, timeout: self.left, goal: GOAL, ..AlphaSettings::default() };
         let bounds = alpha.bound(&lower, &upper, &rows, &settings)?;
         sample.improve(rivals.into_iter().zip(bounds.rows), Stage::AlphaCrown);
         Ok(())

@@ -11,6 +11,7 @@ pub mod complete;
 mod error;
 mod individual;
 mod log;
+mod pace;
 mod projection;
 mod replay;
 mod stage;
@@ -19,7 +20,7 @@ mod target;
 mod threat;
 
 pub use attack::{Attack, AttackKind, AttackOutcome, AttackPlan};
-pub use cascade::Cascade;
+pub use cascade::{AlphaBudget, Cascade};
 pub use error::VerifyError;
 pub use log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};
 pub use replay::{Replay, replay_counterexample};

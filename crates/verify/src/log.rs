@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tightrope_network::write_atomically;
+use tightrope_network::{output_target, remove_abandoned, temporary_path};
 
 use crate::VerifyError;
 
@@ -113,18 +113,59 @@ struct Header {
 pub struct CertifyLog {
     path: PathBuf,
     file: File,
+    /// The log that this one took the place of, held until the end.
+    _replaced: Option<File>,
 }
 
 impl CertifyLog {
-    /// Begins a new log with a header line, in place of any other at `path`.
+    /// Begins a new log with a header line.
+    ///
+    /// # Errors
+    /// If there is a log at `path` already, whether or not a process works on it, or it cannot be written.
     pub fn create(path: &Path, settings: &Settings) -> Result<Self, VerifyError> {
-        let header = Header { certify_log: 1, settings: settings.clone() };
-        let mut line = serde_json::to_string(&header).map_err(|e| VerifyError::file(path, e))?;
-        line.push('\n');
-        write_atomically(path, line.as_bytes()).map_err(|e| VerifyError::file(path, e))?;
-        let file = OpenOptions::new().append(true).open(path).map_err(|e| VerifyError::file(path, e))?;
-        lock(path, &file)?;
-        Ok(CertifyLog { path: path.into(), file })
+        output_target(path).map_err(|e| VerifyError::file(path, e))?;
+        remove_abandoned(path);
+        let (file, temporary) = begin(path, settings)?;
+        // A link, unlike a rename, takes nothing away from a process that was quicker.
+        let placed = match std::fs::hard_link(&temporary, path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists && !path.exists() => {
+                // A file system without links.
+                std::fs::rename(&temporary, path)
+            }
+            placed => placed,
+        };
+        let _ = std::fs::remove_file(&temporary);
+        match placed {
+            Err(_) if path.exists() => Err(exists(path)),
+            Err(error) => Err(VerifyError::file(path, error)),
+            Ok(()) => Ok(CertifyLog { path: path.into(), file, _replaced: None }),
+        }
+    }
+
+    /// Begins a new log in place of the one at `path`, if there is one.
+    ///
+    /// # Errors
+    /// If a process works on that one, or the new one cannot be written.
+    pub fn overwrite(path: &Path, settings: &Settings) -> Result<Self, VerifyError> {
+        if !path.exists() {
+            return CertifyLog::create(path, settings);
+        }
+        let path = &*output_target(path).map_err(|e| VerifyError::file(path, e))?;
+        remove_abandoned(path);
+        let replaced = OpenOptions::new().append(true).open(path).map_err(|e| VerifyError::file(path, e))?;
+        lock(path, &replaced)?;
+        let (file, temporary) = begin(path, settings)?;
+        std::fs::rename(&temporary, path).map_err(|e| {
+            let _ = std::fs::remove_file(&temporary);
+            VerifyError::file(path, e)
+        })?;
+        // Whoever opened the old log before it was replaced must find it locked, not write where nobody reads.
+        Ok(CertifyLog { path: path.into(), file, _replaced: Some(replaced) })
+    }
+
+    /// The log's path.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens a log to continue it and returns the records it holds; a torn last line is cut off.
@@ -162,7 +203,7 @@ impl CertifyLog {
             records.push(record);
         }
         file.set_len(whole as u64).map_err(|e| VerifyError::file(path, e))?;
-        Ok((CertifyLog { path: path.into(), file }, records))
+        Ok((CertifyLog { path: path.into(), file, _replaced: None }, records))
     }
 
     /// Appends records as lines.
@@ -178,19 +219,71 @@ impl CertifyLog {
     }
 }
 
+/// That there is a log already, and what to do.
+fn exists(path: &Path) -> VerifyError {
+    VerifyError::file(
+        path,
+        "holds a certification already; go on with it by --resume, replace it by --overwrite, or write elsewhere by --out",
+    )
+}
+
+/// A locked file beside `path` with the header line.
+fn begin(path: &Path, settings: &Settings) -> Result<(File, PathBuf), VerifyError> {
+    let header = Header { certify_log: 1, settings: settings.clone() };
+    let mut line = serde_json::to_string(&header).map_err(|e| VerifyError::file(path, e))?;
+    line.push('\n');
+    let temporary = temporary_path(path);
+    // Left by a process with this one's number; otherwise there is nothing to remove.
+    let _ = std::fs::remove_file(&temporary);
+    let open = || {
+        let mut file = OpenOptions::new().append(true).create_new(true).open(&temporary)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        Ok(file)
+    };
+    let file = open().map_err(|e: std::io::Error| {
+        let _ = std::fs::remove_file(&temporary);
+        VerifyError::file(path, e)
+    })?;
+    lock(path, &file)?;
+    Ok((file, temporary))
+}
+
 /// Holds the log until the file is closed, so that no two processes write to it.
 fn lock(path: &Path, file: &File) -> Result<(), VerifyError> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(VerifyError::file(
+    let taken = || {
+        Err(VerifyError::file(
             path,
-            "another process certifies into this log; wait for it, stop it, or write elsewhere",
-        )),
+            "another process certifies into this log; wait for it, stop it, or write elsewhere by --out",
+        ))
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => taken(),
         // Some network file systems have no locks; there the user must take care.
         Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
             Err(VerifyError::file(path, error))
         }
+        // Between opening and locking, another process may have replaced the log and ended.
+        _ if replaced(path, file) => taken(),
         _ => Ok(()),
     }
+}
+
+/// True if `file` once was at `path` but another file is there now.
+#[cfg(unix)]
+fn replaced(path: &Path, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        // A log under construction has no path yet, and nobody knows it.
+        (Ok(held), Ok(there)) => held.nlink() == 0 && identity(held) != identity(there),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn replaced(_path: &Path, _file: &File) -> bool {
+    false
 }
 
 fn differences(logged: &Settings, now: &Settings) -> Vec<Difference> {
@@ -240,6 +333,35 @@ mod tests {
             log.append(&(complete as u64..3).map(record).collect::<Vec<_>>()).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), whole, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_log_is_replaced_only_when_asked_for_and_not_while_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("certify.jsonl");
+        let mut log = CertifyLog::create(&path, &settings(0.1)).unwrap();
+        log.append(&[record(0)]).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = |result: Result<CertifyLog, crate::VerifyError>, part: &str| {
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+        };
+        refused(CertifyLog::create(&path, &settings(0.3)), "--overwrite");
+        refused(CertifyLog::overwrite(&path, &settings(0.3)), "another process");
+        drop(log);
+        refused(CertifyLog::create(&path, &settings(0.3)), "--overwrite");
+
+        // One who opened the old log before it was replaced does not get it.
+        let early = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let log = CertifyLog::overwrite(&path, &settings(0.3)).unwrap();
+        assert!(super::lock(&path, &early).is_err());
+        drop(log);
+        #[cfg(unix)]
+        assert!(super::lock(&path, &early).is_err());
+        assert_eq!(CertifyLog::resume(&path, &settings(0.3)).unwrap().1, []);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

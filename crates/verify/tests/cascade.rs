@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+
 use common::{VERIFICATION, small, verdicts, verification};
 use tightrope_engine::{Norm, Reference};
 use tightrope_verify::{
-    Attack, Cascade, CertifyLog, SampleRecord, Samples, Settings, Stage, Target, ThreatModel, Verdict, VerifyError,
+    AlphaBudget, Attack, Cascade, CertifyLog, SampleRecord, Samples, Settings, Stage, Target, ThreatModel, Verdict,
+    VerifyError,
 };
 
 fn cascade(epsilon: f64) -> Cascade {
@@ -14,6 +17,7 @@ fn cascade(epsilon: f64) -> Cascade {
         attack: Attack { steps: 10, restarts: 2, ..Attack::default() },
         threat: ThreatModel { norm: Norm::Inf, epsilon, clip: Some((0.0, 1.0)) },
         timeout: None,
+        alpha: AlphaBudget::default(),
     }
 }
 
@@ -148,7 +152,7 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
     let cascade = cascade(0.02);
     let settings = Settings::from([("eps".to_string(), 0.02.into())]);
     let mut log = CertifyLog::create(&path, &settings).unwrap();
-    let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ()).unwrap();
+    let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(whole.iter().map(|r| r.index).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
     drop(log);
     let (log, logged) = CertifyLog::resume(&path, &settings).unwrap();
@@ -164,7 +168,11 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
         let (mut log, done) = CertifyLog::resume(&path, &settings).unwrap();
         assert_eq!(done.len(), lines);
         let mut heard = 0;
-        let resumed = cascade.run(&target, &inputs, &labels, &mut log, &done, |new| heard += new.len()).unwrap();
+        let hear = |new: &[SampleRecord]| {
+            heard += new.len();
+            ControlFlow::Continue(())
+        };
+        let resumed = cascade.run(&target, &inputs, &labels, &mut log, &done, hear).unwrap();
         assert_eq!(heard, 200 - lines);
         assert_eq!(timeless(&resumed), timeless(&whole), "cut after {lines}");
         drop(log);
@@ -213,4 +221,65 @@ fn settings_without_sense_are_refused() {
             .to_string();
         assert!(problem.contains("sample 77") && problem.contains("outside the data range"), "{problem}");
     }
+}
+
+/// An attack stops between two steps when its samples' time is out, and says nothing wrong then.
+#[test]
+fn a_time_limit_stops_an_attack() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
+    let attack = Attack { steps: 1_000_000, restarts: 1000, ..Attack::default() };
+    let timeout = Some(std::time::Duration::from_millis(2));
+    let cascade = Cascade { stages: vec![Stage::Pgd], attack, timeout, ..cascade(0.02) };
+    let start = std::time::Instant::now();
+    let records = cascade.certify(&target, &samples).unwrap();
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    assert!(records.iter().any(|r| r.verdict == Verdict::Unknown && r.margin_attack.is_some()));
+}
+
+#[test]
+fn an_observer_stops_the_cascade_and_the_log_goes_on() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("certify.jsonl");
+    let cascade = cascade(0.02);
+    let settings = Settings::new();
+    let mut log = CertifyLog::create(&path, &settings).unwrap();
+    let stopped = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(VerifyError::Interrupted)));
+    drop(log);
+    let (mut log, done) = CertifyLog::resume(&path, &settings).unwrap();
+    assert!(!done.is_empty() && done.len() < labels.len());
+    cascade.run(&target, &inputs, &labels, &mut log, &done, |_| ControlFlow::Continue(())).unwrap();
+}
+
+#[test]
+fn records_of_other_data_are_refused() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("certify.jsonl");
+    let cascade = Cascade { stages: vec![], ..cascade(0.02) };
+    let mut log = CertifyLog::create(&path, &Settings::new()).unwrap();
+    let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
+    let mut refused = |change: fn(&mut SampleRecord), part: &str| {
+        let mut done = whole.clone();
+        change(&mut done[7]);
+        let result = cascade.run(&target, &inputs, &labels, &mut log, &done, |_| ControlFlow::Continue(()));
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains("sample 7") && message.contains(part) && message.contains("--overwrite"), "{message}");
+    };
+    refused(|record| record.label = (record.label + 1) % 4, "label");
+    refused(|record| record.prediction = (record.prediction + 1) % 4, "prediction");
+    refused(|record| record.prediction = 1000, "prediction 1000");
+    refused(
+        |record| {
+            record.natural_correct = false;
+            record.verdict = Verdict::Verified;
+        },
+        "wrong",
+    );
 }

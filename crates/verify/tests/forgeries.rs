@@ -257,7 +257,8 @@ fn foreign_certificates_are_refused() {
     let subjects = subjects();
     for (i, subject) in subjects.iter().enumerate() {
         let weights = subject.model.weights();
-        let certificate = Certificate::new(&subject.model.network, &weights, &subject.lie, subject.proof.clone()).unwrap();
+        let certificate =
+            Certificate::new(&subject.model.network, &weights, &subject.lie, subject.proof.clone()).unwrap();
         let other = &subjects[(i + 3) % subjects.len()];
         let foreign = check(&certificate, &other.model.network, &other.model.weights(), &subject.lie, None);
         assert!(foreign.unwrap_err().to_string().contains("another network"));

@@ -3,30 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
-use tightrope_network::{Model, Network, output_target};
+use tightrope_network::Network;
 use tightrope_verify::{Attack, AttackKind, AttackOutcome, AttackPlan, Cascade, Proportion, Samples, Target};
 
 use crate::context::Context;
-use crate::dataset::{self, DataDir};
+use crate::dataset::{SampleOptions, TestSamples};
 use crate::engines::{EngineChoice, Precision};
-use crate::model;
+use crate::origin::Origin;
 use crate::progress::Bar;
-use crate::table;
-use crate::tensors::{Inputs, TensorShape, TensorWriter};
-use crate::values::{Perturbation, percent, threat_text};
+use crate::tensors::{TensorShape, TensorWriter};
+use crate::values::{self, Perturbation, percent, threat_text};
+use crate::{model, outputs, table};
 
 /// Settings of the attack, as `attack` and `certify` offer them.
 #[derive(Clone, Debug, Args)]
 pub struct AttackOptions {
     /// Gradient steps of each restart.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, value_name = "N", default_value = "40", value_parser = values::count, allow_negative_numbers = true)]
     pub steps: usize,
     /// Random starts of the attack.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = values::count, allow_negative_numbers = true)]
     pub restarts: usize,
 }
 
@@ -40,19 +39,13 @@ impl AttackOptions {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  tightrope attack runs/mnist --dataset mnist --eps 0.1 --limit 1000 -o adversarial.safetensors\n  \
-        tightrope attack model.onnx --inputs x.safetensors --eps 8/255 --attack all --steps 100 --restarts 1"
-)]
+#[command(after_help = "Example:\n  tightrope attack runs/mnist --limit 1000 -o adversarial.safetensors\n  \
+        tightrope attack model.onnx --inputs x.safetensors --eps 8/255 --attack all --steps 100 --restarts 1")]
 pub struct Options {
     /// Run folder, .onnx, or .safetensors with its description beside it.
     model: PathBuf,
-    /// Data set whose test split is attacked [default: a run folder's own].
-    #[arg(long, value_name = "D", conflicts_with = "inputs")]
-    dataset: Option<String>,
-    /// Attack `x` [N, …input shape] with labels `y` [N] of this file instead.
-    #[arg(long, value_name = "X.safetensors")]
-    inputs: Option<PathBuf>,
+    #[command(flatten)]
+    samples: SampleOptions,
     #[command(flatten)]
     perturbation: Perturbation,
     /// What to attack with.
@@ -61,13 +54,8 @@ pub struct Options {
     #[command(flatten)]
     attack: AttackOptions,
     /// Most target classes of a targeted attack, strongest rivals first; each gets all restarts.
-    #[arg(long, value_name = "N", default_value_t = 9)]
+    #[arg(long, value_name = "N", default_value = "9", value_parser = values::count, allow_negative_numbers = true)]
     targets: usize,
-    /// Only the first N samples.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    #[command(flatten)]
-    folder: DataDir,
     /// Engine.
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
@@ -103,15 +91,18 @@ fn choice() -> impl TypedValueParser<Value = Choice> {
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
+    let mut origin = Origin::of(&options.model)?;
     if let Some(path) = &options.output {
-        output_target(path).with_context(|| format!("-o {}", path.display()))?;
+        let inputs: Vec<&Path> =
+            [Some(&*options.model), options.samples.inputs.as_deref()].into_iter().flatten().collect();
+        outputs::check(&[("-o", path)], &inputs)?;
     }
-    let threat = options.perturbation.threat(&options.model)?;
+    let threat = origin.threat(&options.perturbation)?;
     anyhow::ensure!(options.targets > 0, "--targets 0: a targeted attack needs at least one class to aim at");
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
     let model = model::load(&options.model)?;
-    let (name, inputs) = samples(options, &model)?;
+    let TestSamples { set: inputs, title: name, .. } = options.samples.load(&mut origin, &model.network)?;
     let d = model.network.input_len();
     let kinds = match options.kind {
         Choice::One(kind) => vec![kind],
@@ -125,10 +116,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let bar = Bar::new(context, "attack", inputs.len());
     let (mut correct, mut robust) = (0, 0);
     let mut broken_by = vec![0; plan.kinds.len()];
-    for (part, labels) in inputs.y.chunks(Cascade::BATCH).enumerate() {
+    for (part, labels) in inputs.labels.chunks(Cascade::BATCH).enumerate() {
         let first = part * Cascade::BATCH;
         let indices: Vec<u64> = (first as u64..(first + labels.len()) as u64).collect();
-        let x = &inputs.x[first * d..(first + labels.len()) * d];
+        let x = &inputs.images[first * d..(first + labels.len()) * d];
         let outcome = plan.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
         correct += tightrope_engine::cross_entropy(&target.logits(x)?, labels).correct;
         robust += outcome.broken.iter().filter(|&&broken| !broken).count();
@@ -150,6 +141,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         "samples": inputs.len(),
         "perturbation": threat_text(&threat),
         "eps": threat.epsilon,
+        "norm": values::norm_name(threat.norm),
+        "clip": threat.clip.map(|(low, high)| [low, high]),
+        "from_run": origin.document(),
         "attacks": plan.kinds.iter().zip(&broken_by).map(|(kind, broken)| json!({
             "attack": kind.name(),
             "broken": broken,
@@ -166,28 +160,12 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let rows = [row("natural accuracy", natural), row("adversarial accuracy", adversarial)];
     let broken = plan.kinds.iter().zip(&broken_by).map(|(kind, broken)| format!("{kind} {broken}"));
     let broken = broken.collect::<Vec<_>>().join(", ");
-    let mut text = format!("{name}, {}\n{}broken by {broken}\n", threat_text(&threat), table::render(&rows));
+    let mut text =
+        format!("{name}, {}\n{}broken by {broken}\n{}", threat_text(&threat), table::render(&rows), origin.text());
     if let Some(path) = &options.output {
         text.push_str(&format!("worst inputs written to {}\n", path.display()));
     }
     context.print(&document, &text)
-}
-
-/// What is attacked, and its name.
-fn samples(options: &Options, model: &Model) -> anyhow::Result<(String, Inputs<f32>)> {
-    if let Some(path) = &options.inputs {
-        let mut inputs = Inputs::read(path, &model.network)?;
-        if let Some(limit) = options.limit {
-            anyhow::ensure!(limit > 0, "--limit 0 leaves no samples; give at least 1 or leave it out");
-            inputs.x.truncate(limit.saturating_mul(model.network.input_len()));
-            inputs.y.truncate(limit);
-        }
-        return Ok((path.display().to_string(), inputs));
-    }
-    let name = dataset::name(options.dataset.as_deref(), &options.model)
-        .context("nothing to attack; give --dataset D or --inputs X.safetensors")?;
-    let (set, _) = dataset::test_split(&name, &options.folder, options.limit, &model.network)?;
-    Ok((format!("{name} test"), Inputs { x: set.images, y: set.labels }))
 }
 
 /// The file of worst inputs.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Region, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
-use tightrope_network::{Network, NodeId, output_target};
+use tightrope_network::{Network, NodeId};
 use tightrope_verify::ThreatModel;
 use tightrope_verify::complete::AlphaCrown;
 
@@ -19,6 +19,7 @@ use crate::commands::bounds::optimised::Optimised;
 use crate::context::Context;
 use crate::engines::{EngineChoice, Precision, PrecisionChoice};
 use crate::model;
+use crate::outputs;
 use crate::progress::Bar;
 use crate::tensors::{Inputs, TensorShape, TensorWriter};
 use crate::values::{self, Method, NormChoice, clip_range};
@@ -84,7 +85,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
-    output_target(&options.output).with_context(|| format!("-o {}", options.output.display()))?;
+    outputs::check(&[("-o", &options.output)], &[&options.model, &options.inputs])?;
     if options.method == Method::AlphaCrown {
         ensure!(
             !options.gradients,

@@ -1,42 +1,48 @@
 //! `tightrope certify`: the cascade over a data set, with a log that survives a kill.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_data::Dataset;
-use tightrope_network::{Model, output_target};
+use tightrope_network::Model;
 use tightrope_verify::{
-    Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Target, Verdict,
+    AlphaBudget, Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Target, Verdict,
+    VerifyError,
 };
 
 use crate::commands::attack::AttackOptions;
 use crate::context::Context;
-use crate::dataset::{self, DataDir};
+use crate::dataset::{SampleOptions, TestSamples};
 use crate::engines::{EngineChoice, Precision};
-use crate::model;
+use crate::interruption::Interruption;
+use crate::origin::Origin;
 use crate::progress::Bar;
-use crate::table;
 use crate::values::{self, Perturbation, percent, threat_text};
+use crate::{memory, model, outputs, shell, table};
+
+/// After a signal, what is at hand may take so long; the log is whole at any moment, so that nothing else is lost.
+const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tightrope certify runs/mnist --dataset mnist --eps 0.1 --limit 1000\n  \
-                        tightrope certify runs/mnist --dataset mnist --eps 0.1 --timeout 60 --resume\n  \
-                        tightrope certify model.onnx --dataset mnist --eps 2/255 --stages pgd,ibp,crown\n\n\
-                        Exit codes: 0 every sample went through the stages, whatever the verdicts; 4 error.")]
+#[command(after_help = "Example:\n  tightrope certify runs/mnist\n  \
+                        tightrope certify runs/mnist --limit 1000 --timeout 60 --resume\n  \
+                        tightrope certify model.onnx --dataset mnist --eps 2/255 --stages pgd,ibp,crown\n  \
+                        tightrope certify model.onnx --inputs x.safetensors --eps 0.1 --norm 2\n\n\
+                        Exit codes: 0 every sample went through the stages, whatever the verdicts; 4 error; \
+                        130 or 143 ended by Ctrl-C or SIGTERM.")]
 pub struct Options {
     /// Run folder, .onnx, or .safetensors with its description beside it.
     model: PathBuf,
-    /// Data set whose test split is certified [default: a run folder's own].
-    #[arg(long, value_name = "D")]
-    dataset: Option<String>,
+    #[command(flatten)]
+    samples: SampleOptions,
     #[command(flatten)]
     perturbation: Perturbation,
-    /// Only the first N samples.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
     /// Stages in order: pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp, alpha-crown, bab
     /// [default: pgd,ibp,crown-ibp,crown,alpha-crown,bab; the last two for ℓ∞ only].
     #[arg(long, value_delimiter = ',', value_parser = values::stage)]
@@ -46,14 +52,21 @@ pub struct Options {
     /// Time limit of each sample in seconds; one that is undecided then counts as unknown.
     #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true, default_value = "20")]
     timeout: Duration,
+    /// Most seconds that alpha-crown takes of a sample's time [default: all that is left, a third if bab follows].
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
+    alpha_seconds: Option<Duration>,
+    /// Steps in which alpha-crown optimises each bound [default: 20].
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    alpha_steps: Option<usize>,
     /// Continue certify.jsonl where it ends.
     #[arg(long)]
     resume: bool,
+    /// Replace certify.jsonl.
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Folder of certify.jsonl [default: the run folder; NAME.certify.jsonl of another model in the current folder].
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    folder: DataDir,
     /// Engine.
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
@@ -61,63 +74,130 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    let threat = options.perturbation.threat(&options.model)?;
+    let interruption = Interruption::watch()?;
+    let mut origin = Origin::of(&options.model)?;
+    let threat = origin.threat(&options.perturbation)?;
+    let usual = AlphaBudget::default();
     let cascade = Cascade {
         stages: options.stages.clone().unwrap_or_else(|| Stage::default_for(threat.norm)),
         attack: options.attack.attack(context.seed.unwrap_or(0))?,
         threat,
         timeout: Some(options.timeout),
+        alpha: AlphaBudget { iterations: options.alpha_steps.unwrap_or(usual.iterations), time: options.alpha_seconds },
     };
     cascade.check_stages().context("--stages")?;
+    options.samples.check()?;
+    let begin = match (options.resume, options.overwrite) {
+        (true, _) => Begin::Resume,
+        (_, true) => Begin::Overwrite,
+        _ => Begin::Create,
+    };
     let log = log_path(&options.model, options.out.as_deref());
-    let job = Job { cascade, resume: options.resume, engine: options.engine, log };
+    let again = shell::this_command(&["--overwrite"], &["--resume"]);
+    let job = Job { cascade, begin, engine: options.engine, log, again };
     if job.log.exists() {
-        output_target(&job.log).with_context(|| format!("--out: {}", job.log.display()))?;
+        let inputs: Vec<&Path> =
+            [Some(&*options.model), options.samples.inputs.as_deref()].into_iter().flatten().collect();
+        outputs::check(&[("--out:", &job.log)], &inputs)?;
+        if begin == Begin::Create {
+            bail!(
+                "{}: holds a certification already; go on with it by --resume, replace it by --overwrite, or write \
+                 elsewhere by --out FOLDER",
+                job.log.display()
+            );
+        }
     }
     let model = model::load(&options.model)?;
-    let name = dataset::name(options.dataset.as_deref(), &options.model)?;
-    let (set, all) = dataset::test_split(&name, &options.folder, options.limit, &model.network)?;
+    let samples = options.samples.load(&mut origin, &model.network)?;
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot make this folder; choose another with --out", folder.display()))?;
     }
-    let summary = certify(&job, &model, &set, context)?;
-    context.print(&document(&summary, &job, &set, all), &text(&summary, &job, &set, all))
+    let summary = certify(&job, &model, &samples, context, &interruption)?;
+    let mut document = document(&summary, &job, &samples);
+    document["from_run"] = origin.document();
+    context.print(&document, &format!("{}{}", text(&summary, &job, &samples), origin.text()))
+}
+
+/// How the log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Where there is none.
+    Create,
+    /// Where it ends.
+    Resume,
+    /// In place of the one that is there.
+    Overwrite,
 }
 
 /// What to certify and where to keep the log.
 pub struct Job {
     /// Stages and perturbations.
     pub cascade: Cascade,
-    /// Continue the log.
-    pub resume: bool,
+    /// How the log begins.
+    pub begin: Begin,
     /// Engine.
     pub engine: EngineChoice,
     /// The log.
     pub log: PathBuf,
+    /// The command that goes on after an interruption.
+    pub again: String,
 }
 
-/// Certifies `set` and keeps the log.
-pub fn certify(job: &Job, model: &Model, set: &Dataset, context: &Context) -> anyhow::Result<Summary> {
-    let cascade = &job.cascade;
+/// Certifies `samples` and keeps the log.
+pub fn certify(
+    job: &Job,
+    model: &Model,
+    samples: &TestSamples,
+    context: &Context,
+    interruption: &Interruption,
+) -> anyhow::Result<Summary> {
+    let (cascade, set) = (&job.cascade, &samples.set);
+    memory::tell(context, &memory::certification(&model.network, set, &cascade.stages))?;
     let (engine, exact) = (f32::engine(job.engine)?, f64::engine(EngineChoice::Auto)?);
     let settings = settings(cascade, model, set, engine.name())?;
     let (mut log, done) = open_log(job, &settings, context)?;
+    if let Some(record) = done.iter().find(|record| record.index >= samples.all as u64) {
+        bail!(
+            "{}: has a record of sample {}, but there are only {}; move it away, or certify anew with --overwrite",
+            job.log.display(),
+            record.index,
+            samples.all
+        );
+    }
     let target = Target::new(model, &*engine, &*exact);
     let bar = Bar::new(context, "certify", set.len());
     let mut seen = Tally::default();
     done.iter().filter(|record| record.index < set.len() as u64).for_each(|record| seen.add(record));
     bar.place(seen.samples as u64);
-    let records = cascade.run(&target, &set.images, &set.labels, &mut log, &done, |new| {
+    let decided = Arc::new(AtomicUsize::new(seen.samples));
+    let advice = {
+        let (log, all, decided) = (job.log.display().to_string(), set.len(), Arc::clone(&decided));
+        let again = job.again.clone();
+        move || {
+            let done = decided.load(Ordering::Relaxed);
+            format!("{done} of {all} samples are in {log}; go on with: {again}")
+        }
+    };
+    interruption.end_after(GRACE, advice.clone());
+    let outcome = cascade.run(&target, &set.images, &set.labels, &mut log, &done, |new| {
         new.iter().for_each(|record| seen.add(record));
+        decided.store(seen.samples, Ordering::Relaxed);
         bar.place(seen.samples as u64);
         bar.message(seen.text());
         if !context.bars {
             context.detail(&format!("certify {}/{} {}", seen.samples, set.len(), seen.text()));
         }
-    })?;
+        if interruption.came() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     bar.finish();
-    Ok(Summary::new(&records, &cascade.stages))
+    match outcome {
+        Err(VerifyError::Interrupted) => match interruption.ended(advice()) {
+            Some(interrupted) => Err(interrupted.into()),
+            None => Err(VerifyError::Interrupted.into()),
+        },
+        outcome => Ok(Summary::new(&outcome?, &cascade.stages)),
+    }
 }
 
 /// Everything that must agree for a log to be continued.
@@ -147,28 +227,35 @@ fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> an
     if cascade.stages.iter().any(|stage| matches!(stage, Stage::Pgd | Stage::Bab)) {
         settings.insert("seed".into(), json!(cascade.attack.seed));
     }
+    if cascade.stages.contains(&Stage::AlphaCrown) {
+        // Only what is not as usual, so that logs from before there was a choice are continued.
+        let (alpha, usual) = (&cascade.alpha, AlphaBudget::default());
+        if alpha.iterations != usual.iterations {
+            settings.insert("alpha_steps".into(), json!(alpha.iterations));
+        }
+        if let Some(time) = alpha.time {
+            settings.insert("alpha_seconds".into(), json!(time.as_secs_f64()));
+        }
+    }
     Ok(settings)
 }
 
-/// The log to write and the records it holds already; a log that is not continued is kept under another name.
+/// The log to write and the records it holds already.
 fn open_log(job: &Job, settings: &Settings, context: &Context) -> anyhow::Result<(CertifyLog, Vec<SampleRecord>)> {
     let path = &job.log;
-    if path.exists() {
-        if job.resume {
+    if job.begin == Begin::Resume {
+        if path.exists() {
             let (log, done) = CertifyLog::resume(path, settings)?;
             context.note(&format!("{}: {} samples are done already", path.display(), done.len()));
             return Ok((log, done));
         }
-        let previous = path.with_extension("previous.jsonl");
-        std::fs::rename(path, &previous).with_context(|| {
-            format!("{}: cannot keep the earlier log; choose another place with --out", path.display())
-        })?;
-        context.note(&format!("the earlier log is now {}", previous.display()));
-    } else if job.resume {
         context.note(&format!("{}: no log yet, beginning one", path.display()));
     }
-    let log = CertifyLog::create(path, settings).context("cannot write the log; choose another place with --out")?;
-    Ok((log, Vec::new()))
+    let log = match job.begin {
+        Begin::Overwrite => CertifyLog::overwrite(path, settings),
+        Begin::Create | Begin::Resume => CertifyLog::create(path, settings),
+    };
+    Ok((log.context("cannot write the log; choose another place with --out")?, Vec::new()))
 }
 
 fn log_path(model: &Path, out: Option<&Path>) -> PathBuf {
@@ -208,13 +295,16 @@ impl Tally {
     }
 }
 
-/// The result as JSON; `all` is the size of the split.
-pub fn document(summary: &Summary, job: &Job, set: &Dataset, all: usize) -> Value {
+/// The result as JSON.
+pub fn document(summary: &Summary, job: &Job, samples: &TestSamples) -> Value {
+    let set = &samples.set;
     json!({
         "data": set.name,
         "split": set.split.name(),
-        "samples_in_split": all,
+        "samples_in_split": samples.all,
         "eps": job.cascade.threat.epsilon,
+        "norm": values::norm_name(job.cascade.threat.norm),
+        "clip": job.cascade.threat.clip.map(|(low, high)| [low, high]),
         "perturbation": threat_text(&job.cascade.threat),
         "result": summary,
         "log": job.log.display().to_string(),
@@ -222,9 +312,10 @@ pub fn document(summary: &Summary, job: &Job, set: &Dataset, all: usize) -> Valu
 }
 
 /// The result as a table; with intervals if only a part of the split was certified.
-pub fn text(summary: &Summary, job: &Job, set: &Dataset, all: usize) -> String {
+pub fn text(summary: &Summary, job: &Job, samples: &TestSamples) -> String {
+    let all = samples.all;
     let part = summary.samples < all;
-    let mut text = format!("{} {}, ", set.name, set.split);
+    let mut text = format!("{}, ", samples.title);
     text.push_str(&if part { format!("first {} of {all}", summary.samples) } else { format!("all {all}") });
     text.push_str(&format!(" samples, {}\n\n", threat_text(&job.cascade.threat)));
 
@@ -248,7 +339,12 @@ pub fn text(summary: &Summary, job: &Job, set: &Dataset, all: usize) -> String {
         row
     };
     rows.push(row("natural", [summary.samples, 0, misclassified], 0.0));
-    rows.extend(summary.stages.iter().map(|s| row(&s.stage, [s.entered, s.verified, s.falsified], s.seconds)));
+    rows.extend(
+        summary
+            .stages
+            .iter()
+            .map(|s| row(&values::relaxation_title(&s.stage), [s.entered, s.verified, s.falsified], s.seconds)),
+    );
     text.push_str(&format!("\n{}", table::render(&rows)));
     text.push_str(&format!("\n{} undecided; one line per sample in {}\n", summary.unknown, job.log.display()));
     text

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tightrope_network::{Description, Model, output_target, write_atomically};
+use tightrope_network::{Description, Model, write_atomically};
 
 use crate::context::Context;
-use crate::model;
+use crate::{model, outputs};
 
 /// `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,27 +42,26 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         true => options.model.join(format!("model.{extension}")),
         false => options.model.with_extension(extension),
     });
-    output_target(&output).with_context(|| format!("-o {}", output.display()))?;
+    let description = output.with_extension("json");
+    let mut written = vec![("-o", &*output)];
+    if options.to == Format::Safetensors {
+        if output.extension().and_then(|e| e.to_str()) != Some("safetensors") {
+            bail!("-o {}: name the file with the ending .safetensors, by which it is read again", output.display());
+        }
+        written.push(("the description of -o", &*description));
+    }
+    outputs::check(&written, &[&options.model])?;
     let model = model::load(&options.model)?;
     if model.exact.is_some() {
         context
             .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
-    }
-    let source = if options.model.is_dir() { options.model.join("model.safetensors") } else { options.model.clone() };
-    if same_file(&source, &output) {
-        bail!("{}: is the model itself; name another file with -o", output.display());
     }
     let files = match options.to {
         Format::Onnx => {
             write(&output, &tightrope_onnx::export_bytes(&model)?)?;
             vec![output]
         }
-        Format::Safetensors => {
-            if output.extension().and_then(|e| e.to_str()) != Some("safetensors") {
-                bail!("{}: name the file with the ending .safetensors, by which it is read again", output.display());
-            }
-            write_safetensors(&model, &output)?
-        }
+        Format::Safetensors => write_safetensors(&model, &output)?,
     };
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let document = json!({"files": names, "parameters": model.theta.len()});
@@ -80,8 +79,4 @@ fn write_safetensors(model: &Model, output: &Path) -> anyhow::Result<Vec<PathBuf
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_atomically(path, bytes)
         .with_context(|| format!("{}: cannot write here; choose another place with -o", path.display()))
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a))
 }

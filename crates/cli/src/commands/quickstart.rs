@@ -1,21 +1,23 @@
 //! `tightrope quickstart`: a certified network on drawn digits in under a minute, without downloads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 use tightrope_data::Split;
 use tightrope_engine::Norm;
-use tightrope_train::Config;
-use tightrope_verify::{Attack, Cascade, LOG_FILE, Stage, ThreatModel};
+use tightrope_train::{Config, RunFolder};
+use tightrope_verify::{AlphaBudget, Attack, Cascade, LOG_FILE, Stage, ThreatModel};
 
-use crate::commands::certify::{self, Job};
+use crate::commands::certify::{self, Begin, Job};
 use crate::commands::train::Run;
 use crate::context::Context;
-use crate::dataset::DataDir;
+use crate::dataset::{DataDir, TestSamples};
 use crate::engines::EngineChoice;
+use crate::interruption::{Interrupted, Interruption};
+use crate::shell;
 
 /// What is trained: small enough for a minute on two cores, large enough to be worth certifying.
 const RECIPE: &str = r#"
@@ -36,7 +38,7 @@ name = "ibp"
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope quickstart --out quickstart")]
 pub struct Options {
-    /// Run folder; must be empty or not there yet.
+    /// Run folder; must be empty, not there yet, or hold an interrupted quickstart, which goes on.
     #[arg(short, long, value_name = "DIR", default_value = "runs/quickstart")]
     out: PathBuf,
 }
@@ -44,14 +46,25 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
-    if options.out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("{}: the folder is not empty; choose another with --out", options.out.display());
-    }
+    let interruption = Interruption::watch()?;
     let seed = context.seed.unwrap_or(0);
     let config = Config::parse(RECIPE, "(quickstart)", &[format!("seed={seed}")])?;
+    let begin = begin(&options.out, &config)?;
     let data = DataDir { data_dir: None };
-    let run = Run { config: &config, folder: &options.out, resume: false, data: &data, engine: EngineChoice::Auto };
-    let outcome = run.train(context).context("quickstart")?;
+    let run = Run {
+        config: &config,
+        folder: &options.out,
+        begin,
+        data: &data,
+        engine: EngineChoice::Auto,
+        interruption: &interruption,
+    };
+    let again = shell::this_command(&[], &[]);
+    let advice = format!("what is done so far is in {}; go on with: {again}", options.out.display());
+    let outcome = run.train(context).map_err(|error| match interruption.ended(advice) {
+        Some(interrupted) if error.is::<Interrupted>() => interrupted.into(),
+        _ => error.context("quickstart"),
+    })?;
 
     let set = tightrope_data::load(&config.dataset, Split::Test, None)?;
     let cascade = Cascade {
@@ -59,25 +72,48 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         attack: Attack { steps: 20, restarts: 1, seed, ..Attack::default() },
         threat: ThreatModel { norm: Norm::Inf, epsilon: config.eps, clip: Some((0.0, 1.0)) },
         timeout: Some(Duration::from_secs(5)),
+        alpha: AlphaBudget::default(),
     };
     context.note(&format!("certifying {} test images", set.len()));
-    let job = Job { cascade, resume: false, engine: EngineChoice::Auto, log: options.out.join(LOG_FILE) };
-    let summary = certify::certify(&job, &outcome.model, &set, context)?;
+    let log = options.out.join(LOG_FILE);
+    let begin = if log.exists() { Begin::Resume } else { Begin::Create };
+    let job = Job { cascade, begin, engine: EngineChoice::Auto, log, again };
+    let samples = TestSamples { all: set.len(), title: format!("{} test", set.name), set };
+    let summary = certify::certify(&job, &outcome.model, &samples, context, &interruption)?;
     let document = json!({
         "folder": options.out.display().to_string(),
-        "certification": certify::document(&summary, &job, &set, set.len()),
+        "certification": certify::document(&summary, &job, &samples),
         "seconds": start.elapsed().as_secs_f64(),
     });
-    let place = options.out.display();
+    let place = shell::path(&options.out);
     let text = format!(
         "{}\ndone in {:.0} s; everything is in {place}\n\nWhat to do next:\n  \
          tightrope data fetch mnist\n  \
          tightrope train --dataset mnist --model cnn3 --eps 0.1 --method ibp --epochs 20 --out runs/mnist\n  \
-         tightrope certify runs/mnist --dataset mnist --eps 0.1\n  \
-         tightrope attack {place} --dataset digits --eps 0.2\n  \
+         tightrope certify runs/mnist\n  \
+         tightrope attack {place} --eps 0.2\n  \
          tightrope export {place} --to onnx -o digits.onnx\n",
-        certify::text(&summary, &job, &set, set.len()),
+        certify::text(&summary, &job, &samples),
         start.elapsed().as_secs_f64()
     );
     context.print(&document, &text)
+}
+
+/// Whether a quickstart begins in `out` or goes on there.
+fn begin(out: &Path, config: &Config) -> anyhow::Result<Begin> {
+    if RunFolder::is_free(out) {
+        return Ok(Begin::Create);
+    }
+    let mine = || -> anyhow::Result<bool> {
+        RunFolder::check_begun(out)?;
+        let Some((text, origin)) = RunFolder::stored_config(out)? else { return Ok(false) };
+        Ok(Config::parse(&text, &origin.display().to_string(), &[])? == *config)
+    };
+    if mine().unwrap_or(false) {
+        return Ok(Begin::Resume);
+    }
+    bail!(
+        "{}: the folder is not empty, and what it holds is no quickstart with this seed; choose another with --out",
+        out.display()
+    )
 }

@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use tightrope_data::Split;
+use tightrope_data::{Dataset, Split};
+use tightrope_network::Network;
 use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
 
+use crate::commands::certify::Begin;
 use crate::context::Context;
-use crate::dataset::DataDir;
+use crate::dataset::{self, DataDir};
 use crate::engines::{EngineChoice, Precision};
+use crate::interruption::Interruption;
 use crate::progress::Training;
-use crate::values;
+use crate::{memory, model, outputs, shell, values};
 
 /// Name of the exported network in a run folder.
 const ONNX_FILE: &str = "model.onnx";
@@ -21,45 +24,58 @@ const ONNX_FILE: &str = "model.onnx";
 #[command(
     after_help = "Example:\n  tightrope train --dataset mnist --model cnn3 --eps 0.1 --method ibp --epochs 20 --out runs/mnist\n  \
                         tightrope train recipe.toml --set train.lr=1e-3 --smoothing rgs --sigma 5e-4\n  \
-                        tightrope train --out runs/mnist --resume"
+                        tightrope train --inputs train.safetensors --test-inputs test.safetensors --model mlp\n  \
+                        tightrope train --init-from runs/mnist --eps 0.2 --out runs/wider\n  \
+                        tightrope train --out runs/mnist --resume\n\n\
+                        `tightrope config` explains every key of --set and of recipes, with its default.\n\n\
+                        Exit codes: 0 trained; 4 error; 130 or 143 ended by Ctrl-C or SIGTERM after a checkpoint."
 )]
 pub struct Options {
     /// Configuration file; flags and --set go before its values.
     #[arg(value_name = "RECIPE.toml")]
     recipe: Option<PathBuf>,
-    /// Data set.
+    /// Data set [default: mnist].
     #[arg(long, value_name = "D")]
     dataset: Option<String>,
-    /// Preset (cnn3-tiny, cnn3, cnn5, cnn5-l, cnn7, mlp) or a .toml/.json network description.
+    /// Train on `x` [N, …shape] with labels `y` [N] of this file instead of a data set.
+    #[arg(long, value_name = "X.safetensors", conflicts_with = "dataset")]
+    inputs: Option<PathBuf>,
+    /// Evaluate on such a file; with --inputs.
+    #[arg(long, value_name = "X.safetensors")]
+    test_inputs: Option<PathBuf>,
+    /// Preset (cnn3-tiny, cnn3, cnn5, cnn5-l, cnn7, mlp) or a .toml/.json network description [default: cnn3].
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Perturbation radius ε, a number or a fraction such as 8/255.
+    /// Start from the parameters of this run folder, .onnx or .safetensors file, which has the network of --model.
+    #[arg(long, value_name = "RUN|MODEL")]
+    init_from: Option<PathBuf>,
+    /// Perturbation radius ε, a number or a fraction such as 8/255 [default: 0.1].
     #[arg(long, value_name = "E", value_parser = values::radius, allow_hyphen_values = true)]
     eps: Option<f64>,
-    /// Loss: standard, ibp, crown-ibp, deeppoly, crown-meet-ibp or crown-skip-ibp.
+    /// Loss: standard, ibp, crown-ibp, deeppoly (= crown), crown-meet-ibp or crown-skip-ibp [default: ibp].
     #[arg(long, value_name = "METHOD")]
     method: Option<String>,
-    /// Gradient estimator: grad, rgs or pgpe.
+    /// Gradient estimator: grad, rgs or pgpe [default: grad].
     #[arg(long, value_name = "S")]
     smoothing: Option<String>,
-    /// Standard deviation σ of the smoothing noise.
+    /// Standard deviation σ of the smoothing noise [default: 0.001].
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     sigma: Option<f64>,
-    /// Evaluations per step: losses (pgpe, even) or gradients (rgs).
-    #[arg(long, value_name = "N")]
-    population: Option<u64>,
-    /// Passes over the training set.
-    #[arg(long, value_name = "N")]
-    epochs: Option<u64>,
-    /// Samples per step.
-    #[arg(long, value_name = "N")]
-    batch: Option<u64>,
-    /// Learning rate.
+    /// Evaluations per step: losses (pgpe, even) or gradients (rgs) [default: 256 or 2].
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    population: Option<usize>,
+    /// Passes over the training set [default: 20].
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    epochs: Option<usize>,
+    /// Samples per step [default: 128].
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    batch: Option<usize>,
+    /// Learning rate of Adam [default: 0.002].
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Train on the first N samples only.
-    #[arg(long, value_name = "N")]
-    limit_train: Option<u64>,
+    /// Train on the first N samples only [default: all].
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    limit_train: Option<usize>,
     /// Any configuration key, such as warmup.end=10; may be repeated.
     #[arg(long, value_name = "key=value")]
     set: Vec<String>,
@@ -69,6 +85,9 @@ pub struct Options {
     /// Go on with the run in the folder where it was interrupted.
     #[arg(long)]
     resume: bool,
+    /// Replace the run in the folder; files that are not a run's stay.
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     #[command(flatten)]
     folder: DataDir,
     /// Engine.
@@ -78,47 +97,81 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    let config = options.config(context.seed)?;
+    let interruption = Interruption::watch()?;
+    let config = options.config(context)?;
     let folder = options.out.clone().unwrap_or_else(|| default_folder(&config));
-    let run =
-        Run { config: &config, folder: &folder, resume: options.resume, data: &options.folder, engine: options.engine };
+    let begin = match (options.resume, options.overwrite) {
+        (true, _) => Begin::Resume,
+        (_, true) => {
+            let named = [&config.inputs, &config.test_inputs, &config.init_from, &config.model].map(Path::new);
+            let read: Vec<&Path> = named.into_iter().chain(options.recipe.as_deref()).collect();
+            outputs::outside(&folder, &read)?;
+            Begin::Overwrite
+        }
+        _ => Begin::Create,
+    };
+    let run = Run {
+        config: &config,
+        folder: &folder,
+        begin,
+        data: &options.folder,
+        engine: options.engine,
+        interruption: &interruption,
+    };
     let outcome = run.train(context)?;
-    context.print(&document(&outcome, &folder), &text(&outcome, &config, &folder))
+    context.print(&document(&outcome, &folder), &text(&outcome, &run))
 }
 
 impl Options {
     /// The recipe (or, when a run is resumed, its own configuration) with the flags.
-    fn config(&self, seed: Option<u64>) -> anyhow::Result<Config> {
-        if let (true, Some(out)) = (self.resume, &self.out) {
-            RunFolder::check_begun(out)?;
-        }
-        let base = match (&self.recipe, &self.out) {
-            (Some(recipe), _) => Some(recipe.clone()),
-            (None, Some(out)) if self.resume => Some(out.join(CONFIG_FILE)).filter(|path| path.is_file()),
-            _ => None,
+    fn config(&self, context: &Context) -> anyhow::Result<Config> {
+        let (text, origin) = match (&self.recipe, &self.out) {
+            (Some(recipe), _) => (None, recipe.clone()),
+            (None, Some(out)) if self.resume => {
+                RunFolder::check_begun(out)?;
+                match RunFolder::stored_config(out)? {
+                    Some((text, origin)) => (Some(text), origin),
+                    None => (Some(String::new()), "(command line)".into()),
+                }
+            }
+            _ => (Some(String::new()), "(command line)".into()),
         };
-        let read = |overrides: &[String]| match &base {
-            Some(path) => Config::read(path, overrides),
-            None => Config::parse("", "(command line)", overrides),
+        let read = |overrides: &[String]| match &text {
+            Some(text) => Config::parse(text, &origin.display().to_string(), overrides),
+            None => Config::read(&origin, overrides),
         };
-        let mut overrides = self.overrides(seed);
+        let mut overrides = self.overrides(context.seed)?;
         if let Some(population) = self.population {
             let rgs = read(&overrides)?.smoothing.kind == SmoothingKind::Rgs;
             overrides.insert(0, format!("smoothing.{}={population}", if rgs { "samples" } else { "population" }));
         }
-        Ok(read(&overrides)?)
+        let config = read(&overrides)?;
+        if self.resume && self.recipe.is_none() {
+            schedule_stays(&read(&[])?, &config, context);
+        }
+        Ok(config)
     }
 
     /// The flags as `key=value`, then those of --set, which go before them.
-    fn overrides(&self, seed: Option<u64>) -> Vec<String> {
+    fn overrides(&self, seed: Option<u64>) -> anyhow::Result<Vec<String>> {
         let quoted = |text: &Option<String>| text.as_ref().map(|text| Value::from(text.as_str()).to_string());
         // Debug form keeps a decimal point, without which TOML would read an integer.
         let number = |value: Option<f64>| value.map(|value| format!("{value:?}"));
-        let integer = |value: Option<u64>| value.map(|value| value.to_string());
+        let integer = |value: Option<usize>| value.map(|value| value.to_string());
+        // Whole, so that the run can be resumed and certified from another folder.
+        let path = |path: &Option<PathBuf>| -> anyhow::Result<Option<String>> {
+            let Some(path) = path else { return Ok(None) };
+            let whole = std::path::absolute(path).with_context(|| path.display().to_string())?;
+            let text = whole.to_str().with_context(|| format!("{}: the path is no text; rename it", path.display()))?;
+            Ok(Some(Value::from(text).to_string()))
+        };
         let flags = [
-            ("seed", integer(seed)),
+            ("seed", seed.map(|seed| seed.to_string())),
             ("dataset", quoted(&self.dataset)),
+            ("inputs", path(&self.inputs)?),
+            ("test_inputs", path(&self.test_inputs)?),
             ("model", quoted(&self.model)),
+            ("init_from", path(&self.init_from)?),
             ("eps", number(self.eps)),
             ("method.name", quoted(&self.method)),
             ("smoothing.kind", quoted(&self.smoothing)),
@@ -129,8 +182,23 @@ impl Options {
             ("limit_train", integer(self.limit_train)),
         ];
         let given = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        given.chain(self.set.iter().cloned()).collect()
+        Ok(given.chain(self.set.iter().cloned()).collect())
     }
+}
+
+/// Says that schedules do not follow a run that is made longer or shorter: steps already done have used them.
+fn schedule_stays(before: &Config, now: &Config, context: &Context) {
+    if before.train.epochs == now.train.epochs {
+        return;
+    }
+    let list: Vec<String> = now.train.milestones.iter().flatten().map(|&epoch| values::number(epoch)).collect();
+    context.note(&format!(
+        "{} epochs instead of {}: train.milestones = [{}] and warmup.end = {} stay as the run began with them",
+        now.train.epochs,
+        before.train.epochs,
+        list.join(", "),
+        values::number(now.warmup.end.unwrap_or(now.warmup.start))
+    ));
 }
 
 /// A training run as the command line describes it.
@@ -139,48 +207,127 @@ pub struct Run<'a> {
     pub config: &'a Config,
     /// Run folder.
     pub folder: &'a Path,
-    /// Go on where the folder's run stopped.
-    pub resume: bool,
+    /// What is done with a run that is there already.
+    pub begin: Begin,
     /// Where data sets lie.
     pub data: &'a DataDir,
     /// Engine.
     pub engine: EngineChoice,
+    /// Ends the run after the step at hand.
+    pub interruption: &'a Interruption,
 }
 
 impl Run<'_> {
     /// Trains, and writes the network as ONNX beside the run's other files.
     pub fn train(&self, context: &Context) -> anyhow::Result<Outcome> {
-        if self.resume {
+        if self.begin == Begin::Resume {
             RunFolder::check_begun(self.folder)?;
         }
         let engine = f32::engine(self.engine)?;
-        let load = |split| tightrope_data::load(&self.config.dataset, split, self.data.data_dir.as_deref());
-        let (train, test) = (load(Split::Train)?, load(Split::Test)?);
-        let job = Job::new(self.config, &*engine, &train, Some(&test))?;
+        let (train, test) = self.samples()?;
+        let network = self.config.network(&train.shape, train.classes)?;
+        let sets: Vec<&Dataset> = [Some(&train), test.as_ref()].into_iter().flatten().collect();
+        memory::tell(context, &memory::training(&network, self.config, &sets))?;
+        let begun = self.begin == Begin::Resume && self.folder.join(CHECKPOINT_FILE).is_file();
+        let initial = match &*self.config.init_from {
+            from if !from.is_empty() && !begun => Some(start(Path::new(from), &network)?),
+            _ => None,
+        };
+        let job = Job::with_network(self.config, network, initial, &*engine, &train, test.as_ref())?;
         let command: Vec<String> =
             std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-        let mut folder = match self.resume {
-            true => RunFolder::resume(self.folder, &command)?,
-            false => RunFolder::create(self.folder, &command)?,
+        let mut folder = match self.begin {
+            Begin::Create => RunFolder::create(self.folder, &command)?,
+            Begin::Resume => RunFolder::resume(self.folder, &command)?,
+            Begin::Overwrite => RunFolder::overwrite(self.folder, &command)?,
         };
-        if self.resume && !self.folder.join(CHECKPOINT_FILE).is_file() {
+        let mut kernels = "no vector kernels";
+        if self.engine != EngineChoice::Reference {
+            kernels = tightrope_fused::Isa::detect()?.name();
+            folder.set_instructions(kernels);
+        }
+        let (name, threads) = (engine.name(), rayon::current_num_threads());
+        context.detail(&format!(
+            "engine {name} ({kernels}), {threads} threads, command {}",
+            shell::this_command(&[], &[])
+        ));
+        if self.begin == Begin::Resume && !begun {
             context.note(&format!(
                 "{}: the run was stopped before its first checkpoint; it begins from the start",
                 self.folder.display()
             ));
         }
-        let mut progress = Training::new(context, self.folder);
+        let mut progress = Training::new(context, self.folder, self.interruption);
         let outcome = tightrope_train::train(&job, Some(&mut folder), &mut progress)?;
         progress.finish();
+        if !outcome.finished
+            && let Some(interrupted) = self.interruption.ended(self.how_to_go_on())
+        {
+            return Err(interrupted.into());
+        }
         let onnx = self.folder.join(ONNX_FILE);
         tightrope_onnx::export(&outcome.model, &onnx).context("the run is complete, but not its ONNX file")?;
         Ok(outcome)
     }
+
+    /// Training and test samples.
+    fn samples(&self) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+        let (inputs, test) = (&self.config.inputs, &self.config.test_inputs);
+        if !inputs.is_empty() {
+            let test = (!test.is_empty()).then(|| Path::new(test));
+            return dataset::own_splits(Path::new(inputs), test);
+        }
+        if !test.is_empty() {
+            bail!("--test-inputs {test}: belongs to --inputs; a data set has a test split of its own");
+        }
+        let load = |split| tightrope_data::load(&self.config.dataset, split, self.data.data_dir.as_deref());
+        Ok((load(Split::Train)?, Some(load(Split::Test)?)))
+    }
+
+    fn how_to_go_on(&self) -> String {
+        format!(
+            "the checkpoint is written; go on with: tightrope train --out {} --resume{}",
+            shell::path(self.folder),
+            self.flags()
+        )
+    }
+
+    /// The flags of this run that other commands on its folder need, too.
+    fn flags(&self) -> String {
+        let mut flags = String::new();
+        if let Some(folder) = &self.data.data_dir
+            && self.config.inputs.is_empty()
+        {
+            flags.push_str(&format!(" --data-dir {}", shell::path(folder)));
+        }
+        if self.engine == EngineChoice::Reference {
+            flags.push_str(" --engine reference");
+        }
+        flags
+    }
+}
+
+/// The parameters of the model at `from`, which must be those of `network`.
+fn start(from: &Path, network: &Network) -> anyhow::Result<Vec<f32>> {
+    let model = model::load(from).context("--init-from")?;
+    let shapes = |network: &Network| network.parameters().iter().map(|info| info.shape.clone()).collect::<Vec<_>>();
+    let (theirs, ours) = (shapes(&model.network), shapes(network));
+    if theirs == ours {
+        return Ok(model.theta);
+    }
+    let known = Config::read(&from.join(CONFIG_FILE), &[]).ok();
+    let known = known.map_or_else(String::new, |config| format!(" (it was trained with --model {})", config.model));
+    let place = theirs.iter().zip(&ours).position(|(theirs, ours)| theirs != ours);
+    let difference = match place {
+        Some(i) => format!("parameter {i} has shape {:?} there and {:?} here", theirs[i], ours[i]),
+        None => format!("it has {} parameter tensors, this network has {}", theirs.len(), ours.len()),
+    };
+    bail!("--init-from {}: another network: {difference}; give the --model that it has{known}", from.display())
 }
 
 fn default_folder(config: &Config) -> PathBuf {
     let model = Path::new(&config.model).file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
-    let name = format!("{}-{model}-{}-{}", config.dataset, config.method.name, config.smoothing.kind.name());
+    let name = format!("{}-{model}-{}-{}", config.data_name(), config.method.name, config.smoothing.kind.name());
     Path::new("runs").join(name)
 }
 
@@ -190,26 +337,31 @@ fn document(outcome: &Outcome, folder: &Path) -> Value {
         "epochs": outcome.metrics.len(),
         "parameters": outcome.model.theta.len(),
         "last": outcome.metrics.last(),
+        "warning": outcome.warning,
     })
 }
 
-fn text(outcome: &Outcome, config: &Config, folder: &Path) -> String {
+fn text(outcome: &Outcome, run: &Run<'_>) -> String {
     let mut text = String::new();
     if let Some(test) = outcome.metrics.iter().rev().find_map(|epoch| epoch.test.as_ref()) {
         text.push_str(&format!(
             "{} test, {} samples: natural accuracy {}, certified by {} at ε = {}: {}\n",
-            config.dataset,
+            run.config.data_name(),
             test.samples,
             values::percent(test.natural_accuracy),
-            test.relaxation,
-            test.eps,
+            values::relaxation_title(&test.relaxation),
+            values::number(test.eps),
             values::percent(test.certified_accuracy)
         ));
     }
-    let place = folder.display();
+    // Perturbation and data set are the run's own unless told otherwise; arrays to certify may be missing.
+    let own =
+        if run.config.inputs.is_empty() || !run.config.test_inputs.is_empty() { "" } else { " --inputs X.safetensors" };
+    let place = run.folder.display();
     text.push_str(&format!(
-        "run folder: {place}\nnext: tightrope certify {place} --dataset {} --eps {}",
-        config.dataset, config.eps
+        "run folder: {place}\nnext: tightrope certify {}{own}{}",
+        shell::path(run.folder),
+        run.flags()
     ));
     text
 }

@@ -11,13 +11,14 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tightrope_certificate::{Certificate, CertificateError, Proof, check};
-use tightrope_network::{Model, output_target, write_atomically};
+use tightrope_network::{Model, write_atomically};
 use tightrope_verify::complete::{Branching, Outcome, Settings, Statistics, decide};
 use tightrope_verify::{Replay, replay_counterexample};
 use tightrope_vnnlib::{Property, Verdict, witness};
 
 use crate::context::Context;
 use crate::model;
+use crate::outputs;
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -114,11 +115,9 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
         ("--results-file", &options.results_file),
         ("--certificate", &options.certificate),
     ];
-    for (option, path) in outputs {
-        if let Some(path) = path {
-            output_target(path).with_context(|| format!("{option} {}", path.display()))?;
-        }
-    }
+    let written: Vec<(&str, &Path)> =
+        outputs.iter().filter_map(|(option, path)| path.as_deref().map(|path| (*option, path))).collect();
+    outputs::check(&written, &[&options.model, property_path])?;
     let job = Job::new(options, context, options.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
     let answer = job.verify(&options.model, property_path)?;
     // The verdict first: whatever becomes of the files, it is not lost.

@@ -8,7 +8,18 @@ use safetensors::tensor::{Dtype, TensorView};
 use tightrope_engine::Real;
 use tightrope_network::Network;
 
-/// A checked batch.
+/// Arrays as they stand in the file.
+#[derive(Clone, Debug)]
+pub struct Arrays<T> {
+    /// `[N, …shape]`, finite.
+    pub x: Vec<T>,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+    /// `[N]`.
+    pub y: Vec<i64>,
+}
+
+/// A batch that fits a network.
 #[derive(Clone, Debug)]
 pub struct Inputs<T> {
     /// `[N, d]`, finite.
@@ -17,9 +28,14 @@ pub struct Inputs<T> {
     pub y: Vec<usize>,
 }
 
-impl<T: Real> Inputs<T> {
-    /// Reads `x` (F32 or F64, `[N, …input shape]` or `[N, d]`) and `y` (an integer type, `[N]`).
-    pub fn read(path: &Path, network: &Network) -> anyhow::Result<Self> {
+impl<T: Real> Arrays<T> {
+    /// Reads `x` (F32 or F64, `[N, …]`) and `y` (an integer type, `[N]`).
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        Arrays::read_as(path, |_| Ok(()))
+    }
+
+    /// As [`Arrays::read`]; `fits` looks at the shape of `x` first.
+    fn read_as(path: &Path, fits: impl Fn(&[usize]) -> anyhow::Result<()>) -> anyhow::Result<Self> {
         let place = path.display();
         let bytes = std::fs::read(path).with_context(|| {
             format!("{place}: cannot read; give a safetensors file with x [N, …input shape] and y [N]")
@@ -32,47 +48,58 @@ impl<T: Real> Inputs<T> {
                 anyhow::anyhow!("{place}: no tensor `{name}`; it holds {names}; name the inputs `x` and the labels `y`")
             })
         };
-        let x = Inputs::checked_x(&tensor("x")?, network).with_context(|| format!("{place}, tensor `x`"))?;
-        let samples = x.len() / network.input_len();
-        let y =
-            checked_y(&tensor("y")?, samples, network.output_len()).with_context(|| format!("{place}, tensor `y`"))?;
-        Ok(Inputs { x, y })
+        let (x, y) = (tensor("x")?, tensor("y")?);
+        let named = |name: &str| format!("{place}, tensor `{name}`");
+        let shape = match x.shape() {
+            [0, ..] => Err(anyhow::anyhow!("holds no samples; give at least one")),
+            [_, shape @ ..] if !shape.is_empty() && !shape.contains(&0) => fits(x.shape()).map(|()| shape.to_vec()),
+            other => Err(anyhow::anyhow!("has shape {other:?}; store it as [N, …shape of a sample]")),
+        };
+        let shape = shape.with_context(|| named("x"))?;
+        let x = finite_values(&x, shape.iter().product()).with_context(|| named("x"))?;
+        let samples = x.len() / shape.iter().product::<usize>();
+        let y = integers(&y, samples).with_context(|| named("y"))?;
+        Ok(Arrays { x, shape, y })
+    }
+}
+
+impl<T: Real> Inputs<T> {
+    /// Reads `x` (F32 or F64, `[N, …input shape]` or `[N, d]`) and `y` (an integer type, `[N]`).
+    pub fn read(path: &Path, network: &Network) -> anyhow::Result<Self> {
+        let (shape, d) = (network.input_shape(), network.input_len());
+        let arrays = Arrays::read_as(path, |found| match found {
+            [_, rest @ ..] if rest == shape || rest == [d] => Ok(()),
+            other => bail!("has shape {other:?}, but the network reads {shape:?}; store it as [N, {}]", list(shape)),
+        })?;
+        let y = labels(&arrays.y, network.output_len()).with_context(|| format!("{}, tensor `y`", path.display()))?;
+        Ok(Inputs { x: arrays.x, y })
     }
 
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.y.len()
     }
-
-    fn checked_x(tensor: &TensorView<'_>, network: &Network) -> anyhow::Result<Vec<T>> {
-        let (shape, d) = (network.input_shape(), network.input_len());
-        match tensor.shape() {
-            [n, rest @ ..] if *n > 0 && (rest == shape || rest == [d]) => {}
-            [0, ..] => bail!("holds no samples; give at least one"),
-            other => bail!("has shape {other:?}, but the network reads {shape:?}; store it as [N, {}]", list(shape)),
-        }
-        let x: Vec<T> = match tensor.dtype() {
-            Dtype::F32 => {
-                tensor.data().as_chunks::<4>().0.iter().map(|b| T::from_f32(f32::from_le_bytes(*b))).collect()
-            }
-            Dtype::F64 => {
-                tensor.data().as_chunks::<8>().0.iter().map(|b| T::from_f64(f64::from_le_bytes(*b))).collect()
-            }
-            other => bail!("has type {other:?}; store it as F32"),
-        };
-        if let Some(position) = x.iter().position(|v| !v.is_finite()) {
-            bail!(
-                "holds {} in sample {}, element {}; every input must be a finite number",
-                x[position],
-                position / d,
-                position % d
-            );
-        }
-        Ok(x)
-    }
 }
 
-fn checked_y(tensor: &TensorView<'_>, samples: usize, classes: usize) -> anyhow::Result<Vec<usize>> {
+/// The values of `x`, of `d` elements a sample.
+fn finite_values<T: Real>(tensor: &TensorView<'_>, d: usize) -> anyhow::Result<Vec<T>> {
+    let x: Vec<T> = match tensor.dtype() {
+        Dtype::F32 => tensor.data().as_chunks::<4>().0.iter().map(|b| T::from_f32(f32::from_le_bytes(*b))).collect(),
+        Dtype::F64 => tensor.data().as_chunks::<8>().0.iter().map(|b| T::from_f64(f64::from_le_bytes(*b))).collect(),
+        other => bail!("has type {other:?}; store it as F32"),
+    };
+    if let Some(position) = x.iter().position(|v| !v.is_finite()) {
+        bail!(
+            "holds {} in sample {}, element {}; every input must be a finite number",
+            x[position],
+            position / d,
+            position % d
+        );
+    }
+    Ok(x)
+}
+
+fn integers(tensor: &TensorView<'_>, samples: usize) -> anyhow::Result<Vec<i64>> {
     if tensor.shape() != [samples] {
         bail!(
             "has shape {:?}, but `x` holds {samples} samples; store one label per sample, [{samples}]",
@@ -80,12 +107,15 @@ fn checked_y(tensor: &TensorView<'_>, samples: usize, classes: usize) -> anyhow:
         );
     }
     let data = tensor.data();
-    let y: Vec<i64> = match tensor.dtype() {
+    Ok(match tensor.dtype() {
         Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
         Dtype::I32 => data.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b).into()).collect(),
         Dtype::U8 => data.iter().map(|&b| b.into()).collect(),
         other => bail!("has type {other:?}; store it as I64"),
-    };
+    })
+}
+
+fn labels(y: &[i64], classes: usize) -> anyhow::Result<Vec<usize>> {
     let label = |(i, &y): (usize, &i64)| match usize::try_from(y) {
         Ok(label) if label < classes => Ok(label),
         _ => bail!("sample {i} has label {y}, but the network has classes 0 to {}; correct the label", classes - 1),

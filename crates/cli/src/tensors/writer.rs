@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Map, json};
-use tightrope_network::output_target;
+use tightrope_network::{bytes_text, output_target, remove_abandoned, temporary_path};
 
 /// A type that tensors hold.
 pub trait Element: Copy {
@@ -54,6 +54,7 @@ pub struct TensorWriter {
     path: PathBuf,
     temporary: PathBuf,
     places: Vec<Place>,
+    bytes: u64,
     finished: bool,
 }
 
@@ -83,13 +84,15 @@ impl TensorWriter {
         let start = 8 + header.len() as u64;
         places.iter_mut().for_each(|place| place.offset += start);
 
-        let name = path.file_name().with_context(|| format!("{}: names no file to write", path.display()))?;
-        let mut temporary = name.to_os_string();
-        temporary.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(temporary);
+        path.file_name().with_context(|| format!("{}: names no file to write", path.display()))?;
+        remove_abandoned(path);
+        let temporary = temporary_path(path);
         let file = File::create(&temporary)
             .with_context(|| format!("{}: cannot write here; choose another place with -o", path.display()))?;
-        let mut writer = TensorWriter { file, path: path.into(), temporary, places, finished: false };
+        // Marks the writer as alive; where there are no locks, the process number alone does.
+        let _ = file.try_lock();
+        let mut writer =
+            TensorWriter { file, path: path.into(), temporary, places, bytes: start + end, finished: false };
         let begun = (|| {
             writer.file.write_all(&(start - 8).to_le_bytes())?;
             writer.file.write_all(&header)?;
@@ -119,7 +122,9 @@ impl TensorWriter {
     }
 
     fn trouble(&self) -> String {
-        format!("{}: cannot write; free some space or choose another place with -o", self.path.display())
+        let needed = bytes_text(usize::try_from(self.bytes).unwrap_or(usize::MAX));
+        let path = self.path.display();
+        format!("{path}: cannot write the {needed} that it needs; free some space or choose another place with -o")
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use tightrope_network::{remove_abandoned, temporary_path};
+
 /// Bytes go to a temporary file beside the destination; dropped unfinished, it leaves nothing behind.
 pub(crate) struct PartialFile {
     file: File,
@@ -25,11 +27,13 @@ impl PartialFile {
         if let Some(folder) = destination.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let name = destination.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-        let mut temporary = name.to_os_string();
-        temporary.push(format!(".{}.tmp", std::process::id()));
-        let temporary = destination.with_file_name(temporary);
-        Ok(PartialFile { file: File::create(&temporary)?, temporary, destination: destination.into(), finished: false })
+        destination.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+        remove_abandoned(destination);
+        let temporary = temporary_path(destination);
+        let file = File::create(&temporary)?;
+        // Marks the writer as alive; where there are no locks, the process number alone does.
+        let _ = file.try_lock();
+        Ok(PartialFile { file, temporary, destination: destination.into(), finished: false })
     }
 
     /// Where the bytes are for now.

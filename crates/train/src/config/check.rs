@@ -1,5 +1,7 @@
 //! Ranges of the configuration's values, and defaults that depend on other keys.
 
+use tightrope_network::number_text;
+
 use super::{Clip, Config, Init, SmoothingKind};
 use crate::TrainError;
 use crate::methods;
@@ -52,12 +54,16 @@ impl Config {
             }
         }
         if let Clip::Range([low, high]) = self.clip
-            && !(low.is_finite() && high.is_finite() && low < high)
+            && !is_range(low, high)
         {
-            return Err(TrainError::value("clip", format!("[{low}, {high}]"), "must be [low, high] with low < high"));
+            return Err(TrainError::value(
+                "clip",
+                format!("[{low:?}, {high:?}]"),
+                "must be [low, high], two numbers of which low < high in single precision, such as [0, 1]",
+            ));
         }
-        not_negative("eps", self.eps)?;
-        not_negative("train.eps", train.eps.unwrap_or(0.0))?;
+        radius("eps", self.eps)?;
+        radius("train.eps", train.eps.unwrap_or(0.0))?;
         integer("train.epochs", train.epochs as u64, 1, 100_000)?;
         integer("train.batch", train.batch as u64, 1, 1 << 24)?;
         positive("train.lr", train.lr)?;
@@ -112,20 +118,54 @@ impl Config {
     }
 }
 
+/// True for two finite numbers of which the first is smaller, also in single precision, in which bounds are computed.
+fn is_range(low: f64, high: f64) -> bool {
+    let (low, high) = (low as f32, high as f32);
+    low.is_finite() && high.is_finite() && low < high
+}
+
+fn radius(key: &'static str, value: f64) -> Result<(), TrainError> {
+    if value >= 0.0 && (value as f32).is_finite() {
+        Ok(())
+    } else {
+        Err(TrainError::value(
+            key,
+            number_text(value),
+            "must be a number >= 0 that single precision can hold, such as 0.1",
+        ))
+    }
+}
+
 fn positive(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if value > 0.0 && value.is_finite() { Ok(()) } else { Err(TrainError::value(key, value, "must be a number > 0")) }
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be a number > 0"))
+    }
 }
 
 fn not_negative(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if value >= 0.0 && value.is_finite() { Ok(()) } else { Err(TrainError::value(key, value, "must be a number >= 0")) }
+    if value >= 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be a number >= 0"))
+    }
 }
 
 fn factor(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if value > 0.0 && value <= 1.0 { Ok(()) } else { Err(TrainError::value(key, value, "must be in (0, 1]")) }
+    if value > 0.0 && value <= 1.0 {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be in (0, 1]"))
+    }
 }
 
 fn weight(key: &'static str, value: f64) -> Result<(), TrainError> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(TrainError::value(key, value, "must be in [0, 1]")) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(TrainError::value(key, number_text(value), "must be in [0, 1]"))
+    }
 }
 
 fn integer(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), TrainError> {

@@ -27,12 +27,18 @@ pub struct Config {
     pub seed: u64,
     /// Name of the data set.
     pub dataset: String,
+    /// Safetensors file with training images `x` and labels `y` that take the place of the data set; "" for none.
+    pub inputs: String,
+    /// As `inputs`, for the evaluations and for `certify`; "" for none.
+    pub test_inputs: String,
     /// Train on the first so many samples only; 0 for all.
     pub limit_train: usize,
     /// Preset name, or path of a network description.
     pub model: String,
     /// Put the data set's input normalisation before a preset's first layer.
     pub normalise: bool,
+    /// Run folder or model file whose parameters the run starts from; "" for a fresh initialisation.
+    pub init_from: String,
     /// Initialisation; `ibp`, but `default` for the method `standard`.
     pub init: Option<Init>,
     /// Radius ε that is certified in evaluations; a number or a fraction such as "2/255".
@@ -192,9 +198,12 @@ impl Default for Config {
         Config {
             seed: 0,
             dataset: "mnist".into(),
+            inputs: String::new(),
+            test_inputs: String::new(),
             limit_train: 0,
             model: "cnn3".into(),
             normalise: false,
+            init_from: String::new(),
             init: None,
             eps: 0.1,
             norm: NormName::Inf,
@@ -301,6 +310,23 @@ impl Config {
         }
     }
 
+    /// As [`Config::clip`], without the rounding to single precision.
+    pub fn data_range(&self) -> Option<(f64, f64)> {
+        match self.clip {
+            Clip::Unit(false) => None,
+            Clip::Unit(true) => Some((0.0, 1.0)),
+            Clip::Range([low, high]) => Some((low, high)),
+        }
+    }
+
+    /// What the run is trained on, in a word: the data set, or the name of the file that takes its place.
+    pub fn data_name(&self) -> &str {
+        match Path::new(&self.inputs).file_stem().and_then(|stem| stem.to_str()) {
+            Some(stem) => stem,
+            None => &self.dataset,
+        }
+    }
+
     /// The relaxation that evaluations bound with.
     pub fn eval_relaxation(&self) -> Result<Relaxation, TrainError> {
         let name = match &self.train.eval_relaxation {
@@ -328,6 +354,19 @@ impl Config {
     /// If the model is neither a preset nor a usable TOML or JSON description, or does not fit the data.
     pub fn network(&self, shape: &[usize], classes: usize) -> Result<Network, TrainError> {
         let path = Path::new(&self.model);
+        if path.extension().is_some_and(|extension| extension == "onnx" || extension == "safetensors") {
+            let stem = path.with_extension("");
+            let (model, stem) = (path.display(), stem.display());
+            return Err(TrainError::value(
+                "model",
+                format!("\"{}\"", self.model),
+                format!(
+                    "is a trained network, and `model` names a preset or a .toml/.json description; to go on training it, \
+                     run `tightrope export {model} --to safetensors -o {stem}-start.safetensors`, then train with \
+                     --model {stem}-start.json --init-from {stem}-start.safetensors"
+                ),
+            ));
+        }
         let described = path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
         let network = if described {
             Description::read(path)?.build()?
@@ -335,7 +374,12 @@ impl Config {
             let normalisation = if self.normalise { Some(self.normalisation(shape)?) } else { None };
             Preset::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
         };
-        if network.input_shape() != shape || network.output_len() != classes {
+        // Arrays of one's own may be flat, [N, d].
+        let flat = |shape: &[usize]| shape.iter().filter(|&&side| side > 1).count() <= 1;
+        let same_length = network.input_len() == shape.iter().product::<usize>();
+        let fits = network.input_shape() == shape
+            || same_length && !self.inputs.is_empty() && (flat(shape) || flat(network.input_shape()));
+        if !fits || network.output_len() != classes {
             return Err(TrainError::value(
                 "model",
                 format!("\"{}\"", self.model),
@@ -343,7 +387,7 @@ impl Config {
                     "reads inputs {:?} and has {} logits, but `{}` has images {shape:?} and {classes} classes",
                     network.input_shape(),
                     network.output_len(),
-                    self.dataset
+                    self.data_name()
                 ),
             ));
         }
@@ -353,7 +397,7 @@ impl Config {
     /// Mean and standard deviation per channel of the training pixels.
     fn normalisation(&self, shape: &[usize]) -> Result<Normalisation, TrainError> {
         match tightrope_data::info(&self.dataset) {
-            Ok(info) if info.shape[..] == *shape => {
+            Ok(info) if self.inputs.is_empty() && info.shape[..] == *shape => {
                 Ok(Normalisation { mean: info.mean.to_vec(), std: info.std.to_vec() })
             }
             _ => Err(TrainError::value(
@@ -361,7 +405,7 @@ impl Config {
                 self.normalise,
                 format!(
                     "no statistics are known for `{}` with images {shape:?}; set it to false, or describe a network with an affine first layer",
-                    self.dataset
+                    self.data_name()
                 ),
             )),
         }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
+use tightrope_network::number_text;
 use toml::{Table, Value};
 
 use super::{Config, NormName, keys};
@@ -60,14 +61,16 @@ impl Config {
 
     /// The configuration as TOML, every key with its value.
     pub fn to_toml(&self) -> String {
-        toml::to_string(&self.table()).unwrap_or_default()
+        let mut text = String::new();
+        write_table(&mut text, "", &self.table());
+        text
     }
 
     /// Keys whose values differ, in alphabetical order within each section.
     pub fn differences(&self, other: &Config) -> Vec<Difference> {
         let (first, second) = (flatten(&self.table()), flatten(&other.table()));
         let find =
-            |list: &[(String, Value)], key: &str| list.iter().find(|(k, _)| k == key).map(|(_, v)| v.to_string());
+            |list: &[(String, Value)], key: &str| list.iter().find(|(k, _)| k == key).map(|(_, v)| value_text(v));
         let mut keys: Vec<&String> = first.iter().chain(&second).map(|(key, _)| key).collect();
         keys.dedup();
         let mut differences: Vec<Difference> = Vec::new();
@@ -113,6 +116,30 @@ fn plain(message: &str) -> String {
     ];
     let replace = |text: String, (name, words)| text.replace(&format!("expected {name}"), &format!("expected {words}"));
     types.into_iter().fold(message.into(), replace)
+}
+
+/// Appends the values of `table`, then its sections under `path`.
+fn write_table(text: &mut String, path: &str, table: &Table) {
+    let (sections, values): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
+    values.iter().for_each(|(key, value)| text.push_str(&format!("{key} = {}\n", value_text(value))));
+    for (key, section) in sections.iter().filter_map(|(key, value)| Some((key, value.as_table()?))) {
+        let path = if path.is_empty() { (*key).clone() } else { format!("{path}.{key}") };
+        text.push_str(&format!("\n[{path}]\n"));
+        write_table(text, &path, section);
+    }
+}
+
+/// A value as TOML, numbers in the shortest form that reads back.
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::Float(number) if number.is_finite() => {
+            let text = number_text(*number);
+            // A number without point or exponent would be an integer.
+            if text.contains(['.', 'e']) { text } else { text + ".0" }
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(value_text).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
 }
 
 /// All values with their dotted paths.

@@ -24,7 +24,7 @@ const METADATA: &str = "tightrope";
 const VERSION: u32 = 1;
 
 /// What a checkpoint says besides its tensors.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Header {
     version: u32,
     program: String,
@@ -47,11 +47,29 @@ struct Header {
     data: String,
     /// Name of the engine, since engines round differently.
     engine: String,
+    /// SHA-256 of the rest of this header and of the tensors; empty in checkpoints of programs that wrote none, which
+    /// are read without this check.
+    #[serde(default)]
+    checksum: String,
+}
+
+impl Header {
+    /// The checksum of this header with `tensors`.
+    fn checksum(&self, tensors: [&[u8]; 4]) -> Result<String, serde_json::Error> {
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(&Header { checksum: String::new(), ..self.clone() })?);
+        tensors.iter().for_each(|bytes| hash.update(bytes));
+        Ok(hexadecimal(&hash.finalize()))
+    }
 }
 
 /// Hexadecimal SHA-256.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn network_hash(job: &Job<'_>) -> String {
@@ -65,7 +83,7 @@ fn data_identity(job: &Job<'_>) -> String {
 /// Writes `state` to `path`, whole or not at all.
 pub(super) fn write(path: &Path, job: &Job<'_>, state: &State) -> Result<(), TrainError> {
     let config = job.config.to_toml();
-    let header = Header {
+    let mut header = Header {
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
         epoch: state.epoch,
@@ -83,8 +101,8 @@ pub(super) fn write(path: &Path, job: &Job<'_>, state: &State) -> Result<(), Tra
         network: network_hash(job),
         data: data_identity(job),
         engine: job.engine.name().into(),
+        checksum: String::new(),
     };
-    let header = serde_json::to_string(&header).map_err(|e| TrainError::file(path, e))?;
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let tensors = [
         ("theta", Dtype::F32, state.theta.len(), bytes(&state.theta)),
@@ -92,6 +110,9 @@ pub(super) fn write(path: &Path, job: &Job<'_>, state: &State) -> Result<(), Tra
         ("adam.second", Dtype::F32, state.theta.len(), bytes(&state.adam.second)),
         ("tally.loss", Dtype::F64, 1, state.tally.loss.to_le_bytes().to_vec()),
     ];
+    header.checksum =
+        header.checksum(tensors.each_ref().map(|(_, _, _, data)| &data[..])).map_err(|e| TrainError::file(path, e))?;
+    let header = serde_json::to_string(&header).map_err(|e| TrainError::file(path, e))?;
     let mut views = Vec::new();
     for (name, dtype, length, data) in &tensors {
         let view = TensorView::new(*dtype, vec![*length], data).map_err(|e| TrainError::file(path, e))?;
@@ -109,19 +130,43 @@ pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> TrainError {
     )
 }
 
-/// Reads the state at `path` and checks that it belongs to `job`.
-pub(super) fn read(path: &Path, job: &Job<'_>) -> Result<State, TrainError> {
-    let damaged = |problem: &dyn std::fmt::Display| {
-        TrainError::file(path, format!("the checkpoint is damaged ({problem}); start the run anew with another --out"))
-    };
-    let bytes = std::fs::read(path).map_err(|e| TrainError::file(path, e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
-    let header = metadata.metadata().as_ref().and_then(|map| map.get(METADATA)).ok_or_else(|| damaged(&"no header"))?;
-    let header: Header = serde_json::from_str(header).map_err(|e| damaged(&e))?;
+fn damaged(path: &Path, problem: impl std::fmt::Display) -> TrainError {
+    TrainError::file(
+        path,
+        format!("the checkpoint is damaged ({problem}); begin the run anew with --overwrite, or with another --out"),
+    )
+}
+
+/// The header of the checkpoint file `bytes`.
+fn header(path: &Path, bytes: &[u8]) -> Result<Header, TrainError> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(path, e))?;
+    let header = metadata.metadata().as_ref().and_then(|map| map.get(METADATA));
+    let header = header.ok_or_else(|| damaged(path, "no header"))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| damaged(path, e))?;
     if header.version != VERSION {
         let problem = format!("checkpoint version {} cannot be read by this program ({VERSION})", header.version);
         return Err(TrainError::file(path, problem));
+    }
+    Ok(header)
+}
+
+/// The resolved configuration, as TOML, of the run whose checkpoint lies at `path`.
+pub(super) fn stored_config(path: &Path) -> Result<String, TrainError> {
+    Ok(header(path, &std::fs::read(path).map_err(|e| TrainError::file(path, e))?)?.config)
+}
+
+/// Reads the state at `path` and checks that it is whole and belongs to `job`.
+pub(super) fn read(path: &Path, job: &Job<'_>) -> Result<State, TrainError> {
+    let damaged = |problem: &dyn std::fmt::Display| damaged(path, problem);
+    let bytes = std::fs::read(path).map_err(|e| TrainError::file(path, e))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+    let header = header(path, &bytes)?;
+    if !header.checksum.is_empty() {
+        let tensor = |name| file.tensor(name).map(|tensor| tensor.data()).map_err(|e| damaged(&e));
+        let tensors = [tensor("theta")?, tensor("adam.first")?, tensor("adam.second")?, tensor("tally.loss")?];
+        if header.checksum(tensors).map_err(|e| damaged(&e))? != header.checksum {
+            return Err(damaged(&"its content does not have the checksum that it was written with"));
+        }
     }
     check_identity(path, job, &header)?;
     let parameters = job.network.parameters().total();

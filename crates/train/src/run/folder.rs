@@ -4,15 +4,21 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use tightrope_network::{MODEL_FILE, Model, NETWORK_FILE, Network, write_atomically};
+use tightrope_network::{
+    MODEL_FILE, Model, NETWORK_FILE, Network, remove_abandoned, temporary_owner, write_atomically,
+};
 
 use super::checkpoint::{self, cannot_write};
 use super::manifest::Manifest;
 use super::metrics::MetricsLog;
-use super::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, LOCK_FILE, MANIFEST_FILE, METRICS_FILE};
+use super::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, LOCK_FILE, MANIFEST_FILE, METRICS_FILE, RESULT_FILES};
 use crate::state::State;
 use crate::trainer::Job;
-use crate::{Config, EpochMetrics, TrainError};
+use crate::{EpochMetrics, TrainError};
+
+/// Files that only the holder of the lock writes.
+const OWN_FILES: [&str; 7] =
+    [CHECKPOINT_FILE, MODEL_FILE, NETWORK_FILE, METRICS_FILE, EVENTS_FILE, MANIFEST_FILE, CONFIG_FILE];
 
 /// Files that a run which never wrote a checkpoint may have left.
 const EARLY_FILES: [&str; 4] = [CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, EVENTS_FILE];
@@ -24,8 +30,19 @@ pub struct RunFolder {
     resumes: bool,
     command: Vec<String>,
     _lock: File,
+    instructions: Option<String>,
     manifest: Option<Manifest>,
     metrics: Option<MetricsLog>,
+}
+
+/// What a run starts from.
+pub(crate) struct Beginning {
+    /// The state.
+    pub(crate) state: State,
+    /// Metrics of the epochs before it.
+    pub(crate) metrics: Vec<EpochMetrics>,
+    /// What the user should hear of.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl RunFolder {
@@ -41,12 +58,48 @@ impl RunFolder {
                 Some(file) => Err(TrainError::file(
                     path,
                     format!(
-                        "the folder is not empty (it holds `{file}`); go on with its run by --resume, or choose another --out"
+                        "the folder is not empty (it holds `{file}`); go on with its run by --resume, begin anew by --overwrite, or choose another --out"
                     ),
                 )),
             }
         })?;
         Ok(folder)
+    }
+
+    /// The folder of a run for another one in its place; the files of the old one are removed, and no others.
+    ///
+    /// # Errors
+    /// If it holds something but no run, cannot be written, or another process trains or certifies in it.
+    pub fn overwrite(path: &Path, command: &[String]) -> Result<Self, TrainError> {
+        let folder =
+            RunFolder::lock(path, command, false, |entries| match entries.iter().find(|name| !is_temporary(name)) {
+                Some(_) => RunFolder::check_begun(path),
+                None => Ok(()),
+            })?;
+        // Results go first and what the run is known by last, so that a kill leaves no mixture.
+        let files: Vec<PathBuf> = RESULT_FILES.iter().chain(&OWN_FILES).map(|name| path.join(name)).collect();
+        for file in files.iter().filter(|file| file.is_file()) {
+            // A certification holds its log locked.
+            if let Ok(held) = File::open(file)
+                && let Err(TryLockError::WouldBlock) = held.try_lock()
+            {
+                return Err(TrainError::file(
+                    file,
+                    "another process works on it; wait for it, stop it, or choose another --out",
+                ));
+            }
+        }
+        for file in files.iter().filter(|file| file.exists()) {
+            fs::remove_file(file)
+                .map_err(|e| TrainError::file(file, format!("cannot be removed ({e}); choose another --out")))?;
+        }
+        Ok(folder)
+    }
+
+    /// True if a run may begin in `path`: nothing is there, or only what a process left that was killed before it
+    /// wrote the configuration.
+    pub fn is_free(path: &Path) -> bool {
+        !path.exists() || entries(path).is_ok_and(|entries| entries.iter().all(|name| is_temporary(name)))
     }
 
     /// Fails unless a run was begun in `path`, that is, unless it holds a configuration or a checkpoint.
@@ -58,7 +111,7 @@ impl RunFolder {
             Some(file) => Err(TrainError::file(
                 path,
                 format!(
-                    "holds `{file}` but no {CONFIG_FILE} and no {CHECKPOINT_FILE}, so there is no run to resume; choose another --out"
+                    "holds `{file}` but no {CONFIG_FILE} and no {CHECKPOINT_FILE}, so there is no run to resume or to overwrite; choose another --out"
                 ),
             )),
             None => Err(TrainError::file(path, "no run in this folder to resume; leave out --resume to begin one")),
@@ -117,6 +170,7 @@ impl RunFolder {
             resumes,
             command: command.into(),
             _lock: lock,
+            instructions: None,
             manifest: None,
             metrics: None,
         })
@@ -127,33 +181,52 @@ impl RunFolder {
         &self.path
     }
 
-    /// The resolved configuration of the run in `path`, with overrides, if it has one.
-    pub fn stored_config(path: &Path, overrides: &[String]) -> Result<Option<Config>, TrainError> {
-        let file = path.join(CONFIG_FILE);
-        if file.is_file() { Config::read(&file, overrides).map(Some) } else { Ok(None) }
+    /// The resolved configuration of the run in `path` as TOML, with the file that it comes from: config.toml or, where
+    /// that is lost, the checkpoint. None if there is neither.
+    pub fn stored_config(path: &Path) -> Result<Option<(String, PathBuf)>, TrainError> {
+        let (config, checkpoint) = (path.join(CONFIG_FILE), path.join(CHECKPOINT_FILE));
+        if config.is_file() {
+            let text = fs::read_to_string(&config).map_err(|e| {
+                TrainError::file(&config, format!("cannot be read ({e}); give the recipe of the run with --resume"))
+            })?;
+            return Ok(Some((text, config)));
+        }
+        if checkpoint.is_file() {
+            return Ok(Some((checkpoint::stored_config(&checkpoint)?, checkpoint)));
+        }
+        Ok(None)
     }
 
-    /// Writes the first files and returns the state to start from with the metrics of the epochs before it.
-    pub(crate) fn begin(&mut self, job: &Job<'_>, initial: State) -> Result<(State, Vec<EpochMetrics>), TrainError> {
+    /// Records in the manifest which instruction set the engine computes with.
+    pub fn set_instructions(&mut self, name: &str) {
+        self.instructions = Some(name.into());
+    }
+
+    /// Writes the first files and returns what to start from.
+    pub(crate) fn begin(&mut self, job: &Job<'_>, initial: State) -> Result<Beginning, TrainError> {
         let file = self.path.join(CHECKPOINT_FILE);
         let resumed = self.resumes && file.is_file();
         let state = if resumed { checkpoint::read(&file, job)? } else { initial };
-        for name in entries(&self.path)?.iter().filter(|name| is_temporary(name)) {
-            // Left by a process that was killed while writing; harmless if it stays.
+        for name in
+            entries(&self.path)?.iter().filter(|name| OWN_FILES.iter().any(|f| temporary_owner(name, f).is_some()))
+        {
+            // Left by a process that was killed while writing, since the lock is ours; harmless if it stays.
             let _ = fs::remove_file(self.path.join(name));
         }
+        // Others write these without the lock.
+        RESULT_FILES.iter().for_each(|name| remove_abandoned(&self.path.join(name)));
         let config = format!("# Resolved configuration of this run.\n{}", job.config.to_toml());
         self.write(CONFIG_FILE, config.as_bytes())?;
-        let mut manifest = Manifest::open(&self.path.join(MANIFEST_FILE), job, resumed);
+        let mut manifest = Manifest::open(&self.path.join(MANIFEST_FILE), job, self.instructions.as_deref(), resumed);
         manifest.begin_session(&self.command, state.step);
         self.write(MANIFEST_FILE, manifest.to_json().as_bytes())?;
         self.manifest = Some(manifest);
-        let (log, kept) = MetricsLog::open(&self.path, state.epoch)?;
+        let (log, metrics, remarks) = MetricsLog::open(&self.path, state.epoch)?;
         self.metrics = Some(log);
         if !resumed {
             self.checkpoint(job, &state)?;
         }
-        Ok((state, kept))
+        Ok(Beginning { state, metrics, remarks })
     }
 
     pub(crate) fn checkpoint(&self, job: &Job<'_>, state: &State) -> Result<(), TrainError> {
@@ -200,9 +273,5 @@ fn entries(path: &Path) -> Result<Vec<String>, TrainError> {
 
 /// True for what an interrupted atomic write of one of the run's files leaves.
 fn is_temporary(name: &str) -> bool {
-    let files = [CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, EVENTS_FILE, CHECKPOINT_FILE, MODEL_FILE, NETWORK_FILE];
-    files.iter().any(|file| {
-        let process = name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"));
-        process.is_some_and(|process| !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit()))
-    })
+    OWN_FILES.iter().chain(&RESULT_FILES).any(|file| temporary_owner(name, file).is_some())
 }

@@ -15,7 +15,18 @@ pub(crate) fn seconds_since_1970() -> f64 {
 }
 
 fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+    timestamp(SystemTime::now())
+}
+
+/// A time as RFC 3339 text; a clock that stands where the format has no year is told as such.
+fn timestamp(time: SystemTime) -> String {
+    // 9999-12-31T23:59:59Z, the last second that the format can tell.
+    const LAST: u64 = 253_402_300_799;
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) if since.as_secs() <= LAST => humantime::format_rfc3339_seconds(time).to_string(),
+        Ok(_) => "unknown: the clock is beyond the year 9999".into(),
+        Err(_) => "unknown: the clock is before the year 1970".into(),
+    }
 }
 
 /// The whole manifest.
@@ -40,6 +51,8 @@ struct Machine {
     threads: usize,
     os: String,
     architecture: String,
+    /// The instruction set of the kernels, where the engine has a choice.
+    instructions: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,7 +75,7 @@ struct Session {
 
 impl Manifest {
     /// The manifest of `job`; the sessions of the file at `path` are kept if the run is `resumed`.
-    pub(super) fn open(path: &Path, job: &Job<'_>, resumed: bool) -> Self {
+    pub(super) fn open(path: &Path, job: &Job<'_>, instructions: Option<&str>, resumed: bool) -> Self {
         let old = || serde_json::from_slice::<Manifest>(&std::fs::read(path).ok()?).ok();
         let data = |set: &Dataset| Data {
             name: set.name.clone(),
@@ -83,6 +96,7 @@ impl Manifest {
                 threads: rayon::current_num_threads(),
                 os: std::env::consts::OS.into(),
                 architecture: std::env::consts::ARCH.into(),
+                instructions: instructions.map(Into::into),
             },
             data: [Some(job.train), job.test].into_iter().flatten().map(data).collect(),
             sessions: if resumed { old().map_or_else(Vec::new, |old| old.sessions) } else { Vec::new() },
@@ -111,4 +125,20 @@ fn cpu() -> String {
     let line = info.lines().find(|line| line.starts_with("model name"));
     let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_string());
     name.unwrap_or_else(|| std::env::consts::ARCH.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::timestamp;
+
+    #[test]
+    fn no_clock_is_too_wrong() {
+        assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(1_700_000_000)), "2023-11-14T22:13:20Z");
+        assert!(timestamp(UNIX_EPOCH - Duration::from_secs(1)).contains("before the year 1970"));
+        let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        assert_eq!(timestamp(last), "9999-12-31T23:59:59Z");
+        assert!(timestamp(last + Duration::from_secs(1)).contains("beyond the year 9999"));
+    }
 }

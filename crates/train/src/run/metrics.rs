@@ -19,20 +19,14 @@ pub(super) struct MetricsLog {
 
 impl MetricsLog {
     /// Opens the files in `folder` and cuts off what stands there beyond `epoch` epochs, so that
-    /// epochs which are run again do not stand twice; returns the metrics kept.
-    pub(super) fn open(folder: &Path, epoch: usize) -> Result<(Self, Vec<EpochMetrics>), TrainError> {
+    /// epochs which are run again do not stand twice; returns the metrics kept and what is to be said about others.
+    pub(super) fn open(folder: &Path, epoch: usize) -> Result<(Self, Vec<EpochMetrics>, Vec<String>), TrainError> {
         let (lines, events) = (folder.join(METRICS_FILE), folder.join(EVENTS_FILE));
-        let mut kept: Vec<EpochMetrics> = Vec::new();
-        if lines.is_file() {
-            let text = std::fs::read(&lines).map_err(|e| TrainError::file(&lines, e))?;
-            for line in String::from_utf8_lossy(&text).lines() {
-                // A line cut off by a kill does not parse; it belongs to an epoch beyond the checkpoint.
-                match serde_json::from_str::<EpochMetrics>(line) {
-                    Ok(metrics) if metrics.epoch <= epoch => kept.push(metrics),
-                    _ => break,
-                }
-            }
-        }
+        let (kept, remarks) = if lines.is_file() {
+            kept(&std::fs::read(&lines).map_err(|e| TrainError::file(&lines, e))?, epoch, &lines)
+        } else {
+            Default::default()
+        };
         let text = kept.iter().map(json_line).collect::<Result<Vec<_>, _>>()?.concat();
         write_atomically(&lines, text.as_bytes()).map_err(|e| cannot_write(&lines, &e))?;
         let mut records = tensorboard::header();
@@ -42,7 +36,7 @@ impl MetricsLog {
             let file = OpenOptions::new().append(true).open(&path).map_err(|e| cannot_write(&path, &e))?;
             Ok((path, file))
         };
-        Ok((MetricsLog { lines: append(lines)?, events: append(events)? }, kept))
+        Ok((MetricsLog { lines: append(lines)?, events: append(events)? }, kept, remarks))
     }
 
     /// Appends one epoch to both files.
@@ -53,6 +47,32 @@ impl MetricsLog {
         write(&mut self.lines, json_line(metrics)?.as_bytes())?;
         write(&mut self.events, &tensorboard::record(metrics))
     }
+}
+
+/// The metrics in `text` up to `epoch`, and a remark for every line that is lost.
+fn kept(text: &[u8], epoch: usize, path: &Path) -> (Vec<EpochMetrics>, Vec<String>) {
+    let mut kept: Vec<EpochMetrics> = Vec::new();
+    let mut remarks = Vec::new();
+    let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+    // Behind the last line break stands what a kill cut off; it belongs to an epoch beyond the checkpoint.
+    for (number, line) in text[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
+        match serde_json::from_slice::<EpochMetrics>(line) {
+            Ok(metrics) if metrics.epoch > epoch => {}
+            Ok(metrics) if kept.last().is_none_or(|last| last.epoch < metrics.epoch) => kept.push(metrics),
+            Ok(metrics) => remarks.push(format!(
+                "{}, line {}: epoch {} stands there again; the line is left out",
+                path.display(),
+                number + 1,
+                metrics.epoch
+            )),
+            Err(problem) => remarks.push(format!(
+                "{}, line {}: damaged ({problem}); the line is left out, the others are kept",
+                path.display(),
+                number + 1
+            )),
+        }
+    }
+    (kept, remarks)
 }
 
 fn json_line(metrics: &EpochMetrics) -> Result<String, TrainError> {

@@ -25,7 +25,7 @@ pub(super) fn descend(
     let mut walks: Vec<Walk> = Vec::new();
     for step in 0..steps {
         let reached = state.evaluate(objective, &active, &points)?;
-        if reached.is_empty() {
+        if reached.is_empty() || state.is_late() {
             return Ok(());
         }
         if step == 0 {

@@ -6,6 +6,8 @@ mod objective;
 mod pgd;
 mod state;
 
+use std::time::Instant;
+
 use tightrope_noise::{Purpose, Stream};
 
 pub use self::kind::AttackKind;
@@ -44,7 +46,19 @@ impl Attack {
         threat: &ThreatModel,
         samples: &Samples<'_>,
     ) -> Result<AttackOutcome, VerifyError> {
-        AttackPlan { kinds: vec![AttackKind::Pgd], attack: *self, targets: 0 }.run(target, threat, samples)
+        self.run_until(target, threat, samples, None)
+    }
+
+    /// [`Attack::run`] that ends after the gradient step in which `deadline` passes.
+    pub(crate) fn run_until(
+        &self,
+        target: &Target<'_>,
+        threat: &ThreatModel,
+        samples: &Samples<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<AttackOutcome, VerifyError> {
+        let plan = AttackPlan { kinds: vec![AttackKind::Pgd], attack: *self, targets: 0 };
+        plan.run_until(target, threat, samples, deadline)
     }
 
     fn check(&self) -> Result<(), VerifyError> {
@@ -85,13 +99,23 @@ impl AttackPlan {
         threat: &ThreatModel,
         samples: &Samples<'_>,
     ) -> Result<AttackOutcome, VerifyError> {
+        self.run_until(target, threat, samples, None)
+    }
+
+    fn run_until(
+        &self,
+        target: &Target<'_>,
+        threat: &ThreatModel,
+        samples: &Samples<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<AttackOutcome, VerifyError> {
         self.check(target.network.output_len())?;
         target.check(samples)?;
         // An empty or senseless region has no points to try, which must not look like robustness.
         threat.region::<f32>(samples.inputs, target.network.input_len()).map_err(|e| samples.locate(e))?;
         let everyone: Vec<usize> = (0..samples.labels.len()).collect();
         let logits = target.logits(samples.inputs)?;
-        let mut state = State::new(target, threat, samples);
+        let mut state = State::new(target, threat, samples, deadline);
         state.observe(&everyone, samples.inputs, &logits)?;
         for &kind in &self.kinds {
             state.kind = Some(kind);
@@ -100,7 +124,7 @@ impl AttackPlan {
                 let objective = Objective::new(kind, round, &logits, samples.labels);
                 for restart in 0..self.attack.restarts {
                     let active = state.unbroken();
-                    if active.is_empty() {
+                    if active.is_empty() || state.is_late() {
                         return Ok(state.outcome);
                     }
                     let points = self.starts(&state, &active, kind, round, restart);

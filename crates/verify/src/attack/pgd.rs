@@ -15,7 +15,7 @@ pub(super) fn descend(
 ) -> Result<(), VerifyError> {
     for step in 0..attack.steps {
         let reached = state.evaluate(objective, &active, &points)?;
-        if reached.is_empty() {
+        if reached.is_empty() || state.is_late() {
             return Ok(());
         }
         let size = state.threat.epsilon * step_size(attack, step);

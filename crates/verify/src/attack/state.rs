@@ -1,5 +1,7 @@
 //! What every attack shares: the best point of each sample so far, its replay, and gradients of a loss.
 
+use std::time::Instant;
+
 use tightrope_engine::{Cotangents, EngineError, Wants};
 
 use super::AttackKind;
@@ -31,10 +33,16 @@ pub(super) struct State<'a, 'b> {
     /// The attack that gets the credit; none while the clean inputs are tried.
     pub(super) kind: Option<AttackKind>,
     target: &'a Target<'b>,
+    deadline: Option<Instant>,
 }
 
 impl<'a, 'b> State<'a, 'b> {
-    pub(super) fn new(target: &'a Target<'b>, threat: &'a ThreatModel, samples: &'a Samples<'a>) -> Self {
+    pub(super) fn new(
+        target: &'a Target<'b>,
+        threat: &'a ThreatModel,
+        samples: &'a Samples<'a>,
+        deadline: Option<Instant>,
+    ) -> Self {
         let count = samples.labels.len();
         let outcome = AttackOutcome {
             margins: vec![f32::INFINITY; count],
@@ -42,7 +50,12 @@ impl<'a, 'b> State<'a, 'b> {
             broken: vec![false; count],
             broken_by: vec![None; count],
         };
-        State { threat, samples, d: target.network.input_len(), outcome, kind: None, target }
+        State { threat, samples, d: target.network.input_len(), outcome, kind: None, target, deadline }
+    }
+
+    /// True once the attack's time is over.
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// The samples still unbroken.

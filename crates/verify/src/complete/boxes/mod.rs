@@ -176,9 +176,10 @@ impl Boxes<'_> {
             return None;
         }
         let Some((index, at)) = longest(&item, &influence) else { return Some(worst) };
-        let whole = item.whole.clone().or_else(|| {
-            Whole::new(self.endgame, (&item.lower, &item.upper), &layers, &open).map(Arc::new)
-        });
+        let whole = item
+            .whole
+            .clone()
+            .or_else(|| Whole::new(self.endgame, (&item.lower, &item.upper), &layers, &open).map(Arc::new));
         if let Some(whole) = &whole {
             whole.spend(self.cost(&item, &layers));
         }

@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# Breaks what can be broken around the program and looks whether anything is lost: kill -9 at random moments of training
+# and certification, full disks, read-only folders, two processes on one folder.
+#
+#   bench/faults.sh [--long] [--seconds N] [--seed S] [PROGRAM]
+#
+# PROGRAM is target/release/tightrope unless given. The random part takes N seconds (90; with --long 1800), the whole under
+# three minutes by default. What a machine does not allow (mounting a small disk) is skipped and said. Exit code 0 if
+# nothing was lost.
+set -uo pipefail
+
+seconds=90
+seed=$$
+program=
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --long) seconds=1800 ;;
+    --seconds) seconds=$2; shift ;;
+    --seed) seed=$2; shift ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -*) echo "faults.sh: unknown option $1; see --help" >&2; exit 4 ;;
+    *) program=$1 ;;
+    esac
+    shift
+done
+program=${program:-$(cd "$(dirname "$0")/.." && pwd)/target/release/tightrope}
+[ -x "$program" ] || { echo "faults.sh: $program: no such program; run cargo build --release first" >&2; exit 4; }
+program=$(cd "$(dirname "$program")" && pwd)/$(basename "$program")
+
+RANDOM=$seed
+work=$(mktemp -d)
+disk=$work/disk
+mounted=
+child=
+cleanup() {
+    [ -z "$child" ] || kill -9 "$child" 2>/dev/null
+    [ -z "$mounted" ] || umount -l "$disk"
+    rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work" || exit 4
+
+passed=0 skipped=0 failed=0
+pass() { passed=$((passed + 1)); echo "ok       $1"; }
+skip() { skipped=$((skipped + 1)); echo "SKIPPED  $1"; }
+fail() {
+    failed=$((failed + 1))
+    echo "FAILED   $1 (seed $seed)"
+    [ -z "${2:-}" ] || sed 's/^/         /' "$2" | tail -5
+}
+# Runs quietly; what was said is in log.
+run() { "$program" "$@" >out 2>log; }
+# The milliseconds of a wait as `sleep` takes them.
+pause() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
+temporaries() { find "$1" -name '*.tmp' | grep -c .; }
+
+# Kills "$@" at random moments and goes on by --resume once the file $1 is there, until it ends by itself.
+killed=0
+kill_until_done() {
+    local begun=$1 longest=$2 resume
+    shift 2
+    while :; do
+        resume=()
+        [ ! -e "$begun" ] || resume=(--resume)
+        "$program" "$@" "${resume[@]}" >out 2>log &
+        child=$!
+        pause $((RANDOM % longest + 20))
+        if kill -9 "$child" 2>/dev/null; then
+            killed=$((killed + 1))
+            # Ever longer, so that the end comes.
+            longest=$((longest + longest / 4))
+        fi
+        wait "$child" 2>/dev/null
+        local code=$?
+        child=
+        case $code in
+        137) ;;
+        *) return $code ;;
+        esac
+    done
+}
+
+tiny=(--dataset digits --model cnn3-tiny --batch 32 --set train.eval_limit=64)
+settings=(--limit-train 640 --epochs 12 --smoothing rgs --set train.checkpoint_steps=3)
+# A certification's log without its times.
+timeless() { sed -E 's/"seconds":[^,]*,"stage_seconds":\{[^}]*\}//' "$1"; }
+
+echo "faults with seed $seed, $seconds s of kills, in $work"
+run train --out whole "${tiny[@]}" "${settings[@]}" || { fail "undisturbed training" log; exit 1; }
+certify=(--limit 600 --timeout 1000 --eps 0.01)
+stages=(--stages ibp,crown)
+run certify whole "${certify[@]}" "${stages[@]}" --out certified || { fail "undisturbed certification" log; exit 1; }
+timeless certified/certify.jsonl >certified.timeless
+
+rounds=0
+until=$((SECONDS + seconds))
+while [ $SECONDS -lt $until ] && [ $failed -eq 0 ]; do
+    rounds=$((rounds + 1))
+    rm -rf broken broken-certified
+    kill_until_done broken/config.toml 300 train --out broken "${tiny[@]}" "${settings[@]}" || fail "resumed training" log
+    for file in checkpoint.safetensors model.safetensors network.json model.onnx config.toml; do
+        cmp -s whole/$file broken/$file || fail "training killed at random: $file differs"
+    done
+    [ "$(temporaries broken)" -eq 0 ] || fail "training killed at random leaves temporary files"
+    kill_until_done broken-certified/certify.jsonl 150 certify whole "${certify[@]}" "${stages[@]}" --out broken-certified ||
+        fail "resumed certification" log
+    timeless broken-certified/certify.jsonl | cmp -s - certified.timeless || fail "certification killed at random differs"
+done
+[ $failed -gt 0 ] || pass "$killed kills in $rounds rounds of training and certification: the same bytes"
+
+# Runs "$@", which must end with exit code 4 and say $1.
+refused() {
+    local part=$1 what=$2
+    shift 2
+    run "$@"
+    local code=$?
+    if [ $code -ne 4 ]; then
+        fail "$what: exit code $code instead of 4" log
+    elif ! grep -q -- "$part" log; then
+        fail "$what: says nothing of: $part" log
+    else
+        pass "$what: refused with a message"
+    fi
+}
+
+mkdir -p "$disk"
+if mount -t tmpfs -o size=256k tmpfs "$disk" 2>/dev/null; then
+    mounted=yes
+    refused 'No space left' 'training on a full disk' train --out disk/run --dataset digits --model cnn3 \
+        --set train.eval_limit=64 --limit-train 640 --epochs 2
+    [ "$(temporaries disk)" -eq 0 ] && pass 'no temporary file is left on it' || fail 'temporary files are left on a full disk'
+    mount -o remount,size=64m "$disk"
+    if run train --out disk/run --resume; then pass 'with space again, the training goes on'; else
+        fail 'resuming after a full disk' log
+    fi
+    dd if=/dev/zero of=disk/filler bs=1k count=70000 2>/dev/null
+    refused 'No space left' 'exporting to a full disk' export disk/run --to onnx -o disk/copy.onnx
+    refused 'space' 'an attack that writes to a full disk' attack disk/run --limit 50 --steps 1 -o disk/worst.safetensors
+    refused 'No space left' 'certifying on a full disk' certify disk/run --limit 600 --stages ibp
+    [ "$(temporaries disk)" -eq 0 ] && pass 'no temporary file is left on it' || fail 'temporary files are left on a full disk'
+    rm disk/filler
+    if run certify disk/run --limit 600 --stages ibp --resume; then pass 'with space again, the certification goes on'; else
+        fail 'resuming a certification after a full disk' log
+    fi
+    mount -o remount,ro "$disk"
+    readonly_folder=disk
+else
+    skip 'full disk: no small disk can be mounted here (it takes root)'
+    if [ "$(id -u)" -ne 0 ]; then
+        cp -r whole locked
+        chmod -R a-w locked
+        readonly_folder=locked
+    else
+        readonly_folder=
+    fi
+fi
+
+if [ -n "$readonly_folder" ]; then
+    before=$(find "$readonly_folder" | sort)
+    model=whole
+    refused "$readonly_folder" 'training in a read-only folder' train --out "$readonly_folder/new" "${tiny[@]}"
+    refused "$readonly_folder" 'certifying in a read-only folder' certify $model --limit 5 --out "$readonly_folder"
+    refused "$readonly_folder" 'exporting to a read-only folder' export $model --to onnx -o "$readonly_folder/copy.onnx"
+    refused "$readonly_folder" 'a quickstart in a read-only folder' quickstart --out "$readonly_folder/quick"
+    [ "$before" = "$(find "$readonly_folder" | sort)" ] && pass 'nothing in it has changed' || fail 'a read-only folder has changed'
+    [ "$readonly_folder" = disk ] || chmod -R u+w "$readonly_folder"
+else
+    skip 'read-only folders: root can write everywhere, and nothing can be mounted here'
+fi
+
+# Two at once: one of them does the work, the other is told.
+at_once() {
+    local what=$1
+    shift
+    "$program" "$@" >out1 2>log1 &
+    child=$!
+    "$program" "$@" >out2 2>log2
+    local second=$?
+    wait "$child"
+    local first=$?
+    child=
+    case $first$second in
+    04 | 40) pass "$what: one works, one is refused" ;;
+    *) fail "$what: exit codes $first and $second" log2 ;;
+    esac
+}
+for _ in 1 2 3 4; do
+    rm -rf both
+    at_once 'two trainings in one folder' train --out both "${tiny[@]}" "${settings[@]}"
+    at_once 'two certifications into one log' certify both "${certify[@]}" "${stages[@]}"
+    # Long enough that the second begins before the first ends.
+    at_once 'two that replace one log' certify both "${certify[@]}" --stages pgd,ibp,crown --steps 400 --overwrite
+    [ "$(wc -l <both/certify.jsonl)" -eq 601 ] && pass 'the log is whole' || fail 'the log is not whole'
+done
+
+echo "$passed passed, $failed failed, $skipped skipped, $SECONDS s"
+[ $failed -eq 0 ]

@@ -1,0 +1,218 @@
+//! Signals and limits of the system: nothing is lost, and the exit code tells.
+#![cfg(unix)]
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{TINY, files, succeeds, text, timeless_log};
+
+fn start(arguments: &[&str]) -> Child {
+    support::command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
+fn wait_for(what: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !what() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The output of a child that must end with `code`, and what it said on standard error.
+fn ended(child: Child, code: i32) -> (Output, String) {
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{:?}: {errors}", output.status.signal());
+    (output, errors)
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn an_interrupted_training_writes_its_checkpoint_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    let train = |out: &Path| {
+        let settings = ["--limit-train", "1920", "--epochs", "40", "--smoothing", "rgs"];
+        let settings = [&settings[..], &["--set", "train.checkpoint_seconds=0"]].concat();
+        [&["train", "--out", text(out)], &TINY[..], &settings[..]].concat().join("\n")
+    };
+    succeeds(&train(&whole).lines().collect::<Vec<_>>());
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let arguments = train(&stopped);
+        let resume = ["train", "--out", text(&stopped), "--resume"];
+        let begun = stopped.join("config.toml").exists();
+        let child = if begun { start(&resume) } else { start(&arguments.lines().collect::<Vec<_>>()) };
+        let before = lines(&stopped.join("metrics.jsonl"));
+        wait_for(|| lines(&stopped.join("metrics.jsonl")) > before);
+        signal(&child, name);
+        let (output, errors) = ended(child, code);
+        assert!(output.stdout.is_empty());
+        assert!(
+            errors.contains("interrupted: the checkpoint is written; go on with: tightrope train --out"),
+            "{errors}"
+        );
+        assert!(errors.contains("--resume"), "{errors}");
+    }
+    succeeds(&["train", "--out", text(&stopped), "--resume"]);
+    for name in ["checkpoint.safetensors", "model.safetensors", "model.onnx"] {
+        assert!(
+            std::fs::read(whole.join(name)).unwrap() == std::fs::read(stopped.join(name)).unwrap(),
+            "{name} differs"
+        );
+    }
+}
+
+#[test]
+fn an_interrupted_certification_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeeds(&[&["train", "--out", text(&run), "--limit-train", "1500", "--epochs", "2"], &TINY[..]].concat());
+    let log = run.join("certify.jsonl");
+    let certify = ["certify", text(&run), "--eps", "0.02", "--stages", "pgd", "--steps", "300", "--timeout", "1000"];
+    let child = start(&certify);
+    wait_for(|| lines(&log) > 1);
+    signal(&child, "INT");
+    let (_, errors) = ended(child, 130);
+    let done = lines(&log) - 1;
+    assert!(done < 2000 && errors.contains(&format!("interrupted: {done} of 2000 samples are in")), "{errors}");
+    let next = errors.lines().find_map(|line| line.split_once("go on with: tightrope ")).unwrap().1;
+    assert!(next.ends_with("--timeout 1000 --resume"), "{next}");
+    succeeds(&[&certify[..], &["--resume", "--limit", "400"]].concat());
+    assert!(timeless_log(&log).len() > 400);
+}
+
+/// While a sample is worked on that takes long, the process still ends soon, and at once at a second signal.
+#[test]
+fn nobody_waits_long_after_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeeds(&[&["train", "--out", text(&run), "--limit-train", "320", "--epochs", "1"], &TINY[..]].concat());
+    let certify =
+        ["certify", text(&run), "--eps", "0.02", "--stages", "pgd", "--steps", "1000000", "--timeout", "1000"];
+    for second in [false, true] {
+        let child = start(&[&certify[..], &["--overwrite"]].concat());
+        wait_for(|| lines(&run.join("certify.jsonl")) == 1);
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&child, "TERM");
+        let asked = Instant::now();
+        if second {
+            std::thread::sleep(Duration::from_millis(200));
+            signal(&child, "TERM");
+        }
+        let (_, errors) = ended(child, 143);
+        let limit = Duration::from_millis(if second { 2500 } else { 15_000 });
+        assert!(asked.elapsed() < limit, "{:?}", asked.elapsed());
+        assert_eq!(errors.contains("interrupted: 0 of 2000"), !second, "{errors}");
+        assert_eq!(timeless_log(&run.join("certify.jsonl")).len(), 1);
+    }
+}
+
+/// Shells start background commands so that Ctrl-C, which is meant for another, does not reach them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let train = [&["train", "--out", text(&out), "--limit-train", "960", "--epochs", "4"], &TINY[..]].concat();
+    let script = "trap '' INT; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_tightrope")]).args(&train);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(|| lines(&out.join("metrics.jsonl")) > 0);
+    signal(&child, "INT");
+    ended(child, 0);
+    assert_eq!(lines(&out.join("metrics.jsonl")), 4);
+}
+
+#[test]
+fn an_interrupted_quickstart_can_be_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("quick");
+    let quickstart = ["quickstart", "--out", text(&out)];
+    let child = start(&quickstart);
+    wait_for(|| out.join("checkpoint.safetensors").exists());
+    signal(&child, "INT");
+    let (_, errors) = ended(child, 130);
+    assert!(errors.contains("go on with: tightrope quickstart --out") && !errors.contains("--resume"), "{errors}");
+    let child = start(&quickstart);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.id() > 0);
+    signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    // Another seed is another quickstart.
+    support::fails(&["quickstart", "--out", text(&out), "--seed", "1"], &["not empty", "another with --out"]);
+}
+
+/// Runs the program in a shell that limits itself by `ulimit`.
+fn limited(limit: &str, arguments: &[&str]) -> Output {
+    let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+    let program = env!("CARGO_BIN_EXE_tightrope");
+    Command::new("sh").args(["-c", &script, program]).args(arguments).output().unwrap()
+}
+
+#[test]
+fn limits_of_memory_and_files_end_with_an_error_that_says_what_was_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let train = [
+        "train",
+        "--dataset",
+        "digits",
+        "--model",
+        "cnn3",
+        "--epochs",
+        "1",
+        "--limit-train",
+        "256",
+        "--out",
+        text(&out),
+    ];
+    let refused = |limit: &str, arguments: &[&str], part: &str| {
+        let output = limited(limit, arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{limit}: {:?} {errors}", output.status.signal());
+        assert!(errors.contains(part) && !errors.contains("internal error"), "{limit}: {errors}");
+    };
+    // Blocks of 512 bytes: the checkpoint is larger.
+    refused("-f 200", &train, "while writing");
+    let left = files(&out);
+    assert!(left.keys().all(|path| path.extension().is_none_or(|extension| extension != "tmp")), "{:?}", left.keys());
+    let model = support::model();
+    let onnx = folder.path().join("model.onnx");
+    tightrope_onnx::export(&model, &onnx).unwrap();
+    support::write_inputs(&folder.path().join("x.safetensors"));
+    let adversarial = folder.path().join("adversarial.safetensors");
+    let inputs = folder.path().join("x.safetensors");
+    let attack =
+        ["attack", text(&onnx), "--inputs", text(&inputs), "--eps", "0.1", "--steps", "1", "-o", text(&adversarial)];
+    refused("-f 10", &attack, "that it needs");
+    assert!(!adversarial.exists());
+    // Less than the data alone needs; it depends on the machine whether that is known before or found out.
+    #[cfg(target_os = "linux")]
+    refused("-v 60000", &[&train[..], &["--threads", "1", "--overwrite"]].concat(), "memory");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn leftovers_of_dead_processes_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    tightrope_onnx::export(&support::model(), &path("model.onnx")).unwrap();
+    let leftovers = ["new.onnx.4294967295.tmp", "model.certify.jsonl.4294967295.tmp"].map(path);
+    leftovers.iter().for_each(|path| std::fs::write(path, b"half").unwrap());
+    succeeds(&["export", text(&path("model.onnx")), "--to", "onnx", "-o", text(&path("new.onnx"))]);
+    let certify = ["certify", "model.onnx", "--dataset", "digits", "--eps", "0.01", "--limit", "1"];
+    assert!(support::command(&certify).current_dir(folder.path()).output().unwrap().status.success());
+    assert!(leftovers.iter().all(|path| !path.exists()));
+}

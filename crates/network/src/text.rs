@@ -1,0 +1,37 @@
+//! Numbers as texts for readers.
+
+/// A number of bytes, with three digits.
+pub fn bytes_text(bytes: usize) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"];
+    let steps = (0..units.len()).rev().find(|&steps| bytes >= 1000_usize.pow(steps as u32)).unwrap_or(0);
+    let value = bytes as f64 / 1000_f64.powi(steps as i32);
+    match steps {
+        0 => format!("{bytes} bytes"),
+        _ => format!("{value:.*} {}", if value < 10.0 { 2 } else { usize::from(value < 100.0) }, units[steps]),
+    }
+}
+
+/// The shortest text that reads back as `value`: with an exponent where that is shorter.
+pub fn number_text(value: f64) -> String {
+    let (plain, scaled) = (value.to_string(), format!("{value:e}"));
+    if scaled.len() < plain.len() { scaled } else { plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes_text, number_text};
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let sizes = [0, 999, 1234, 45_600, 789_000_000].map(bytes_text);
+        assert_eq!(sizes, ["0 bytes", "999 bytes", "1.23 kB", "45.6 kB", "789 MB"]);
+    }
+
+    #[test]
+    fn numbers_are_short_and_read_back() {
+        for value in [0.1, 1e-10, 8.0 / 255.0, 1e300, 0.0, -2.5, 123456.0, 1e21, 5e-324] {
+            assert_eq!(number_text(value).parse(), Ok(value));
+        }
+        assert_eq!([0.1, 1e-10, 1e300, 20.0].map(number_text), ["0.1", "1e-10", "1e300", "20"]);
+    }
+}
