@@ -339,7 +339,11 @@ impl<'a> Work<'a> {
 
     fn by_inputs(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
         let begin = Instant::now();
-        let rounding = job.setting.plain_rounding();
+        // Margins from interval arithmetic alone are wider, but where cases are many all that comes before the boxes counts.
+        let rounding = match self.property.cases.len() > FIRST_CASES {
+            true => job.setting.plain_rounding(),
+            false => job.setting.root(&self.ascent(0), self.deadline).rounding,
+        };
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let boxes = Boxes {

@@ -7,7 +7,7 @@ use super::combination::{RowForm, best_weights};
 use super::{Boxes, Item, domain};
 
 /// How many times the margin for rounding errors a bound may be below 0 to be decided exactly.
-const NEAR: f64 = 65_536.0;
+const NEAR: f64 = 256.0;
 /// Least coefficient of an input, as a share of the largest one, when the input to cut is chosen: the coefficients
 /// belong to one relaxation only, and an input that is never cut keeps it loose.
 const FLOOR: f64 = 0.1;
