@@ -29,6 +29,16 @@ impl Bar {
         Bar::styled(context, title, total.unwrap_or(0), template)
     }
 
+    /// Nothing to be seen.
+    pub fn hidden() -> Self {
+        Bar(ProgressBar::hidden())
+    }
+
+    /// A line of figures without an end in sight.
+    pub fn line(context: &Context, title: &str) -> Self {
+        Bar::styled(context, title, 0, "{prefix} {elapsed} {wide_msg}")
+    }
+
     fn styled(context: &Context, title: &str, total: u64, template: &str) -> Self {
         if !context.bars {
             return Bar(ProgressBar::hidden());

@@ -246,6 +246,50 @@ fn lists_are_worked_through_and_resumed() {
     assert_eq!(std::fs::read_to_string(&results).unwrap(), "something else\n");
 }
 
+/// Rows that tell of an error are worked on again when asked, in their places; two processes do not share a file.
+#[test]
+fn rows_of_lists_are_retried_and_locked() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let list = "net.onnx,absent.vnnlib,20\nnet.onnx,holds.vnnlib,20\nquotient.onnx,unknown.vnnlib,20\n";
+    std::fs::write(path("instances.csv"), list).unwrap();
+    let arguments = ["instances.csv", "--results-file", "results.csv", "--branching", "babsr"];
+    assert_eq!(verify(folder.path(), &arguments).0, Some(4));
+    let results = path("results.csv");
+    let verdicts = || timeless(&results).into_iter().map(|row| row[3].clone()).collect::<Vec<_>>();
+    assert_eq!(verdicts(), ["error", "unsat", "unknown"]);
+    std::fs::copy(path("violated.vnnlib"), path("absent.vnnlib")).unwrap();
+    let resume = [&arguments[..], &["--resume"]].concat();
+    assert_eq!(verify(folder.path(), &resume).0, Some(4));
+    assert_eq!(verdicts(), ["error", "unsat", "unknown"]);
+    let retry = [&resume[..], &["--retry", "errors"]].concat();
+    assert_eq!(verify(folder.path(), &retry).0, Some(0));
+    assert_eq!(verdicts(), ["sat", "unsat", "unknown"]);
+    let (code, _, errors) = verify(folder.path(), &[&arguments[..], &["--retry", "errors"]].concat());
+    assert!(code == Some(4) && errors.contains("--resume"), "{errors}");
+
+    let held = std::fs::OpenOptions::new().append(true).open(&results).unwrap();
+    held.try_lock().unwrap();
+    let (code, _, errors) = verify(folder.path(), &resume);
+    assert!(code == Some(4) && errors.contains("another process writes to this file"), "{errors}");
+}
+
+/// Outputs that are inputs, or each other, are refused before anything is read.
+#[test]
+fn outputs_over_inputs_are_refused() {
+    let folder = folder();
+    let before = files(folder.path());
+    for (arguments, part) in [
+        (&["net.onnx", "holds.vnnlib", "--witness", "./net.onnx"][..], "is the input itself"),
+        (&["net.onnx", "holds.vnnlib", "--results-file", "holds.vnnlib"], "is the input itself"),
+        (&["net.onnx", "holds.vnnlib", "--witness", "a", "--certificate", "./a"], "--witness writes the same file"),
+    ] {
+        let (code, _, errors) = verify(folder.path(), arguments);
+        assert!(code == Some(4) && errors.contains(part), "{errors}");
+    }
+    assert!(files(folder.path()) == before);
+}
+
 #[test]
 fn bad_input_is_refused() {
     let folder = folder();

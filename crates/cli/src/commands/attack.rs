@@ -179,7 +179,7 @@ impl Adversarial {
             TensorShape::new::<i64>("y", &[samples]),
             TensorShape::new::<f32>("margin", &[samples]),
         ];
-        TensorWriter::create(path, &tensors).map(Adversarial)
+        TensorWriter::create(path, &tensors, &[]).map(Adversarial)
     }
 
     fn write(&mut self, first: usize, labels: &[usize], outcome: &AttackOutcome) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 mod optimised;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -11,9 +11,9 @@ use serde_json::json;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Region, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
-use tightrope_network::{Network, NodeId};
+use tightrope_network::{Network, NodeId, number_text};
 use tightrope_verify::ThreatModel;
-use tightrope_verify::complete::AlphaCrown;
+use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 
 use crate::commands::bounds::optimised::Optimised;
 use crate::context::Context;
@@ -64,6 +64,12 @@ pub struct Options {
     /// Also write the bounds of every pre-activation layer and of the logits.
     #[arg(long)]
     layers: bool,
+    /// Time limit of alpha-crown for each sample in seconds; what is not optimised by then keeps the bounds of crown.
+    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
+    alpha_seconds: Option<Duration>,
+    /// Optimisation steps of alpha-crown on each bound.
+    #[arg(long, value_name = "N", default_value_t = AlphaSettings::default().iterations)]
+    alpha_steps: usize,
     /// Engine.
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineChoice,
@@ -115,7 +121,14 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     let theta: Vec<T> = weights.theta().iter().map(|&v| T::from_f64(v)).collect();
     let alpha = (options.method == Method::AlphaCrown).then(|| AlphaCrown::new(network, &weights)).transpose()?;
     let run = Run { engine: &*engine, network, theta: &theta, alpha: alpha.as_ref(), options };
-    let mut writer = TensorWriter::create(&options.output, &run.tensors(inputs.len()))?;
+    let metadata = [
+        ("method", options.method.name().to_string()),
+        ("norm", values::norm_name(options.norm.into()).to_string()),
+        ("eps", number_text(options.eps)),
+        ("clip", clip.map_or("none".into(), |(low, high)| format!("{} {}", number_text(low), number_text(high)))),
+        ("engine", engine.name().to_string()),
+    ];
+    let mut writer = TensorWriter::create(&options.output, &run.tensors(inputs.len()), &metadata)?;
 
     let bar = Bar::new(context, "bounds", inputs.len());
     let mut totals = Totals { loss: 0.0, certified: 0, correct: 0, gradient: vec![T::ZERO; theta.len()] };
@@ -227,7 +240,13 @@ impl<T: Precision> Run<'_, T> {
         let logits = self.engine.forward(self.network, self.theta, chunk.x)?;
         totals.correct += cross_entropy(&logits, chunk.labels).correct;
         writer.write("logits", chunk.first, &logits)?;
-        let alpha = self.alpha.map(|alpha| Optimised::new(alpha, &chunk.region, chunk.labels, self.options.layers));
+        let options = self.options;
+        let budget = AlphaSettings {
+            timeout: options.alpha_seconds,
+            iterations: options.alpha_steps,
+            ..AlphaSettings::default()
+        };
+        let alpha = self.alpha.map(|alpha| Optimised::new(alpha, &chunk.region, chunk.labels, options.layers, &budget));
         let alpha = alpha.transpose()?;
         let margins = self.margins(chunk, alpha.as_ref(), totals)?;
         writer.write("margins_lower", chunk.first, &margins)?;

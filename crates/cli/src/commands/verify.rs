@@ -19,6 +19,7 @@ use tightrope_vnnlib::{Property, Verdict, witness};
 use crate::context::Context;
 use crate::model;
 use crate::outputs;
+use crate::progress::Bar;
 use crate::values;
 
 #[derive(Debug, Args)]
@@ -56,6 +57,9 @@ pub struct Options {
     /// Continue the results file of a list where it ends.
     #[arg(long)]
     resume: bool,
+    /// With --resume: first work anew on the instances whose row says so.
+    #[arg(long, value_enum, requires = "resume", value_name = "WHAT")]
+    retry: Option<Retry>,
     /// Write the proof of a property that holds; `tightrope check` checks it.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
@@ -82,6 +86,24 @@ pub struct SearchOptions {
     /// Random starts of the attack before the search; 0 for no attack.
     #[arg(long, value_name = "N")]
     restarts: Option<usize>,
+}
+
+/// `--retry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Retry {
+    /// Those that ended in an error.
+    Errors,
+    /// Those that ended in an error, a timeout or unknown.
+    Undecided,
+}
+
+impl Retry {
+    fn takes(self, verdict: Verdict) -> bool {
+        match self {
+            Retry::Errors => verdict == Verdict::Error,
+            Retry::Undecided => matches!(verdict, Verdict::Error | Verdict::Timeout | Verdict::Unknown),
+        }
+    }
 }
 
 /// `--branching`.
@@ -118,7 +140,7 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
     let written: Vec<(&str, &Path)> =
         outputs.iter().filter_map(|(option, path)| path.as_deref().map(|path| (*option, path))).collect();
     outputs::check(&written, &[&options.model, property_path])?;
-    let job = Job::new(options, context, options.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
+    let job = Job::new(options, context, options.timeout.unwrap_or(DEFAULT_TIMEOUT), true)?;
     let answer = job.verify(&options.model, property_path)?;
     // The verdict first: whatever becomes of the files, it is not lost.
     context.print(&document(options, property_path, &answer), &text(&answer))?;
@@ -227,10 +249,12 @@ struct Answer {
 struct Job<'a> {
     context: &'a Context,
     settings: Settings,
+    /// Whether a line on the terminal tells how the search goes.
+    live: bool,
 }
 
 impl<'a> Job<'a> {
-    fn new(options: &Options, context: &'a Context, timeout: Duration) -> anyhow::Result<Self> {
+    fn new(options: &Options, context: &'a Context, timeout: Duration, live: bool) -> anyhow::Result<Self> {
         let search = &options.search;
         let defaults = Settings::default();
         ensure!(search.batch != Some(0), "--batch 0: at least one subproblem must be bounded at a time");
@@ -249,7 +273,7 @@ impl<'a> Job<'a> {
             seed: context.seed.unwrap_or(0),
             ..defaults
         };
-        Ok(Job { context, settings })
+        Ok(Job { context, settings, live })
     }
 
     /// Reads the files and decides, all within the time limit.
@@ -273,7 +297,20 @@ impl<'a> Job<'a> {
         ));
         let settings = Settings { timeout: self.settings.timeout.saturating_sub(preparation), ..self.settings.clone() };
         let place = || format!("{} with {}", model_path.display(), property_path.display());
+        let line = if self.live { Bar::line(self.context, "verify") } else { Bar::hidden() };
         let decision = decide(&model.network, &model.weights(), &property, &settings, &|progress| {
+            line.message(format!(
+                "case {}/{}, {} subproblems, {} open, lower bound {}",
+                progress.case + 1,
+                progress.cases,
+                progress.subproblems,
+                progress.open,
+                if progress.lower_bound.is_finite() {
+                    format!("{:.6}", progress.lower_bound)
+                } else {
+                    "unknown".into()
+                }
+            ));
             self.context.detail(&format!(
                 "case {}/{}: {} subproblems, {} open, lower bound {:.6}, {:.1} s",
                 progress.case + 1,
@@ -285,6 +322,7 @@ impl<'a> Job<'a> {
             ));
         })
         .with_context(place)?;
+        line.finish();
         let mut answer = Answer {
             verdict: Verdict::Holds,
             lower_bound: None,

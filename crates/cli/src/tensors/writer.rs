@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tightrope_network::{bytes_text, output_target, remove_abandoned, temporary_path};
 
 /// A type that tensors hold.
@@ -67,9 +67,16 @@ struct Place {
 
 impl TensorWriter {
     /// Begins the file beside `path`; fails at once if the folder cannot be written or `path` is no regular file.
-    pub fn create(path: &Path, tensors: &[TensorShape]) -> anyhow::Result<Self> {
+    ///
+    /// `metadata` goes into the file's header as it is.
+    pub fn create(path: &Path, tensors: &[TensorShape], metadata: &[(&str, String)]) -> anyhow::Result<Self> {
         let path = &*output_target(path).with_context(|| format!("-o {}", path.display()))?;
         let mut header = Map::new();
+        if !metadata.is_empty() {
+            let entries: Map<String, Value> =
+                metadata.iter().map(|(name, value)| (name.to_string(), Value::from(value.as_str()))).collect();
+            header.insert("__metadata__".into(), entries.into());
+        }
         let mut places = Vec::new();
         let mut end = 0;
         for TensorShape { name, dtype, size, shape } in tensors {
@@ -146,10 +153,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.safetensors");
         let shapes = [TensorShape::new::<f32>("a", &[3, 2]), TensorShape::new::<f64>("b", &[1])];
-        drop(TensorWriter::create(&path, &shapes).unwrap());
+        drop(TensorWriter::create(&path, &shapes, &[]).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
-        let mut writer = TensorWriter::create(&path, &shapes).unwrap();
+        let mut writer = TensorWriter::create(&path, &shapes, &[]).unwrap();
         writer.write("a", 1, &[3.0_f32, 4.0, 5.0, 6.0]).unwrap();
         writer.write("a", 0, &[1.0_f32, 2.0]).unwrap();
         writer.write("b", 0, &[7.0_f64]).unwrap();

@@ -13,7 +13,7 @@ use crate::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, code};
 use crate::tensor::{self, Data, Tensor};
 
 /// Most nodes a graph may have; beyond it the file is taken for damaged.
-const MAX_NODES: usize = 20_000;
+pub const MAX_NODES: usize = 20_000;
 
 /// What a tensor name stands for.
 enum Value<'a> {
@@ -113,11 +113,20 @@ fn input_shape(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Problem> {
         return fail("has one axis; it needs a batch axis and at least one more".into());
     }
     let single = match batch.dim_value {
-        None => false,
+        // Some exporters write −1 or 0 where the batch is open.
+        None | Some(-1 | 0) => false,
         Some(1) => true,
-        Some(other) => {
+        Some(other) if other > 0 && rest.len() == 2 => {
+            return fail(format!(
+                "has the shape {:?}, whose first axis is read as a fixed batch of {other}; if it is an image without a batch \
+                 axis, export the model with one, [1, {other}, …]; else with a batch of 1 or a dynamic one",
+                dims.iter().map(|dim| dim.dim_value.unwrap_or(-1)).collect::<Vec<_>>()
+            ));
+        }
+        Some(other) if other > 0 => {
             return fail(format!("has a fixed batch of {other}; export the model with a batch of 1 or a dynamic one"));
         }
+        Some(other) => return fail(format!("has the impossible batch {other}; the file is damaged")),
     };
     let mut shape = Vec::new();
     for (axis, dim) in rest.iter().enumerate() {

@@ -13,6 +13,7 @@ mod graph;
 mod linear;
 mod node;
 mod numbers;
+mod scan;
 mod shape;
 mod window;
 
@@ -83,6 +84,7 @@ pub fn import_bytes(bytes: &[u8], origin: &str) -> Result<Model, OnnxError> {
 
 /// Reads a model that keeps at most `budget` values in parameters and constants.
 fn read(bytes: &[u8], budget: usize) -> Result<Model, Problem> {
+    scan::check(bytes)?;
     let model = ModelProto::decode(bytes)?;
     let Some(graph) = &model.graph else {
         return Err(Problem::Model("holds no graph; is it an ONNX file?".into()));

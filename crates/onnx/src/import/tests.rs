@@ -128,6 +128,8 @@ fn models_without_a_usable_frame() {
         (&[][..], "has no shape"),
         (&[3], "has one axis"),
         (&[64, 3], "fixed batch of 64"),
+        (&[3, 32, 32], "if it is an image without a batch axis, export the model with one, [1, 3, …]"),
+        (&[-2, 3], "impossible batch -2"),
         (&[-1, -1], "dynamic axis 1"),
         (&[1, 0], "impossible length on axis 1"),
         (&[1, -7], "impossible length on axis 1"),

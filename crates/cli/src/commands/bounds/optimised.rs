@@ -19,6 +19,7 @@ impl Optimised {
         region: &Region<T>,
         labels: &[usize],
         layers: bool,
+        settings: &AlphaSettings,
     ) -> Result<Self, VerifyError> {
         let d = region.dimension();
         let bound = |(i, &label): (usize, &usize)| {
@@ -26,7 +27,7 @@ impl Optimised {
             let (lower, upper): (Vec<f64>, Vec<f64>) = sides
                 .map(|(center, radius)| (center.to_f64() - radius.to_f64(), center.to_f64() + radius.to_f64()))
                 .unzip();
-            alpha.bound(&lower, &upper, &rows(label, alpha.outputs(), layers), &AlphaSettings::default())
+            alpha.bound(&lower, &upper, &rows(label, alpha.outputs(), layers), settings)
         };
         let samples = labels.par_iter().enumerate().map(bound).collect::<Result<_, _>>()?;
         Ok(Optimised { labels: labels.to_vec(), samples })

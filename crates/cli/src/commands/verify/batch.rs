@@ -44,10 +44,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let bar = Bar::new(context, "verify", instances.len());
     bar.place(rows.len() as u64);
-    for instance in &instances[rows.len()..] {
+    let verify = |instance: &Instance| -> anyhow::Result<Row> {
         let own = Duration::from_secs_f64(instance.timeout.min(1e9));
         let timeout = options.timeout.map_or(own, |limit| limit.min(own));
-        let job = Job::new(options, context, timeout)?;
+        let job = Job::new(options, context, timeout, false)?;
         let start = Instant::now();
         let (network, property) = (folder.join(&instance.network), folder.join(&instance.property));
         // One bad instance must not take the others with it.
@@ -68,13 +68,25 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
             verdict,
             seconds,
         };
+        if !context.bars {
+            context.note(&format!("{} {} {verdict} {seconds:.2} s", row.network, row.property));
+        }
+        Ok(row)
+    };
+    if let (Some(retry), Some(file)) = (options.retry, &mut file) {
+        for (place, instance) in instances.iter().enumerate().take(rows.len()) {
+            if retry.takes(rows[place].verdict) {
+                rows[place] = verify(instance)?;
+                file.rewrite(&rows)?;
+            }
+        }
+    }
+    for instance in &instances[rows.len()..] {
+        let row = verify(instance)?;
         if let Some(file) = &mut file {
             file.append(&row)?;
         }
         bar.advance(1);
-        if !context.bars {
-            context.note(&format!("{} {} {verdict} {seconds:.2} s", row.network, row.property));
-        }
         rows.push(row);
     }
     bar.finish();

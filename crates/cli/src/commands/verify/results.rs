@@ -1,11 +1,11 @@
 //! The results file of a list in VNN-COMP's columns, append-only.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use tightrope_network::output_target;
+use tightrope_network::{output_target, write_atomically};
 use tightrope_vnnlib::{Instance, Verdict};
 
 /// One line.
@@ -37,21 +37,53 @@ impl ResultsFile {
     pub fn open(path: &Path, resume: bool, instances: &[Instance]) -> anyhow::Result<Self> {
         let place = || format!("--results-file {}", path.display());
         let path = output_target(path).with_context(place)?;
-        let text = if path.exists() { std::fs::read(&path).with_context(place)? } else { Vec::new() };
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path).with_context(place)?;
+        lock(&file).with_context(place)?;
+        let text = std::fs::read(&path).with_context(place)?;
         if !text.is_empty() && !resume {
             bail!("{}: exists already; continue it with --resume, or name another file", place());
         }
         // A line that a kill cut short has no line break.
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let done = rows(&text[..whole], instances).with_context(place)?;
-        let file = OpenOptions::new().create(true).append(true).open(&path).with_context(place)?;
         file.set_len(whole as u64).with_context(place)?;
         Ok(ResultsFile { file, path, done })
     }
 
     /// Adds a line, which is on disk when this returns.
     pub fn append(&mut self, row: &Row) -> anyhow::Result<()> {
-        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        let line = lines(std::slice::from_ref(row))?;
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Replaces all lines, all or none of them.
+    pub fn rewrite(&mut self, rows: &[Row]) -> anyhow::Result<()> {
+        let place = || format!("cannot write {}", self.path.display());
+        write_atomically(&self.path, &lines(rows)?).with_context(place)?;
+        let file = OpenOptions::new().append(true).open(&self.path).with_context(place)?;
+        lock(&file).with_context(place)?;
+        self.file = file;
+        Ok(())
+    }
+}
+
+/// Holds the file until it is closed, so that no two processes write to it.
+fn lock(file: &File) -> anyhow::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            bail!("another process writes to this file; wait for it, stop it, or name another file")
+        }
+        // Some network file systems have no locks; there the user must take care.
+        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Rows as the file holds them.
+fn lines(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    for row in rows {
         let seconds = [row.preparation, row.seconds].map(|seconds| format!("{seconds:.3}"));
         writer.write_record([
             &row.category,
@@ -61,10 +93,8 @@ impl ResultsFile {
             row.verdict.result(),
             &seconds[1],
         ])?;
-        let line = writer.into_inner()?;
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
-        written.with_context(|| format!("cannot write {}", self.path.display()))
     }
+    Ok(writer.into_inner()?)
 }
 
 /// The rows of a results file.
