@@ -21,8 +21,10 @@ pub(crate) trait Scalar: Clone {
 impl Scalar for f64 {
     fn of(number: Enclosure) -> Option<Self> {
         let value = number.value.to_f64();
-        // Subnormal numbers are no relative approximation of anything but themselves.
-        (value.is_normal() || value.is_finite() && number.is(value)).then_some(value)
+        // Subnormal numbers are no relative approximation of anything but themselves, nor are numbers of which nothing is
+        // known but that they are small.
+        let close = value.is_normal() && number.is_close();
+        (close || value.is_finite() && number.is(value)).then_some(value)
     }
 
     fn exactly(value: f64) -> Self {
@@ -30,8 +32,11 @@ impl Scalar for f64 {
     }
 
     fn error(&self, number: &Enclosure) -> f64 {
-        // The enclosure's own radius, some 2^-300 of it, is far below the half of this that rounding needs.
-        if number.is(*self) { 0.0 } else { self.abs() * f64::EPSILON }
+        match number.is(*self) {
+            true => 0.0,
+            // Twice what rounding can do, and twice the radius, whose nearest f64 may be below it.
+            false => self.abs() * f64::EPSILON + 2.0 * number.radius.to_f64() + f64::MIN_POSITIVE,
+        }
     }
 }
 

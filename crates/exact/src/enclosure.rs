@@ -47,6 +47,11 @@ impl Enclosure {
         self.radius.is_zero()
     }
 
+    /// Whether the radius is so far below the value, 2^100 times at least, that no f64 arithmetic could tell.
+    pub fn is_close(&self) -> bool {
+        self.is_exact() || self.radius.scaled(100) <= self.value.abs()
+    }
+
     /// Whether it is exactly this f64.
     pub fn is(&self, value: f64) -> bool {
         self.is_exact() && self.value == Dyadic::from(value)
@@ -161,6 +166,16 @@ mod tests {
                 prop_assert!(contains(&root, &p.abs()));
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_difference_may_not_be_close() {
+        let third = Enclosure::from(1.0).over(&Enclosure::from(3.0)).unwrap();
+        assert!(third.is_close() && Enclosure::default().is_close());
+        assert!(!third.plus(&third.negated()).is_close());
+        // Taking the nearest f64 away takes some fifty digits, again and again.
+        let less = |number: Enclosure| number.plus(&Enclosure::from(-number.value.to_f64()));
+        assert!(less(third.clone()).is_close() && !(0..5).fold(third, |number, _| less(number)).is_close());
     }
 
     #[test]

@@ -157,8 +157,11 @@ impl<'a> Importer<'a> {
             return Err(node.problem(format!("its constant `{}` holds zeros to divide by", tensor.name)));
         };
         let (scale, shift): (Numbers, Numbers) = (scale.into_iter().collect(), shift.into_iter().collect());
-        if !(scale.is_finite() && shift.is_finite()) {
-            return Err(node.problem(format!("its constant `{}` leads to values that are not finite", tensor.name)));
+        if !(scale.is_sound() && shift.is_sound()) {
+            return Err(node.problem(format!(
+                "its constant `{}` leads to values that are not finite, or cancels others so that no digit is left",
+                tensor.name
+            )));
         }
         self.spend(&scale, &tensor.name)?;
         self.spend(&shift, &tensor.name)?;
@@ -221,8 +224,10 @@ impl<'a> Importer<'a> {
             shift.iter_mut().zip(summands).for_each(|(shift, &summand)| *shift = shift.plus(&summand.into()));
         }
         let (scale, shift): (Numbers, Numbers) = (scale.into_iter().collect(), shift.into_iter().collect());
-        if !(scale.is_finite() && shift.is_finite()) {
-            return Err(node.problem("its statistics lead to values that are not finite"));
+        if !(scale.is_sound() && shift.is_sound()) {
+            return Err(
+                node.problem("its statistics lead to values that are not finite, or cancel so that no digit is left")
+            );
         }
         self.spend(&scale, &variance.name)?;
         self.spend(&shift, &mean.name)?;
