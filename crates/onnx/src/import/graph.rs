@@ -165,6 +165,7 @@ impl<'a> Importer<'a> {
             "Reshape" => self.reshape(&mut node)?,
             "Transpose" => self.transpose(&mut node)?,
             "Identity" => self.identity(&mut node)?,
+            "Cast" => self.cast(&mut node)?,
             "Constant" => self.constant(&mut node)?,
             _ => {
                 let domain = if operator.is_empty() { format!("{}::", proto.domain) } else { String::new() };
@@ -282,6 +283,34 @@ impl<'a> Importer<'a> {
                 tensor::spend(&mut self.budget, tensor.len(), &tensor.name)?;
                 // Exporters that store equal tensors once keep the other names this way.
                 tensor.name = node.proto.output[0].clone();
+                self.bind_constant(node, tensor)
+            }
+        }
+    }
+
+    /// From one floating-point type to another: nothing for an activation, whose arithmetic is read as exact; a constant
+    /// is rounded as the operator does it.
+    fn cast(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        node.int("saturate", 1)?;
+        let to = node.int("to", 0)?;
+        let (single, double) = (i64::from(code::TENSOR_FLOAT), i64::from(code::TENSOR_DOUBLE));
+        if to != single && to != double {
+            let name = i32::try_from(to).map_or_else(|_| to.to_string(), tensor::type_name);
+            return Err(node.problem(format!("casts to {name}; only casts to float32 and float64 are supported")));
+        }
+        match self.operand(node, 0)? {
+            Operand::Activation(activation) => self.alias(node, activation),
+            Operand::Constant(constant) => {
+                tensor::spend(&mut self.budget, constant.len(), &constant.name)?;
+                let round = |value: f64| if to == single { f64::from(value as f32) } else { value };
+                let values: Vec<f64> = match &constant.data {
+                    Data::Real(values) => values.iter().map(|&value| round(value)).collect(),
+                    Data::Integer(values) => values.iter().map(|&value| round(value as f64)).collect(),
+                };
+                constant.check_finite(&values)?;
+                let name = node.proto.output[0].clone();
+                let tensor = Tensor { name, data: Data::Real(values), ..Tensor::clone(&constant) };
                 self.bind_constant(node, tensor)
             }
         }

@@ -32,10 +32,11 @@ pub(crate) use affine::Step;
 pub(crate) use draft::Names;
 
 /// The operators that [`import`] reads.
-pub const SUPPORTED_OPERATORS: [&str; 17] = [
+pub const SUPPORTED_OPERATORS: [&str; 18] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
+    "Cast",
     "Constant",
     "Conv",
     "Div",

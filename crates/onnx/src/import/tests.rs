@@ -263,6 +263,21 @@ fn folding_loses_nothing() {
 }
 
 #[test]
+fn casts_round_constants_and_pass_activations_on() {
+    let cast = |from: &str, to: &str, kind: i32| with_int(node("Cast", &[from], to), "to", i64::from(kind));
+    let double =
+        vec![cast("x", "a", code::TENSOR_DOUBLE), node("Gemm", &["a", "w"], "b"), cast("b", "y", code::TENSOR_FLOAT)];
+    let weights = doubles("w", &[2, 1], &[0.1, 3.0]);
+    let file = |nodes| model(&[1, 2], nodes, vec![weights.clone()]);
+    let read = import_bytes(&file(double).encode_to_vec(), "m").unwrap();
+    assert_eq!((read.network.nodes().len(), read.weights().theta()), (2, &[0.1, 3.0][..]));
+    let rounded = vec![cast("w", "v", code::TENSOR_FLOAT), node("Gemm", &["x", "v"], "y")];
+    let read = import_bytes(&file(rounded).encode_to_vec(), "m").unwrap();
+    assert_eq!(read.weights().theta(), [f64::from(0.1_f32), 3.0]);
+    refused(&file(vec![cast("x", "y", 7)]), &["casts to int64", "float32 and float64"]);
+}
+
+#[test]
 fn a_small_file_cannot_claim_much_memory() {
     // 64 KiB of constant against an activation of 2³¹ elements.
     let wide = vec![node("Add", &["x", "c"], "y")];
