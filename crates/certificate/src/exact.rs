@@ -65,9 +65,7 @@ impl Exact<'_> {
         for node in (1..=output).rev() {
             self.deadline.check()?;
             let Some(mut a) = pending[node].take() else { continue };
-            for (split, beta) in self.splits.iter().zip(&betas).filter(|(split, _)| split.node == node) {
-                a[split.index] = if split.active { &a[split.index] - beta } else { &a[split.index] + beta };
-            }
+            self.add_multipliers(node, &betas, &mut a);
             match &self.operations[node] {
                 Operation::Input => {}
                 Operation::Map(map) => {
@@ -85,7 +83,10 @@ impl Exact<'_> {
         }
         let Intervals { lower, upper } = &self.bounds[0];
         let mut unreachable = false;
-        for (i, a) in pending[0].take().unwrap_or_default().iter().enumerate().filter(|(_, a)| !a.is_zero()) {
+        let mut form = pending[0].take().unwrap_or_else(|| vec![Dyadic::zero(); lower.len()]);
+        // A ReLU may read the input itself.
+        self.add_multipliers(0, &betas, &mut form);
+        for (i, a) in form.iter().enumerate().filter(|(_, a)| !a.is_zero()) {
             let (end, whole, open) = match a.is_positive() {
                 true => (lower[i], self.case.lower[i], &self.case.open_lower),
                 false => (upper[i], self.case.upper[i], &self.case.open_upper),
@@ -97,6 +98,13 @@ impl Exact<'_> {
         match refuted {
             true => Ok(bound),
             false => Err(format!("the exact bound of this leaf is {:e}; nothing is refuted", bound.to_f64()).into()),
+        }
+    }
+
+    /// a ∓ β for the splits of a node: z ≥ 0 subtracts β·z, z ≤ 0 adds it.
+    fn add_multipliers(&self, node: usize, betas: &[Dyadic], a: &mut [Dyadic]) {
+        for (split, beta) in self.splits.iter().zip(betas).filter(|(split, _)| split.node == node) {
+            a[split.index] = if split.active { &a[split.index] - beta } else { &a[split.index] + beta };
         }
     }
 

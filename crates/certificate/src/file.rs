@@ -54,7 +54,7 @@ pub fn property_digest(property: &Property) -> [u8; 32] {
     for case in &property.cases {
         numbers(&mut hash, &case.lower);
         numbers(&mut hash, &case.upper);
-        for open in [&case.open_lower, &case.open_upper] {
+        for open in [&case.open_lower, &case.open_upper, &case.rounded_lower, &case.rounded_upper] {
             count(&mut hash, open.len());
             open.iter().for_each(|&index| count(&mut hash, index as usize));
         }

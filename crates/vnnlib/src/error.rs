@@ -13,6 +13,12 @@ pub enum VnnlibError {
         /// What went wrong and how to mend it.
         problem: String,
     },
+    /// The time was out before the text was read to its end.
+    #[error("{origin}: the time was out before the property was read; allow more time")]
+    Late {
+        /// File name or "(inline)".
+        origin: String,
+    },
     /// The text is no property that can be read.
     #[error("{origin}, line {line}, column {column}: {problem}")]
     Text {

@@ -1,15 +1,27 @@
 //! Cuts VNN-LIB text into parentheses and symbols, without comments.
 
+use std::time::Instant;
+
 /// Something wrong at a byte of the text.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Fault {
     pub offset: usize,
     pub problem: String,
+    /// Nothing is wrong but that the time is out.
+    pub late: bool,
 }
 
 impl Fault {
     pub(crate) fn new(offset: usize, problem: impl Into<String>) -> Self {
-        Fault { offset, problem: problem.into() }
+        Fault { offset, problem: problem.into(), late: false }
+    }
+
+    /// Fails at `offset` once `deadline`, if there is one, has passed.
+    pub(crate) fn after(deadline: Option<Instant>, offset: usize) -> Result<(), Fault> {
+        match deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            true => Err(Fault { offset, problem: String::new(), late: true }),
+            false => Ok(()),
+        }
     }
 }
 

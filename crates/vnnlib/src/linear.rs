@@ -1,5 +1,9 @@
 //! Linear expressions over the variables, and the single inequalities made of them.
 
+use std::cmp::Ordering;
+
+use tightrope_exact::Dyadic;
+
 /// A declared variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Variable {
@@ -33,6 +37,8 @@ pub(crate) struct End {
     pub value: f64,
     /// Whether the end itself is left out.
     pub open: bool,
+    /// Whether the exact end lies between this one and the next f64 inside.
+    pub rounded: bool,
 }
 
 impl End {
@@ -42,11 +48,13 @@ impl End {
     /// contains the exact one and no other f64.
     fn quotient(bound: f64, factor: f64, strict: bool) -> End {
         let value = bound / factor;
-        // The sign of value·factor − bound is that of the fused difference.
-        match value.mul_add(factor, -bound) {
-            0.0 => End { value, open: strict },
-            above if above > 0.0 => End { value, open: true },
-            _ => End { value: value.next_up(), open: true },
+        if !value.is_finite() {
+            return End { value, open: strict, rounded: false };
+        }
+        match (&Dyadic::from(value) * &Dyadic::from(factor)).cmp(&Dyadic::from(bound)) {
+            Ordering::Equal => End { value, open: strict, rounded: false },
+            Ordering::Greater => End { value, open: true, rounded: true },
+            Ordering::Less => End { value: value.next_up(), open: true, rounded: true },
         }
     }
 
@@ -63,7 +71,10 @@ impl End {
     /// The tighter of two upper ends.
     pub(crate) fn lowest(self, other: End) -> End {
         match () {
-            _ if self.value == other.value => End { open: self.open || other.open, ..self },
+            // The tighter of an end and a rounded one is the rounded one.
+            _ if self.value == other.value => {
+                End { open: self.open || other.open, rounded: self.rounded || other.rounded, ..self }
+            }
             _ if self.value < other.value => self,
             _ => other,
         }

@@ -1,6 +1,7 @@
 //! The assertions in disjunctive normal form: boxes of inputs, each with its unsafe outputs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use crate::lexer::Fault;
 use crate::linear::{Atom, End};
@@ -15,8 +16,8 @@ const MAX_INEQUALITIES: f64 = 8_388_608.0;
 /// Most numbers of the property's boxes and constraints (512 MiB).
 const MAX_NUMBERS: f64 = 67_108_864.0;
 
-/// The property that a script states.
-pub(crate) fn property(script: &Script) -> Result<Property, Fault> {
+/// The property that a script states, unless `deadline` passes before it is multiplied out.
+pub(crate) fn property(script: &Script, deadline: Option<Instant>) -> Result<Property, Fault> {
     let mut common = Vec::new();
     let mut disjunctions = Vec::new();
     script.assertions.iter().for_each(|formula| separate(formula, &mut common, &mut disjunctions));
@@ -31,7 +32,10 @@ pub(crate) fn property(script: &Script) -> Result<Property, Fault> {
     }
     let mut cases = Cases::new(script, &common)?;
     // One at a time: the alternatives of a product would take far more room than its factors.
-    Choices::of(&disjunctions).try_for_each(|alternative| cases.add(&alternative))?;
+    Choices::of(&disjunctions).try_for_each(|alternative| {
+        Fault::after(deadline, 0)?;
+        cases.add(&alternative)
+    })?;
     let contradiction = if cases.cases.is_empty() { cases.contradiction.take() } else { None };
     Ok(Property { contradiction, ..Property::new(script.inputs.count, script.outputs.count, cases.cases) })
 }
@@ -131,7 +135,7 @@ impl<'a> Iterator for Choices<'a> {
 }
 
 /// An input whose ends differ from those of the common box, and the bits of its own ends.
-type Change = (u32, [(u64, bool); 2]);
+type Change = (u32, [(u64, bool, bool); 2]);
 
 /// The property's cases as they are found.
 struct Cases<'a> {
@@ -163,8 +167,8 @@ impl<'a> Cases<'a> {
         let mut cases = Cases {
             inputs: &script.inputs,
             outputs: script.outputs.count,
-            lower: vec![End { value: f64::NEG_INFINITY, open: false }; count],
-            upper: vec![End { value: f64::INFINITY, open: false }; count],
+            lower: vec![End { value: f64::NEG_INFINITY, open: false, rounded: false }; count],
+            upper: vec![End { value: f64::INFINITY, open: false, rounded: false }; count],
             common: Vec::new(),
             possible: true,
             contradiction: None,
@@ -239,7 +243,7 @@ impl<'a> Cases<'a> {
         if !possible {
             return Ok(());
         }
-        let bits = |end: End| (end.value.to_bits(), end.open);
+        let bits = |end: End| (end.value.to_bits(), end.open, end.rounded);
         let key: Vec<_> = changes.iter().map(|(&index, ends)| (index, ends.map(bits))).collect();
         if let Some(&known) = self.known.get(&key) {
             self.cases[known].unsafe_outputs.push(rows);
@@ -261,10 +265,14 @@ impl<'a> Cases<'a> {
         }
         self.known.insert(key, self.cases.len());
         let values = |ends: &[End]| ends.iter().map(|end| end.value).collect();
-        let open = |ends: &[End]| (0..).zip(ends).filter(|(_, end)| end.open).map(|(index, _)| index).collect();
+        let listed = |ends: &[End], is: fn(&End) -> bool| -> Vec<u32> {
+            (0..).zip(ends).filter(|(_, end)| is(end)).map(|(index, _)| index).collect()
+        };
         self.cases.push(Case {
-            open_lower: open(&lower),
-            open_upper: open(&upper),
+            open_lower: listed(&lower, |end| end.open),
+            open_upper: listed(&upper, |end| end.open),
+            rounded_lower: listed(&lower, |end| end.rounded),
+            rounded_upper: listed(&upper, |end| end.rounded),
             lower: values(&lower),
             upper: values(&upper),
             unsafe_outputs: vec![rows],

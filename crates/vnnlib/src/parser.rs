@@ -1,5 +1,7 @@
 //! VNN-LIB text → declared variables and one formula in and/or form, by recursive descent.
 
+use std::time::Instant;
+
 use crate::lexer::{Fault, Lexer, Token};
 use crate::linear::{Atom, Linear};
 use crate::variables::{Group, Variables, shorten};
@@ -25,11 +27,11 @@ pub(crate) struct Script {
     pub assertions: Vec<Formula>,
 }
 
-/// Parses a whole text.
-pub(crate) fn parse(text: &[u8]) -> Result<Script, Fault> {
+/// Parses a whole text, until `deadline` if there is one.
+pub(crate) fn parse(text: &[u8], deadline: Option<Instant>) -> Result<Script, Fault> {
     let mut lexer = Lexer::new(text);
     let current = lexer.token()?;
-    let mut parser = Parser { lexer, current, variables: Variables::default(), assertions: Vec::new() };
+    let mut parser = Parser { lexer, current, variables: Variables::default(), assertions: Vec::new(), deadline };
     while parser.current.0 != Token::End {
         parser.command()?;
     }
@@ -43,6 +45,7 @@ struct Parser<'a> {
     current: (Token<'a>, usize),
     variables: Variables,
     assertions: Vec<Formula>,
+    deadline: Option<Instant>,
 }
 
 impl<'a> Parser<'a> {
@@ -194,6 +197,7 @@ impl<'a> Parser<'a> {
     fn formula(&mut self, depth: usize) -> Result<Formula, Fault> {
         let start = self.expect(Token::Open, "to begin a constraint such as (<= X_0 1.0)")?;
         check_depth(depth, start)?;
+        Fault::after(self.deadline, start)?;
         let (name, at) = self.symbol("and, or, <= or >=")?;
         match name {
             "and" | "or" => {

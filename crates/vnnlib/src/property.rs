@@ -34,6 +34,10 @@ pub struct Case {
     pub open_lower: Vec<u32>,
     /// The same for upper ends.
     pub open_upper: Vec<u32>,
+    /// Those of `open_lower` whose exact end lies between this one and the next f64 inside: a quotient that no f64 is.
+    pub rounded_lower: Vec<u32>,
+    /// The same for upper ends.
+    pub rounded_upper: Vec<u32>,
     /// Disjunction of conjunctions: an output is unsafe if it satisfies every constraint of one of them. An empty
     /// conjunction is satisfied by every output; an empty disjunction by none.
     pub unsafe_outputs: Vec<Vec<Constraint>>,

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Instant;
 
 use crate::error::VnnlibError;
 use crate::{Property, normal, parser};
@@ -32,15 +33,37 @@ impl Property {
     /// With line and column if the text is no such property, an input is not bounded from both sides, an inequality
     /// relates inputs to other variables, or the disjunctive normal form exceeds 4 194 304 conjunctions.
     pub fn parse(text: &[u8], origin: &str) -> Result<Property, VnnlibError> {
-        parser::parse(text)
-            .and_then(|script| normal::property(&script))
-            .map_err(|fault| VnnlibError::at(origin, text, fault.offset, fault.problem))
+        Property::parse_until(text, origin, None)
+    }
+
+    /// The same until `deadline`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Property::parse`], or [`VnnlibError::Late`].
+    pub fn parse_until(text: &[u8], origin: &str, deadline: Option<Instant>) -> Result<Property, VnnlibError> {
+        parser::parse(text, deadline).and_then(|script| normal::property(&script, deadline)).map_err(
+            |fault| match fault.late {
+                true => VnnlibError::Late { origin: origin.into() },
+                false => VnnlibError::at(origin, text, fault.offset, fault.problem),
+            },
+        )
     }
 
     /// Reads a file of at most [`MAX_BYTES`].
+    ///
+    /// # Errors
+    /// As [`Property::parse`], or if the file cannot be read.
     pub fn read(path: &Path) -> Result<Property, VnnlibError> {
+        Property::read_until(path, None)
+    }
+
+    /// The same until `deadline`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Property::read`], or [`VnnlibError::Late`].
+    pub fn read_until(path: &Path, deadline: Option<Instant>) -> Result<Property, VnnlibError> {
         let text = read_limited(path, MAX_BYTES, "a VNN-LIB property")?;
-        Property::parse(&text, &path.display().to_string())
+        Property::parse_until(&text, &path.display().to_string(), deadline)
     }
 }
 

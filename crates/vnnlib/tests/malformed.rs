@@ -99,6 +99,21 @@ fn large_expansions_are_refused_before_they_are_made() {
 }
 
 #[test]
+fn reading_ends_with_the_time() {
+    let mut text = format!("{HEAD}{BOX}(assert (or ");
+    text.push_str(&"(<= Y_0 1)".repeat(100_000));
+    text.push_str("))");
+    let start = std::time::Instant::now();
+    let late = Property::parse_until(text.as_bytes(), "p.vnnlib", Some(start)).unwrap_err();
+    assert!(matches!(late, VnnlibError::Late { .. }) && late.to_string().contains("allow more time"), "{late}");
+    let later = Some(start + std::time::Duration::from_secs(3600));
+    assert_eq!(
+        Property::parse_until(text.as_bytes(), "p.vnnlib", later).unwrap().cases[0].unsafe_outputs.len(),
+        100_000
+    );
+}
+
+#[test]
 fn deep_nesting_is_refused() {
     for (open, close) in [("(and ", ")"), ("(or ", ")")] {
         let text = format!("{HEAD}(assert {}(<= X_0 1){})", open.repeat(1_000_000), close.repeat(1_000_000));

@@ -14,7 +14,7 @@ use tightrope_certificate::{Certificate, CertificateError, Proof, check};
 use tightrope_network::{Model, write_atomically};
 use tightrope_verify::complete::{Branching, Outcome, Settings, Statistics, decide};
 use tightrope_verify::{Replay, replay_counterexample};
-use tightrope_vnnlib::{Property, Verdict, witness};
+use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
 use crate::context::Context;
 use crate::model;
@@ -245,6 +245,22 @@ struct Answer {
     seconds: f64,
 }
 
+impl Answer {
+    /// Of a verification whose time was out while its files were read.
+    fn late(reading: Duration) -> Self {
+        Answer {
+            verdict: Verdict::Timeout,
+            lower_bound: Some(f64::NEG_INFINITY),
+            counterexample: None,
+            contradiction: None,
+            certificate: None,
+            statistics: Statistics::default(),
+            preparation: reading.as_secs_f64(),
+            seconds: 0.0,
+        }
+    }
+}
+
 /// One verification.
 struct Job<'a> {
     context: &'a Context,
@@ -280,7 +296,10 @@ impl<'a> Job<'a> {
     fn verify(&self, model_path: &Path, property_path: &Path) -> anyhow::Result<Answer> {
         let start = Instant::now();
         let deadline = start.checked_add(self.settings.timeout);
-        let property = Property::read(property_path)?;
+        let property = match Property::read_until(property_path, deadline) {
+            Err(VnnlibError::Late { .. }) => return Ok(Answer::late(start.elapsed())),
+            property => property?,
+        };
         let model = model::load_exact(model_path)?;
         let preparation = start.elapsed();
         if let Some(contradiction) = &property.contradiction {
@@ -336,14 +355,21 @@ impl<'a> Job<'a> {
         match decision.outcome {
             Outcome::Holds { proof } => {
                 if let Some(proof) = proof {
-                    answer.certificate = self.certify(&model, &property, proof, deadline)?;
+                    match self.certify(&model, &property, proof, deadline)? {
+                        Some(certificate) => answer.certificate = certificate,
+                        None => answer.verdict = Verdict::Unknown,
+                    }
                 }
             }
-            Outcome::Violated { input, fractions, .. } => {
+            Outcome::Violated { input, output, fractions } => {
                 let replay = replay_counterexample(&model, &property, &input)?;
                 if replay.confirmed || fractions.is_some() {
                     answer.verdict = Verdict::Violated;
-                    let output = replay.output.clone();
+                    // What leaves f64 on the way says nothing of the result.
+                    let output = match replay.output.iter().all(|y| y.is_finite()) {
+                        true => replay.output.clone(),
+                        false => output,
+                    };
                     answer.counterexample = Some(Counterexample { input, output, fractions, replay });
                 } else {
                     self.context.note("a counterexample did not survive its replay from the file's numbers");
@@ -363,28 +389,37 @@ impl<'a> Job<'a> {
         Ok(answer)
     }
 
-    /// The certificate of `proof`, which the checker has accepted; none if there was no time for that.
+    /// The certificate of `proof`, which the checker has accepted: none inside if there was no time for that, or the checker
+    /// cannot read the network; none at all if it refuses the proof.
     fn certify(
         &self,
         model: &Model,
         property: &Property,
         proof: Proof,
         deadline: Option<Instant>,
-    ) -> anyhow::Result<Option<Certificate>> {
+    ) -> anyhow::Result<Option<Option<Certificate>>> {
         let weights = model.weights();
         let certificate = Certificate::new(&model.network, &weights, property, proof)?;
         match check(&certificate, &model.network, &weights, property, deadline) {
-            Ok(_) => Ok(Some(certificate)),
+            Ok(_) => Ok(Some(Some(certificate))),
             Err(CertificateError::Late) => {
                 self.context.note(
                     "no certificate: the time was out before its check had ended; the verdict stands without it; allow \
                      more with --timeout",
                 );
+                Ok(Some(None))
+            }
+            Err(CertificateError::Network(problem)) => {
+                self.context.note(&format!("no certificate: the checker cannot read the network ({problem})"));
+                Ok(Some(None))
+            }
+            Err(CertificateError::Proof { place, problem }) => {
+                self.context.note(&format!(
+                    "the proof found does not pass the checker ({place}: {problem}), so nothing is said of the property"
+                ));
                 Ok(None)
             }
-            Err(error) => {
-                bail!("the proof found does not pass the checker ({error}); no certificate is written; try --sound")
-            }
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -434,7 +469,7 @@ fn text(answer: &Answer) -> String {
         Some(bound) if bound.is_finite() => {
             text.push_str(&format!("lower bound {bound:.6}; above 0 the property would hold\n"));
         }
-        Some(_) => text.push_str("no lower bound was found in time\n"),
+        Some(_) => text.push_str("no lower bound was found\n"),
         None => {}
     }
     if let Some(counterexample) = &answer.counterexample {

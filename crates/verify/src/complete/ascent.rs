@@ -12,6 +12,8 @@ use super::program::Program;
 const MEAN_DECAY: f32 = 0.9;
 const SQUARE_DECAY: f32 = 0.999;
 const TINY: f32 = 1e-8;
+/// Largest multiplier: beyond it no bound would be finite.
+const LARGEST: f32 = 1e30;
 
 /// How to climb.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +225,7 @@ impl Ascent {
                 let sign = current.signs[row][entry];
                 let g = sign * primal[pre][row * program.width(multiplier.position) + multiplier.index];
                 let beta = sign * multiplier.value + multiplier_step.of(&mut moments.multipliers[row][entry], g);
-                multiplier.value = sign * beta.max(0.0);
+                multiplier.value = sign * beta.clamp(0.0, LARGEST);
             }
         }
         if let Start::Conjunctions(list) = start {

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use num_bigint::BigInt;
 use rayon::prelude::*;
 use tightrope_certificate::{ExactNetwork, Proof, TreeBuilder};
 use tightrope_exact::Dyadic;
@@ -78,6 +79,16 @@ fn in_units(property: &Property, input: i32, output: i32) -> Option<Property> {
     Some(property)
 }
 
+/// A fraction times 2^unit.
+fn shifted(fraction: &str, unit: i32) -> String {
+    let whole = |text: &str| text.parse::<BigInt>().unwrap_or_default();
+    let (top, bottom) = fraction.split_once('/').map_or((whole(fraction), 1.into()), |(a, b)| (whole(a), whole(b)));
+    match unit {
+        0.. => format!("{}/{bottom}", top << unit),
+        _ => format!("{top}/{}", bottom << -unit),
+    }
+}
+
 /// What was decided in `units`, in units of 1.
 fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> Decision {
     let scale = |value: &mut f64, unit: i32| {
@@ -95,7 +106,7 @@ fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> 
             input.iter_mut().for_each(|x| scale(x, units[0]));
             output.iter_mut().for_each(|y| scale(y, output_unit));
             if let Some(fractions) = fractions {
-                fractions.iter_mut().for_each(|fraction| *fraction = format!("2^{} * {fraction}", units[0]));
+                fractions.iter_mut().for_each(|fraction| *fraction = shifted(fraction, units[0]));
             }
         }
         Outcome::Unknown { lower_bound } | Outcome::Timeout { lower_bound } => scale(lower_bound, output_unit),

@@ -69,6 +69,9 @@ impl<'a> Endgame<'a> {
                 is_open(&case.open_upper, i, upper[i], case.upper[i]),
             ]
         };
+        if !network.is_exact() && self.magnitudes().iter().flatten().any(|magnitude| !magnitude.is_finite()) {
+            return Ended::Open;
+        }
         let bounds = layers.lower.iter().zip(&layers.upper).map(|(l, u)| (&l[..], &u[..])).collect();
         let set = Set { lower, upper, open: (0..lower.len()).map(open).collect(), bounds, splits };
         let program = self.setting.exact;
@@ -76,7 +79,7 @@ impl<'a> Endgame<'a> {
             network,
             pre: &program.pre,
             output: program.network.output(),
-            magnitudes: if network.is_exact() { &[] } else { self.magnitudes.get_or_init(|| self.magnitudes()) },
+            magnitudes: if network.is_exact() { &[] } else { self.magnitudes() },
             deadline: self.deadline,
         };
         match exact.decide(&set, conjunction) {
@@ -86,7 +89,11 @@ impl<'a> Endgame<'a> {
         }
     }
 
-    fn magnitudes(&self) -> Vec<Vec<f64>> {
+    fn magnitudes(&self) -> &[Vec<f64>] {
+        self.magnitudes.get_or_init(|| self.make_magnitudes())
+    }
+
+    fn make_magnitudes(&self) -> Vec<Vec<f64>> {
         let (lower, upper) = (self.setting.lower.clone(), self.setting.upper.clone());
         let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
         for id in 1..self.setting.exact.network.nodes().len() {

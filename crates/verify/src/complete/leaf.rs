@@ -88,6 +88,10 @@ impl Tree<'_> {
             signs: Vec::new(),
             weights: vec![rows.iter().map(|w| (w * scale) as f32).collect()],
         };
+        let multipliers_are_finite = variables.multipliers[0].iter().all(|multiplier| multiplier.value.is_finite());
+        if !(multipliers_are_finite && variables.weights[0].iter().all(|weight| weight.is_finite())) {
+            return Decided::Open;
+        }
         let bound = self.setting.conjunction_bounds(&lines, true, &self.root.rounding, &[conjunction], &variables)[0];
         if bound <= 0.0 {
             return Decided::Open;

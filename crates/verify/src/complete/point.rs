@@ -143,7 +143,11 @@ impl Judge<'_> {
                 }
             }
         }
-        // No f64 point will do; the real one does if exact arithmetic says so once more, from the input on.
+        // No f64 point will do; the real one does if exact arithmetic says so once more, from the input on, and if it is
+        // surely inside where an end is but near the exact one.
+        if !self.is_surely_inside(point) {
+            return None;
+        }
         let output = self.exact()?.output(&point.numerators, &point.denominator);
         let met = rows.iter().all(|row| satisfied(row, &output, &point.denominator));
         met.then(|| {
@@ -154,6 +158,14 @@ impl Judge<'_> {
                 fractions: Some(point.fractions()),
             }
         })
+    }
+
+    /// Whether a point of the box is not beyond the last f64 inside, where an end is rounded.
+    fn is_surely_inside(&self, point: &Point) -> bool {
+        let scaled = |end: f64| &Dyadic::from(end) * &point.denominator;
+        let above = |&i: &u32| point.numerators[i as usize] >= scaled(self.case.lower[i as usize].next_up());
+        let below = |&i: &u32| point.numerators[i as usize] <= scaled(self.case.upper[i as usize].next_down());
+        self.case.rounded_lower.iter().all(above) && self.case.rounded_upper.iter().all(below)
     }
 
     /// Interval arithmetic with every rounding outwards, at one point.

@@ -284,10 +284,22 @@ impl<'a> Setting<'a> {
 
     /// Bounds with their margins taken off.
     pub(crate) fn lowered(&self, mut values: Vec<f64>, errors: &[f64]) -> Vec<f64> {
-        if self.sound {
-            values.iter_mut().zip(errors).for_each(|(v, e)| *v -= e);
-        }
+        values.iter_mut().zip(errors).for_each(|(v, e)| *v = self.lowered_value(*v, *e));
         values
+    }
+
+    /// One bound with its margin taken off, −∞ where either has left f64: neither says anything then.
+    pub(crate) fn lowered_value(&self, value: f64, error: f64) -> f64 {
+        match value - error {
+            lowered if !lowered.is_finite() => f64::NEG_INFINITY,
+            lowered => {
+                if self.sound {
+                    lowered
+                } else {
+                    value
+                }
+            }
+        }
     }
 
     /// Lower bounds of each conjunction's combination, minus its right side, for rows with the given variables.

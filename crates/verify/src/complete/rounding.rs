@@ -98,7 +98,18 @@ impl Interval {
 }
 
 /// Outward-rounded interval arithmetic through node `id` for the intervals of all nodes before it.
+///
+/// An end that leaves f64 is infinite: what overflows says nothing.
 pub(crate) fn interval_step(program: &Program<'_, f64>, id: NodeId, before: &[Interval], sets: usize) -> Interval {
+    let mut interval = finite_step(program, id, before, sets);
+    interval.lower.iter_mut().filter(|l| !l.is_finite()).for_each(|l| *l = f64::NEG_INFINITY);
+    interval.upper.iter_mut().filter(|u| !u.is_finite()).for_each(|u| *u = f64::INFINITY);
+    interval.reach.iter_mut().filter(|r| !r.is_finite()).for_each(|r| *r = f64::INFINITY);
+    interval
+}
+
+/// [`interval_step`] where nothing overflows.
+fn finite_step(program: &Program<'_, f64>, id: NodeId, before: &[Interval], sets: usize) -> Interval {
     let node = program.network.node(id);
     let input = &before[node.inputs[0]];
     let gamma = gamma(program.network);

@@ -158,7 +158,7 @@ impl Boxes<'_> {
 
     /// The value of a row with the margin for rounding errors taken off, if it is to be.
     fn lowered(&self, rows: &Bounded, place: usize) -> f64 {
-        if self.setting.sound { rows.values[place] - rows.errors[place] } else { rows.values[place] }
+        self.setting.lowered_value(rows.values[place], rows.errors[place])
     }
 
     fn best(&self, rows: &Bounded, place: usize, weights: Vec<f32>) -> Best {
