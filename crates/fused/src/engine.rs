@@ -13,26 +13,26 @@ use tightrope_engine::{
 };
 use tightrope_network::Network;
 
-use crate::accumulate::Accumulator;
-use crate::ball::BallRows;
-use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker};
-use crate::buffer::Buffer;
-use crate::chunks::{bands, bound_all, bound_chunk, image_chunk, parts, pull_back_chunks};
-use crate::clean::{Activations, CleanCotangents};
-use crate::clean_batch::{backward_all, forward_all};
-use crate::interval::{Interval, IntervalCotangents};
-use crate::interval_batch::pull_back_all;
-use crate::isa::{Isa, on_isa};
-use crate::lanes::{Lanes, WIDTH};
+use crate::backward::rows::adjoint::NeuronSums;
+use crate::backward::rows::signs::{Sign, SignLayout};
+use crate::backward::rows::slopes::SlopeJob;
+use crate::bound::batch::{bands, bound_all, bound_chunk, image_chunk, parts, pull_back_chunks};
+use crate::bound::forward::{ChunkBounds, Job, Part, StageBounds, Worker};
+use crate::bound::interval::pull_back_all;
+use crate::clean::batch::{backward_all, forward_all};
+use crate::clean::chunk::{Activations, CleanCotangents};
+use crate::interval::ball_rows::BallRows;
+use crate::interval::chunk::{Interval, IntervalCotangents};
+use crate::kernels::product::Shape;
 use crate::net::Net;
-use crate::plan::Plan;
+use crate::net::accumulate::Accumulator;
+use crate::net::plan::Plan;
+use crate::net::spec::Specification;
+use crate::net::weights::{Layouts, Weights};
 use crate::population::{MemberScratch, losses};
-use crate::product::Shape;
-use crate::signs::{Sign, SignLayout};
-use crate::slopes::SlopeJob;
-use crate::specification::Specification;
-use crate::walk_adjoint::NeuronSums;
-use crate::weights::{Layouts, Weights};
+use crate::simd::buffer::Buffer;
+use crate::simd::isa::{Isa, on_isa};
+use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Chunks that pass dense stages together where nothing is kept; bounds the memory.
 pub(crate) const GROUP: usize = 8;

@@ -11,52 +11,16 @@
 //! them into the named relaxations, `chunks` over a batch; `slopes` are lower slopes from outside; `population` evaluates
 //! perturbed members; `peak` is the yardstick.
 
-mod accumulate;
-mod ball;
-mod batch;
-mod batch_lines;
-mod batch_walk;
-mod batch_walk_adjoint;
-mod block;
+mod backward;
 mod bound;
-mod buffer;
-mod chunks;
 mod clean;
-mod clean_batch;
-mod dense;
 mod engine;
-mod exchange;
-mod finish;
-mod geometry;
-mod input;
 mod interval;
-mod interval_ball;
-mod interval_batch;
-mod interval_rows;
-mod isa;
-mod lanes;
-mod lines;
-mod margins;
+mod kernels;
 mod net;
-mod outer;
-mod peak;
-mod plan;
 mod population;
-mod product;
-mod pullback;
-mod relax;
-mod rows;
-mod signs;
-mod slopes;
-mod specification;
-mod sweep;
-mod taps;
-mod terms;
-mod walk;
-mod walk_adjoint;
-mod walk_products;
-mod weights;
+mod simd;
 
 pub use engine::Fused;
-pub use isa::{ISA_VARIABLE, Isa};
-pub use peak::{Operands, peak};
+pub use kernels::peak::{Operands, peak};
+pub use simd::isa::{ISA_VARIABLE, Isa};

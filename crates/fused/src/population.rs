@@ -10,20 +10,20 @@ use rayon::prelude::*;
 use tightrope_engine::{Perturbation, PopulationBatch, Relaxation, Spec, certified_cross_entropy, cross_entropy};
 use tightrope_network::ParameterLayout;
 
-use crate::ball::BallRows;
-use crate::bound::Job;
-use crate::chunks::{bound_all, bound_chunk, image_chunk};
-use crate::clean_batch::forward_all;
+use crate::backward::rows::slopes::SlopeJob;
+use crate::bound::batch::{bound_all, bound_chunk, image_chunk};
+use crate::bound::forward::Job;
+use crate::bound::interval::load_all;
+use crate::clean::batch::forward_all;
 use crate::engine::{Pool, with};
-use crate::interval::Interval;
-use crate::interval_batch::load_all;
-use crate::lanes::{Lanes, WIDTH};
+use crate::interval::ball_rows::BallRows;
+use crate::interval::chunk::Interval;
+use crate::kernels::product::Shape;
 use crate::net::Net;
-use crate::plan::Plan;
-use crate::product::Shape;
-use crate::slopes::SlopeJob;
-use crate::specification::Specification;
-use crate::weights::{Layouts, Weights};
+use crate::net::plan::Plan;
+use crate::net::spec::Specification;
+use crate::net::weights::{Layouts, Weights};
+use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Memory of one worker's members.
 #[derive(Default)]

@@ -1,0 +1,7 @@
+//! The domains composed into the named relaxations.
+
+pub mod adjoint;
+pub mod batch;
+pub mod forward;
+pub mod interval;
+pub mod packets;
