@@ -5,7 +5,7 @@
 //! the same for any number of threads.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerSlopes, Perturbation,
@@ -13,29 +13,28 @@ use tightrope_engine::{
 };
 use tightrope_network::Network;
 
-use crate::backward::rows::adjoint::NeuronSums;
-use crate::backward::rows::signs::{Sign, SignLayout};
-use crate::backward::rows::slopes::SlopeJob;
-use crate::bound::batch::{bands, bound_all, bound_chunk, image_chunk, parts, pull_back_chunks};
-use crate::bound::forward::{ChunkBounds, Job, Part, StageBounds, Worker};
+use crate::backward::rows::signs::SignLayout;
+use crate::backward::rows::slopes::SlopeRequest;
+use crate::bound::batch::{bound_all, pull_back_chunks};
+use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::pull_back_all;
+use crate::bound::job::BoundJob;
+use crate::bound::scratch::StageBounds;
 use crate::clean::batch::{backward_all, forward_all};
-use crate::clean::chunk::{Activations, CleanCotangents};
+use crate::clean::chunk::Activations;
 use crate::interval::ball_rows::BallRows;
-use crate::interval::chunk::{Interval, IntervalCotangents};
+use crate::interval::chunk::Interval;
 use crate::kernels::product::Shape;
 use crate::net::Net;
 use crate::net::accumulate::Accumulator;
 use crate::net::plan::Plan;
 use crate::net::spec::Specification;
-use crate::net::weights::{Layouts, Weights};
-use crate::population::{MemberScratch, losses};
-use crate::simd::buffer::Buffer;
+use crate::net::split::{bands, bound_chunk, image_chunk, parts};
+use crate::net::weights::Layouts;
+use crate::population::losses;
+use crate::scratch::Scratch;
 use crate::simd::isa::{Isa, on_isa};
 use crate::simd::lanes::{Lanes, WIDTH};
-
-/// Chunks that pass dense stages together where nothing is kept; bounds the memory.
-pub(crate) const GROUP: usize = 8;
 
 /// The fused engine.
 ///
@@ -43,59 +42,27 @@ pub(crate) const GROUP: usize = 8;
 #[derive(Clone)]
 pub struct Fused {
     isa: Isa,
-    pub(crate) pool: Arc<Pool>,
-}
-
-/// Free scratch memory: at most as many of each as ever ran at once.
-#[derive(Default)]
-pub(crate) struct Pool {
-    pub(crate) workers: Mutex<Vec<Worker>>,
-    pub(crate) activations: Mutex<Vec<Activations>>,
-    pub(crate) clean: Mutex<Vec<CleanCotangents>>,
-    pub(crate) intervals: Mutex<Vec<Interval>>,
-    pub(crate) cotangents: Mutex<Vec<IntervalCotangents>>,
-    /// Inputs of dense stages with elements in lanes.
-    pub(crate) panels: Mutex<Vec<Buffer>>,
-    pub(crate) parts: Mutex<Vec<Part>>,
-    pub(crate) members: Mutex<Vec<MemberScratch>>,
-    /// Signs of an image's walks, per stage.
-    pub(crate) signs: Mutex<Vec<Vec<Vec<Sign>>>>,
-    weights: Mutex<Vec<Weights>>,
-    pub(crate) accumulators: Mutex<Vec<Accumulator>>,
-    pub(crate) neurons: Mutex<Vec<NeuronSums>>,
-}
-
-pub(crate) fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
-    pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-}
-
-pub(crate) fn give<T>(pool: &Mutex<Vec<T>>, item: T) {
-    pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
-}
-
-pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> R {
-    let mut item = take(pool);
-    let result = work(&mut item);
-    give(pool, item);
-    result
+    scratch: Arc<Scratch>,
 }
 
 /// What a taped call leaves behind, and the network it belongs to: the nodes' sizes and the length of θ.
 struct FusedTape {
     signature: (Vec<usize>, usize),
     record: Record,
-    pool: Arc<Pool>,
+    scratch: Arc<Scratch>,
 }
 
 impl Drop for FusedTape {
     /// Fresh memory costs more than a pass: a batch's maps serve the next batch.
     fn drop(&mut self) {
         match &mut self.record {
-            Record::Clean { chunks, .. } => chunks.drain(..).for_each(|chunk| give(&self.pool.activations, chunk)),
+            Record::Clean { chunks, .. } => {
+                chunks.drain(..).for_each(|chunk| self.scratch.clean.activations.give(chunk))
+            }
             Record::Bound(record) => {
-                record.intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass));
+                record.intervals.drain(..).for_each(|pass| self.scratch.bounds.intervals.give(pass));
                 let signs = record.kept.drain(..).flatten().flat_map(|kept| kept.signs);
-                signs.for_each(|signs| give(&self.pool.signs, signs));
+                signs.for_each(|signs| self.scratch.bounds.signs.give(signs));
             }
             Record::Reference(_) => {}
         }
@@ -151,7 +118,7 @@ impl Fused {
     /// If the machine lacks it.
     pub fn on(isa: Isa) -> Result<Self, EngineError> {
         let isa = Isa::named(isa.name())?;
-        Ok(Fused { isa, pool: Arc::default() })
+        Ok(Fused { isa, scratch: Arc::default() })
     }
 
     /// The instruction set in use.
@@ -191,9 +158,9 @@ impl Fused {
         region: &Region<f32>,
         spec: &Spec<f32>,
         request: BoundRequest,
-        slopes: SlopeJob<'_>,
+        slopes: SlopeRequest<'_>,
         [keep, adjoint]: [bool; 2],
-        work: impl FnOnce(&Job<'_>) -> R + Send,
+        work: impl FnOnce(&BoundJob<'_>) -> R + Send,
     ) -> Result<R, EngineError> {
         check_theta(network, theta)?;
         EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
@@ -203,7 +170,7 @@ impl Fused {
         let layouts = Layouts::bounds(plan, request.relaxation, panels(self.isa, 2, chunk), adjoint);
         // One way into the pool: each from outside costs more than the parallel work of a small batch.
         rayon::scope(|_| {
-            with(&self.pool.weights, |weights| {
+            self.scratch.weights.with(|weights| {
                 // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
                 let check = || match adjoint {
                     true => Ok(()),
@@ -220,7 +187,7 @@ impl Fused {
                     net.bands = bands(chunks);
                 }
                 let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
-                Ok(work(&Job {
+                Ok(work(&BoundJob {
                     net: &net,
                     region,
                     specification: Specification::new(spec, plan, weights),
@@ -233,7 +200,8 @@ impl Fused {
                     slopes,
                     images: None,
                     parts: parts(plan, request.relaxation, chunks),
-                    pool: &self.pool,
+                    scratch: &self.scratch.bounds,
+                    gradients: &self.scratch.gradients,
                 }))
             })
         })
@@ -251,7 +219,7 @@ impl Fused {
     ) -> R {
         let layouts = Layouts::points(plan, panels(self.isa, 1, image_chunk(batch)), adjoints);
         rayon::scope(|_| {
-            with(&self.pool.weights, |weights| {
+            self.scratch.weights.with(|weights| {
                 weights.pack(plan, network.parameters(), theta, layouts);
                 let mut net = Net::new(plan, weights, Some((network.parameters(), theta)));
                 net.bands = bands(batch.div_ceil(image_chunk(batch)).max(1));
@@ -271,13 +239,13 @@ impl Fused {
     ) {
         if let (Some(sums), Some(gradient)) = (sums, gradient) {
             sums.sums.unpack(plan, network.parameters(), theta, gradient);
-            give(&self.pool.accumulators, sums);
+            self.scratch.gradients.accumulators.give(sums);
         }
     }
 
     /// A tape with what `record` says.
     fn tape(&self, network: &Network, record: Record) -> Tape {
-        Tape(Box::new(FusedTape { signature: signature(network), record, pool: Arc::clone(&self.pool) }))
+        Tape(Box::new(FusedTape { signature: signature(network), record, scratch: Arc::clone(&self.scratch) }))
     }
 
     fn collect(plan: &Plan, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
@@ -322,7 +290,7 @@ impl Engine<f32> for Fused {
         let Some(plan) = Plan::new(network) else { return Reference.forward(network, theta, inputs) };
         check_theta(network, theta)?;
         let batch = batch_of(network, inputs)?;
-        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.pool, net, inputs, false);
+        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.scratch.clean, net, inputs, false);
         Ok(self.with_net(network, &plan, theta, batch, [false; 2], forward).0)
     }
 
@@ -333,7 +301,7 @@ impl Engine<f32> for Fused {
         };
         check_theta(network, theta)?;
         let batch = batch_of(network, inputs)?;
-        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.pool, net, inputs, true);
+        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.scratch.clean, net, inputs, true);
         let (logits, chunks) = self.with_net(network, &plan, theta, batch, [false; 2], forward);
         Ok((logits, self.tape(network, Record::Clean { chunks, batch })))
     }
@@ -347,8 +315,8 @@ impl Engine<f32> for Fused {
         request: BoundRequest,
     ) -> Result<Bounds<f32>, EngineError> {
         let Some(plan) = Plan::new(network) else { return Reference.bound(network, theta, region, spec, request) };
-        self.with_job(network, &plan, theta, region, spec, request, SlopeJob::default(), [false; 2], |job| {
-            let (chunks, _) = on_isa!(self.isa, bound_all, &self.pool, job);
+        self.with_job(network, &plan, theta, region, spec, request, SlopeRequest::default(), [false; 2], |job| {
+            let (chunks, _) = on_isa!(self.isa, bound_all, job);
             Fused::collect(&plan, spec, request, &chunks)
         })
     }
@@ -377,9 +345,9 @@ impl Engine<f32> for Fused {
             let (bounds, tape) = Reference.bound_with_slopes(network, theta, region, spec, request, slopes)?;
             return Ok((bounds, self.tape(network, Record::Reference(tape))));
         };
-        let given = SlopeJob { given: slopes, wanted: false };
+        let given = SlopeRequest { given: slopes, wanted: false };
         self.with_job(network, &plan, theta, region, spec, request, given, [true, false], |job| {
-            let (chunks, intervals) = on_isa!(self.isa, bound_all, &self.pool, job);
+            let (chunks, intervals) = on_isa!(self.isa, bound_all, job);
             let bounds = Fused::collect(&plan, spec, request, &chunks);
             let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
             // The kept passes hold the images already.
@@ -424,8 +392,9 @@ impl Engine<f32> for Fused {
                 }
                 let layouts = [true, wants.input];
                 let (sums, input) = self.with_net(network, &plan, theta, *batch, layouts, |net| {
-                    let (pool, lower) = (&self.pool, &cotangents.lower);
-                    on_isa!(self.isa, backward_all, pool, net, chunks, *batch, lower, on_theta, wants.input)
+                    let Scratch { clean, gradients, .. } = &*self.scratch;
+                    let lower = &cotangents.lower;
+                    on_isa!(self.isa, backward_all, clean, gradients, net, chunks, *batch, lower, on_theta, wants.input)
                 });
                 self.unpack(network, &plan, theta, sums, gradient.as_deref_mut());
                 Ok(Gradients { theta: gradient, input, region: None, slopes: None })
@@ -439,14 +408,13 @@ impl Engine<f32> for Fused {
                         "ibp has no slopes; record a tape of crown-ibp, crown or its variants".into(),
                     ));
                 }
-                let slopes = SlopeJob { given: slopes, wanted: wants.slopes };
+                let slopes = SlopeRequest { given: slopes, wanted: wants.slopes };
                 let pulled =
                     self.with_job(network, &plan, theta, region, spec, *request, slopes, [false, true], |job| {
-                        let pool = &self.pool;
                         if alone {
-                            on_isa!(self.isa, pull_back_all, pool, job, intervals, cotangents, on_theta, wants.input)
+                            on_isa!(self.isa, pull_back_all, job, intervals, cotangents, on_theta, wants.input)
                         } else {
-                            on_isa!(self.isa, pull_back_chunks, pool, job, kept, cotangents, wants)
+                            on_isa!(self.isa, pull_back_chunks, job, kept, cotangents, wants)
                         }
                     })?;
                 self.unpack(network, &plan, theta, pulled.sums, gradient.as_deref_mut());
@@ -476,6 +444,6 @@ impl Engine<f32> for Fused {
         batch.region.check()?;
         Spec::<f32>::Margins { labels: batch.labels.to_vec() }.check(batch.region.batch(), plan.classes)?;
         let layout = network.parameters();
-        Ok(on_isa!(self.isa, losses, &self.pool, &plan, layout, theta, perturbation, pairs, batch))
+        Ok(on_isa!(self.isa, losses, &self.scratch, &plan, layout, theta, perturbation, pairs, batch))
     }
 }

@@ -7,7 +7,7 @@
 //! the micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
 //! a network prepared for the kernels. `clean` and `interval` put images into lanes, `dense` their large dense layers;
 //! `lines`, `relax`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), with `signs` kept between the two
-//! and `terms` shared by the tiles of dense layers, `batch_walk` margins of sixteen images; `bound` and `pullback` compose
+//! and `terms` shared by the tiles of dense layers, `packet_walk` margins of sixteen images; `bound` and `pullback` compose
 //! them into the named relaxations, `chunks` over a batch; `slopes` are lower slopes from outside; `population` evaluates
 //! perturbed members; `peak` is the yardstick.
 
@@ -19,6 +19,7 @@ mod interval;
 mod kernels;
 mod net;
 mod population;
+mod scratch;
 mod simd;
 
 pub use engine::Fused;

@@ -10,35 +10,28 @@ use rayon::prelude::*;
 use tightrope_engine::{Perturbation, PopulationBatch, Relaxation, Spec, certified_cross_entropy, cross_entropy};
 use tightrope_network::ParameterLayout;
 
-use crate::backward::rows::slopes::SlopeJob;
-use crate::bound::batch::{bound_all, bound_chunk, image_chunk};
-use crate::bound::forward::Job;
+use crate::backward::rows::slopes::SlopeRequest;
+use crate::bound::batch::bound_all;
 use crate::bound::interval::load_all;
+use crate::bound::job::BoundJob;
 use crate::clean::batch::forward_all;
-use crate::engine::{Pool, with};
 use crate::interval::ball_rows::BallRows;
 use crate::interval::chunk::Interval;
 use crate::kernels::product::Shape;
 use crate::net::Net;
 use crate::net::plan::Plan;
 use crate::net::spec::Specification;
+use crate::net::split::{bound_chunk, image_chunk};
 use crate::net::weights::{Layouts, Weights};
+use crate::scratch::{MemberScratch, Scratch};
 use crate::simd::lanes::{Lanes, WIDTH};
-
-/// Memory of one worker's members.
-#[derive(Default)]
-pub struct MemberScratch {
-    delta: Vec<f32>,
-    theta: Vec<f32>,
-    weights: Weights,
-}
 
 /// Mean losses at θ + σδ and θ − σδ of each pair.
 ///
 /// # Safety
 /// The machine has `S`.
 pub unsafe fn losses<S: Lanes>(
-    pool: &Pool,
+    scratch: &Scratch,
     plan: &Plan,
     layout: &ParameterLayout,
     theta: &[f32],
@@ -56,8 +49,8 @@ pub unsafe fn losses<S: Lanes>(
     pairs
         .into_par_iter()
         .map(|pair| {
-            with(&pool.members, |scratch| {
-                let MemberScratch { delta, theta: member, weights } = scratch;
+            scratch.members.with(|own| {
+                let MemberScratch { delta, theta: member, weights } = own;
                 delta.resize(theta.len(), 0.0);
                 let stream = perturbation.stream(pair);
                 // SAFETY: the machine has `S`.
@@ -67,7 +60,7 @@ pub unsafe fn losses<S: Lanes>(
                     member.clear();
                     member.extend(theta.iter().zip(&*delta).map(|(&t, &d)| t + scale * d));
                     // SAFETY: as above.
-                    unsafe { mixed_loss::<S>(pool, plan, layout, member, weights, &spec, batch, images.as_deref()) }
+                    unsafe { mixed_loss::<S>(scratch, plan, layout, member, weights, &spec, batch, images.as_deref()) }
                 })
             })
         })
@@ -76,7 +69,7 @@ pub unsafe fn losses<S: Lanes>(
 
 /// (1 − w)·natural + w·certified mean cross-entropy of one member.
 unsafe fn mixed_loss<S: Lanes>(
-    pool: &Pool,
+    scratch: &Scratch,
     plan: &Plan,
     layout: &ParameterLayout,
     theta: &[f32],
@@ -93,7 +86,7 @@ unsafe fn mixed_loss<S: Lanes>(
         weights.pack(plan, layout, theta, Layouts::points(plan, panels, [false; 2]));
         let net = Net::new(plan, weights, Some((layout, theta)));
         // SAFETY: the caller's word.
-        let (logits, _) = unsafe { forward_all::<S>(pool, &net, batch.inputs, false) };
+        let (logits, _) = unsafe { forward_all::<S>(&scratch.clean, &net, batch.inputs, false) };
         loss += (1.0 - weight) * mean(&cross_entropy(&logits, batch.labels).per_sample);
     }
     if weight > 0.0 {
@@ -102,7 +95,7 @@ unsafe fn mixed_loss<S: Lanes>(
         let own = (batch.relaxation == Relaxation::Ibp).then_some((layout, theta));
         let net = Net::new(plan, weights, own);
         let ball = batch.region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, batch.region.clipped));
-        let job = Job {
+        let job = BoundJob {
             net: &net,
             region: batch.region,
             specification: Specification::new(spec, plan, weights),
@@ -114,12 +107,13 @@ unsafe fn mixed_loss<S: Lanes>(
             signs: None,
             images,
             // Members are parallel already.
-            slopes: SlopeJob::default(),
+            slopes: SlopeRequest::default(),
             parts: 1,
-            pool,
+            scratch: &scratch.bounds,
+            gradients: &scratch.gradients,
         };
         // SAFETY: the caller's word.
-        let (chunks, _) = unsafe { bound_all::<S>(pool, &job) };
+        let (chunks, _) = unsafe { bound_all::<S>(&job) };
         let margins: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.lower.iter().copied()).collect();
         loss += weight * mean(&certified_cross_entropy(&margins, batch.labels).per_sample);
     }

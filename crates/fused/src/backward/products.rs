@@ -5,7 +5,7 @@
 //! channels lie in lanes and the sum over rows becomes the loop; a cotangent is broadcast, and what it belongs to, a live
 //! input channel, is picked from a list. [`crate::net::accumulate`] has the forms for images in lanes, where everything is live.
 
-use crate::backward::rows::walk::RowValues;
+use crate::backward::rows::tile::RowValues;
 use crate::net::accumulate::{Accumulator, is_small};
 use crate::net::geometry::{Field, Inputs, Live};
 use crate::net::plan::Stage;
@@ -174,7 +174,7 @@ impl Products<'_> {
                     };
                     // SAFETY: the ranges stay in both windows.
                     unsafe {
-                        S::run_task(Picked {
+                        S::run_task(PickedInputs {
                             left: transposed,
                             row,
                             steps: vectors * WIDTH,
@@ -352,7 +352,7 @@ unsafe fn transpose_spot<S: Lanes, const VP: usize>(source: *const f32, target: 
 }
 
 /// One position and tap: Σ over steps of a row of output channels times one value of each live input channel.
-struct Picked<'a> {
+struct PickedInputs<'a> {
     /// `[step][output channel padded]`, `row` apart.
     left: *const f32,
     row: usize,
@@ -365,7 +365,7 @@ struct Picked<'a> {
     output: *mut f32,
 }
 
-impl Task for Picked<'_> {
+impl Task for PickedInputs<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         // One vector of output channels and two steps at once, or two vectors: enough sums to hide their latency.
@@ -402,7 +402,7 @@ impl Task for Picked<'_> {
     }
 }
 
-impl Picked<'_> {
+impl PickedInputs<'_> {
     /// NI vectors of output channels from `start` on, NJ input channels, U steps at once, which divides their number.
     #[inline(always)]
     unsafe fn block<S: Lanes, const NI: usize, const U: usize, const NJ: usize>(&self, channels: &[u16], start: usize) {

@@ -3,78 +3,30 @@
 use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Relaxation};
 
-use crate::backward::rows::adjoint::{NeuronSums, Sinks};
-use crate::backward::rows::input::{InputGradient, InputSet};
+use crate::backward::rows::adjoint::Sinks;
+use crate::backward::rows::input::InputSet;
 use crate::backward::rows::lines::{Lines, is_unstable, pull_back};
 use crate::backward::rows::set::RowSet;
-use crate::backward::rows::signs::Sign;
 use crate::backward::rows::slopes::{self, ChunkSlopes};
-use crate::backward::rows::walk::{Image, RowValues, TALL};
-use crate::bound::forward::{Job, Part, SHARED, StageBounds, Worker, walks};
-use crate::clean::chunk::SLACK;
-use crate::interval::chunk::{Given, Interval, IntervalCotangents, RegionSums};
+use crate::backward::rows::tile::{RowValues, Sign, TALL};
+use crate::backward::rows::walk::Image;
+use crate::bound::job::{BoundJob, SHARED, walks};
+use crate::bound::scratch::{PartScratch, StageBounds, Worker};
+use crate::bound::sums::{BoundCotangents, ChunkRegion, PartSums, Sums};
+use crate::interval::chunk::{GivenCotangents, Interval, IntervalCotangents};
 use crate::interval::margins::OnMargins;
 use crate::interval::rows;
 use crate::net::accumulate::Accumulator;
-use crate::net::exchange::{add_planes, image_len, pack};
+use crate::net::exchange::{image_len, pack};
 use crate::net::geometry::Live;
 use crate::net::weights::padded;
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
-/// One part's sums: a share of the tiles of each image.
-pub struct PartSums {
-    pub accumulator: Option<Accumulator>,
-    pub neurons: NeuronSums,
-    input: Option<InputGradient>,
-}
-
-/// All sums of one worker; parts are added in order.
-pub struct Sums {
-    pub parts: Vec<PartSums>,
-}
-
-/// Gradient of one chunk's regions, `[count, d]`.
-pub struct ChunkRegion {
-    pub center: Vec<f32>,
-    pub radius: Vec<f32>,
-}
-
-impl ChunkRegion {
-    /// No gradient of `len` elements.
-    pub fn zeros(len: usize) -> Self {
-        ChunkRegion { center: vec![0.0; len], radius: vec![0.0; len] }
-    }
-
-    /// Where an interval pass adds its share.
-    pub fn sums(&mut self) -> RegionSums<'_> {
-        RegionSums { center: &mut self.center, radius: &mut self.radius }
-    }
-}
-
-impl Sums {
-    /// Zero sums for `job` in memory that `free` gives; without an accumulator there is no gradient of θ.
-    pub fn new(job: &Job<'_>, mut free: impl FnMut() -> (Option<Accumulator>, NeuronSums)) -> Self {
-        let absolute = job.interval_depth() > 0;
-        let parts = (0..job.parts.max(1)).map(|_| {
-            let (mut accumulator, neurons) = free();
-            accumulator.iter_mut().for_each(|accumulator| accumulator.reset(job.net, absolute));
-            PartSums { accumulator, neurons, input: None }
-        });
-        Sums { parts: parts.collect() }
-    }
-}
-
-/// Cotangents on one image's pre-activation bounds, per hidden stage, `[position][channel padded]`.
-pub struct BoundCotangents {
-    pub lower: Vec<Buffer>,
-    pub upper: Vec<Buffer>,
-}
-
-impl Job<'_> {
+impl BoundJob<'_> {
     /// Pulls the batch's `cotangents` back through samples `first .. first + count`.
     ///
-    /// `kept` are the bounds kept by [`Job::bound`] for methods that walk. Adds to `sums` and returns
+    /// `kept` are the bounds kept by [`BoundJob::bound`] for methods that walk. Adds to `sums` and returns
     /// the gradients of the regions if `region_wanted`, and of the slopes if the job wants them.
     ///
     /// # Safety
@@ -96,7 +48,7 @@ impl Job<'_> {
         // SAFETY: the machine and the chunk's size are the caller's word; buffers are sized below.
         unsafe {
             worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
-            let batched = self.batched(count);
+            let in_packet = self.in_packet(count);
             let mut intervals = std::mem::take(&mut worker.bounds);
             self.unpack_interval::<S, VP>(&worker.interval, &mut intervals);
             // Cotangents on the interval bounds, image by image.
@@ -108,16 +60,16 @@ impl Job<'_> {
                     buffer.at_least(len)[..len].fill(0.0);
                 }
             }
-            if batched {
+            if in_packet {
                 let used = kept.unwrap_or(&intervals);
-                self.batch_adjoint::<S>(worker, sums, used, [first, count], cotangents, gradient.as_mut());
+                self.packet_adjoint::<S>(worker, sums, used, [first, count], cotangents, gradient.as_mut());
             }
             for image in 0..count {
                 let mut on_bounds = self.layer_cotangents(cotangents, first + image);
-                if batched {
-                    self.add_batch(&worker.batch, image, &mut on_bounds);
+                if in_packet {
+                    self.add_packet(&worker.packet, image, &mut on_bounds);
                 }
-                if walks(self.relaxation) || (self.relaxation == Relaxation::CrownIbp && !batched) {
+                if walks(self.relaxation) || (self.relaxation == Relaxation::CrownIbp && !in_packet) {
                     let used = kept.unwrap_or(&intervals);
                     let input = InputSet::new(self.net, self.region, first + image);
                     sums.parts.iter_mut().for_each(|p| p.input = region_wanted.then(|| input.gradient()));
@@ -132,7 +84,7 @@ impl Job<'_> {
                         sample,
                         cotangents,
                         on,
-                        batched,
+                        in_packet,
                         &mut slopes,
                     );
                     if let Some(gradient) = &mut gradient {
@@ -159,34 +111,6 @@ impl Job<'_> {
         (self.finish_region(gradient), slopes)
     }
 
-    /// An unclipped ball has one radius; its gradient stands in element 0.
-    pub fn finish_region(&self, mut gradient: Option<ChunkRegion>) -> Option<ChunkRegion> {
-        if let (Some(gradient), Some(_), false) = (&mut gradient, &self.region.ball, self.region.clipped) {
-            for radius in gradient.radius.chunks_exact_mut(self.net.plan.dimension) {
-                radius[1..].fill(0.0);
-            }
-        }
-        gradient
-    }
-
-    /// The caller's cotangents on one sample's pre-activation bounds.
-    pub fn layer_cotangents(&self, cotangents: &Cotangents<f32>, sample: usize) -> BoundCotangents {
-        let plan = self.net.plan;
-        let hidden = &plan.stages[..plan.hidden()];
-        let zeros = || hidden.iter().map(|stage| Buffer::zeroed(image_len(stage.output))).collect::<Vec<_>>();
-        let mut result = BoundCotangents { lower: zeros(), upper: zeros() };
-        for layer in &cotangents.layers {
-            let node = layer.node;
-            if let Some(index) = hidden.iter().position(|stage| stage.node == node) {
-                let grid = hidden[index].output;
-                let range = sample * grid.len()..(sample + 1) * grid.len();
-                add_planes(grid, &layer.lower[range.clone()], &mut result.lower[index]);
-                add_planes(grid, &layer.upper[range], &mut result.upper[index]);
-            }
-        }
-        result
-    }
-
     /// The specification's cotangents of one tile and sample, or `None` if all are 0.
     fn spec_cotangents(&self, cotangents: &Cotangents<f32>, sample: usize, tile: usize) -> Option<RowValues> {
         let rows = self.specification.rows();
@@ -208,7 +132,7 @@ impl Job<'_> {
         &self,
         interval: &Interval,
         targets: &mut IntervalCotangents,
-        part: &mut Part,
+        part: &mut PartScratch,
         mut accumulator: Option<&mut Accumulator>,
         [first, count]: [usize; 2],
         cotangents: &Cotangents<f32>,
@@ -252,7 +176,7 @@ impl Job<'_> {
         [image, sample]: [usize; 2],
         cotangents: &Cotangents<f32>,
         on_bounds: &mut BoundCotangents,
-        batched: bool,
+        in_packet: bool,
         slopes: &mut ChunkSlopes,
     ) {
         let plan = self.net.plan;
@@ -267,7 +191,7 @@ impl Job<'_> {
             )
         };
         // The last stage's lines serve the specification only.
-        let lined = plan.hidden() - usize::from(batched);
+        let lined = plan.hidden() - usize::from(in_packet);
         for index in 0..lined {
             let stage = &plan.stages[index];
             let (lower, upper, len) = slice(used, index);
@@ -296,7 +220,7 @@ impl Job<'_> {
         // SAFETY: lines of all stages are built.
         unsafe {
             let context = Image { net: self.net, lines, input };
-            for tile in 0..if batched { 0 } else { self.specification.tiles() } {
+            for tile in 0..if in_packet { 0 } else { self.specification.tiles() } {
                 if let Some(g) = self.spec_cotangents(cotangents, sample, tile) {
                     self.spec_tile_adjoint::<S>(context, part, &mut sums.parts[0], [sample, tile], &g);
                 }
@@ -382,7 +306,7 @@ impl Job<'_> {
     unsafe fn spec_tile_adjoint<S: Lanes>(
         &self,
         image: Image<'_>,
-        part: &mut Part,
+        part: &mut PartScratch,
         sums: &mut PartSums,
         [sample, tile]: [usize; 2],
         g: &RowValues,
@@ -415,7 +339,7 @@ impl Job<'_> {
         &self,
         image: Image<'_>,
         index: usize,
-        part: &mut Part,
+        part: &mut PartScratch,
         sums: &mut Sums,
         g: &[Vec<f32>; 2],
         signs: Option<&[Sign]>,
@@ -451,7 +375,7 @@ impl Job<'_> {
         &self,
         image: Image<'_>,
         index: usize,
-        part: &mut Part,
+        part: &mut PartScratch,
         sums: &mut PartSums,
         set: &RowSet,
         g: &[Vec<f32>; 2],
@@ -526,7 +450,7 @@ impl Job<'_> {
                 self.ball,
                 depth,
                 cotangents,
-                Given::Bounds,
+                GivenCotangents::Bounds,
                 accumulator,
                 region_sums.as_mut(),
             );

@@ -1,101 +1,22 @@
 //! Bounds of one chunk of samples: the domains composed into the named relaxations.
 
 use rayon::prelude::*;
-use tightrope_engine::{Region, Relaxation, Spec};
+use tightrope_engine::Relaxation;
 
-use crate::backward::images::adjoint::BatchAdjoint;
-use crate::backward::images::walk::BatchWalk;
 use crate::backward::rows::input::InputSet;
 use crate::backward::rows::lines::{Lines, is_unstable};
 use crate::backward::rows::set::RowSet;
-use crate::backward::rows::signs::{Sign, SignLayout};
-use crate::backward::rows::slopes::SlopeJob;
-use crate::backward::rows::walk::{Image, Keep, Pixels, RowValues, Tile, WalkScratch};
-use crate::bound::packets::Batch;
-use crate::engine::{Pool, take, with};
-use crate::interval::ball_rows::BallRows;
-use crate::interval::chunk::{Interval, IntervalCotangents};
-use crate::interval::margins::Margins;
+use crate::backward::rows::tile::{Keep, Pixels, RowValues, Sign};
+use crate::backward::rows::walk::Image;
+use crate::bound::job::{BoundJob, SHARED, walks};
+use crate::bound::scratch::{PartScratch, StageBounds, Worker};
+use crate::interval::chunk::Interval;
 use crate::interval::rows;
 use crate::net::Net;
 use crate::net::exchange::{image_len, to_planes, unpack};
-use crate::net::spec::Specification;
 use crate::net::weights::padded;
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::{Lanes, WIDTH};
-
-/// From so many tiles on they share tables of sums.
-pub const SHARED: usize = 4;
-
-/// What is asked about a batch.
-pub struct Job<'a> {
-    pub net: &'a Net<'a>,
-    pub region: &'a Region<f32>,
-    pub specification: Specification<'a>,
-    pub relaxation: Relaxation,
-    /// Bound the specification from above as well.
-    pub upper: bool,
-    /// Return the bounds of the pre-activations.
-    pub layers: bool,
-    /// Keep what the adjoint needs.
-    pub keep: bool,
-    pub ball: Option<&'a BallRows>,
-    /// How signs are recorded, if they are.
-    pub signs: Option<SignLayout>,
-    /// Slopes that are given or wanted.
-    pub slopes: SlopeJob<'a>,
-    /// The chunks' images where members of a population share them; for interval arithmetic alone.
-    pub images: Option<&'a [Interval]>,
-    /// Parts that the tiles of one image, or the margins of one chunk, are divided into, at most; fixed by the batch, not
-    /// the threads.
-    pub parts: usize,
-    /// Free walk memory.
-    pub pool: &'a Pool,
-}
-
-/// One part's memory for walks.
-#[derive(Default)]
-pub struct Part {
-    pub walk: WalkScratch,
-    pub batch_walk: BatchWalk,
-    pub batch_adjoint: BatchAdjoint,
-    pub rows: Buffer,
-    pub row_cotangents: Buffer,
-    /// Signs of the tile at hand.
-    pub signs: Vec<Sign>,
-}
-
-/// Memory of one worker.
-#[derive(Default)]
-pub struct Worker {
-    pub interval: Interval,
-    pub cotangents: IntervalCotangents,
-    pub lines: Vec<Lines>,
-    pub part: Part,
-    /// The interval pass's bounds image by image, then the walks'.
-    pub bounds: StageBounds,
-    /// Cotangents on them.
-    pub on_bounds: StageBounds,
-    pub batch: Batch,
-}
-
-/// Bounds of the pre-activations per hidden stage, `[image][position][channel padded]`.
-#[derive(Default)]
-pub struct StageBounds {
-    pub lower: Vec<Buffer>,
-    pub upper: Vec<Buffer>,
-    /// Signs of the walks' input coefficients per image and stage, where they are recorded.
-    pub signs: Vec<Vec<Vec<Sign>>>,
-}
-
-impl StageBounds {
-    /// Room for `stages` stages at least; memory already there stays.
-    pub fn resize(&mut self, stages: usize) {
-        let count = stages.max(self.lower.len());
-        self.lower.resize_with(count, Buffer::default);
-        self.upper.resize_with(count, Buffer::default);
-    }
-}
 
 /// Bounds of one chunk.
 #[derive(Default)]
@@ -108,17 +29,7 @@ pub struct ChunkBounds {
     pub kept: Option<StageBounds>,
 }
 
-/// True for the methods that bound intermediate layers by walks.
-pub fn walks(relaxation: Relaxation) -> bool {
-    !matches!(relaxation, Relaxation::Ibp | Relaxation::CrownIbp)
-}
-
-impl Job<'_> {
-    /// Stages that the interval pass must bound.
-    pub fn interval_depth(&self) -> usize {
-        if self.relaxation == Relaxation::Crown { 1 } else { self.net.plan.hidden() }
-    }
-
+impl BoundJob<'_> {
     /// Bounds of samples `first .. first + count`.
     ///
     /// # Safety
@@ -134,23 +45,23 @@ impl Job<'_> {
         unsafe {
             let depth = self.interval_depth();
             worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
-            let batched = self.batched(count);
+            let in_packet = self.in_packet(count);
             let mut bounds = std::mem::take(&mut worker.bounds);
-            if !batched || walks(self.relaxation) || self.layers {
+            if !in_packet || walks(self.relaxation) || self.layers {
                 self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
             }
             for image in 0..count {
-                if batched && !walks(self.relaxation) {
+                if in_packet && !walks(self.relaxation) {
                     break;
                 }
                 let input = InputSet::new(self.net, self.region, first + image);
-                self.bound_stages::<S>(worker, &input, [image, first + image], &mut bounds, batched);
-                if !batched {
+                self.bound_stages::<S>(worker, &input, [image, first + image], &mut bounds, in_packet);
+                if !in_packet {
                     self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
                 }
             }
-            if batched {
-                self.bound_batch::<S>(worker, &bounds, [first, count], &mut result.lower);
+            if in_packet {
+                self.bound_packet::<S>(worker, &bounds, [first, count], &mut result.lower);
             }
             if self.layers {
                 self.export_layers(&bounds, count, &mut result);
@@ -187,13 +98,6 @@ impl Job<'_> {
             };
             result.layers.push([export(&bounds.lower[index]), export(&bounds.upper[index])]);
         }
-    }
-
-    /// The margins of samples `first ..`, if margins are what is asked for.
-    pub fn margins(&self, first: usize, count: usize) -> Option<Margins<'_>> {
-        let Specification { spec, last, elements, classes } = self.specification;
-        let Spec::Margins { labels } = spec else { return None };
-        Some(Margins { last, elements, classes, labels: &labels[first..first + count] })
     }
 
     /// Bounds of one chunk by interval arithmetic alone.
@@ -248,12 +152,12 @@ impl Job<'_> {
         input: &InputSet,
         [image, sample]: [usize; 2],
         bounds: &mut StageBounds,
-        batched: bool,
+        in_packet: bool,
     ) {
         let plan = self.net.plan;
         worker.lines.resize_with(plan.hidden(), Lines::default);
         if let Some(layout) = &self.signs {
-            let mut stages = take(&self.pool.signs);
+            let mut stages = self.scratch.signs.take();
             layout.make_room(&mut stages);
             bounds.signs.resize_with(image, Vec::new);
             bounds.signs.push(stages);
@@ -270,7 +174,7 @@ impl Job<'_> {
                 // SAFETY: the lines of all stages before are built.
                 unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper, signs) };
             }
-            if !batched || index + 1 < plan.hidden() {
+            if !in_packet || index + 1 < plan.hidden() {
                 let slopes = self.slopes.of_image(plan, index, sample);
                 let bias = &self.net.weights.signed[index].bias;
                 // SAFETY: bounds, biases and slopes hold the stage.
@@ -284,7 +188,7 @@ impl Job<'_> {
         &self,
         image: Image<'_>,
         index: usize,
-        part: &mut Part,
+        part: &mut PartScratch,
         lower: &mut [f32],
         upper: &mut [f32],
         signs: Option<&mut Vec<Sign>>,
@@ -303,7 +207,7 @@ impl Job<'_> {
         };
         // Tiles of the same lines share the sums' tables, if there are enough of them.
         let pitch = if tiles.len() >= SHARED { 2 * S::GROUPS } else { 0 };
-        let walk = |part: &mut Part, (set, ends): (&RowSet, &mut Pixels<'_>)| {
+        let walk = |part: &mut PartScratch, (set, ends): (&RowSet, &mut Pixels<'_>)| {
             let tile = set.tile(self.net, index, &mut part.rows);
             let ends = std::mem::replace(ends, Pixels::Bound);
             // SAFETY: the tile's rows are the stage's weights.
@@ -354,11 +258,6 @@ impl Job<'_> {
         }
     }
 
-    /// Runs `work` with walk memory from the pool.
-    pub fn with_part<R>(&self, work: impl FnOnce(&mut Part) -> R) -> R {
-        with(&self.pool.parts, work)
-    }
-
     unsafe fn bound_by_walk<S: Lanes>(
         &self,
         worker: &mut Worker,
@@ -385,11 +284,6 @@ impl Job<'_> {
             };
             self.push_rows(tile, [&values[0], &values[1]], result);
         }
-    }
-
-    /// The tile of specification rows in `rows`.
-    pub fn specification_tile(&self, rows: &Buffer) -> Tile {
-        Tile { stage: self.net.plan.hidden(), position: [0, 0], rows: rows.as_ptr(), stride: WIDTH, tall: false }
     }
 }
 

@@ -3,30 +3,29 @@
 use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Region};
 
-use crate::bound::adjoint::ChunkRegion;
-use crate::bound::batch::{Pulled, image_chunk, join_regions, reduce, slots};
-use crate::bound::forward::{ChunkBounds, Job, StageBounds};
-use crate::engine::{GROUP, Pool, give, take, with};
-use crate::interval::chunk::{Given, Interval, IntervalCotangents};
+use crate::bound::forward::ChunkBounds;
+use crate::bound::job::BoundJob;
+use crate::bound::scratch::StageBounds;
+use crate::bound::sums::{ChunkRegion, Pulled, join_regions};
+use crate::interval::chunk::{GivenCotangents, Interval, IntervalCotangents};
 use crate::kernels::dense;
 use crate::kernels::product::Maps;
+use crate::net::Net;
 use crate::net::accumulate::Accumulator;
 use crate::net::exchange::{image_len, pack};
-use crate::net::{Net, Section};
+use crate::net::split::{GROUP, Section, image_chunk, slots};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Bounds of all chunks, and the interval passes if the job keeps what the adjoint needs.
 ///
 /// # Safety
 /// The machine has `S`.
-pub unsafe fn bound_all<S: Lanes>(pool: &Pool, job: &Job<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
+pub unsafe fn bound_all<S: Lanes>(job: &BoundJob<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
     // SAFETY: the caller's word.
-    unsafe {
-        if image_chunk(job.region.batch()) == WIDTH { bound::<S, 1>(pool, job) } else { bound::<S, 2>(pool, job) }
-    }
+    unsafe { if image_chunk(job.region.batch()) == WIDTH { bound::<S, 1>(job) } else { bound::<S, 2>(job) } }
 }
 
-unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
+unsafe fn bound<S: Lanes, const VP: usize>(job: &BoundJob<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
     let (net, region, hidden, chunk) = (job.net, job.region, job.net.plan.hidden(), VP * WIDTH);
     let batch = region.batch();
     let chunks: Vec<[usize; 2]> = (0..batch).step_by(chunk).map(|first| [first, chunk.min(batch - first)]).collect();
@@ -36,7 +35,7 @@ unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<C
     let results: Vec<(Vec<ChunkBounds>, Vec<Interval>)> = chunks
         .par_chunks(group)
         .map(|places| {
-            let mut group: Vec<Interval> = places.iter().map(|_| take(&pool.intervals)).collect();
+            let mut group: Vec<Interval> = places.iter().map(|_| job.scratch.intervals.take()).collect();
             let mut bounds: Vec<ChunkBounds> = places.iter().map(|_| ChunkBounds::default()).collect();
             for section in &sections {
                 match section {
@@ -56,7 +55,7 @@ unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<C
                                 let hidden_stages = stages.start..stages.end.min(hidden);
                                 interval.bound::<S, VP>(net, region, job.ball, hidden_stages, job.layers);
                                 if stages.end > hidden {
-                                    with(&pool.workers, |worker| {
+                                    job.scratch.workers.with(|worker| {
                                         job.bound_by_interval::<S, VP>(interval, worker, place, bounds);
                                     });
                                 }
@@ -79,7 +78,7 @@ unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<C
             if job.keep {
                 return (bounds, group);
             }
-            group.into_iter().for_each(|interval| give(&pool.intervals, interval));
+            group.into_iter().for_each(|interval| job.scratch.intervals.give(interval));
             (bounds, Vec::new())
         })
         .collect();
@@ -91,7 +90,7 @@ unsafe fn bound<S: Lanes, const VP: usize>(pool: &Pool, job: &Job<'_>) -> (Vec<C
     (bounds, intervals)
 }
 
-/// The images of all chunks, for [`Job::images`].
+/// The images of all chunks, for [`BoundJob::images`].
 ///
 /// # Safety
 /// The machine has `S`.
@@ -113,7 +112,7 @@ pub unsafe fn load_all<S: Lanes>(net: &Net<'_>, region: &Region<f32>) -> Vec<Int
 }
 
 /// Sums of a fixed set of chunks.
-struct Slot {
+struct IntervalSlot {
     accumulator: Option<Accumulator>,
     /// Index, cotangents and gradient of the region of each chunk.
     chunks: Vec<(usize, IntervalCotangents, Option<ChunkRegion>)>,
@@ -125,8 +124,7 @@ struct Slot {
 /// # Safety
 /// The machine has `S`; `intervals` are the batch's interval passes.
 pub unsafe fn pull_back_all<S: Lanes>(
-    pool: &Pool,
-    job: &Job<'_>,
+    job: &BoundJob<'_>,
     intervals: &[Interval],
     cotangents: &Cotangents<f32>,
     gradient: Option<&mut [f32]>,
@@ -135,16 +133,15 @@ pub unsafe fn pull_back_all<S: Lanes>(
     // SAFETY: the caller's word.
     unsafe {
         if image_chunk(job.region.batch()) == WIDTH {
-            pull_back::<S, 1>(pool, job, intervals, cotangents, gradient, wants_region)
+            pull_back::<S, 1>(job, intervals, cotangents, gradient, wants_region)
         } else {
-            pull_back::<S, 2>(pool, job, intervals, cotangents, gradient, wants_region)
+            pull_back::<S, 2>(job, intervals, cotangents, gradient, wants_region)
         }
     }
 }
 
 unsafe fn pull_back<S: Lanes, const VP: usize>(
-    pool: &Pool,
-    job: &Job<'_>,
+    job: &BoundJob<'_>,
     intervals: &[Interval],
     cotangents: &Cotangents<f32>,
     mut gradient: Option<&mut [f32]>,
@@ -152,20 +149,20 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
 ) -> Pulled {
     let (net, region, hidden, chunk) = (job.net, job.region, job.net.plan.hidden(), VP * WIDTH);
     let place = |index: usize| [index * chunk, chunk.min(region.batch() - index * chunk)];
-    let given = if cotangents.layers.is_empty() { Given::Activations } else { Given::Both };
+    let given = if cotangents.layers.is_empty() { GivenCotangents::Activations } else { GivenCotangents::Both };
     let count = slots(net.plan, intervals.len());
-    let mut slots: Vec<Slot> = (0..count)
+    let mut slots: Vec<IntervalSlot> = (0..count)
         .map(|slot| {
             let on_region =
                 |index: usize| wants_region.then(|| ChunkRegion::zeros(place(index)[1] * region.dimension()));
             let own = (slot..intervals.len()).step_by(count);
             let chunks = own.map(|index| (index, IntervalCotangents::default(), on_region(index))).collect();
-            Slot { accumulator: gradient.is_some().then(|| take(&pool.accumulators)), chunks }
+            IntervalSlot { accumulator: gradient.is_some().then(|| job.gradients.accumulators.take()), chunks }
         })
         .collect();
     for section in net.sections().into_iter().rev() {
         match section {
-            Section::Chunks(stages) => slots.par_iter_mut().for_each(|Slot { accumulator, chunks }| {
+            Section::Chunks(stages) => slots.par_iter_mut().for_each(|IntervalSlot { accumulator, chunks }| {
                 let (first, last) = (stages.start == 0, stages.end > hidden);
                 if last {
                     accumulator.iter_mut().for_each(|accumulator| accumulator.reset(net, true));
@@ -175,14 +172,14 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
                     // SAFETY: sections come in order.
                     unsafe {
                         if last {
-                            *on = take(&pool.cotangents);
+                            *on = job.scratch.cotangents.take();
                             on.resize(net, hidden, VP);
-                            if given == Given::Both {
-                                with(&pool.workers, |worker| {
+                            if given == GivenCotangents::Both {
+                                job.scratch.workers.with(|worker| {
                                     job.load_layers::<S, VP>(cotangents, place, &mut worker.on_bounds, on);
                                 });
                             }
-                            with(&pool.workers, |worker| {
+                            job.scratch.workers.with(|worker| {
                                 let (part, accumulator) = (&mut worker.part, accumulator.as_mut());
                                 job.interval_spec_adjoint::<S, VP>(interval, on, part, accumulator, place, cotangents);
                             });
@@ -202,7 +199,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
                         );
                     }
                     if first {
-                        give(&pool.cotangents, std::mem::take(on));
+                        job.scratch.cotangents.give(std::mem::take(on));
                     }
                 }
                 if first {
@@ -226,7 +223,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
                         }
                     }
                     let pairs: Vec<_> = pairs.into_iter().flatten().collect();
-                    with(&pool.panels, |panels| {
+                    job.gradients.panels.with(|panels| {
                         // SAFETY: the maps are the stage's.
                         unsafe {
                             dense::gradient::<S, 2>(stage, weights, VP, &pairs, panels, &mut gradient[range]);
@@ -236,7 +233,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
                 let own = slots.iter_mut().flat_map(|slot| &mut slot.chunks);
                 // SAFETY: the maps are sized.
                 unsafe {
-                    if given == Given::Activations {
+                    if given == GivenCotangents::Activations {
                         let maps: Vec<_> =
                             own.map(|(chunk, on, _)| intervals[*chunk].adjoint_maps::<false>(net, index, on)).collect();
                         dense::transpose::<S, _, 2, VP>(stage, weights, &maps);
@@ -254,10 +251,10 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
         sums.extend(slot.accumulator);
         regions.extend(slot.chunks.into_iter().filter_map(|(index, _, own)| Some((index, job.finish_region(own)?))));
     }
-    Pulled { sums: reduce(pool, sums), region: wants_region.then(|| join_regions(regions)), slopes: None }
+    Pulled { sums: job.gradients.reduce(sums), region: wants_region.then(|| join_regions(regions)), slopes: None }
 }
 
-impl Job<'_> {
+impl BoundJob<'_> {
     /// The caller's cotangents on the pre-activations' bounds of one chunk, into lanes; `images` is memory.
     unsafe fn load_layers<S: Lanes, const VP: usize>(
         &self,

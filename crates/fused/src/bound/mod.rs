@@ -4,4 +4,7 @@ pub mod adjoint;
 pub mod batch;
 pub mod forward;
 pub mod interval;
-pub mod packets;
+pub mod job;
+pub mod packet;
+pub mod scratch;
+pub mod sums;

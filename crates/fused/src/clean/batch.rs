@@ -2,21 +2,28 @@
 
 use rayon::prelude::*;
 
-use crate::bound::batch::{image_chunk, reduce, slots};
 use crate::clean::chunk::{Activations, CleanCotangents};
-use crate::engine::{GROUP, Pool, give, take, with};
 use crate::kernels::dense;
 use crate::kernels::product::Maps;
-use crate::net::accumulate::Accumulator;
-use crate::net::{Net, Section};
+use crate::net::Net;
+use crate::net::accumulate::{Accumulator, GradientScratch};
+use crate::net::split::{GROUP, Section, image_chunk, slots};
 use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::pool::Pool;
+
+/// Free memory for clean passes of batches.
+#[derive(Default)]
+pub struct CleanScratch {
+    pub activations: Pool<Activations>,
+    pub cotangents: Pool<CleanCotangents>,
+}
 
 /// Logits of all images, and the activations if `keep`.
 ///
 /// # Safety
 /// The machine has `S`.
 pub unsafe fn forward_all<S: Lanes>(
-    pool: &Pool,
+    scratch: &CleanScratch,
     net: &Net<'_>,
     inputs: &[f32],
     keep: bool,
@@ -24,15 +31,15 @@ pub unsafe fn forward_all<S: Lanes>(
     // SAFETY: the caller's word.
     unsafe {
         if image_chunk(inputs.len() / net.plan.dimension) == WIDTH {
-            forward::<S, 1>(pool, net, inputs, keep)
+            forward::<S, 1>(scratch, net, inputs, keep)
         } else {
-            forward::<S, 2>(pool, net, inputs, keep)
+            forward::<S, 2>(scratch, net, inputs, keep)
         }
     }
 }
 
 unsafe fn forward<S: Lanes, const VP: usize>(
-    pool: &Pool,
+    scratch: &CleanScratch,
     net: &Net<'_>,
     inputs: &[f32],
     keep: bool,
@@ -46,7 +53,7 @@ unsafe fn forward<S: Lanes, const VP: usize>(
         .par_chunks(group * chunk * d)
         .zip(logits.par_chunks_mut(group * chunk * classes))
         .map(|(inputs, logits)| {
-            let mut group: Vec<Activations> = inputs.chunks(chunk * d).map(|_| take(&pool.activations)).collect();
+            let mut group: Vec<Activations> = inputs.chunks(chunk * d).map(|_| scratch.activations.take()).collect();
             for section in &sections {
                 match section {
                     Section::Chunks(stages) => {
@@ -74,7 +81,7 @@ unsafe fn forward<S: Lanes, const VP: usize>(
             if keep {
                 return group;
             }
-            group.into_iter().for_each(|activations| give(&pool.activations, activations));
+            group.into_iter().for_each(|activations| scratch.activations.give(activations));
             Vec::new()
         })
         .collect();
@@ -82,7 +89,7 @@ unsafe fn forward<S: Lanes, const VP: usize>(
 }
 
 /// Sums of a fixed set of chunks.
-struct Slot {
+struct CleanSlot {
     accumulator: Option<Accumulator>,
     /// Index, cotangents and gradient of the images of each chunk.
     chunks: Vec<(usize, CleanCotangents, Option<Vec<f32>>)>,
@@ -94,7 +101,8 @@ struct Slot {
 /// # Safety
 /// The machine has `S`; `chunks` are the batch's activations.
 pub unsafe fn backward_all<S: Lanes>(
-    pool: &Pool,
+    scratch: &CleanScratch,
+    gradients: &GradientScratch,
     net: &Net<'_>,
     chunks: &[Activations],
     batch: usize,
@@ -105,15 +113,16 @@ pub unsafe fn backward_all<S: Lanes>(
     // SAFETY: the caller's word.
     unsafe {
         if image_chunk(batch) == WIDTH {
-            backward::<S, 1>(pool, net, chunks, batch, cotangent, gradient, wants_input)
+            backward::<S, 1>(scratch, gradients, net, chunks, batch, cotangent, gradient, wants_input)
         } else {
-            backward::<S, 2>(pool, net, chunks, batch, cotangent, gradient, wants_input)
+            backward::<S, 2>(scratch, gradients, net, chunks, batch, cotangent, gradient, wants_input)
         }
     }
 }
 
 unsafe fn backward<S: Lanes, const VP: usize>(
-    pool: &Pool,
+    scratch: &CleanScratch,
+    gradients: &GradientScratch,
     net: &Net<'_>,
     chunks: &[Activations],
     batch: usize,
@@ -123,24 +132,24 @@ unsafe fn backward<S: Lanes, const VP: usize>(
 ) -> (Option<Accumulator>, Option<Vec<f32>>) {
     let (d, classes, chunk) = (net.plan.dimension, net.plan.classes, VP * WIDTH);
     let count = slots(net.plan, chunks.len());
-    let mut slots: Vec<Slot> = (0..count)
+    let mut slots: Vec<CleanSlot> = (0..count)
         .map(|slot| {
             let own = (slot..chunks.len()).step_by(count);
             let on_images = |index: usize| wants_input.then(|| vec![0.0; chunk.min(batch - index * chunk) * d]);
             let chunks = own.map(|index| (index, CleanCotangents::default(), on_images(index))).collect();
-            Slot { accumulator: gradient.is_some().then(|| take(&pool.accumulators)), chunks }
+            CleanSlot { accumulator: gradient.is_some().then(|| gradients.accumulators.take()), chunks }
         })
         .collect();
     for section in net.sections().into_iter().rev() {
         match section {
-            Section::Chunks(stages) => slots.par_iter_mut().for_each(|Slot { accumulator, chunks: own }| {
+            Section::Chunks(stages) => slots.par_iter_mut().for_each(|CleanSlot { accumulator, chunks: own }| {
                 let (first, last) = (stages.start == 0, stages.end == net.plan.stages.len());
                 if last {
                     accumulator.iter_mut().for_each(|accumulator| accumulator.reset(net, false));
                 }
                 for (index, cotangents, on_images) in own {
                     if last {
-                        *cotangents = take(&pool.clean);
+                        *cotangents = scratch.cotangents.take();
                         let range = *index * chunk * classes..batch.min((*index + 1) * chunk) * classes;
                         cotangents.start(net, VP, &cotangent[range]);
                     }
@@ -150,7 +159,7 @@ unsafe fn backward<S: Lanes, const VP: usize>(
                         cotangents.backward::<S, VP>(net, &chunks[*index], stages.clone(), accumulator, on_images);
                     }
                     if first {
-                        give(&pool.clean, std::mem::take(cotangents));
+                        scratch.cotangents.give(std::mem::take(cotangents));
                     }
                 }
                 if first {
@@ -175,7 +184,7 @@ unsafe fn backward<S: Lanes, const VP: usize>(
                     }
                     let pairs: Vec<_> = pairs.into_iter().flatten().collect();
                     let target = &mut gradient[range];
-                    with(&pool.panels, |panels| {
+                    gradients.panels.with(|panels| {
                         // SAFETY: the maps are the stage's.
                         unsafe { dense::gradient::<S, 1>(stage, weights, VP, &pairs, panels, target) };
                     });
@@ -196,5 +205,5 @@ unsafe fn backward<S: Lanes, const VP: usize>(
     }
     inputs.sort_by_key(|(index, _)| *index);
     let inputs = wants_input.then(|| inputs.into_iter().flat_map(|(_, g)| g).flatten().collect());
-    (reduce(pool, sums), inputs)
+    (gradients.reduce(sums), inputs)
 }

@@ -4,16 +4,14 @@ use std::ops::Range;
 
 use crate::kernels::finish::{Activate, Masked};
 use crate::kernels::product::{Maps, Panels};
-use crate::net::accumulate::{Accumulator, Of};
+use crate::net::Net;
+use crate::net::accumulate::{Accumulator, Of, sum_channels, sum_lanes};
 use crate::net::geometry::Field;
+use crate::net::images::{Normalise, load_images};
 use crate::net::plan::Window;
 use crate::net::sweep;
-use crate::net::{Net, Normalise, load_images, sum_channels, sum_lanes};
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
-
-/// Slack after a map: weight gradients read whole blocks of sixteen channels.
-pub const SLACK: usize = 2 * WIDTH * WIDTH;
 
 /// The activations of one chunk of images: input of each stage, then the logits, `[position][channel][VP][16]`.
 #[derive(Default)]

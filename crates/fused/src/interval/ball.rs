@@ -2,19 +2,19 @@
 
 use tightrope_engine::Region;
 
-use crate::clean::chunk::SLACK;
 use crate::interval::ball_rows::BallRows;
 use crate::interval::chunk::{Interval, IntervalCotangents, RegionSums};
 use crate::kernels::dense::Columns;
 use crate::kernels::finish::{Ends, RectifiedBall};
 use crate::kernels::product::Maps;
-use crate::net::accumulate::{Accumulator, Of};
+use crate::net::Net;
+use crate::net::accumulate::{Accumulator, Of, sum_channels};
 use crate::net::geometry::{Field, patch_offsets};
+use crate::net::images::Normalise;
 use crate::net::plan::Window;
 use crate::net::sweep;
 use crate::net::weights::padded;
-use crate::net::{Net, Normalise, sum_channels};
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 impl Interval {

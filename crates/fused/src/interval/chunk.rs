@@ -7,16 +7,16 @@ use std::ops::Range;
 
 use tightrope_engine::Region;
 
-use crate::clean::chunk::SLACK;
 use crate::interval::ball_rows::BallRows;
 use crate::kernels::finish::{Ends, IntervalMasked, Rectified};
 use crate::kernels::product::{Finish, Maps, Panels};
-use crate::net::accumulate::{Accumulator, Of};
+use crate::net::Net;
+use crate::net::accumulate::{Accumulator, Of, sum_lanes};
 use crate::net::geometry::Field;
+use crate::net::images::{Normalise, load_images};
 use crate::net::plan::{Grid, Window};
 use crate::net::sweep;
-use crate::net::{Net, Normalise, load_images, sum_lanes};
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Interval bounds of one chunk of images.
@@ -51,7 +51,7 @@ unsafe impl Sync for Address {}
 
 /// Which cotangents an interval pass starts its adjoint with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Given {
+pub enum GivenCotangents {
     /// Those on the bounds.
     Bounds,
     /// Those on the last activations; what stands for the bounds is overwritten unread.
@@ -239,7 +239,7 @@ impl Interval {
         rows: Option<&BallRows>,
         depth: usize,
         cotangents: &mut IntervalCotangents,
-        given: Given,
+        given: GivenCotangents,
         accumulator: Option<&mut Accumulator>,
         sums: Option<&mut RegionSums<'_>>,
     ) {
@@ -262,7 +262,7 @@ impl Interval {
         rows: Option<&BallRows>,
         stages: Range<usize>,
         cotangents: &mut IntervalCotangents,
-        given: Given,
+        given: GivenCotangents,
         mut accumulator: Option<&mut Accumulator>,
         mut sums: Option<&mut RegionSums<'_>>,
     ) {
@@ -277,7 +277,7 @@ impl Interval {
                     _ if index == 0 => self.first_box_backward::<S, VP>(net, cotangents, accumulator, sums),
                     _ => {
                         self.add_gradient::<S>(net, index, VP, cotangents, accumulator);
-                        if given == Given::Activations {
+                        if given == GivenCotangents::Activations {
                             let maps = self.adjoint_maps::<false>(net, index, cotangents);
                             sweep::transpose::<S, _, 2, VP>(net, index, maps);
                         } else {
@@ -351,18 +351,18 @@ impl Interval {
         net: &Net<'_>,
         index: usize,
         cotangents: &mut IntervalCotangents,
-        given: Given,
+        given: GivenCotangents,
     ) {
         let grid = net.plan.stages[index].output;
         // SAFETY: passed on from the caller.
         unsafe {
-            if given == Given::Activations {
+            if given == GivenCotangents::Activations {
                 let finish = self.masked::<false>(net, cotangents, index);
                 S::run(|| each_element::<S, _, VP>(grid, Some([&cotangents.center, &cotangents.radius]), finish));
                 return;
             }
             let finish = self.masked::<true>(net, cotangents, index);
-            let activations = (given == Given::Both).then_some([&cotangents.center, &cotangents.radius]);
+            let activations = (given == GivenCotangents::Both).then_some([&cotangents.center, &cotangents.radius]);
             S::run(|| each_element::<S, _, VP>(grid, activations, finish));
         }
     }

@@ -3,10 +3,10 @@
 //! Each image has its own label, so its rows differ from its neighbours'; but the label's weight is a lane
 //! permutation away, and one broadcast of W_j then serves sixteen or thirty-two images.
 
-use crate::clean::chunk::SLACK;
 use crate::interval::chunk::{Interval, IntervalCotangents};
-use crate::net::weights::{StageGradient, StageWeights, padded};
-use crate::simd::buffer::Buffer;
+use crate::net::gradients::StageGradient;
+use crate::net::weights::{StageWeights, padded};
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// The last stage and the labels of one chunk of images.

@@ -1,9 +1,9 @@
 //! Any specification by interval arithmetic, image by image, with rows in lanes; [`crate::interval::margins`] has the common case.
 
-use crate::backward::rows::walk::RowValues;
+use crate::backward::rows::tile::RowValues;
 use crate::interval::chunk::{Interval, IntervalCotangents};
+use crate::net::gradients::StageGradient;
 use crate::net::spec::Specification;
-use crate::net::weights::StageGradient;
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::{Lanes, WIDTH};
 

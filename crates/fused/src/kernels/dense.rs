@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::kernels::product::{Finish, Maps, Place, Strides, Weights, blocks, product};
+use crate::kernels::product::{Finish, Maps, Strides, WeightSource, WindowAt, blocks, product};
 use crate::net::plan::{Grid, Plan, Stage};
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::{Lanes, WIDTH};
@@ -64,7 +64,7 @@ unsafe fn planes<S: Lanes, const FIRST: usize, const G: usize>(weight: *const f3
     }
 }
 
-impl<S: Lanes, const P: usize> Weights<S, P> for Rows {
+impl<S: Lanes, const P: usize> WeightSource<S, P> for Rows {
     #[inline(always)]
     unsafe fn from(self, first: usize) -> Self {
         // SAFETY: the caller's outputs exist.
@@ -77,7 +77,7 @@ impl<S: Lanes, const P: usize> Weights<S, P> for Rows {
     }
 }
 
-impl<S: Lanes, const P: usize> Weights<S, P> for Columns {
+impl<S: Lanes, const P: usize> WeightSource<S, P> for Columns {
     #[inline(always)]
     unsafe fn from(self, first: usize) -> Self {
         // SAFETY: the caller's outputs exist.
@@ -117,7 +117,7 @@ pub unsafe fn apply<S: Lanes, F: Finish<S, P, VP>, const P: usize, const VP: usi
     let Grid { c, .. } = stage.input;
     let (n, positions, vector) = (stage.input.len(), stage.input.positions(), VP * WIDTH);
     let strides = Strides { input: [vector, 0, c * vector], weight: [positions as isize, 0, 1] };
-    let place = Place { count: [c, 1, positions], input: 0, weight: 0, position: 0 };
+    let place = WindowAt { count: [c, 1, positions], input: 0, weight: 0, position: 0 };
     each_task(stage.output.c, |outputs| {
         let weights = Rows { data: weights.as_ptr(), next: n };
         for chunk in chunks {
@@ -141,7 +141,7 @@ pub unsafe fn transpose<S: Lanes, F: Finish<S, P, VP>, const P: usize, const VP:
 ) {
     let (n, positions) = (stage.input.len(), stage.input.positions());
     let strides = Strides { input: [0, 0, VP * WIDTH], weight: [0, 0, 1] };
-    let place = Place { count: [1, 1, stage.output.c], input: 0, weight: 0, position: 0 };
+    let place = WindowAt { count: [1, 1, stage.output.c], input: 0, weight: 0, position: 0 };
     // Tasks take whole channels, so that sums over positions belong to one task.
     each_task(stage.input.c, |channels| {
         let weights = Columns { data: weights.as_ptr(), next: n };

@@ -65,7 +65,7 @@ pub trait Addressing: Copy {
 struct Run(usize);
 
 #[derive(Clone, Copy)]
-struct Picked(*const u16);
+struct PickedOutputs(*const u16);
 
 #[derive(Clone, Copy)]
 struct Scattered(usize, *const u32);
@@ -85,7 +85,7 @@ impl Addressing for Run {
     }
 }
 
-impl Addressing for Picked {
+impl Addressing for PickedOutputs {
     const CONTIGUOUS: bool = false;
     fn most<S: Lanes>() -> [usize; 3] {
         S::PICKED
@@ -93,7 +93,7 @@ impl Addressing for Picked {
     #[inline(always)]
     unsafe fn skip(self, outputs: usize) -> Self {
         // SAFETY: the list has the outputs that are skipped.
-        Picked(unsafe { self.0.add(outputs) })
+        PickedOutputs(unsafe { self.0.add(outputs) })
     }
     #[inline(always)]
     unsafe fn index(self, b: usize) -> usize {
@@ -130,7 +130,7 @@ impl Addressing for Scattered {
 }
 
 /// What a sum runs over.
-pub trait Source: Copy {
+pub trait Summands: Copy {
     /// Adds input · weight of the whole run to a block's sums; `stride` lies between the weights of two channels of a
     /// segment.
     unsafe fn add<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
@@ -142,7 +142,7 @@ pub trait Source: Copy {
     );
 }
 
-impl Source for &[Segment] {
+impl Summands for &[Segment] {
     #[inline(always)]
     unsafe fn add<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
         self,
@@ -211,7 +211,7 @@ pub struct Terms<'a> {
     pub half: &'a [Term],
 }
 
-impl Source for Terms<'_> {
+impl Summands for Terms<'_> {
     #[inline(always)]
     unsafe fn add<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
         self,
@@ -267,7 +267,7 @@ unsafe fn step<S: Lanes, A: Addressing, const NB: usize, const VP: usize, const 
 /// The machine has `S`; all pointers reach as far as the lists and `stride` say; vectors are aligned.
 #[inline]
 pub unsafe fn gather<S: Lanes, const VP: usize>(
-    source: impl Source,
+    source: impl Summands,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
@@ -281,7 +281,7 @@ pub unsafe fn gather<S: Lanes, const VP: usize>(
 /// # Safety
 /// As [`gather`].
 #[inline]
-pub unsafe fn gather_part<S: Lanes, C: Source, const VP: usize, const PITCH: usize>(
+pub unsafe fn gather_part<S: Lanes, C: Summands, const VP: usize, const PITCH: usize>(
     source: C,
     stride: usize,
     output: *mut f32,
@@ -295,7 +295,7 @@ pub unsafe fn gather_part<S: Lanes, C: Source, const VP: usize, const PITCH: usi
                 blocks::<S, _, _, VP, PITCH>(count, source, stride, Run(0), output);
             }
             Outputs::Listed(list) => {
-                let at = Picked(list.as_ptr());
+                let at = PickedOutputs(list.as_ptr());
                 blocks::<S, _, _, VP, PITCH>(list.len(), source, stride, at, output);
             }
             Outputs::Patch(offsets) => {
@@ -310,7 +310,7 @@ pub unsafe fn gather_part<S: Lanes, C: Source, const VP: usize, const PITCH: usi
 ///
 /// One call into code compiled with the machine's features for all blocks: a call costs as much as a channel or two.
 #[inline(always)]
-unsafe fn blocks<S: Lanes, C: Source, A: Addressing, const VP: usize, const PITCH: usize>(
+unsafe fn blocks<S: Lanes, C: Summands, A: Addressing, const VP: usize, const PITCH: usize>(
     count: usize,
     source: C,
     stride: usize,
@@ -346,7 +346,7 @@ struct Blocks<C, A, const VP: usize, const PITCH: usize> {
     output: *mut f32,
 }
 
-impl<C: Source, A: Addressing, const VP: usize, const PITCH: usize> Task for Blocks<C, A, VP, PITCH> {
+impl<C: Summands, A: Addressing, const VP: usize, const PITCH: usize> Task for Blocks<C, A, VP, PITCH> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let Blocks { blocks, size, larger, source, stride, mut at, output } = self;
@@ -377,7 +377,7 @@ impl<C: Source, A: Addressing, const VP: usize, const PITCH: usize> Task for Blo
 }
 
 #[inline(always)]
-unsafe fn block<S: Lanes, C: Source, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
+unsafe fn block<S: Lanes, C: Summands, A: Addressing, const NB: usize, const VP: usize, const PITCH: usize>(
     source: C,
     stride: usize,
     at: A,

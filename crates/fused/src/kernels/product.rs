@@ -18,7 +18,7 @@ pub struct Strides {
 
 /// The window of one position.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct WindowAt {
     pub count: [usize; 3],
     /// Where it starts in the input.
     pub input: usize,
@@ -29,7 +29,7 @@ pub struct Place {
 }
 
 /// Where the weights of an output are found.
-pub trait Weights<S: Lanes, const P: usize>: Copy + Send + Sync {
+pub trait WeightSource<S: Lanes, const P: usize>: Copy + Send + Sync {
     /// The same weights from output `first` on.
     unsafe fn from(self, first: usize) -> Self;
     /// The weights of output `b` in a block of `NB` for G planes from `FIRST` on, in all lanes.
@@ -75,7 +75,7 @@ pub struct Panels {
 unsafe impl Send for Panels {}
 unsafe impl Sync for Panels {}
 
-impl<S: Lanes, const P: usize> Weights<S, P> for Panels {
+impl<S: Lanes, const P: usize> WeightSource<S, P> for Panels {
     #[inline(always)]
     unsafe fn from(self, first: usize) -> Self {
         // SAFETY: the blocks before hold that many weights.
@@ -134,9 +134,9 @@ unsafe impl<F, const P: usize> Sync for Maps<F, P> {}
 ///
 /// # Safety
 /// The machine has `S`; pointers reach as far as windows and outputs say; inputs are aligned.
-pub unsafe fn product<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: usize, const VP: usize>(
+pub unsafe fn product<S: Lanes, W: WeightSource<S, P>, F: Finish<S, P, VP>, const P: usize, const VP: usize>(
     strides: &Strides,
-    places: &[Place],
+    places: &[WindowAt],
     inputs: [*const f32; P],
     weights: W,
     [start, count]: [usize; 2],
@@ -168,7 +168,7 @@ pub unsafe fn product<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: 
 #[inline(never)]
 unsafe fn run_block<
     S: Lanes,
-    W: Weights<S, P>,
+    W: WeightSource<S, P>,
     F: Finish<S, P, VP>,
     const P: usize,
     const VP: usize,
@@ -176,7 +176,7 @@ unsafe fn run_block<
     const NB: usize,
 >(
     strides: &Strides,
-    places: &[Place],
+    places: &[WindowAt],
     inputs: [*const f32; P],
     weights: W,
     first: usize,
@@ -214,7 +214,7 @@ unsafe fn run_block<
 #[inline(always)]
 unsafe fn window<
     S: Lanes,
-    W: Weights<S, P>,
+    W: WeightSource<S, P>,
     const P: usize,
     const VP: usize,
     const G: usize,
@@ -222,7 +222,7 @@ unsafe fn window<
     const FIRST: usize,
 >(
     strides: &Strides,
-    place: &Place,
+    place: &WindowAt,
     inputs: [*const f32; P],
     weights: W,
 ) -> [[[S::V; VP]; G]; NB] {

@@ -3,10 +3,12 @@
 use crate::kernels::outer::{Sum, outer};
 use crate::net::Net;
 use crate::net::geometry::{Field, patch_offsets, tap_range};
+use crate::net::gradients::GradientSums;
 use crate::net::plan::Stage;
-use crate::net::weights::{GradientSums, padded};
+use crate::net::weights::padded;
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::pool::Pool;
 
 /// Most weights a stage may have for lane-wise partial sums: sixteen-fold that is 128 KB; beyond, sums over lanes inside the
 /// loop were faster.
@@ -25,6 +27,27 @@ pub struct Accumulator {
     /// The first factor with channels in lanes.
     transposed: Buffer,
     rights: Vec<(u32, u32)>,
+}
+
+/// Free memory for the gradients of a batch's weights.
+#[derive(Default)]
+pub struct GradientScratch {
+    pub accumulators: Pool<Accumulator>,
+    /// Inputs of dense stages with elements in lanes.
+    pub panels: Pool<Buffer>,
+}
+
+impl GradientScratch {
+    /// Sums slots in order; their memory goes back to the pool, but for the first's, which holds the total.
+    pub fn reduce(&self, slots: Vec<Accumulator>) -> Option<Accumulator> {
+        let mut slots = slots.into_iter();
+        let mut total = slots.next()?;
+        for slot in slots {
+            total.sums.add(&slot.sums);
+            self.accumulators.give(slot);
+        }
+        Some(total)
+    }
 }
 
 /// Which of a stage's two gradients a product belongs to.
@@ -185,5 +208,50 @@ unsafe fn transpose_field<S: Lanes>(source: *const f32, target: *mut f32, positi
                 }
             }
         }
+    }
+}
+
+/// target[c] += Σ over bands and lanes of `values`, `[band][channel][16]`.
+///
+/// # Safety
+/// The machine has `S`; `values` holds all bands.
+pub unsafe fn sum_lanes<S: Lanes>(values: &Buffer, bands: usize, channels: usize, target: &mut [f32]) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        S::run(|| {
+            for (c, target) in target.iter_mut().enumerate().take(channels) {
+                let mut sum = S::zero();
+                for band in 0..bands {
+                    sum = S::add(sum, S::load(values[(band * channels + c) * WIDTH..].as_ptr()));
+                }
+                *target += S::sum(sum);
+            }
+        });
+    }
+}
+
+/// target[c] += Σ over positions and lanes of `values`.
+///
+/// # Safety
+/// The machine has `S`; `values` is aligned and holds `positions · channels`.
+pub unsafe fn sum_channels<S: Lanes, const VP: usize>(
+    values: *const f32,
+    positions: usize,
+    channels: usize,
+    target: &mut [f32],
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        S::run(|| {
+            for (c, target) in target.iter_mut().enumerate().take(channels) {
+                let mut sum = S::zero();
+                for position in 0..positions {
+                    for v in 0..VP {
+                        sum = S::add(sum, S::load(values.add(((position * channels + c) * VP + v) * WIDTH)));
+                    }
+                }
+                *target += S::sum(sum);
+            }
+        });
     }
 }

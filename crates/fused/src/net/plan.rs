@@ -7,6 +7,8 @@
 
 use tightrope_network::{Affine, Layer, Network, NodeId, ParameterId};
 
+use crate::net::fold::Fold;
+
 /// Channels, height and width of a feature map, stored `[position][channel]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -46,15 +48,6 @@ impl Window {
     pub fn positions(&self) -> usize {
         self.h * self.w
     }
-}
-
-/// A per-channel affine layer folded into a stage.
-#[derive(Clone, Debug)]
-pub struct Fold {
-    pub scale: Vec<f32>,
-    pub shift: Vec<f32>,
-    pub weight: Option<ParameterId>,
-    pub bias: Option<ParameterId>,
 }
 
 /// One convolution (or linear layer) with the affine layers folded into it; a ReLU follows all but the last.
@@ -159,7 +152,7 @@ impl Plan {
                     if rectified || affine.scale.len() != grid.c || affine.inner != grid.positions() {
                         return None;
                     }
-                    stage.folds.push(fold(affine));
+                    stage.folds.push(Fold::new(affine));
                     stage.node = id;
                 }
                 Layer::Conv2d(conv)
@@ -235,14 +228,5 @@ impl Plan {
     /// Stages with a ReLU after them.
     pub fn hidden(&self) -> usize {
         self.stages.len() - 1
-    }
-}
-
-fn fold(affine: &Affine) -> Fold {
-    Fold {
-        scale: affine.scale.iter().map(|&s| s as f32).collect(),
-        shift: affine.shift.iter().map(|&s| s as f32).collect(),
-        weight: affine.weight,
-        bias: affine.bias,
     }
 }

@@ -2,8 +2,9 @@
 
 use tightrope_engine::Spec;
 
+use crate::net::gradients::StageGradient;
 use crate::net::plan::Plan;
-use crate::net::weights::{StageGradient, StageWeights, Weights, padded};
+use crate::net::weights::{StageWeights, Weights, padded};
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::{Lanes, WIDTH};
 

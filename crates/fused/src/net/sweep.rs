@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::kernels::product::{Finish, Maps, Panels, Weights, product};
+use crate::kernels::product::{Finish, Maps, Panels, WeightSource, product};
 use crate::net::Net;
 use crate::simd::lanes::Lanes;
 
@@ -12,7 +12,7 @@ use crate::simd::lanes::Lanes;
 ///
 /// # Safety
 /// The machine has `S`; inputs, weights and what `finish` writes to hold the stage's maps.
-pub unsafe fn apply<S: Lanes, W: Weights<S, P>, F: Finish<S, P, VP>, const P: usize, const VP: usize>(
+pub unsafe fn apply<S: Lanes, W: WeightSource<S, P>, F: Finish<S, P, VP>, const P: usize, const VP: usize>(
     net: &Net<'_>,
     index: usize,
     weights: W,

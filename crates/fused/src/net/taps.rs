@@ -1,6 +1,6 @@
 //! Which taps connect a position with the other side of a layer, tabulated per axis, as windows of [`crate::kernels::product`].
 
-use crate::kernels::product::{Place, Strides};
+use crate::kernels::product::{Strides, WindowAt};
 use crate::net::plan::Stage;
 use crate::simd::lanes::WIDTH;
 
@@ -51,7 +51,7 @@ impl Taps {
     }
 
     /// The windows behind row `y` of the output, in the input map and weights `[tap][c_in]`; `places` is overwritten.
-    pub fn apply(&self, stage: &Stage, vp: usize, y: usize, places: &mut Vec<Place>) -> Strides {
+    pub fn apply(&self, stage: &Stage, vp: usize, y: usize, places: &mut Vec<WindowAt>) -> Strides {
         let (row, ci, width) = (self.apply[0][y], stage.input.c, stage.input_side()[1]);
         let taps = [stage.kernel[1] * ci, ci];
         // A row of taps reads consecutive positions, and its weights are consecutive too.
@@ -59,7 +59,7 @@ impl Taps {
         places.clear();
         places.extend(self.apply[1].iter().enumerate().map(|(x, column)| {
             let columns = if merged { [1, column.count * ci] } else { [column.count, ci] };
-            Place {
+            WindowAt {
                 count: [row.count, columns[0], columns[1]],
                 input: (row.first * width + column.first) * ci * vp * WIDTH,
                 weight: row.tap * taps[0] + column.tap * taps[1],
@@ -79,11 +79,11 @@ impl Taps {
     }
 
     /// The windows behind row `y` of the transpose's result, in the output map and weights `[tap][c_out]`.
-    pub fn transpose(&self, stage: &Stage, vp: usize, y: usize, places: &mut Vec<Place>) -> Strides {
+    pub fn transpose(&self, stage: &Stage, vp: usize, y: usize, places: &mut Vec<WindowAt>) -> Strides {
         let (row, co) = (self.transpose[0][y], stage.output.c);
         let (position, taps) = (co * vp * WIDTH, [stage.kernel[1] * co, co]);
         places.clear();
-        places.extend(self.transpose[1].iter().enumerate().map(|(x, column)| Place {
+        places.extend(self.transpose[1].iter().enumerate().map(|(x, column)| WindowAt {
             count: [row.count, column.count, co],
             input: (row.first * stage.output.w + column.first) * position,
             weight: row.tap * taps[0] + column.tap * taps[1],

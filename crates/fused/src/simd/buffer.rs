@@ -4,6 +4,9 @@ use std::ops::{Deref, DerefMut};
 
 use crate::simd::lanes::WIDTH;
 
+/// Slack after a map: weight gradients read whole blocks of sixteen channels.
+pub const SLACK: usize = 2 * WIDTH * WIDTH;
+
 /// One cache line. Unaligned 64-byte loads would split lines, which costs a fifth of the kernels' speed.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -9,6 +9,7 @@ pub mod isa;
 pub mod lanes;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
+pub mod pool;
 pub mod scalar;
 #[cfg(test)]
 mod tests;

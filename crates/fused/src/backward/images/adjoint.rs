@@ -1,20 +1,19 @@
 //! The adjoint of [`crate::backward::images::walk`]: a group of margins is walked down once more, then back up with cotangents.
 
-use crate::backward::images::lines::BatchLines;
-use crate::backward::images::walk::{BatchWalk, Group, Scene, line_at};
+use crate::backward::images::lines::PacketLines;
+use crate::backward::images::walk::{Group, PacketWalk, Scene, line_at};
 use crate::backward::products::{Left, Products};
-use crate::clean::chunk::SLACK;
 use crate::kernels::gather::{Outputs, gather};
 use crate::net::accumulate::Accumulator;
 use crate::net::geometry::{Field, Inputs, apply_segments};
 use crate::net::plan::Window;
 use crate::net::weights::padded;
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Memory of the adjoint of one worker, and what it finds besides the weights' gradients.
 #[derive(Default)]
-pub struct BatchAdjoint {
+pub struct PacketAdjoint {
     /// Cotangents of λ_u and μ_u per stage, `[position][channel][2][16]`.
     neurons: Vec<Buffer>,
     /// Cotangents of the pre-relaxation coefficients per stage.
@@ -27,14 +26,14 @@ pub struct BatchAdjoint {
     pub region: Option<[Buffer; 2]>,
 }
 
-impl BatchAdjoint {
+impl PacketAdjoint {
     /// Pulls cotangents `g` (`[image][class]`, on lower bounds) of some groups back to the weights, and as far as the lines.
     ///
     /// # Safety
-    /// As [`BatchWalk::bound`].
+    /// As [`PacketWalk::bound`].
     pub unsafe fn run<S: Lanes>(
         &mut self,
-        walk: &mut BatchWalk,
+        walk: &mut PacketWalk,
         scene: Scene<'_>,
         g: &[f32],
         mut weights: Option<&mut Accumulator>,
@@ -78,11 +77,11 @@ impl BatchAdjoint {
         }
     }
 
-    /// Carries on what [`BatchAdjoint::run`] found: to the labels' weights, and to the bounds behind the lines, which
+    /// Carries on what [`PacketAdjoint::run`] found: to the labels' weights, and to the bounds behind the lines, which
     /// `bounds` and `on_bounds` hold per stage, `[position][channel][16]`; the latter are added to.
     ///
     /// # Safety
-    /// As [`BatchWalk::bound`].
+    /// As [`PacketWalk::bound`].
     pub unsafe fn finish<S: Lanes>(
         &self,
         scene: Scene<'_>,
@@ -107,14 +106,14 @@ impl BatchAdjoint {
             let on = [&mut g_lower[index][..], &mut g_upper[index][..]];
             // SAFETY: all maps hold the stage.
             unsafe {
-                BatchLines::pull_back::<S>(stage, [&lower[index], &upper[index]], &self.neurons[index], on);
+                PacketLines::pull_back::<S>(stage, [&lower[index], &upper[index]], &self.neurons[index], on);
             }
         }
     }
 
     unsafe fn group<S: Lanes, const VP: usize>(
         &mut self,
-        walk: &mut BatchWalk,
+        walk: &mut PacketWalk,
         scene: Scene<'_>,
         first: usize,
         g: &[[f32; WIDTH]; 4],

@@ -11,14 +11,14 @@ use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Lines of one stage.
 #[derive(Default)]
-pub struct BatchLines {
+pub struct PacketLines {
     /// `[position][channel][λ_u, μ_u][16]`.
     pub line: Buffer,
     /// Channels that are active or unstable in some image.
     pub live: Live,
 }
 
-impl BatchLines {
+impl PacketLines {
     /// Lines for bounds `[position][channel][16]`.
     ///
     /// # Safety
@@ -66,7 +66,7 @@ impl BatchLines {
     /// stable neurons; see [`crate::backward::rows::lines::pull_back`] for the formulas.
     ///
     /// # Safety
-    /// As [`BatchLines::build`], for all five maps.
+    /// As [`PacketLines::build`], for all five maps.
     pub unsafe fn pull_back<S: Lanes>(
         stage: &Stage,
         [lower, upper]: [&[f32]; 2],

@@ -6,16 +6,15 @@
 //!
 //! A coefficient tensor is `[position][channel][VP][16 images]`, VP being the margins walked together.
 
-use crate::backward::images::lines::BatchLines;
+use crate::backward::images::lines::PacketLines;
 use crate::backward::products::{ProductScratch, Products};
-use crate::clean::chunk::SLACK;
 use crate::interval::margins::{Labels, Margins};
 use crate::kernels::gather::{Outputs, Segment, gather};
 use crate::net::Net;
 use crate::net::geometry::{Field, Inputs, patch_offsets, transpose_segments};
 use crate::net::plan::{Plan, Window};
 use crate::net::weights::padded;
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Largest coefficient tensor of a group of margins, in f32: 32 MB. Far beyond the second-level cache, but a second group of
@@ -29,7 +28,7 @@ pub const TOGETHER: usize = 4;
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
     pub net: &'a Net<'a>,
-    pub lines: &'a [BatchLines],
+    pub lines: &'a [PacketLines],
     pub margins: Margins<'a>,
     /// Centre and radius of the padded input, `[pixel][16]`.
     pub center: &'a [f32],
@@ -38,7 +37,7 @@ pub struct Scene<'a> {
 
 /// Memory of the walks of one worker.
 #[derive(Default)]
-pub struct BatchWalk {
+pub struct PacketWalk {
     /// Post-relaxation coefficients per stage.
     pub coefficients: Vec<Buffer>,
     /// Coefficients of the pixels, then their cotangents.
@@ -50,7 +49,7 @@ pub struct BatchWalk {
 }
 
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.
-unsafe impl Send for BatchWalk {}
+unsafe impl Send for PacketWalk {}
 
 /// Margins that are walked together: first class, how many (1, 2 or 4).
 pub type Group = (usize, usize);
@@ -94,7 +93,7 @@ pub unsafe fn line_at<S: Lanes>(line: *const f32) -> [S::V; 3] {
     }
 }
 
-impl BatchWalk {
+impl PacketWalk {
     /// Lower bounds of one group's margins, without the last bias.
     ///
     /// # Safety
@@ -115,7 +114,7 @@ impl BatchWalk {
     /// With `keep`, all coefficients stay for the adjoint, with zeros for dead neurons where it reads them.
     ///
     /// # Safety
-    /// As [`BatchWalk::bound`].
+    /// As [`PacketWalk::bound`].
     pub unsafe fn forward<S: Lanes, const VP: usize>(
         &mut self,
         scene: Scene<'_>,

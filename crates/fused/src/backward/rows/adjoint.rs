@@ -8,17 +8,16 @@
 
 use crate::backward::products::{Left, Products, add_bias_gradient};
 use crate::backward::rows::input::InputGradient;
-use crate::backward::rows::relax::{Given, relax_adjoint, rows_adjoint, split};
-use crate::backward::rows::signs::Sign;
+use crate::backward::rows::relax::{RelaxCotangents, relax_adjoint, rows_adjoint, split};
 use crate::backward::rows::slopes::{Before, slope_adjoint};
-use crate::backward::rows::walk::{Image, Keep, Pixels, RowValues, TALL, Tile, WalkScratch, gather_first, gather_rows};
-use crate::clean::chunk::SLACK;
+use crate::backward::rows::tile::{Keep, Pixels, RowValues, Sign, TALL, Tile};
+use crate::backward::rows::walk::{Image, WalkScratch, gather_first, gather_rows};
 use crate::kernels::gather::{Outputs, Terms};
 use crate::net::accumulate::Accumulator;
 use crate::net::geometry::{Field, Inputs, apply_segments};
 use crate::net::plan::Window;
 use crate::net::weights::padded;
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Lane-wise sums of the cotangents of λ_u and μ_u, `[position][channel][2][16]`, per stage.
@@ -186,7 +185,11 @@ impl WalkScratch {
                         gather_rows::<S, P, T>(&self.segments[..], stride, spot, outputs(&live[..full]));
                         gather_first::<S, T>(&self.segments[..], stride, spot, outputs(&live[full..]));
                     }
-                    let given = Given { rows: g, planes, neurons: neurons.add(position * stage.output.c * 2 * WIDTH) };
+                    let given = RelaxCotangents {
+                        rows: g,
+                        planes,
+                        neurons: neurons.add(position * stage.output.c * 2 * WIDTH),
+                    };
                     if slopes_wanted {
                         let before = if first {
                             let coefficients = tile.rows.add(tile.element(net, [y, x]) * tile.stride);

@@ -2,8 +2,7 @@
 
 use tightrope_engine::{Norm, Region};
 
-use crate::backward::rows::signs::Sign;
-use crate::backward::rows::walk::{RowValues, TALL};
+use crate::backward::rows::tile::{RowValues, Sign, TALL};
 use crate::net::Net;
 use crate::net::plan::Window;
 use crate::simd::lanes::{Lanes, WIDTH};

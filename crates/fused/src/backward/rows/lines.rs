@@ -19,7 +19,7 @@ pub const NARROW: f32 = 1e-12;
 
 /// One coefficient of a neuron's lines; its number is its row in the lines of a position.
 #[derive(Clone, Copy)]
-pub enum Part {
+pub enum Coefficient {
     M,
     D,
     E,
@@ -30,7 +30,7 @@ pub enum Part {
 }
 
 /// Rows of a position.
-const PARTS: usize = 7;
+const COEFFICIENTS: usize = 7;
 
 /// Lines of one stage for one image.
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl LinesAt {
     /// # Safety
     /// The machine has `S`; the stage has the channel.
     #[inline(always)]
-    pub unsafe fn get<S: Lanes>(self, part: Part, channel: usize) -> S::V {
+    pub unsafe fn get<S: Lanes>(self, part: Coefficient, channel: usize) -> S::V {
         // SAFETY: a position has a row for each part.
         unsafe { S::splat(*self.line.add(part as usize * self.row + channel)) }
     }
@@ -78,7 +78,7 @@ impl LinesAt {
     /// # Safety
     /// As [`LinesAt::get`].
     #[inline(always)]
-    pub unsafe fn several<S: Lanes, const N: usize>(self, parts: [Part; N], channel: usize) -> [S::V; N] {
+    pub unsafe fn several<S: Lanes, const N: usize>(self, parts: [Coefficient; N], channel: usize) -> [S::V; N] {
         // SAFETY: passed on from the caller.
         unsafe {
             let mut values = [S::zero(); N];
@@ -98,7 +98,7 @@ pub fn is_unstable(lower: f32, upper: f32) -> bool {
 impl Lines {
     /// The lines of a position of the stage that they were built for.
     pub fn at(&self, position: usize) -> LinesAt {
-        let line = self.line[position * PARTS * self.row..].as_ptr();
+        let line = self.line[position * COEFFICIENTS * self.row..].as_ptr();
         LinesAt { line, bias: self.bias.as_ptr(), row: self.row }
     }
 
@@ -122,7 +122,7 @@ impl Lines {
         let row = padded(channels);
         self.row = row;
         self.bias.at_least(row)[..row].copy_from_slice(&bias[..row]);
-        let line = self.line.at_least(positions * PARTS * row).as_mut_ptr();
+        let line = self.line.at_least(positions * COEFFICIENTS * row).as_mut_ptr();
         self.live.channels = channels;
         // One entry more, so that the branch-free pushes below may write past the last one.
         self.live.list.resize(channels * positions + 1, 0);
@@ -133,7 +133,7 @@ impl Lines {
             S::run(|| {
                 for position in 0..positions {
                     let list = self.live.list.as_mut_ptr().add(position * channels);
-                    let line = line.add(position * PARTS * row);
+                    let line = line.add(position * COEFFICIENTS * row);
                     let (lower, upper) = (lower.as_ptr().add(position * row), upper.as_ptr().add(position * row));
                     let mut count = 0;
                     for start in (0..channels).step_by(WIDTH) {
@@ -194,13 +194,13 @@ unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, slope: S::V, bias: S::V, line: *m
         let (m, d) = (S::mul(half, S::add(lower, upper)), S::mul(half, S::sub(upper, lower)));
         let height = S::mul(half, intercept);
         let values = [
-            (Part::M, m),
-            (Part::D, d),
-            (Part::E, S::fma(m, bias, height)),
-            (Part::G, S::fma(d, bias, height)),
-            (Part::LowerSlope, lower),
-            (Part::UpperSlope, upper),
-            (Part::Intercept, intercept),
+            (Coefficient::M, m),
+            (Coefficient::D, d),
+            (Coefficient::E, S::fma(m, bias, height)),
+            (Coefficient::G, S::fma(d, bias, height)),
+            (Coefficient::LowerSlope, lower),
+            (Coefficient::UpperSlope, upper),
+            (Coefficient::Intercept, intercept),
         ];
         for (part, value) in values {
             S::store(line.add(part as usize * row), value);

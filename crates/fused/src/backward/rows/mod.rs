@@ -8,4 +8,5 @@ pub mod set;
 pub mod signs;
 pub mod slopes;
 pub mod terms;
+pub mod tile;
 pub mod walk;

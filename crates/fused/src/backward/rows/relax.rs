@@ -5,8 +5,8 @@
 //! is *spread* if its coefficients come with a Q; after the relaxation unstable neurons always have one. With one plane
 //! only A_L is walked.
 
-use crate::backward::rows::lines::{LinesAt, Part};
-use crate::backward::rows::walk::{RowValues, TALL};
+use crate::backward::rows::lines::{Coefficient, LinesAt};
+use crate::backward::rows::tile::{RowValues, TALL};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// A tile's constants in registers, `[plane][T]`.
@@ -80,7 +80,8 @@ pub unsafe fn relax_rows<S: Lanes, const P: usize, const T: usize>(
         let moves = !std::ptr::eq(rows, spot);
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let [m, d, e, g] = lines.several::<S, _>([Part::M, Part::D, Part::E, Part::G], channel);
+            let [m, d, e, g] =
+                lines.several::<S, _>([Coefficient::M, Coefficient::D, Coefficient::E, Coefficient::G], channel);
             for t in 0..T {
                 let a = S::load(rows.add(channel * stride + t * WIDTH));
                 let size = S::abs(a);
@@ -131,7 +132,8 @@ pub unsafe fn relax_spread<S: Lanes, const T: usize>(
         let mut sums = Constants::<S>::zero();
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let [m, d, e, g] = lines.several::<S, _>([Part::M, Part::D, Part::E, Part::G], channel);
+            let [m, d, e, g] =
+                lines.several::<S, _>([Coefficient::M, Coefficient::D, Coefficient::E, Coefficient::G], channel);
             // Halved, so that P and Q are the sum and the difference of what follows: an exact operation.
             let (m, d) = (S::mul(m, half), S::mul(d, half));
             for t in 0..T {
@@ -176,7 +178,7 @@ pub fn split(g: &RowValues) -> RowValues {
 
 /// The cotangents that a relaxation's adjoint reads.
 #[derive(Clone, Copy)]
-pub struct Given<'a> {
+pub struct RelaxCotangents<'a> {
     /// On the rows' minima and maxima.
     pub rows: &'a RowValues,
     /// The same for P and Q.
@@ -199,7 +201,7 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
     lines: LinesAt,
     live: &[u16],
     unstable: usize,
-    given: Given<'_>,
+    given: RelaxCotangents<'_>,
 ) {
     // SAFETY: passed on from the caller.
     unsafe {
@@ -208,8 +210,8 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
             let bias = lines.bias::<S>(channel);
-            let [lower, upper, intercept] =
-                lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept], channel);
+            let [lower, upper, intercept] = lines
+                .several::<S, _>([Coefficient::LowerSlope, Coefficient::UpperSlope, Coefficient::Intercept], channel);
             let sums = given.neurons.add(channel * 2 * WIDTH);
             let (mut slope, mut height) = (S::load(sums), S::load(sums.add(WIDTH)));
             for t in 0..T {
@@ -269,15 +271,15 @@ pub unsafe fn relax_adjoint<S: Lanes, const P: usize, const T: usize>(
     lines: LinesAt,
     live: &[u16],
     unstable: usize,
-    given: Given<'_>,
+    given: RelaxCotangents<'_>,
 ) {
     // SAFETY: passed on from the caller.
     unsafe {
         let half = S::splat(0.5);
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
-            let [lower, upper, intercept] =
-                lines.several::<S, _>([Part::LowerSlope, Part::UpperSlope, Part::Intercept], channel);
+            let [lower, upper, intercept] = lines
+                .several::<S, _>([Coefficient::LowerSlope, Coefficient::UpperSlope, Coefficient::Intercept], channel);
             let line = [lower, upper, intercept, lines.bias::<S>(channel)];
             let inverse = S::div(S::splat(1.0), upper);
             let sums = given.neurons.add(channel * 2 * WIDTH);

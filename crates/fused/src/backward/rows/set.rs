@@ -1,8 +1,9 @@
 //! Which rows of a stage a walk takes together, and where their weights lie.
 
-use crate::backward::rows::walk::Tile;
+use crate::backward::rows::tile::Tile;
 use crate::net::Net;
-use crate::net::weights::{StageGradient, padded};
+use crate::net::gradients::StageGradient;
+use crate::net::weights::padded;
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::WIDTH;
 

@@ -6,11 +6,9 @@
 use tightrope_engine::{Region, Relaxation};
 
 use crate::backward::rows::set::RowSet;
+use crate::backward::rows::tile::Sign;
 use crate::net::plan::{Plan, Window};
 use crate::simd::lanes::{Lanes, WIDTH};
-
-/// Sixteen rows' signs at one input element, a bit per row: A_L < 0, A_L > 0, A_U < 0, A_U > 0.
-pub type Sign = [u16; 4];
 
 /// Most signs per image; networks that have more walk to the pixels again.
 const MOST: usize = 1 << 17;

@@ -6,7 +6,7 @@
 use tightrope_engine::LayerSlopes;
 
 use crate::backward::rows::lines::LinesAt;
-use crate::backward::rows::walk::RowValues;
+use crate::backward::rows::tile::RowValues;
 use crate::net::Net;
 use crate::net::exchange::{add_planes, image_len, to_planes};
 use crate::net::plan::Plan;
@@ -15,14 +15,14 @@ use crate::simd::lanes::{Lanes, WIDTH};
 
 /// What a job knows and wants about slopes.
 #[derive(Clone, Copy, Default)]
-pub struct SlopeJob<'a> {
+pub struct SlopeRequest<'a> {
     /// Given slopes, per pre-activation; those that are not there are the relaxation's own.
     pub given: &'a [LayerSlopes<f32>],
     /// True if the adjoint shall find their gradient.
     pub wanted: bool,
 }
 
-impl SlopeJob<'_> {
+impl SlopeRequest<'_> {
     /// The given slopes of a stage and sample, `[position][channel padded]`.
     pub fn of_image(&self, plan: &Plan, index: usize, sample: usize) -> Option<Buffer> {
         let stage = &plan.stages[index];

@@ -16,15 +16,14 @@ use crate::backward::products::{ProductScratch, Products};
 use crate::backward::rows::input::InputSet;
 use crate::backward::rows::lines::Lines;
 use crate::backward::rows::relax::{relax_rows, relax_spread};
-use crate::backward::rows::signs::Sign;
 use crate::backward::rows::terms::WholeMaps;
-use crate::clean::chunk::SLACK;
-use crate::kernels::gather::{Outputs, Segment, Source, Term, Terms, gather, gather_part};
+use crate::backward::rows::tile::{Keep, Pixels, RowValues, TALL, Tile};
+use crate::kernels::gather::{Outputs, Segment, Summands, Term, Terms, gather, gather_part};
 use crate::net::Net;
 use crate::net::geometry::{Field, Inputs, patch_offsets, transpose_segments};
 use crate::net::plan::Window;
 use crate::net::weights::padded;
-use crate::simd::buffer::Buffer;
+use crate::simd::buffer::{Buffer, SLACK};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// What the walks of one image share.
@@ -40,52 +39,10 @@ pub struct Image<'a> {
 /// matrix are not found by the machine itself.
 const FAR: usize = 1 << 18;
 
-/// Most rows of a tile.
-pub const TALL: usize = 2 * WIDTH;
-
-/// One value per bound (minimum, maximum) and row.
-pub type RowValues = [[f32; TALL]; 2];
-
-/// Rows on the output of a stage.
-#[derive(Clone, Copy)]
-pub struct Tile {
-    /// The rows' stage; its weights are the rows.
-    pub stage: usize,
-    /// Their position.
-    pub position: [usize; 2],
-    /// Coefficients `[tap][c_in][stride]`, the first 16·T of each being the rows.
-    pub rows: *const f32,
-    pub stride: usize,
-    /// True for T = 2, thirty-two rows.
-    pub tall: bool,
-}
-
-/// What becomes of the pixels.
-pub enum Pixels<'a> {
-    /// The rows' extremes are computed.
-    Bound,
-    /// The same, and the signs of the coefficients are stored, `[T][element]`.
-    Record(&'a mut [Sign]),
-    /// Nothing: the walk ends before the first stage, whose coefficients are made band by band.
-    Skip,
-}
-
-/// What stays of a walk for its adjoint.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Nothing.
-    Nothing,
-    /// The coefficients after each relaxation and those of the pixels, with zeros for dead neurons where the weight
-    /// gradients read them.
-    Results,
-    /// The same, and the coefficients before each relaxation but that of the rows themselves.
-    All,
-}
-
 /// [`gather`] of the first of two planes of T vectors.
 #[inline(always)]
 pub unsafe fn gather_first<S: Lanes, const T: usize>(
-    source: impl Source,
+    source: impl Summands,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
@@ -102,7 +59,7 @@ pub unsafe fn gather_first<S: Lanes, const T: usize>(
 /// [`gather`] with P·T vectors per channel.
 #[inline(always)]
 pub unsafe fn gather_rows<S: Lanes, const P: usize, const T: usize>(
-    source: impl Source,
+    source: impl Summands,
     stride: usize,
     output: *mut f32,
     outputs: Outputs<'_>,
@@ -148,16 +105,6 @@ pub struct WalkScratch {
 
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.
 unsafe impl Send for WalkScratch {}
-
-impl Tile {
-    /// First coefficient of input position (`y`, `x`) in `rows`, in units of `stride`.
-    pub fn element(&self, net: &Net<'_>, [y, x]: [usize; 2]) -> usize {
-        let stage = &net.plan.stages[self.stage];
-        let ty = y + stage.pad[0] - self.position[0] * stage.stride[0];
-        let tx = x + stage.pad[1] - self.position[1] * stage.stride[1];
-        (ty * stage.kernel[1] + tx) * stage.input.c
-    }
-}
 
 impl WalkScratch {
     fn prepare(&mut self, net: &Net<'_>, tile: &Tile, vp: usize) {

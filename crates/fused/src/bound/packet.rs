@@ -3,34 +3,22 @@
 use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Relaxation, Spec};
 
-use crate::backward::images::adjoint::BatchAdjoint;
-use crate::backward::images::lines::BatchLines;
-use crate::backward::images::walk::{BatchWalk, Group, Scene, groups};
-use crate::bound::adjoint::{BoundCotangents, ChunkRegion, PartSums, Sums};
-use crate::bound::forward::{Job, Part, StageBounds, Worker, walks};
-use crate::clean::chunk::SLACK;
-use crate::engine::{give, take};
+use crate::backward::images::adjoint::PacketAdjoint;
+use crate::backward::images::lines::PacketLines;
+use crate::backward::images::walk::{Group, PacketWalk, Scene, groups};
+use crate::bound::job::{BoundJob, walks};
+use crate::bound::scratch::{PacketScratch, PartScratch, StageBounds, Worker};
+use crate::bound::sums::{BoundCotangents, ChunkRegion, PartSums, Sums};
 use crate::interval::chunk::Interval;
 use crate::net::exchange::{image_len, pack, unpack};
-use crate::net::{Normalise, store_cotangents};
-use crate::simd::buffer::Buffer;
+use crate::net::images::{Normalise, store_cotangents};
+use crate::simd::buffer::SLACK;
 use crate::simd::lanes::{Lanes, WIDTH};
 
-/// Memory for walks with images in lanes.
-#[derive(Default)]
-pub struct Batch {
-    pub lines: Vec<BatchLines>,
-    /// The walks' bounds, and cotangents on them, `[position][channel][16]`.
-    pub bounds: StageBounds,
-    pub on_bounds: StageBounds,
-    /// Sixteen images' maps.
-    pub staging: Buffer,
-}
-
-impl Job<'_> {
+impl BoundJob<'_> {
     /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
     /// boxes with the relaxation's own slopes, if that takes no more vectors than rows in lanes would.
-    pub fn batched(&self, count: usize) -> bool {
+    pub fn in_packet(&self, count: usize) -> bool {
         let classes = self.specification.classes;
         matches!(self.specification.spec, Spec::Margins { .. })
             && !self.upper
@@ -43,11 +31,17 @@ impl Job<'_> {
     }
 
     /// The lines of all stages with images in lanes: from the walks' bounds in `images`, or from the interval pass.
-    unsafe fn batch_lines<S: Lanes>(&self, batch: &mut Batch, interval: &Interval, images: &StageBounds, count: usize) {
+    unsafe fn packet_lines<S: Lanes>(
+        &self,
+        packet: &mut PacketScratch,
+        interval: &Interval,
+        images: &StageBounds,
+        count: usize,
+    ) {
         let plan = self.net.plan;
-        batch.lines.resize_with(plan.hidden().max(batch.lines.len()), BatchLines::default);
-        batch.bounds.resize(plan.hidden());
-        let Batch { lines, bounds, staging, .. } = batch;
+        packet.lines.resize_with(plan.hidden().max(packet.lines.len()), PacketLines::default);
+        packet.bounds.resize(plan.hidden());
+        let PacketScratch { lines, bounds, staging, .. } = packet;
         for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
             // SAFETY: all maps hold the stage, for sixteen images.
             unsafe {
@@ -72,7 +66,7 @@ impl Job<'_> {
     }
 
     /// Lower bounds of a chunk's margins, appended to `lower`.
-    pub unsafe fn bound_batch<S: Lanes>(
+    pub unsafe fn bound_packet<S: Lanes>(
         &self,
         worker: &mut Worker,
         images: &StageBounds,
@@ -80,21 +74,21 @@ impl Job<'_> {
         lower: &mut Vec<f32>,
     ) {
         let Some(margins) = self.margins(first, count) else { return };
-        let Worker { batch, interval, part, .. } = worker;
+        let Worker { packet, interval, part, .. } = worker;
         // SAFETY: the interval pass holds the images, `images` their bounds.
         let scene = unsafe {
-            self.batch_lines::<S>(batch, interval, images, count);
+            self.packet_lines::<S>(packet, interval, images, count);
             let (center, radius) = (&interval.center[0], &interval.radius[0]);
-            Scene { net: self.net, lines: &batch.lines, margins, center, radius }
+            Scene { net: self.net, lines: &packet.lines, margins, center, radius }
         };
         let groups = groups::<S>(self.net.plan);
         let mut values = vec![[0.0; WIDTH]; margins.classes];
         // SAFETY: lines and input are in place.
-        let walk = |walk: &mut BatchWalk, group: Group| unsafe { walk.bound::<S>(scene, group) };
+        let walk = |walk: &mut PacketWalk, group: Group| unsafe { walk.bound::<S>(scene, group) };
         let found: Vec<_> = if self.parts <= 1 {
-            groups.iter().map(|&group| walk(&mut part.batch_walk, group)).collect()
+            groups.iter().map(|&group| walk(&mut part.packet_walk, group)).collect()
         } else {
-            groups.par_iter().map(|&group| self.with_part(|part| walk(&mut part.batch_walk, group))).collect()
+            groups.par_iter().map(|&group| self.with_part(|part| walk(&mut part.packet_walk, group))).collect()
         };
         for (&(first, size), found) in groups.iter().zip(&found) {
             values[first..first + size].copy_from_slice(&found[..size]);
@@ -104,7 +98,7 @@ impl Job<'_> {
 
     /// Pulls the margins' cotangents back with images in lanes; leaves those on the bounds in the worker's memory, image
     /// by image.
-    pub unsafe fn batch_adjoint<S: Lanes>(
+    pub unsafe fn packet_adjoint<S: Lanes>(
         &self,
         worker: &mut Worker,
         sums: &mut Sums,
@@ -115,11 +109,11 @@ impl Job<'_> {
     ) {
         let Some(margins) = self.margins(first, count) else { return };
         let plan = self.net.plan;
-        let Worker { batch, interval, part, .. } = worker;
+        let Worker { packet, interval, part, .. } = worker;
         // SAFETY: the interval pass holds the images, `used` their bounds.
         unsafe {
-            self.batch_lines::<S>(batch, interval, used, count);
-            let Batch { lines, bounds, on_bounds, staging } = batch;
+            self.packet_lines::<S>(packet, interval, used, count);
+            let PacketScratch { lines, bounds, on_bounds, staging } = packet;
             on_bounds.resize(plan.hidden());
             for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
                 let size = stage.output.len() * WIDTH + SLACK;
@@ -138,26 +132,26 @@ impl Job<'_> {
             let region_wanted = gradient.is_some();
             let groups = groups::<S>(plan);
             let parts = sums.parts.len();
-            let run = |part: &mut Part, index: usize, sums: &mut PartSums| {
+            let run = |part: &mut PartScratch, index: usize, sums: &mut PartSums| {
                 let own = groups.iter().copied().skip(index).step_by(parts);
-                let Part { batch_walk, batch_adjoint, .. } = part;
-                batch_adjoint.run::<S>(batch_walk, scene, g, sums.accumulator.as_mut(), own, region_wanted);
+                let PartScratch { packet_walk, packet_adjoint, .. } = part;
+                packet_adjoint.run::<S>(packet_walk, scene, g, sums.accumulator.as_mut(), own, region_wanted);
             };
             // Their memory goes back to the pool when what they found is carried on.
-            let mut others: Vec<Part> = Vec::new();
-            let found: Vec<&BatchAdjoint> = if parts == 1 {
+            let mut others: Vec<PartScratch> = Vec::new();
+            let found: Vec<&PacketAdjoint> = if parts == 1 {
                 run(part, 0, &mut sums.parts[0]);
-                vec![&part.batch_adjoint]
+                vec![&part.packet_adjoint]
             } else {
                 let shares = sums.parts.par_iter_mut().enumerate();
                 shares
                     .map(|(index, sums)| {
-                        let mut part = take(&self.pool.parts);
+                        let mut part = self.scratch.parts.take();
                         run(&mut part, index, sums);
                         part
                     })
                     .collect_into_vec(&mut others);
-                others.iter().map(|part| &part.batch_adjoint).collect()
+                others.iter().map(|part| &part.packet_adjoint).collect()
             };
             for adjoint in &found {
                 let weights = sums.parts[0].accumulator.as_mut();
@@ -180,16 +174,16 @@ impl Job<'_> {
                     store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
                 }
             }
-            others.into_iter().for_each(|part| give(&self.pool.parts, part));
+            others.into_iter().for_each(|part| self.scratch.parts.give(part));
         }
     }
 
-    /// Adds what [`Job::batch_adjoint`] found for one image.
-    pub fn add_batch(&self, batch: &Batch, image: usize, on_bounds: &mut BoundCotangents) {
+    /// Adds what [`BoundJob::packet_adjoint`] found for one image.
+    pub fn add_packet(&self, packet: &PacketScratch, image: usize, on_bounds: &mut BoundCotangents) {
         for (index, stage) in self.net.plan.stages[..self.net.plan.hidden()].iter().enumerate() {
             let len = image_len(stage.output);
             let (lower, upper) = (&mut on_bounds.lower[index], &mut on_bounds.upper[index]);
-            for (target, source) in [(lower, &batch.on_bounds.lower[index]), (upper, &batch.on_bounds.upper[index])] {
+            for (target, source) in [(lower, &packet.on_bounds.lower[index]), (upper, &packet.on_bounds.upper[index])] {
                 let source = &source[image * len..(image + 1) * len];
                 target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
             }
