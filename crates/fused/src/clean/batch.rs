@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use crate::clean::chunk::{Activations, CleanCotangents};
-use crate::kernels::dense;
 use crate::kernels::product::Maps;
 use crate::net::Net;
 use crate::net::accumulate::{Accumulator, GradientScratch};
+use crate::net::dense;
 use crate::net::split::{GROUP, Section, image_chunk, slots};
 use crate::simd::lanes::{Lanes, WIDTH};
 use crate::simd::pool::Pool;

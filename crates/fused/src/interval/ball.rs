@@ -4,11 +4,11 @@ use tightrope_engine::Region;
 
 use crate::interval::ball_rows::BallRows;
 use crate::interval::chunk::{Interval, IntervalCotangents, RegionSums};
-use crate::kernels::dense::Columns;
 use crate::kernels::finish::{Ends, RectifiedBall};
 use crate::kernels::product::Maps;
 use crate::net::Net;
 use crate::net::accumulate::{Accumulator, Of, sum_channels};
+use crate::net::dense::Columns;
 use crate::net::geometry::{Field, patch_offsets};
 use crate::net::images::Normalise;
 use crate::net::plan::Window;

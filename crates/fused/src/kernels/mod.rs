@@ -1,6 +1,5 @@
 //! The micro-kernels: every multiply–add of the engine is done here.
 
-pub mod dense;
 pub mod finish;
 pub mod gather;
 pub mod outer;

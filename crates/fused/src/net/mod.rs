@@ -1,6 +1,7 @@
 //! A plan with its packed weights and the small tables that all passes share.
 
 pub mod accumulate;
+pub mod dense;
 pub mod exchange;
 pub mod fold;
 pub mod geometry;
@@ -17,7 +18,6 @@ use std::ops::Range;
 
 use tightrope_network::ParameterLayout;
 
-use crate::kernels::dense;
 use crate::net::plan::Plan;
 use crate::net::taps::Taps;
 use crate::net::weights::Weights;
@@ -29,7 +29,7 @@ const UNREAD: u32 = u32::MAX;
 pub struct Net<'a> {
     pub plan: &'a Plan,
     pub weights: &'a Weights,
-    /// Weights of the stages that are read in θ's own order, and where they are in θ; see [`crate::kernels::dense`].
+    /// Weights of the stages that are read in θ's own order, and where they are in θ; see [`crate::net::dense`].
     pub dense: Vec<Option<(&'a [f32], Range<usize>)>>,
     /// Bands of rows that a map is divided into for parallel work; fixed by the batch, not the threads.
     pub bands: usize,

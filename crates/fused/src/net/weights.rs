@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use tightrope_engine::Relaxation;
 use tightrope_network::ParameterLayout;
 
-use crate::kernels::dense;
 use crate::kernels::product::{Shape, blocks};
+use crate::net::dense;
 use crate::net::fold::folded;
 use crate::net::plan::{Plan, Stage};
 use crate::simd::buffer::Buffer;
