@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tightrope_attack::AttackError;
 use tightrope_engine::EngineError;
 
 use crate::log::Difference;
@@ -64,6 +65,16 @@ pub enum VerifyError {
         /// What differs; never empty.
         differences: Vec<Difference>,
     },
+}
+
+/// The cascade refuses what its attack refuses, for the same reason.
+impl From<AttackError> for VerifyError {
+    fn from(error: AttackError) -> Self {
+        match error {
+            AttackError::Engine(error) => VerifyError::Engine(error),
+            AttackError::Usage(problem) => VerifyError::Usage(problem),
+        }
+    }
 }
 
 impl VerifyError {
