@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tightrope_attack::AttackError;
 use tightrope_engine::EngineError;
 
-use crate::log::Difference;
+use crate::cascade::log::Difference;
 
 /// Everything the verify crate can refuse; each message says what was wrong and how to mend it.
 #[derive(Debug, thiserror::Error)]

@@ -8,16 +8,11 @@
 mod cascade;
 pub mod complete;
 mod error;
-mod individual;
-mod log;
-mod pace;
 mod replay;
-mod stage;
-mod summary;
 
+pub use cascade::log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};
+pub use cascade::stage::Stage;
+pub use cascade::summary::{Proportion, StageTotals, Summary};
 pub use cascade::{AlphaBudget, Cascade};
 pub use error::VerifyError;
-pub use log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};
 pub use replay::{Replay, replay_counterexample};
-pub use stage::Stage;
-pub use summary::{Proportion, StageTotals, Summary};

@@ -8,8 +8,8 @@ use tightrope_attack::{Target, ThreatModel};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 use crate::cascade::Open;
+use crate::cascade::log::Verdict;
 use crate::complete::{AlphaCrown, AlphaSettings, Outcome, Settings, decide};
-use crate::log::Verdict;
 use crate::{Stage, VerifyError};
 
 /// One sample with the exact box of its perturbations.
