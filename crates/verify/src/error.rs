@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use tightrope_attack::AttackError;
 use tightrope_engine::EngineError;
 
-use crate::log::Difference;
+use crate::cascade::log::Difference;
 
 /// Everything the verify crate can refuse; each message says what was wrong and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,16 @@ pub enum VerifyError {
         /// What differs; never empty.
         differences: Vec<Difference>,
     },
+}
+
+/// The cascade refuses what its attack refuses, for the same reason.
+impl From<AttackError> for VerifyError {
+    fn from(error: AttackError) -> Self {
+        match error {
+            AttackError::Engine(error) => VerifyError::Engine(error),
+            AttackError::Usage(problem) => VerifyError::Usage(problem),
+        }
+    }
 }
 
 impl VerifyError {

@@ -5,11 +5,9 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{VERIFICATION, small, verdicts, verification};
+use tightrope_attack::{Attack, AttackError, Samples, Target, ThreatModel};
 use tightrope_engine::{Norm, Reference};
-use tightrope_verify::{
-    AlphaBudget, Attack, Cascade, CertifyLog, SampleRecord, Samples, Settings, Stage, Target, ThreatModel, Verdict,
-    VerifyError,
-};
+use tightrope_verify::{AlphaBudget, Cascade, CertifyLog, SampleRecord, Settings, Stage, Verdict, VerifyError};
 
 fn cascade(epsilon: f64) -> Cascade {
     Cascade {
@@ -202,7 +200,7 @@ fn settings_without_sense_are_refused() {
     let twice = Cascade { stages: vec![Stage::Pgd, Stage::Pgd], ..cascade(0.02) };
     assert!(matches!(twice.certify(&target, &samples), Err(VerifyError::Usage(_))));
     let attack = Attack { restarts: 0, ..Attack::default() };
-    assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(VerifyError::Usage(_))));
+    assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(AttackError::Usage(_))));
     let outside = Samples { labels: &[4], ..samples };
     assert!(matches!(cascade(0.02).certify(&target, &outside), Err(VerifyError::Engine(_))));
     let ball = Cascade { threat: ThreatModel { norm: Norm::L2, ..cascade(0.02).threat }, ..cascade(0.02) };

@@ -5,11 +5,11 @@ mod common;
 use std::time::Duration;
 
 use common::case;
+use tightrope_attack::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
 use tightrope_engine::{Engine, Norm, Reference};
 use tightrope_network::{Initialisation, Model, Preset};
 use tightrope_noise::{Purpose, Stream};
 use tightrope_verify::complete::{Outcome, Settings, decide};
-use tightrope_verify::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 /// Points tried in all.

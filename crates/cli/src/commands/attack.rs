@@ -6,8 +6,9 @@ use std::time::Instant;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
+use tightrope_attack::{Attack, AttackKind, AttackOutcome, AttackPlan, Samples, Target};
 use tightrope_network::Network;
-use tightrope_verify::{Attack, AttackKind, AttackOutcome, AttackPlan, Cascade, Proportion, Samples, Target};
+use tightrope_verify::{Cascade, Proportion};
 
 use crate::context::Context;
 use crate::dataset::{SampleOptions, TestSamples};

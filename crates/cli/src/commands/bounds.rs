@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
+use tightrope_attack::ThreatModel;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Region, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
 use tightrope_network::{Network, NodeId, number_text};
-use tightrope_verify::ThreatModel;
 use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 
 use crate::commands::bounds::optimised::Optimised;

@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use tightrope_attack::Target;
 use tightrope_data::Dataset;
 use tightrope_network::Model;
 use tightrope_verify::{
-    AlphaBudget, Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Target, Verdict,
+    AlphaBudget, Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Verdict,
     VerifyError,
 };
 

@@ -5,10 +5,10 @@ use std::time::Instant;
 use tightrope_engine::Real;
 use tightrope_noise::{Purpose, Stream};
 
+use super::bound::program::Program;
+use super::bound::root::Setting;
 use super::point::{Found, Judge, seen_in_single};
 use super::problem::Conjunction;
-use super::program::Program;
-use super::root::Setting;
 
 /// Values of the network that one pass may hold.
 const CHUNK_ELEMENTS: usize = 1 << 22;

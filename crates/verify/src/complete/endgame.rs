@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::attack::Attack;
+use super::bound::root::{Layers, Setting};
+use super::bound::rounding::{Interval, interval_step};
 use super::exact::{Decided, Exact, Refutation, Set};
 use super::point::Found;
 use super::problem::Conjunction;
-use super::region::Sign;
-use super::root::{Layers, Setting};
-use super::rounding::{Interval, interval_step};
+use super::tree::region::Sign;
 
 /// Decides parts of one case exactly.
 pub(crate) struct Endgame<'a> {

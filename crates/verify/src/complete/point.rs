@@ -8,8 +8,8 @@ use tightrope_exact::{Dyadic, Enclosure};
 use tightrope_network::Weights;
 use tightrope_vnnlib::{Case, Constraint};
 
-use super::program::Program;
-use super::rounding::{Interval, interval_step};
+use super::bound::program::Program;
+use super::bound::rounding::{Interval, interval_step};
 
 /// numerators / denominator.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,9 +6,9 @@ use tightrope_certificate::{
     RefinementId, Side, Slopes, SlopesId, Tree, TreeBuilder,
 };
 
-use super::dual::Multiplier;
+use super::bound::dual::Multiplier;
 use super::exact::Refutation;
-use super::region::Derived;
+use super::tree::region::Derived;
 
 /// The trees of one case and what they share with those of other cases.
 pub(crate) struct Recorder<'a> {

@@ -4,7 +4,7 @@ use tightrope_engine::Weights as Which;
 use tightrope_network::{Layer, Network, Weights};
 use tightrope_vnnlib::Property;
 
-use super::program::Program;
+use super::bound::program::Program;
 
 /// Binary digits before or behind the point up to which values are left as they are.
 const USUAL: i64 = 40;

@@ -2,11 +2,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use safetensors::SafeTensors;
+use tightrope_attack::Target;
 use tightrope_engine::Reference;
 use tightrope_network::{Initialisation, Model, Preset};
 use tightrope_noise::{Purpose, Stream};
 use tightrope_testdata::shared;
-use tightrope_verify::Target;
 
 /// The networks with published verdicts that are small enough for every test.
 pub const VERIFICATION: [(&str, Preset); 2] = [("mlp_nat", Preset::Mlp), ("cnn3_tiny_ibp", Preset::Cnn3Tiny)];

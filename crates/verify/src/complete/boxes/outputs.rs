@@ -1,10 +1,10 @@
 //! The conjunctions that are open over some boxes: the bound of each by its best row or the best mixture of its rows.
 
-use super::super::dual::Trace;
-use super::super::lines::Lines;
-use super::super::program::Program;
 use super::combination::{RowForm, best_weights};
 use super::{Boxes, Item, domain};
+use crate::complete::bound::dual::Trace;
+use crate::complete::bound::lines::Lines;
+use crate::complete::bound::program::Program;
 
 /// How many times the margin for rounding errors a bound may be below 0 to be decided exactly.
 const NEAR: f64 = 256.0;

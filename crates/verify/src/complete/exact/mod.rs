@@ -10,7 +10,7 @@ use tightrope_exact::Dyadic;
 
 use super::point::Point;
 use super::problem::Conjunction;
-use super::region::Sign;
+use super::tree::region::Sign;
 use simplex::{Demand, Solution};
 
 /// Most ReLUs whose signs are enumerated.

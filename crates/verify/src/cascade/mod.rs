@@ -1,18 +1,24 @@
 //! The cascade: stages of rising cost until each sample is verified or falsified.
 
+pub(crate) mod individual;
+pub(crate) mod log;
+pub(crate) mod pace;
+pub(crate) mod stage;
+pub(crate) mod summary;
+
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tightrope_attack::{Attack, Samples, Target, ThreatModel, margin};
 use tightrope_engine::{BoundRequest, Norm, Relaxation, Spec};
 
+use self::individual::{Lone, in_order};
+use self::log::{CertifyLog, SampleRecord, Verdict};
+use self::pace::{Overruns, Pace};
 use crate::complete::{AlphaCrown, AlphaSettings};
-use crate::individual::{Lone, in_order};
-use crate::log::{CertifyLog, SampleRecord, Verdict};
-use crate::pace::{self, Overruns, Pace};
-use crate::target::margin;
-use crate::{Attack, Samples, Stage, Target, ThreatModel, VerifyError};
+use crate::{Stage, VerifyError};
 
 /// What α-CROWN may spend on each sample; it optimises until the first of them is used up.
 #[derive(Clone, Copy, Debug, PartialEq)]

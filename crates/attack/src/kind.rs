@@ -21,7 +21,7 @@ pub enum AttackKind {
 
 /// How the points move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Descent {
+pub(crate) enum Descent {
     /// A step size that falls from step to step.
     Scheduled,
     /// A step size that is halved when the loss no longer falls, with momentum.
@@ -30,7 +30,7 @@ pub(super) enum Descent {
 
 /// What is lowered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     Margin,
     CrossEntropy,
     LogitsRatio,
@@ -80,14 +80,14 @@ impl AttackKind {
         }
     }
 
-    pub(super) fn descent(self) -> Descent {
+    pub(crate) fn descent(self) -> Descent {
         match self {
             AttackKind::Pgd | AttackKind::PgdTargeted => Descent::Scheduled,
             AttackKind::ApgdCe | AttackKind::ApgdDlr | AttackKind::ApgdTargeted => Descent::Adaptive,
         }
     }
 
-    pub(super) fn loss(self) -> Loss {
+    pub(crate) fn loss(self) -> Loss {
         match self {
             AttackKind::Pgd | AttackKind::PgdTargeted => Loss::Margin,
             AttackKind::ApgdCe => Loss::CrossEntropy,

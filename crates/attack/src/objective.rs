@@ -1,10 +1,10 @@
 //! The losses an attack lowers, with their derivatives with respect to the logits.
 
-use super::kind::{AttackKind, Loss};
+use crate::kind::{AttackKind, Loss};
 use crate::target::margin;
 
 /// A loss of one sample's logits; it is lowest where another class wins clearly.
-pub(super) struct Objective {
+pub(crate) struct Objective {
     loss: Loss,
     /// The class each sample shall become; none for whichever rival is strongest.
     targets: Option<Vec<usize>>,
@@ -12,7 +12,7 @@ pub(super) struct Objective {
 
 impl Objective {
     /// The loss of `kind`; of a targeted one for the rival number `round` at the clean `logits [N, K]`.
-    pub(super) fn new(kind: AttackKind, round: usize, logits: &[f32], labels: &[usize]) -> Self {
+    pub(crate) fn new(kind: AttackKind, round: usize, logits: &[f32], labels: &[usize]) -> Self {
         let classes = logits.len() / labels.len().max(1);
         let rival = |(i, &label): (usize, &usize)| {
             let order = descending(&logits[i * classes..(i + 1) * classes]);
@@ -24,7 +24,7 @@ impl Objective {
 
     /// The loss of `sample`, and its derivative with respect to `logits [K]` up to a positive factor: every
     /// descent normalises its steps, and the factor that is left out is what makes gradients vanish.
-    pub(super) fn evaluate(&self, sample: usize, logits: &[f32], label: usize) -> (f64, Vec<f32>) {
+    pub(crate) fn evaluate(&self, sample: usize, logits: &[f32], label: usize) -> (f64, Vec<f32>) {
         let rival = self.targets.as_ref().map_or_else(|| margin(logits, label).1, |targets| targets[sample]);
         let mut cotangent = vec![0.0; logits.len()];
         let z = |j: usize| f64::from(logits[j]);

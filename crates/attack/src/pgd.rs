@@ -1,18 +1,18 @@
 //! Projected gradient descent with a step size that falls geometrically (Madry et al. 2018).
 
-use super::Attack;
-use super::objective::Objective;
-use super::state::State;
-use crate::VerifyError;
+use crate::Attack;
+use crate::AttackError;
+use crate::objective::Objective;
+use crate::state::State;
 
 /// One restart of the samples `active` from `points [active, d]`.
-pub(super) fn descend(
+pub(crate) fn descend(
     attack: &Attack,
     state: &mut State<'_, '_>,
     objective: &Objective,
     mut active: Vec<usize>,
     mut points: Vec<f32>,
-) -> Result<(), VerifyError> {
+) -> Result<(), AttackError> {
     for step in 0..attack.steps {
         let reached = state.evaluate(objective, &active, &points)?;
         if reached.is_empty() || state.is_late() {

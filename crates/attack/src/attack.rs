@@ -1,21 +1,13 @@
 //! Gradient attacks on the margin: what is tried, in which order and with which settings.
 
-mod apgd;
-mod kind;
-mod objective;
-mod pgd;
-mod state;
-
 use std::time::Instant;
 
 use tightrope_noise::{Purpose, Stream};
 
-pub use self::kind::AttackKind;
-use self::kind::Descent;
-use self::objective::Objective;
-pub use self::state::AttackOutcome;
-use self::state::State;
-use crate::{Samples, Target, ThreatModel, VerifyError};
+use crate::kind::Descent;
+use crate::objective::Objective;
+use crate::state::State;
+use crate::{AttackError, AttackKind, AttackOutcome, Samples, Target, ThreatModel, apgd, pgd};
 
 /// How far and how often an attack searches; by itself the attack [`AttackKind::Pgd`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,28 +37,28 @@ impl Attack {
         target: &Target<'_>,
         threat: &ThreatModel,
         samples: &Samples<'_>,
-    ) -> Result<AttackOutcome, VerifyError> {
+    ) -> Result<AttackOutcome, AttackError> {
         self.run_until(target, threat, samples, None)
     }
 
     /// [`Attack::run`] that ends after the gradient step in which `deadline` passes.
-    pub(crate) fn run_until(
+    pub fn run_until(
         &self,
         target: &Target<'_>,
         threat: &ThreatModel,
         samples: &Samples<'_>,
         deadline: Option<Instant>,
-    ) -> Result<AttackOutcome, VerifyError> {
+    ) -> Result<AttackOutcome, AttackError> {
         let plan = AttackPlan { kinds: vec![AttackKind::Pgd], attack: *self, targets: 0 };
         plan.run_until(target, threat, samples, deadline)
     }
 
-    fn check(&self) -> Result<(), VerifyError> {
+    fn check(&self) -> Result<(), AttackError> {
         if self.restarts == 0 {
-            return Err(VerifyError::Usage("an attack needs at least one restart; use --restarts 1 or more".into()));
+            return Err(AttackError::Usage("an attack needs at least one restart; use --restarts 1 or more".into()));
         }
         if ![self.first_step, self.last_step].iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err(VerifyError::Usage("attack step sizes must be positive numbers (fractions of ε)".into()));
+            return Err(AttackError::Usage("attack step sizes must be positive numbers (fractions of ε)".into()));
         }
         Ok(())
     }
@@ -98,7 +90,7 @@ impl AttackPlan {
         target: &Target<'_>,
         threat: &ThreatModel,
         samples: &Samples<'_>,
-    ) -> Result<AttackOutcome, VerifyError> {
+    ) -> Result<AttackOutcome, AttackError> {
         self.run_until(target, threat, samples, None)
     }
 
@@ -108,7 +100,7 @@ impl AttackPlan {
         threat: &ThreatModel,
         samples: &Samples<'_>,
         deadline: Option<Instant>,
-    ) -> Result<AttackOutcome, VerifyError> {
+    ) -> Result<AttackOutcome, AttackError> {
         self.check(target.network.output_len())?;
         target.check(samples)?;
         // An empty or senseless region has no points to try, which must not look like robustness.
@@ -155,18 +147,18 @@ impl AttackPlan {
         active.iter().flat_map(start).collect()
     }
 
-    fn check(&self, classes: usize) -> Result<(), VerifyError> {
+    fn check(&self, classes: usize) -> Result<(), AttackError> {
         self.attack.check()?;
         for &kind in &self.kinds {
             if classes < kind.classes() {
-                return Err(VerifyError::Usage(format!(
+                return Err(AttackError::Usage(format!(
                     "attack `{kind}` needs at least {} classes and the network has {classes}; use `{}`",
                     kind.classes(),
                     AttackKind::Pgd
                 )));
             }
             if kind.targeted() && self.targets == 0 {
-                return Err(VerifyError::Usage(format!(
+                return Err(AttackError::Usage(format!(
                     "attack `{kind}` needs a target class; use --targets 1 or more"
                 )));
             }

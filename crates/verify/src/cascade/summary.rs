@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::Stage;
-use crate::log::{SampleRecord, Verdict};
+use crate::cascade::log::{SampleRecord, Verdict};
 
 /// A share of samples with its Wilson 95 % interval, as if the samples were drawn at random.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -33,7 +33,7 @@ pub struct Samples<'a> {
 
 impl Samples<'_> {
     /// An error about a position in the batch as one about the sample's index in the data set.
-    pub(crate) fn locate(&self, error: EngineError) -> EngineError {
+    pub fn locate(&self, error: EngineError) -> EngineError {
         match error {
             EngineError::Region { sample, problem } => {
                 EngineError::Region { sample: self.indices[sample] as usize, problem }
@@ -73,7 +73,7 @@ impl<'a> Target<'a> {
     }
 
     /// Fails unless the samples fit the network.
-    pub(crate) fn check(&self, samples: &Samples<'_>) -> Result<(), EngineError> {
+    pub fn check(&self, samples: &Samples<'_>) -> Result<(), EngineError> {
         let needed = samples.labels.len() * self.network.input_len();
         EngineError::check_length("inputs", samples.inputs.len(), needed)?;
         EngineError::check_length("sample indices", samples.indices.len(), samples.labels.len())?;
@@ -86,7 +86,7 @@ impl<'a> Target<'a> {
 }
 
 /// min over j ≠ label of z_label − z_j, and the j of the minimum (the label itself if it is the only class).
-pub(crate) fn margin<T: Real>(logits: &[T], label: usize) -> (T, usize) {
+pub fn margin<T: Real>(logits: &[T], label: usize) -> (T, usize) {
     let mut best = (T::INFINITY, label);
     for (j, &z) in logits.iter().enumerate().filter(|(j, _)| *j != label) {
         let margin = logits[label] - z;

@@ -1,24 +1,31 @@
 //! Branch and bound over the signs of ReLUs (β-CROWN, Wang et al. 2021).
 
+pub(crate) mod branch;
+pub(crate) mod leaf;
+pub(crate) mod linear;
+pub(crate) mod queue;
+pub(crate) mod region;
+pub(crate) mod subproblem;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::ascent::{Ascent, Last, Start, Variables};
+use self::branch::{Candidate, Choice, Neuron, candidates};
+use self::leaf::Decided;
+use self::queue::Queue;
+use self::region::{Region, Regions};
+use self::subproblem::{Bounded, GOAL, Row, Subproblem};
 use super::attack::Attack;
-use super::branch::{Candidate, Choice, Neuron, candidates};
-use super::dual::{Domain, SetOf};
+use super::bound::ascent::{Ascent, Last, Start, Variables};
+use super::bound::dual::{Domain, SetOf};
+use super::bound::root::{Root, Setting};
 use super::endgame::Endgame;
 use super::exact::Refutation;
-use super::leaf::Decided;
 use super::point::Found;
 use super::problem::Conjunction;
-use super::queue::Queue;
 use super::record::Recorder;
-use super::region::{Region, Regions};
-use super::root::{Root, Setting};
-use super::subproblem::{Bounded, GOAL, Row, Subproblem};
 
 /// Subproblems that one task splits and bounds; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 16;

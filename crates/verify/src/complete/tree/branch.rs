@@ -1,9 +1,9 @@
 //! Scores that say which unstable ReLU to split.
 
-use super::ascent::Last;
-use super::dual::Trace;
-use super::lines::Lines;
-use super::program::Program;
+use crate::complete::bound::ascent::Last;
+use crate::complete::bound::dual::Trace;
+use crate::complete::bound::lines::Lines;
+use crate::complete::bound::program::Program;
 
 /// A neuron that may be split.
 #[derive(Clone, Copy, Debug, PartialEq)]

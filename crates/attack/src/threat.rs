@@ -49,7 +49,7 @@ impl ThreatModel {
     }
 
     /// The values one pixel may take when it is `value` in the sample.
-    pub(crate) fn interval(&self, value: f32) -> (f64, f64) {
+    pub fn interval(&self, value: f32) -> (f64, f64) {
         let (lower, upper) = (f64::from(value) - self.epsilon, f64::from(value) + self.epsilon);
         self.clip.map_or((lower, upper), |(low, high)| (lower.max(low), upper.min(high)))
     }

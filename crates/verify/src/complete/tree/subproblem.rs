@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::ascent::{Ascended, Ground, Start, Variables};
+use super::Tree;
 use super::branch::{Candidate, Neuron, candidates};
-use super::dual::Multiplier;
-use super::lines::Lines;
-use super::problem::Conjunction;
 use super::region::{Region, Sign};
-use super::tree::Tree;
+use crate::complete::bound::ascent::{Ascended, Ground, Start, Variables};
+use crate::complete::bound::dual::Multiplier;
+use crate::complete::bound::lines::Lines;
+use crate::complete::problem::Conjunction;
 
 /// An open subproblem.
 #[derive(Clone)]

@@ -9,10 +9,10 @@ use tightrope_network::NodeId;
 use super::ascent::{Ascent, Ground, Start, Variables};
 use super::dual::{Domain, Multiplier, SetOf};
 use super::lines::Lines;
-use super::problem::Conjunction;
 use super::program::Program;
-use super::region::Derived;
 use super::rounding::{Interval, Rounding, interval_step};
+use crate::complete::problem::Conjunction;
+use crate::complete::tree::region::Derived;
 
 /// A network in both precisions with one input box.
 pub(crate) struct Setting<'a> {

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use tightrope_engine::{Cotangents, EngineError, Wants};
 
-use super::AttackKind;
-use super::objective::Objective;
+use crate::AttackKind;
+use crate::objective::Objective;
 use crate::projection::Feasible;
 use crate::target::margin;
-use crate::{Samples, Target, ThreatModel, VerifyError};
+use crate::{AttackError, Samples, Target, ThreatModel};
 
 /// What an attack found, per sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,20 +24,20 @@ pub struct AttackOutcome {
 }
 
 /// An attack in progress.
-pub(super) struct State<'a, 'b> {
-    pub(super) threat: &'a ThreatModel,
-    pub(super) samples: &'a Samples<'a>,
+pub(crate) struct State<'a, 'b> {
+    pub(crate) threat: &'a ThreatModel,
+    pub(crate) samples: &'a Samples<'a>,
     /// Values per input.
-    pub(super) d: usize,
-    pub(super) outcome: AttackOutcome,
+    pub(crate) d: usize,
+    pub(crate) outcome: AttackOutcome,
     /// The attack that gets the credit; none while the clean inputs are tried.
-    pub(super) kind: Option<AttackKind>,
+    pub(crate) kind: Option<AttackKind>,
     target: &'a Target<'b>,
     deadline: Option<Instant>,
 }
 
 impl<'a, 'b> State<'a, 'b> {
-    pub(super) fn new(
+    pub(crate) fn new(
         target: &'a Target<'b>,
         threat: &'a ThreatModel,
         samples: &'a Samples<'a>,
@@ -54,17 +54,17 @@ impl<'a, 'b> State<'a, 'b> {
     }
 
     /// True once the attack's time is over.
-    pub(super) fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// The samples still unbroken.
-    pub(super) fn unbroken(&self) -> Vec<usize> {
+    pub(crate) fn unbroken(&self) -> Vec<usize> {
         (0..self.outcome.broken.len()).filter(|&i| !self.outcome.broken[i]).collect()
     }
 
     /// Where the points of sample `i` may lie.
-    pub(super) fn feasible(&self, i: usize) -> Feasible<'a> {
+    pub(crate) fn feasible(&self, i: usize) -> Feasible<'a> {
         Feasible::new(self.threat, self.sample(i))
     }
 
@@ -73,13 +73,13 @@ impl<'a, 'b> State<'a, 'b> {
     }
 
     /// Records `points [active, d]` of the samples `active`, for which no gradients are wanted.
-    pub(super) fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), VerifyError> {
+    pub(crate) fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), AttackError> {
         let logits = self.target.logits(points)?;
         self.observe(active, points, &logits)
     }
 
     /// Records `points [active, d]` with their `logits [active, K]`.
-    pub(super) fn observe(&mut self, active: &[usize], points: &[f32], logits: &[f32]) -> Result<(), VerifyError> {
+    pub(crate) fn observe(&mut self, active: &[usize], points: &[f32], logits: &[f32]) -> Result<(), AttackError> {
         let classes = self.target.network.output_len();
         for (row, &i) in active.iter().enumerate() {
             let label = self.samples.labels[i];
@@ -102,12 +102,12 @@ impl<'a, 'b> State<'a, 'b> {
 
     /// Records `points [active, d]` and returns the losses of those that broke nothing: sample, point, loss and the
     /// loss's gradient up to a positive factor.
-    pub(super) fn evaluate(
+    pub(crate) fn evaluate(
         &mut self,
         objective: &Objective,
         active: &[usize],
         points: &[f32],
-    ) -> Result<Vec<Evaluated>, VerifyError> {
+    ) -> Result<Vec<Evaluated>, AttackError> {
         let target = self.target;
         let (logits, tape) = target.engine.forward_taped(target.network, target.theta, points)?;
         self.observe(active, points, &logits)?;
@@ -137,9 +137,9 @@ impl<'a, 'b> State<'a, 'b> {
 
 /// A point of an unbroken sample with the loss there.
 #[derive(Clone, Debug)]
-pub(super) struct Evaluated {
-    pub(super) sample: usize,
-    pub(super) point: Vec<f32>,
-    pub(super) loss: f64,
-    pub(super) gradient: Vec<f32>,
+pub(crate) struct Evaluated {
+    pub(crate) sample: usize,
+    pub(crate) point: Vec<f32>,
+    pub(crate) loss: f64,
+    pub(crate) gradient: Vec<f32>,
 }

@@ -6,8 +6,8 @@ use tightrope_network::NodeId;
 
 use super::dual::{Domain, Multiplier, SetOf, Trace};
 use super::lines::Lines;
-use super::problem::Conjunction;
 use super::program::Program;
+use crate::complete::problem::Conjunction;
 
 const MEAN_DECAY: f32 = 0.9;
 const SQUARE_DECAY: f32 = 0.999;

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tightrope_attack::{Target, ThreatModel};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 use crate::cascade::Open;
+use crate::cascade::log::Verdict;
 use crate::complete::{AlphaCrown, AlphaSettings, Outcome, Settings, decide};
-use crate::log::Verdict;
-use crate::{Stage, Target, ThreatModel, VerifyError};
+use crate::{Stage, VerifyError};
 
 /// One sample with the exact box of its perturbations.
 pub(crate) struct Lone<'a> {

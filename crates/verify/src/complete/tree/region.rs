@@ -11,13 +11,13 @@ use std::time::Instant;
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
 
-use super::ascent::{Ascent, Ground, Start, Variables};
 use super::branch::shared_choice;
-use super::dual::{Multiplier, Trace};
-use super::lines::Lines;
-use super::problem::Conjunction;
-use super::root::{Layers, Root, Setting, chunk_rows, doubles, unit_rows, unstable_rows, widened};
-use super::rounding::{Interval, interval_step};
+use crate::complete::bound::ascent::{Ascent, Ground, Start, Variables};
+use crate::complete::bound::dual::{Multiplier, Trace};
+use crate::complete::bound::lines::Lines;
+use crate::complete::bound::root::{Layers, Root, Setting, chunk_rows, doubles, unit_rows, unstable_rows, widened};
+use crate::complete::bound::rounding::{Interval, interval_step};
+use crate::complete::problem::Conjunction;
 
 /// A split as (position, element, whether it is active).
 pub(crate) type Sign = (usize, usize, bool);

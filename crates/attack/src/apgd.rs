@@ -1,10 +1,10 @@
 //! Auto-PGD: momentum, a step size that is halved when progress stalls, and a return to the best point
 //! (Croce & Hein 2020, algorithm 1).
 
-use super::objective::Objective;
-use super::state::{Evaluated, State};
-use crate::VerifyError;
+use crate::AttackError;
+use crate::objective::Objective;
 use crate::projection::Feasible;
+use crate::state::{Evaluated, State};
 
 /// First step as a multiple of ε.
 const FIRST_STEP: f64 = 2.0;
@@ -14,13 +14,13 @@ const MOMENTUM: f32 = 0.75;
 const SUCCESS: f64 = 0.75;
 
 /// One restart of `steps` steps of the samples `active` from `points [active, d]`.
-pub(super) fn descend(
+pub(crate) fn descend(
     steps: usize,
     state: &mut State<'_, '_>,
     objective: &Objective,
     mut active: Vec<usize>,
     mut points: Vec<f32>,
-) -> Result<(), VerifyError> {
+) -> Result<(), AttackError> {
     let checkpoints = checkpoints(steps);
     let mut walks: Vec<Walk> = Vec::new();
     for step in 0..steps {

@@ -1,15 +1,15 @@
 //! Subproblems whose ReLUs all have a known sign: the network is linear there, and a linear program decides them.
 
-use super::ascent::Variables;
-use super::dual::{Domain, Multiplier, Trace};
-use super::endgame::Ended;
-use super::exact::Refutation;
+use super::Tree;
 use super::linear::{Form, saddle};
-use super::lines::Lines;
-use super::point::Found;
-use super::root::unit_rows;
 use super::subproblem::{Bounded, Subproblem};
-use super::tree::Tree;
+use crate::complete::bound::ascent::Variables;
+use crate::complete::bound::dual::{Domain, Multiplier, Trace};
+use crate::complete::bound::lines::Lines;
+use crate::complete::bound::root::unit_rows;
+use crate::complete::endgame::Ended;
+use crate::complete::exact::Refutation;
+use crate::complete::point::Found;
 
 /// Steps of the attack from the program's solution.
 const ATTACK_STEPS: usize = 12;

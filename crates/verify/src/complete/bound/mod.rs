@@ -1,0 +1,9 @@
+//! Bounds of a network over a box by back-substitution of lines, and the ascent on their slopes and multipliers.
+
+pub(crate) mod alpha;
+pub(crate) mod ascent;
+pub(crate) mod dual;
+pub(crate) mod lines;
+pub(crate) mod program;
+pub(crate) mod root;
+pub(crate) mod rounding;
