@@ -109,7 +109,7 @@ impl<'a, 'b> State<'a, 'b> {
         points: &[f32],
     ) -> Result<Vec<Evaluated>, AttackError> {
         let target = self.target;
-        let (logits, tape) = target.engine.forward_taped(target.network, target.theta, points)?;
+        let (logits, tape) = target.single.forward_taped(points)?;
         self.observe(active, points, &logits)?;
         if active.iter().all(|&i| self.outcome.broken[i]) {
             return Ok(Vec::new());
@@ -118,10 +118,9 @@ impl<'a, 'b> State<'a, 'b> {
         let (losses, cotangents): (Vec<f64>, Vec<Vec<f32>>) =
             rows.map(|(&i, z)| objective.evaluate(i, z, self.samples.labels[i])).unzip();
         let cotangents = Cotangents::on_lower(cotangents.concat());
-        let gradients = target.engine.vjp(target.network, target.theta, &tape, &cotangents, Wants::INPUT)?;
-        let gradients = gradients.input.ok_or_else(|| {
-            EngineError::Usage(format!("the {} engine returned no input gradient", target.engine.name()))
-        })?;
+        let gradients = target.single.vjp(&tape, &cotangents, Wants::INPUT)?;
+        let gradients =
+            gradients.input.ok_or_else(|| EngineError::Usage("the engine returned no input gradient".into()))?;
         let rows = active.iter().zip(losses).zip(points.chunks(self.d).zip(gradients.chunks(self.d)));
         let unbroken = rows.filter(|((i, _), _)| !self.outcome.broken[**i]);
         Ok(unbroken

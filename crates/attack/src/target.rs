@@ -2,22 +2,21 @@
 
 use std::borrow::Cow;
 
-use tightrope_engine::{Engine, EngineError, Real};
+use tightrope_engine::{Engine, EngineError, Loaded, Real};
 use tightrope_network::{Model, Network, Weights};
 
 use crate::ThreatModel;
 
-/// A model with the engines that attack, bound and replay it.
+/// A model, loaded for attacks and bounds and for replays.
 pub struct Target<'a> {
     /// Structure.
     pub network: &'a Network,
-    /// Parameters.
-    pub theta: &'a [f32],
-    /// Engine of attacks and bounds.
-    pub engine: &'a dyn Engine<f32>,
+    /// The model in f32, for attacks and bounds.
+    pub single: Box<dyn Loaded<f32>>,
     /// The model's exact numbers.
     pub weights: Cow<'a, Weights>,
-    exact: &'a dyn Engine<f64>,
+    /// The model in f64, for replays.
+    double: Box<dyn Loaded<f64>>,
 }
 
 /// Samples of a data set.
@@ -44,14 +43,19 @@ impl Samples<'_> {
 }
 
 impl<'a> Target<'a> {
-    /// `engine` works in f32; `exact` replays counterexamples in f64.
-    pub fn new(model: &'a Model, engine: &'a dyn Engine<f32>, exact: &'a dyn Engine<f64>) -> Self {
-        Target { network: &model.network, theta: &model.theta, engine, weights: model.weights(), exact }
+    /// `single` attacks and bounds; `double` replays counterexamples.
+    ///
+    /// # Errors
+    /// If θ does not fit the network.
+    pub fn new(model: &'a Model, single: &dyn Engine<f32>, double: &dyn Engine<f64>) -> Result<Self, EngineError> {
+        let (network, weights) = (&model.network, model.weights());
+        let double = double.load(network, weights.theta())?;
+        Ok(Target { network, single: single.load(network, &model.theta)?, weights, double })
     }
 
     /// Logits `[N, K]` of `inputs [N, d]` in f32.
     pub fn logits(&self, inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
-        self.engine.forward(self.network, self.theta, inputs)
+        self.single.forward(inputs)
     }
 
     /// The f32 margin of a confirmed counterexample: `point` lies in the exact set around `x`, and
@@ -68,7 +72,7 @@ impl<'a> Target<'a> {
         }
         let single = margin(&self.logits(point)?, label).0;
         let exact: Vec<f64> = point.iter().map(|&v| f64::from(v)).collect();
-        let double = margin(&self.exact.forward(self.network, self.weights.theta(), &exact)?, label).0;
+        let double = margin(&self.double.forward(&exact)?, label).0;
         Ok((single <= 0.0 && double <= 0.0).then_some(single))
     }
 

@@ -19,7 +19,66 @@ pub enum Relaxation {
     CrownSkipIbp,
 }
 
+/// Where a relaxation takes the bounds of a pre-activation from, from which the lines of the activation are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intermediate {
+    /// Interval arithmetic.
+    Interval,
+    /// Backward substitution to the input.
+    Backward,
+    /// The intersection of both.
+    Intersection,
+    /// Backward substitution where interval arithmetic leaves the neuron unstable, interval arithmetic elsewhere.
+    BackwardIfUnstable,
+}
+
+/// How a relaxation bounds the specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Final {
+    /// Interval arithmetic up to the last linear layer, into which the specification is merged.
+    Interval,
+    /// Backward substitution to the input.
+    Backward,
+}
+
+/// How a relaxation chooses the lower line's slope λ_l of an unstable ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowerSlope {
+    /// 1 if u > −l, else 0: the line of least area (Singh et al. 2019; Zhang et al. 2018).
+    Adaptive,
+}
+
 impl Relaxation {
+    /// Where intermediate bounds come from.
+    pub fn intermediate(self) -> Intermediate {
+        match self {
+            Relaxation::Ibp | Relaxation::CrownIbp => Intermediate::Interval,
+            Relaxation::Crown => Intermediate::Backward,
+            Relaxation::CrownMeetIbp => Intermediate::Intersection,
+            Relaxation::CrownSkipIbp => Intermediate::BackwardIfUnstable,
+        }
+    }
+
+    /// How the specification is bounded.
+    pub fn last(self) -> Final {
+        match self {
+            Relaxation::Ibp => Final::Interval,
+            Relaxation::CrownIbp | Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
+                Final::Backward
+            }
+        }
+    }
+
+    /// The rule of the lower slopes; none without lines.
+    pub fn lower_slope(self) -> Option<LowerSlope> {
+        match self {
+            Relaxation::Ibp => None,
+            Relaxation::CrownIbp | Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
+                Some(LowerSlope::Adaptive)
+            }
+        }
+    }
+
     /// All relaxations, loosest first.
     pub const ALL: [Relaxation; 5] =
         [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];

@@ -17,10 +17,13 @@ mod clean;
 mod engine;
 mod interval;
 mod kernels;
+mod loaded;
 mod net;
+mod packed;
 mod population;
 mod scratch;
 mod simd;
+mod tape;
 
 pub use engine::Fused;
 pub use kernels::peak::{Operands, peak};

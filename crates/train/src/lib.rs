@@ -21,6 +21,7 @@ mod config;
 mod error;
 mod estimate;
 mod evaluate;
+mod loss;
 pub mod methods;
 pub mod optimiser;
 mod progress;
@@ -37,6 +38,7 @@ pub use config::{
 pub use error::TrainError;
 pub use estimate::{StepEstimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
+pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};
 pub use progress::{EpochMetrics, Flow, Plan, Progress, Silent, StepReport, TestMetrics};
 pub use run::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, MANIFEST_FILE, METRICS_FILE, RunFolder};
 pub use state::{State, Tally};

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tightrope_data::{Dataset, shuffled};
-use tightrope_engine::{Engine, Relaxation};
+use tightrope_engine::{Engine, Loaded, Relaxation};
 use tightrope_network::{Model, Network};
 
 use crate::TrainError;
@@ -11,7 +11,7 @@ use crate::collapse;
 use crate::config::{Config, Scheduled, SmoothingKind};
 use crate::estimate::estimate;
 use crate::evaluate::evaluate;
-use crate::methods::{self, Method, Minibatch};
+use crate::methods::{self, Method, Minibatch, StepThreat};
 use crate::optimiser::{add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
@@ -155,6 +155,9 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new(), warning: None };
     let mut state = run.open(progress)?;
+    let mut at = job.engine.load(&job.network, &state.theta)?;
+    // The estimators' own handle, for perturbed parameters.
+    let mut sample = job.engine.load(&job.network, &state.theta)?;
     let steps = job.steps_per_epoch();
     let weights = weight_ranges(&job.network);
     progress.started(&run.plan(&state));
@@ -168,7 +171,8 @@ pub fn train(
             let (inputs, labels) = gather(job.train, chosen);
             let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
-            let step = estimate(&*job.method, &batch, &state.theta, &job.config.smoothing, scheduled.sigma, measure)?;
+            let smoothing = &job.config.smoothing;
+            let step = estimate(&*job.method, &batch, &*at, &mut *sample, smoothing, scheduled.sigma, measure)?;
             let mut gradient = step.estimate.gradient;
             add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
             let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
@@ -178,6 +182,7 @@ pub fn train(
             if let Some(&value) = state.theta.iter().find(|value| !value.is_finite()) {
                 must_be_sane("a parameter", f64::from(value), f64::MAX, &state)?;
             }
+            at.update(&state.theta)?;
             state.tally.add(&step.tally);
             state.position += 1;
             state.step += 1;
@@ -188,12 +193,12 @@ pub fn train(
                 return Ok(run.outcome(state, false));
             }
         }
-        let Some(metrics) = run.end_epoch(&mut state, progress)? else { return Ok(run.outcome(state, false)) };
+        let Some(metrics) = run.end_epoch(&mut state, &*at, progress)? else { return Ok(run.outcome(state, false)) };
         progress.epoch(&metrics);
         run.metrics.push(metrics);
     }
     run.finish()?;
-    if let Some(warning) = collapse::warning(job, &state.theta, run.metrics.last())? {
+    if let Some(warning) = collapse::warning(job, &*at, run.metrics.last())? {
         progress.remark(&warning);
         run.warning = Some(warning);
     }
@@ -224,18 +229,8 @@ fn minibatch<'b>(
     scheduled: &Scheduled,
     step: u64,
 ) -> Minibatch<'b> {
-    Minibatch {
-        engine: job.engine,
-        network: &job.network,
-        inputs,
-        labels,
-        epsilon: scheduled.epsilon as f32,
-        norm: job.config.norm(),
-        clip: job.config.clip(),
-        robust_weight: scheduled.robust_weight,
-        seed: job.config.seed,
-        step,
-    }
+    let threat = StepThreat { epsilon: scheduled.epsilon as f32, norm: job.config.norm(), clip: job.config.clip() };
+    Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step)
 }
 
 /// Wall-clock times; they go into reports and metrics, never into the state.
@@ -338,6 +333,7 @@ impl Run<'_, '_> {
     fn end_epoch(
         &mut self,
         state: &mut State,
+        at: &dyn Loaded<f32>,
         progress: &mut dyn Progress,
     ) -> Result<Option<EpochMetrics>, TrainError> {
         let job = self.job;
@@ -351,7 +347,7 @@ impl Run<'_, '_> {
         let test = match job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
-                let Some(metrics) = self.evaluate(data, &state.theta, progress)? else {
+                let Some(metrics) = self.evaluate(data, at, progress)? else {
                     self.checkpoint_if_due(state, Flow::Stop)?;
                     return Ok(None);
                 };
@@ -387,15 +383,15 @@ impl Run<'_, '_> {
     fn evaluate(
         &self,
         data: &Dataset,
-        theta: &[f32],
+        at: &dyn Loaded<f32>,
         progress: &mut dyn Progress,
     ) -> Result<Option<TestMetrics>, TrainError> {
         let (job, start) = (self.job, Instant::now());
         let config = &job.config;
-        let threat = (config.eps as f32, config.norm(), config.clip());
+        let threat = StepThreat { epsilon: config.eps as f32, norm: config.norm(), clip: config.clip() };
         let limit = config.train.eval_limit.unwrap_or(0);
         let stop = || progress.flow() == Flow::Stop;
-        let Some(result) = evaluate(job.engine, &job.network, theta, data, limit, threat, job.relaxation, stop)? else {
+        let Some(result) = evaluate(at, data, limit, threat, job.relaxation, stop)? else {
             return Ok(None);
         };
         Ok(Some(TestMetrics {

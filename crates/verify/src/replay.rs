@@ -90,7 +90,7 @@ where
     Reference: Engine<T>,
 {
     let narrow = |values: &[f64]| -> Vec<T> { values.iter().map(|&value| T::from_f64(value)).collect() };
-    let logits = Reference.forward(network, &narrow(theta), &narrow(input))?;
+    let logits = Reference.load(network, &narrow(theta))?.forward(&narrow(input))?;
     Ok(logits.into_iter().map(Real::to_f64).collect())
 }
 

@@ -113,7 +113,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let writer = options.output.as_ref().map(|path| Adversarial::create(path, inputs.len(), &model.network));
     let mut writer = writer.transpose()?;
 
-    let target = Target::new(&model, &*engine, &*exact);
+    let target = Target::new(&model, &*engine, &*exact)?;
     let bar = Bar::new(context, "attack", inputs.len());
     let (mut correct, mut robust) = (0, 0);
     let mut broken_by = vec![0; plan.kinds.len()];
@@ -122,7 +122,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let indices: Vec<u64> = (first as u64..(first + labels.len()) as u64).collect();
         let x = &inputs.images[first * d..(first + labels.len()) * d];
         let outcome = plan.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
-        correct += tightrope_engine::cross_entropy(&target.logits(x)?, labels).correct;
+        correct += tightrope_train::cross_entropy(&target.logits(x)?, labels).correct;
         robust += outcome.broken.iter().filter(|&&broken| !broken).count();
         for (count, &kind) in broken_by.iter_mut().zip(&plan.kinds) {
             *count += outcome.broken_by.iter().filter(|&&by| by == Some(kind)).count();

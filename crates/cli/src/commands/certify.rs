@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tightrope_attack::Target;
 use tightrope_data::Dataset;
+use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
 use tightrope_verify::{
     AlphaBudget, Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Verdict,
@@ -20,7 +21,7 @@ use tightrope_verify::{
 use crate::commands::attack::AttackOptions;
 use crate::context::Context;
 use crate::dataset::{SampleOptions, TestSamples};
-use crate::engines::{EngineChoice, Precision};
+use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::origin::Origin;
 use crate::progress::Bar;
@@ -166,7 +167,14 @@ pub fn certify(
             samples.all
         );
     }
-    let target = Target::new(model, &*engine, &*exact);
+    let target = Target::new(model, &*engine, &*exact)?;
+    let bounded = cascade.stages.iter().find_map(|stage| match stage {
+        Stage::Bound(relaxation) => Some(*relaxation),
+        _ => None,
+    });
+    if let Some(relaxation) = bounded {
+        engines::tell(context, &*engine, &model.network, &BoundRequest::lower(relaxation));
+    }
     let bar = Bar::new(context, "certify", set.len());
     let mut seen = Tally::default();
     done.iter().filter(|record| record.index < set.len() as u64).for_each(|record| seen.add(record));

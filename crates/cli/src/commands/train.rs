@@ -6,13 +6,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_data::{Dataset, Split};
+use tightrope_engine::BoundRequest;
 use tightrope_network::Network;
 use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
 
 use crate::commands::certify::Begin;
 use crate::context::Context;
 use crate::dataset::{self, DataDir};
-use crate::engines::{EngineChoice, Precision};
+use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::progress::Training;
 use crate::{memory, model, outputs, shell, values};
@@ -251,6 +252,7 @@ impl Run<'_> {
             "engine {name} ({kernels}), {threads} threads, command {}",
             shell::this_command(&[], &[])
         ));
+        engines::tell(context, &*engine, job.network(), &BoundRequest::lower(self.config.eval_relaxation()?));
         if self.begin == Begin::Resume && !begun {
             context.note(&format!(
                 "{}: the run was stopped before its first checkpoint; it begins from the start",

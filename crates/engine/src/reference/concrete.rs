@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
-pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
+pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
     let mut values: Vec<Vec<T>> = Vec::with_capacity(plan.maps.len());
     for (id, node) in plan.network.nodes().iter().enumerate() {
         let value = match &node.layer {
@@ -34,7 +34,7 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
 
 /// Pulls `cotangent` on the output back to the weights and, if wanted, the input.
 pub(super) fn backward<T: Real>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     values: &[Vec<T>],
     cotangent: &[T],
     batch: usize,

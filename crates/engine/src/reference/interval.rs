@@ -30,7 +30,7 @@ impl<T: Real> Pair<T> {
 impl<T: Real> Intervals<T> {
     /// Interval bounds of the nodes marked in `needed` (closed under inputs); at nodes with an
     /// entry in `known` those bounds are taken instead.
-    pub(super) fn forward(plan: &Plan<'_, T>, region: &Region<T>, needed: &[bool], known: &[Option<Pair<T>>]) -> Self {
+    pub(super) fn forward(plan: &Plan<T>, region: &Region<T>, needed: &[bool], known: &[Option<Pair<T>>]) -> Self {
         let batch = region.batch();
         let count = plan.maps.len();
         let mut result = Intervals { center: vec![Vec::new(); count], radius: vec![Vec::new(); count] };
@@ -88,7 +88,7 @@ impl<T: Real> Intervals<T> {
     /// Cotangents that reach the input stay in node 0; those that reach a node of `known` stay there.
     pub(super) fn backward(
         &self,
-        plan: &Plan<'_, T>,
+        plan: &Plan<T>,
         batch: usize,
         known: &[Option<Pair<T>>],
         cotangents: &mut Intervals<T>,

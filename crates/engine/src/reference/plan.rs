@@ -1,4 +1,6 @@
-//! What is worked out once per call: every node's map and how the nodes relate to the ReLUs.
+//! What is worked out once per θ: every node's map and how the nodes relate to the ReLUs.
+
+use std::sync::Arc;
 
 use tightrope_network::{Layer, Network, NodeId};
 
@@ -6,8 +8,8 @@ use super::affine::Map;
 use crate::{EngineError, Real};
 
 /// A network with its weights in place.
-pub(super) struct Plan<'a, T> {
-    pub(super) network: &'a Network,
+pub(super) struct Plan<T> {
+    pub(super) network: Arc<Network>,
     /// One map per affine node.
     pub(super) maps: Vec<Option<Map<T>>>,
     /// Pre-activation nodes in network order.
@@ -26,11 +28,11 @@ enum Mixing {
     More,
 }
 
-impl<'a, T: Real> Plan<'a, T> {
+impl<T: Real> Plan<T> {
     /// Reads the weights of `network` from `theta`.
-    pub(super) fn new(network: &'a Network, theta: &[T]) -> Result<Self, EngineError> {
+    pub(super) fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
-        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(network, theta, id)).collect();
+        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(&network, theta, id)).collect();
         let mut is_affine = Vec::new();
         let mut mixing = Vec::new();
         for (node, map) in network.nodes().iter().zip(&maps) {
@@ -49,7 +51,8 @@ impl<'a, T: Real> Plan<'a, T> {
             is_affine.push(affine);
         }
         let interval_is_exact = is_affine.iter().zip(&mixing).map(|(&a, &m)| a && m < Mixing::More).collect();
-        Ok(Plan { network, maps, pre_activations: network.pre_activations(), is_affine, interval_is_exact })
+        let pre_activations = network.pre_activations();
+        Ok(Plan { network, maps, pre_activations, is_affine, interval_is_exact })
     }
 
     /// The map of an affine node.
@@ -60,12 +63,11 @@ impl<'a, T: Real> Plan<'a, T> {
         }
     }
 
-    /// The node whose output the last linear layer reads, where specifications are merged; the output itself if it is not linear.
-    pub(super) fn elision_node(&self) -> NodeId {
-        let output = self.network.output();
-        match self.network.node(output).layer {
-            Layer::Linear(_) => self.network.node(output).inputs[0],
-            _ => output,
+    /// The node whose output the linear layer `last` reads, where specifications are merged; `last` itself if it is not linear.
+    pub(super) fn elision_node(&self, last: NodeId) -> NodeId {
+        match self.network.node(last).layer {
+            Layer::Linear(_) => self.network.node(last).inputs[0],
+            _ => last,
         }
     }
 }

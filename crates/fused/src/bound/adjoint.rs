@@ -1,13 +1,12 @@
 //! The adjoint of the bounds of one chunk of samples.
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, Relaxation};
+use tightrope_engine::{Cotangents, Final, Intermediate};
 
 use crate::backward::rows::adjoint::Sinks;
 use crate::backward::rows::input::InputSet;
 use crate::backward::rows::lines::{Lines, is_unstable, pull_back};
 use crate::backward::rows::set::RowSet;
-use crate::backward::rows::slopes::{self, ChunkSlopes};
 use crate::backward::rows::tile::{RowValues, Sign, TALL};
 use crate::backward::rows::walk::Image;
 use crate::bound::job::{BoundJob, SHARED, walks};
@@ -27,7 +26,7 @@ impl BoundJob<'_> {
     /// Pulls the batch's `cotangents` back through samples `first .. first + count`.
     ///
     /// `kept` are the bounds kept by [`BoundJob::bound`] for methods that walk. Adds to `sums` and returns
-    /// the gradients of the regions if `region_wanted`, and of the slopes if the job wants them.
+    /// the gradients of the regions if `region_wanted`.
     ///
     /// # Safety
     /// The machine has `S`; `count` ≤ 16·VP.
@@ -39,9 +38,8 @@ impl BoundJob<'_> {
         kept: Option<&StageBounds>,
         cotangents: &Cotangents<f32>,
         region_wanted: bool,
-    ) -> (Option<ChunkRegion>, ChunkSlopes) {
+    ) -> Option<ChunkRegion> {
         let plan = self.net.plan;
-        let mut slopes = vec![Vec::new(); plan.hidden()];
         let depth = self.interval_depth();
         let d = plan.dimension;
         let mut gradient = region_wanted.then(|| ChunkRegion::zeros(count * d));
@@ -69,24 +67,13 @@ impl BoundJob<'_> {
                 if in_packet {
                     self.add_packet(&worker.packet, image, &mut on_bounds);
                 }
-                if walks(self.relaxation) || (self.relaxation == Relaxation::CrownIbp && !in_packet) {
+                if walks(self.relaxation) || (self.relaxation.last() == Final::Backward && !in_packet) {
                     let used = kept.unwrap_or(&intervals);
                     let input = InputSet::new(self.net, self.region, first + image);
                     sums.parts.iter_mut().for_each(|p| p.input = region_wanted.then(|| input.gradient()));
                     let sample = [image, first + image];
                     let on = &mut on_bounds;
-                    self.image_adjoint::<S>(
-                        worker,
-                        sums,
-                        &input,
-                        used,
-                        &intervals,
-                        sample,
-                        cotangents,
-                        on,
-                        in_packet,
-                        &mut slopes,
-                    );
+                    self.image_adjoint::<S>(worker, sums, &input, used, &intervals, sample, cotangents, on, in_packet);
                     if let Some(gradient) = &mut gradient {
                         let range = image * d..(image + 1) * d;
                         for part in &sums.parts {
@@ -108,7 +95,7 @@ impl BoundJob<'_> {
             worker.bounds = intervals;
             worker.on_bounds = on_intervals;
         }
-        (self.finish_region(gradient), slopes)
+        self.finish_region(gradient)
     }
 
     /// The specification's cotangents of one tile and sample, or `None` if all are 0.
@@ -177,7 +164,6 @@ impl BoundJob<'_> {
         cotangents: &Cotangents<f32>,
         on_bounds: &mut BoundCotangents,
         in_packet: bool,
-        slopes: &mut ChunkSlopes,
     ) {
         let plan = self.net.plan;
         let Worker { lines, part, .. } = worker;
@@ -198,11 +184,10 @@ impl BoundJob<'_> {
             // SAFETY: bounds hold every image of the chunk.
             let (lower, upper) =
                 unsafe { (std::slice::from_raw_parts(lower, len), std::slice::from_raw_parts(upper, len)) };
-            let slopes = self.slopes.of_image(plan, index, sample);
-            // SAFETY: bounds, biases and slopes hold the stage.
+            // SAFETY: bounds and biases hold the stage.
             unsafe {
                 let bias = &self.net.weights.signed[index].bias;
-                lines[index].build::<S>(stage, bias, lower, upper, slopes.as_deref());
+                lines[index].build::<S>(stage, bias, lower, upper);
             }
         }
         for part in &mut sums.parts {
@@ -214,8 +199,6 @@ impl BoundJob<'_> {
                 // SAFETY: two vectors per neuron.
                 unsafe { clear::<S>(&lines.live, neurons.as_mut_ptr()) };
             }
-            let slopes = plan.stages[..lined].iter().filter(|_| self.slopes.wanted);
-            part.neurons.slopes = slopes.map(|stage| Buffer::zeroed(stage.output.len() * WIDTH)).collect();
         }
         // SAFETY: lines of all stages are built.
         unsafe {
@@ -257,14 +240,6 @@ impl BoundJob<'_> {
                     });
                 }
             }
-            if self.slopes.wanted {
-                let parts: Vec<_> = sums.parts.iter().map(|part| &part.neurons.slopes[index]).collect();
-                let unstable = |position: usize| {
-                    lines[index].live.unstable_at(position).iter().map(|&channel| channel.into()).collect()
-                };
-                // SAFETY: the sums hold the stage, whose walks are done.
-                unsafe { slopes::store::<S>(self.net, index, unstable, &parts, &mut slopes[index]) };
-            }
             if index == 0 || !walks(self.relaxation) {
                 continue;
             }
@@ -277,12 +252,14 @@ impl BoundJob<'_> {
             let mut on_walk = [vec![0.0; len], vec![0.0; len]];
             for i in 0..len {
                 let (mut low, mut high) = (std::mem::take(&mut g_lower[i]), std::mem::take(&mut g_upper[i]));
-                match self.relaxation {
-                    Relaxation::CrownSkipIbp if !is_unstable(interval_lower[i], interval_upper[i]) => {
-                        // Kept interval bounds carry no gradient, by definition of the method.
-                        (low, high) = (0.0, 0.0);
+                match self.relaxation.intermediate() {
+                    Intermediate::BackwardIfUnstable => {
+                        if !is_unstable(interval_lower[i], interval_upper[i]) {
+                            // Kept interval bounds carry no gradient, by definition of the method.
+                            (low, high) = (0.0, 0.0);
+                        }
                     }
-                    Relaxation::CrownMeetIbp => {
+                    Intermediate::Intersection => {
                         if lower[i] == interval_lower[i] {
                             g_lower[i] = std::mem::take(&mut low);
                         }
@@ -290,7 +267,7 @@ impl BoundJob<'_> {
                             g_upper[i] = std::mem::take(&mut high);
                         }
                     }
-                    _ => {}
+                    Intermediate::Interval | Intermediate::Backward => {}
                 }
                 (on_walk[0][i], on_walk[1][i]) = (low, high);
             }

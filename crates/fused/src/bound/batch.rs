@@ -1,9 +1,8 @@
 //! Bounds of whole batches and their adjoints, chunks in parallel.
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, Relaxation, Wants};
+use tightrope_engine::{Cotangents, Final, Wants};
 
-use crate::backward::rows::slopes::{ChunkSlopes, join};
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval;
 use crate::bound::job::BoundJob;
@@ -14,8 +13,8 @@ use crate::net::accumulate::Accumulator;
 use crate::net::split::{bound_chunk, slots};
 use crate::simd::lanes::Lanes;
 
-/// Sums of one slot, and the gradients of regions and slopes of each of its chunks.
-type SlotResult = (Vec<Accumulator>, Vec<(usize, (Option<ChunkRegion>, ChunkSlopes))>);
+/// Sums of one slot, and the gradients of the regions of each of its chunks.
+type SlotResult = (Vec<Accumulator>, Vec<(usize, ChunkRegion)>);
 
 unsafe fn bound_chunks<S: Lanes>(job: &BoundJob<'_>) -> Vec<ChunkBounds> {
     let batch = job.region.batch();
@@ -58,7 +57,7 @@ pub(crate) unsafe fn pull_back_chunks<S: Lanes>(
                     // SAFETY: as in the forward pass.
                     let found =
                         unsafe { job.pull_back::<S, 1>(worker, &mut sums, place, kept, cotangents, wants.input) };
-                    gradients.push((index, found));
+                    gradients.extend(found.map(|region| (index, region)));
                 }
             });
             let finished = sums.parts.into_iter().filter_map(|part| {
@@ -71,26 +70,19 @@ pub(crate) unsafe fn pull_back_chunks<S: Lanes>(
             (finished.collect(), gradients)
         })
         .collect();
-    let (mut sums, mut regions, mut slopes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sums, mut regions) = (Vec::new(), Vec::new());
     for (slot, gradients) in results {
         sums.extend(slot);
-        for (index, (region, of_slopes)) in gradients {
-            regions.extend(region.map(|region| (index, region)));
-            slopes.push((index, of_slopes));
-        }
+        regions.extend(gradients);
     }
-    Pulled {
-        sums: job.gradients.reduce(sums),
-        region: wants.input.then(|| join_regions(regions)),
-        slopes: wants.slopes.then(|| join(job.net.plan, slopes)),
-    }
+    Pulled { sums: job.gradients.reduce(sums), region: wants.input.then(|| join_regions(regions)) }
 }
 
 /// Bounds of all chunks, and the interval passes that the adjoint of interval arithmetic needs.
 pub(crate) unsafe fn bound_all<S: Lanes>(job: &BoundJob<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
     // SAFETY: the machine has `S`.
     unsafe {
-        if job.relaxation == Relaxation::Ibp {
+        if job.relaxation.last() == Final::Interval {
             return interval::bound_all::<S>(job);
         }
         (bound_chunks::<S>(job), Vec::new())

@@ -1,7 +1,7 @@
 //! Bounds of one chunk of samples: the domains composed into the named relaxations.
 
 use rayon::prelude::*;
-use tightrope_engine::Relaxation;
+use tightrope_engine::Intermediate;
 
 use crate::backward::rows::input::InputSet;
 use crate::backward::rows::lines::{Lines, is_unstable};
@@ -55,7 +55,7 @@ impl BoundJob<'_> {
                     break;
                 }
                 let input = InputSet::new(self.net, self.region, first + image);
-                self.bound_stages::<S>(worker, &input, [image, first + image], &mut bounds, in_packet);
+                self.bound_stages::<S>(worker, &input, image, &mut bounds, in_packet);
                 if !in_packet {
                     self.bound_by_walk::<S>(worker, &input, first + image, &mut result);
                 }
@@ -150,7 +150,7 @@ impl BoundJob<'_> {
         &self,
         worker: &mut Worker,
         input: &InputSet,
-        [image, sample]: [usize; 2],
+        image: usize,
         bounds: &mut StageBounds,
         in_packet: bool,
     ) {
@@ -175,10 +175,9 @@ impl BoundJob<'_> {
                 unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper, signs) };
             }
             if !in_packet || index + 1 < plan.hidden() {
-                let slopes = self.slopes.of_image(plan, index, sample);
                 let bias = &self.net.weights.signed[index].bias;
-                // SAFETY: bounds, biases and slopes hold the stage.
-                unsafe { worker.lines[index].build::<S>(stage, bias, lower, upper, slopes.as_deref()) };
+                // SAFETY: bounds and biases hold the stage.
+                unsafe { worker.lines[index].build::<S>(stage, bias, lower, upper) };
             }
         }
     }
@@ -194,10 +193,11 @@ impl BoundJob<'_> {
         signs: Option<&mut Vec<Sign>>,
     ) {
         let stage = &self.net.plan.stages[index];
+        let intermediate = self.relaxation.intermediate();
         let row = padded(stage.output.c);
         let tiles = RowSet::tiles(self.net, index, S::GROUPS, |position, c| {
             let i = position * row + c;
-            self.relaxation != Relaxation::CrownSkipIbp || is_unstable(lower[i], upper[i])
+            intermediate != Intermediate::BackwardIfUnstable || is_unstable(lower[i], upper[i])
         });
         let mut ends: Vec<Pixels<'_>> = match (&self.signs, signs) {
             (Some(layout), Some(signs)) => {
@@ -245,14 +245,16 @@ impl BoundJob<'_> {
             set.each(stage.output.c, |lane, c| {
                 let i = set.position() * row + c;
                 let (low, high) = (values[0][lane] + bias[c], values[1][lane] + bias[c]);
-                match self.relaxation {
-                    Relaxation::CrownMeetIbp => {
+                match intermediate {
+                    Intermediate::Intersection => {
                         lower[i] = lower[i].max(low);
                         upper[i] = upper[i].min(high);
                     }
                     // A whole block may be walked for the sake of some of its rows.
-                    Relaxation::CrownSkipIbp if !is_unstable(lower[i], upper[i]) => {}
-                    _ => (lower[i], upper[i]) = (low, high),
+                    Intermediate::BackwardIfUnstable if !is_unstable(lower[i], upper[i]) => {}
+                    Intermediate::Interval | Intermediate::Backward | Intermediate::BackwardIfUnstable => {
+                        (lower[i], upper[i]) = (low, high)
+                    }
                 }
             });
         }

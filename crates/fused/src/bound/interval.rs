@@ -251,7 +251,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
         sums.extend(slot.accumulator);
         regions.extend(slot.chunks.into_iter().filter_map(|(index, _, own)| Some((index, job.finish_region(own)?))));
     }
-    Pulled { sums: job.gradients.reduce(sums), region: wants_region.then(|| join_regions(regions)), slopes: None }
+    Pulled { sums: job.gradients.reduce(sums), region: wants_region.then(|| join_regions(regions)) }
 }
 
 impl BoundJob<'_> {

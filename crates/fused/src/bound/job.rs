@@ -1,9 +1,8 @@
 //! What is asked about the bounds of a batch.
 
-use tightrope_engine::{Region, Relaxation, Spec};
+use tightrope_engine::{Intermediate, Region, Relaxation, Spec};
 
 use crate::backward::rows::signs::SignLayout;
-use crate::backward::rows::slopes::SlopeRequest;
 use crate::backward::rows::tile::Tile;
 use crate::bound::scratch::{BoundScratch, PartScratch};
 use crate::interval::ball_rows::BallRows;
@@ -33,8 +32,6 @@ pub struct BoundJob<'a> {
     pub ball: Option<&'a BallRows>,
     /// How signs are recorded, if they are.
     pub signs: Option<SignLayout>,
-    /// Slopes that are given or wanted.
-    pub slopes: SlopeRequest<'a>,
     /// The chunks' images where members of a population share them; for interval arithmetic alone.
     pub images: Option<&'a [Interval]>,
     /// Parts that the tiles of one image, or the margins of one chunk, are divided into, at most; fixed by the batch, not
@@ -47,13 +44,21 @@ pub struct BoundJob<'a> {
 
 /// True for the methods that bound intermediate layers by walks.
 pub fn walks(relaxation: Relaxation) -> bool {
-    !matches!(relaxation, Relaxation::Ibp | Relaxation::CrownIbp)
+    match relaxation.intermediate() {
+        Intermediate::Interval => false,
+        Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable => true,
+    }
 }
 
 impl BoundJob<'_> {
     /// Stages that the interval pass must bound.
     pub fn interval_depth(&self) -> usize {
-        if self.relaxation == Relaxation::Crown { 1 } else { self.net.plan.hidden() }
+        match self.relaxation.intermediate() {
+            Intermediate::Backward => 1,
+            Intermediate::Interval | Intermediate::Intersection | Intermediate::BackwardIfUnstable => {
+                self.net.plan.hidden()
+            }
+        }
     }
 
     /// The margins of samples `first ..`, if margins are what is asked for.

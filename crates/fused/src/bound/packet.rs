@@ -1,7 +1,7 @@
 //! Margins with images in lanes as part of a job: when, from which bounds, and what flows back to them.
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, Relaxation, Spec};
+use tightrope_engine::{Cotangents, Final, Spec};
 
 use crate::backward::images::adjoint::PacketAdjoint;
 use crate::backward::images::lines::PacketLines;
@@ -17,15 +17,13 @@ use crate::simd::lanes::{Lanes, WIDTH};
 
 impl BoundJob<'_> {
     /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
-    /// boxes with the relaxation's own slopes, if that takes no more vectors than rows in lanes would.
+    /// boxes, if that takes no more vectors than rows in lanes would.
     pub fn in_packet(&self, count: usize) -> bool {
         let classes = self.specification.classes;
         matches!(self.specification.spec, Spec::Margins { .. })
             && !self.upper
             && self.region.ball.is_none()
-            && self.slopes.given.is_empty()
-            && !self.slopes.wanted
-            && self.relaxation != Relaxation::Ibp
+            && self.relaxation.last() == Final::Backward
             && self.net.plan.hidden() > 0
             && count * self.specification.tiles() >= classes
     }

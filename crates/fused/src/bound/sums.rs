@@ -1,6 +1,6 @@
 //! What the adjoints of bounds find: gradient sums of workers, and gradients of regions.
 
-use tightrope_engine::{Cotangents, LayerSlopes, RegionGradient};
+use tightrope_engine::{Cotangents, RegionGradient};
 
 use crate::backward::rows::adjoint::NeuronSums;
 use crate::backward::rows::input::InputGradient;
@@ -59,11 +59,10 @@ pub struct BoundCotangents {
     pub upper: Vec<Buffer>,
 }
 
-/// What the adjoint of a batch finds: sums for θ, and gradients of regions and slopes if wanted.
+/// What the adjoint of a batch finds: sums for θ, and gradients of regions if wanted.
 pub struct Pulled {
     pub sums: Option<Accumulator>,
     pub region: Option<RegionGradient<f32>>,
-    pub slopes: Option<Vec<LayerSlopes<f32>>>,
 }
 
 /// Chunks' gradients in order.

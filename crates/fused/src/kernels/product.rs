@@ -47,7 +47,7 @@ const fn most<S: Lanes>(planes: usize, vectors: usize) -> usize {
 }
 
 /// What the layout of [`Panels`] depends on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Planes of the weights: 1 for points, 2 (W and |W|) for intervals.
     pub planes: usize,

@@ -25,14 +25,8 @@ use crate::net::weights::Weights;
 /// Marks an input element that no window reads.
 const UNREAD: u32 = u32::MAX;
 
-/// Everything about a network that does not change from image to image.
-pub struct Net<'a> {
-    pub plan: &'a Plan,
-    pub weights: &'a Weights,
-    /// Weights of the stages that are read in θ's own order, and where they are in θ; see [`crate::net::dense`].
-    pub dense: Vec<Option<(&'a [f32], Range<usize>)>>,
-    /// Bands of rows that a map is divided into for parallel work; fixed by the batch, not the threads.
-    pub bands: usize,
+/// Tables that depend on the plan alone.
+pub struct Tables {
     /// Connections of each stage.
     pub taps: Vec<Taps>,
     /// 0, 1, 2, …: the list of all channels.
@@ -41,14 +35,9 @@ pub struct Net<'a> {
     pub pixels: Vec<u32>,
 }
 
-impl<'a> Net<'a> {
-    /// Tables for `plan`; `theta` if large dense stages are read in θ's own order.
-    pub fn new(plan: &'a Plan, weights: &'a Weights, theta: Option<(&ParameterLayout, &'a [f32])>) -> Self {
-        let dense = plan.stages.iter().enumerate().map(|(index, stage)| {
-            let (layout, theta) = theta.filter(|_| dense::covers(plan, index))?;
-            let range = layout.get(stage.weight).range();
-            Some((&theta[range.clone()], range))
-        });
+impl Tables {
+    /// Tables for `plan`.
+    pub fn new(plan: &Plan) -> Self {
         let longest = plan.stages.iter().map(|s| s.output.c.max(s.input.c * s.kernel[1])).max().unwrap_or(0);
         let first = &plan.stages[0];
         let longest = longest.max(first.input.c * first.taps());
@@ -64,15 +53,38 @@ impl<'a> Net<'a> {
             }
         }
         let taps = plan.stages.iter().map(Taps::new).collect();
-        Net {
-            plan,
-            weights,
-            dense: dense.collect(),
-            bands: 1,
-            taps,
-            identity: (0..longest).map(|c| c as u16).collect(),
-            pixels,
-        }
+        Tables { taps, identity: (0..longest).map(|c| c as u16).collect(), pixels }
+    }
+}
+
+/// Everything about a network that does not change from image to image.
+pub struct Net<'a> {
+    pub plan: &'a Plan,
+    pub weights: &'a Weights,
+    /// Weights of the stages that are read in θ's own order, and where they are in θ; see [`crate::net::dense`].
+    pub dense: Vec<Option<(&'a [f32], Range<usize>)>>,
+    /// Bands of rows that a map is divided into for parallel work; fixed by the batch, not the threads.
+    pub bands: usize,
+    pub taps: &'a [Taps],
+    pub identity: &'a [u16],
+    pub pixels: &'a [u32],
+}
+
+impl<'a> Net<'a> {
+    /// A plan with its tables and packed weights; `theta` if large dense stages are read in θ's own order.
+    pub fn new(
+        plan: &'a Plan,
+        tables: &'a Tables,
+        weights: &'a Weights,
+        theta: Option<(&ParameterLayout, &'a [f32])>,
+    ) -> Self {
+        let dense = plan.stages.iter().enumerate().map(|(index, stage)| {
+            let (layout, theta) = theta.filter(|_| dense::covers(plan, index))?;
+            let range = layout.get(stage.weight).range();
+            Some((&theta[range.clone()], range))
+        });
+        let Tables { taps, identity, pixels } = tables;
+        Net { plan, weights, dense: dense.collect(), bands: 1, taps, identity, pixels }
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.

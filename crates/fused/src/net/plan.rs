@@ -124,8 +124,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of `network`, or `None` if it has layers or an order of layers that the kernels do not cover.
-    pub fn new(network: &Network) -> Option<Plan> {
+    /// The plan of `network`.
+    ///
+    /// # Errors
+    /// What the kernels do not cover: a layer, or an order of layers.
+    pub fn new(network: &Network) -> Result<Plan, String> {
         let mut plan = Plan {
             stages: Vec::new(),
             normalisation: None,
@@ -139,27 +142,46 @@ impl Plan {
             _ => Grid { c: network.input_len(), h: 1, w: 1 },
         };
         for (id, node) in network.nodes().iter().enumerate().skip(1) {
+            let refuse = |why: &str| Err(format!("layer `{}` ({}), {why}", node.name, node.layer.kind()));
             if node.inputs != [id - 1] {
-                return None;
+                return refuse("which does not read the layer before it alone");
             }
             match &node.layer {
+                Layer::Input | Layer::Add | Layer::AvgPool2d(_) => return refuse("which has no kernel"),
                 Layer::Flatten => {}
-                Layer::Relu if rectified || plan.stages.is_empty() => return None,
-                Layer::Relu => rectified = true,
-                Layer::Affine(affine) if plan.stages.is_empty() => plan.normalise(affine)?,
+                Layer::Relu => {
+                    if rectified || plan.stages.is_empty() {
+                        return refuse("which does not follow a convolution or linear layer");
+                    }
+                    rectified = true;
+                }
                 Layer::Affine(affine) => {
-                    let stage = plan.stages.last_mut()?;
+                    let Some(stage) = plan.stages.last_mut() else {
+                        if !plan.normalise(affine) {
+                            return refuse(
+                                "which has parameters and stands before the first convolution or linear layer",
+                            );
+                        }
+                        continue;
+                    };
                     if rectified || affine.scale.len() != grid.c || affine.inner != grid.positions() {
-                        return None;
+                        return refuse("which cannot be folded into the layer before it");
                     }
                     stage.folds.push(Fold::new(affine));
                     stage.node = id;
                 }
-                Layer::Conv2d(conv)
+                Layer::Conv2d(conv) => {
+                    if !rectified {
+                        return refuse("which follows another one without an activation between them");
+                    }
+                    if conv.groups != 1 {
+                        return refuse("whose channels are in groups");
+                    }
                     // Dilated inner stages would leave holes in the windows; the walks assume none.
-                    if rectified && conv.groups == 1 && (plan.stages.is_empty() || conv.dilation == [1, 1]) =>
-                {
-                    let &[c, h, w] = node.shape.as_slice() else { return None };
+                    if !plan.stages.is_empty() && conv.dilation != [1, 1] {
+                        return refuse("which is dilated");
+                    }
+                    let &[c, h, w] = node.shape.as_slice() else { return refuse("whose output is no image") };
                     let output = Grid { c, h, w };
                     plan.stages.push(Stage {
                         input: grid,
@@ -177,7 +199,10 @@ impl Plan {
                     grid = output;
                     rectified = false;
                 }
-                Layer::Linear(linear) if rectified => {
+                Layer::Linear(linear) => {
+                    if !rectified {
+                        return refuse("which follows another one without an activation between them");
+                    }
                     let first = plan.stages.is_empty();
                     // A linear first layer sees one position of d channels: no spatial structure to gain from.
                     let input = if first { Grid { c: linear.in_features, h: 1, w: 1 } } else { grid };
@@ -198,22 +223,33 @@ impl Plan {
                     grid = output;
                     rectified = false;
                 }
-                _ => return None,
             }
         }
-        let last = plan.stages.last()?;
+        let Some(last) = plan.stages.last() else {
+            return Err("a network without convolutions or linear layers".into());
+        };
         let dense_end =
             last.output.positions() == 1 && last.kernel == [last.input.h, last.input.w] && last.pad == [0, 0];
         let small_lists = plan.stages.iter().all(|s| {
             let row = s.input.c * if s.first { s.taps() } else { s.kernel[1] };
             s.output.c.max(row) <= usize::from(u16::MAX)
         });
-        (!rectified && plan.stages.len() >= 2 && dense_end && small_lists).then_some(plan)
+        if rectified || !dense_end {
+            return Err("a network that does not end in a linear layer".into());
+        }
+        if plan.stages.len() < 2 {
+            return Err("a network without hidden layers".into());
+        }
+        if !small_lists {
+            return Err(format!("a layer of more than {} channels", u16::MAX));
+        }
+        Ok(plan)
     }
 
-    fn normalise(&mut self, affine: &Affine) -> Option<()> {
+    /// Takes a layer before the first stage for input normalisation; false if it has parameters.
+    fn normalise(&mut self, affine: &Affine) -> bool {
         if affine.weight.is_some() || affine.bias.is_some() {
-            return None;
+            return false;
         }
         let n = self.dimension;
         let (scale, shift) = self.normalisation.get_or_insert_with(|| (vec![1.0; n], vec![0.0; n]));
@@ -222,7 +258,7 @@ impl Plan {
             scale[e] *= affine.scale[channel] as f32;
             shift[e] = shift[e] * affine.scale[channel] as f32 + affine.shift[channel] as f32;
         }
-        Some(())
+        true
     }
 
     /// Stages with a ReLU after them.

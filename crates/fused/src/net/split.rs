@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use tightrope_engine::Relaxation;
+use tightrope_engine::{Final, Intermediate, Relaxation};
 
 use crate::net::Net;
 use crate::net::plan::Plan;
@@ -30,12 +30,12 @@ pub fn image_chunk(batch: usize) -> usize {
 
 /// Images of one chunk of bounds.
 pub fn bound_chunk(relaxation: Relaxation, batch: usize) -> usize {
-    match relaxation {
-        Relaxation::Ibp => image_chunk(batch),
+    match (relaxation.last(), relaxation.intermediate()) {
+        (Final::Interval, _) => image_chunk(batch),
         // The interval pass is a good part of the work: fill its lanes.
-        Relaxation::CrownIbp if batch >= WIDTH => WIDTH,
-        _ if batch >= BUSY * WIDTH => WIDTH,
-        _ => batch.div_ceil(SLOTS).clamp(1, WIDTH),
+        (Final::Backward, Intermediate::Interval) if batch >= WIDTH => WIDTH,
+        (Final::Backward, _) if batch >= BUSY * WIDTH => WIDTH,
+        (Final::Backward, _) => batch.div_ceil(SLOTS).clamp(1, WIDTH),
     }
 }
 
@@ -51,11 +51,17 @@ fn parameters(plan: &Plan) -> usize {
 /// Parts that the walks of each of so many chunks are divided into: tiles, or for `crown-ibp` groups of margins, of which
 /// there are few. Every part has gradient sums of its own.
 pub fn parts(plan: &Plan, relaxation: Relaxation, chunks: usize) -> usize {
-    match relaxation {
-        _ if chunks >= BUSY => 1,
-        Relaxation::Ibp => 1,
-        Relaxation::CrownIbp => BUSY.div_ceil(chunks).min(if parameters(plan) > MANY { 2 } else { 3 }),
-        _ => BUSY.div_ceil(chunks),
+    if chunks >= BUSY {
+        return 1;
+    }
+    match (relaxation.last(), relaxation.intermediate()) {
+        (Final::Interval, _) => 1,
+        (Final::Backward, Intermediate::Interval) => {
+            BUSY.div_ceil(chunks).min(if parameters(plan) > MANY { 2 } else { 3 })
+        }
+        (Final::Backward, Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
+            BUSY.div_ceil(chunks)
+        }
     }
 }
 

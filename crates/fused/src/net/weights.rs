@@ -1,7 +1,7 @@
 //! Weights in the orders the kernels read them.
 
 use rayon::prelude::*;
-use tightrope_engine::Relaxation;
+use tightrope_engine::{Final, Intermediate, Relaxation};
 use tightrope_network::ParameterLayout;
 
 use crate::kernels::product::{Shape, blocks};
@@ -20,7 +20,7 @@ pub fn padded(n: usize) -> usize {
 }
 
 /// Which copies of the weights a call needs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Layouts {
     /// Stages with panels for images in lanes.
     pub stages: usize,
@@ -44,10 +44,24 @@ impl Layouts {
 
     /// For bounds, and for their adjoint.
     pub fn bounds(plan: &Plan, relaxation: Relaxation, panels: Shape, adjoint: bool) -> Self {
-        let stages = if relaxation == Relaxation::Crown { 1 } else { plan.hidden() };
-        let walks = relaxation != Relaxation::Ibp;
-        let rows = walks && (adjoint || relaxation != Relaxation::CrownIbp);
-        Layouts { stages, panels, adjoint, walks, rows, inputs: adjoint }
+        let (stages, row_walks) = match relaxation.intermediate() {
+            Intermediate::Interval => (plan.hidden(), false),
+            Intermediate::Backward => (1, true),
+            Intermediate::Intersection | Intermediate::BackwardIfUnstable => (plan.hidden(), true),
+        };
+        let walks = relaxation.last() == Final::Backward;
+        Layouts { stages, panels, adjoint, walks, rows: walks && (adjoint || row_walks), inputs: adjoint }
+    }
+
+    /// True if copies made for `self` serve `other` as well.
+    pub fn serve(&self, other: &Layouts) -> bool {
+        let has = |own: bool, needed: bool| own || !needed;
+        self.panels == other.panels
+            && self.stages >= other.stages
+            && has(self.adjoint, other.adjoint)
+            && has(self.walks, other.walks)
+            && has(self.rows, other.rows)
+            && has(self.inputs, other.inputs)
     }
 }
 

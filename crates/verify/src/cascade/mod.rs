@@ -353,7 +353,7 @@ impl Cascade {
         let region = region.map_err(|e| gathered.samples().locate(e))?;
         let spec = Spec::Margins { labels: gathered.labels };
         let request = BoundRequest::lower(relaxation);
-        let bounds = target.engine.bound(target.network, target.theta, &region, &spec, request)?;
+        let bounds = target.single.bound(&region, &spec, request)?;
         for (sample, lower) in active.iter_mut().zip(bounds.lower.chunks(bounds.rows)) {
             let label = sample.record.label;
             let rivals = lower.iter().map(|&bound| f64::from(bound)).enumerate().filter(|(rival, _)| *rival != label);

@@ -22,8 +22,8 @@ pub(super) use relu::Relaxation;
 const CHUNK_ELEMENTS: usize = 1 << 18;
 
 /// Back-substitution for one image.
-pub(super) struct Walk<'a, 'p, T> {
-    pub(super) plan: &'a Plan<'p, T>,
+pub(super) struct Walk<'a, T> {
+    pub(super) plan: &'a Plan<T>,
     /// Lines of the pre-activations known so far, by node.
     pub(super) lines: &'a [Option<Relaxation<T>>],
     /// Node whose values are concretised: the input, or the node before the last linear layer for IBP.
@@ -37,11 +37,9 @@ pub(super) struct Sinks<'a, T> {
     pub(super) weights: Option<&'a mut MapGradients<T>>,
     /// Centre and radius of the set at `stop`.
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
-    /// Lower slopes of this image, by node.
-    pub(super) slopes: Option<&'a mut [Option<Vec<T>>]>,
 }
 
-impl<T: Real> Walk<'_, '_, T> {
+impl<T: Real> Walk<'_, T> {
     /// Rows per chunk for rows that start at `start`.
     pub(super) fn chunk_rows(&self, start: NodeId) -> usize {
         let elements: usize = self.plan.network.nodes()[..=start].iter().map(|node| node.len()).sum();
@@ -135,9 +133,6 @@ impl<T: Real> Walk<'_, '_, T> {
                     let mut g_rows = cotangents[input].clone();
                     lines.adjoint(&coefficients[id], &mut g_rows, g, &mut line);
                     line.pull_back(&known.lower, &known.upper, &mut target.lower, &mut target.upper);
-                    if let Some(Some(slopes)) = sinks.slopes.as_deref_mut().map(|slopes| &mut slopes[input]) {
-                        line.add_lower_slopes(&known.lower, &known.upper, slopes);
-                    }
                     g_rows
                 }
                 Layer::Add => {

@@ -27,7 +27,7 @@ impl Reach {
 }
 
 /// The reach of `rows` (`[count, n]` on node `start`) at every node up to `start`.
-pub(super) fn reach<T: Real>(plan: &Plan<'_, T>, start: NodeId, rows: &[T], count: usize) -> Vec<Reach> {
+pub(super) fn reach<T: Real>(plan: &Plan<T>, start: NodeId, rows: &[T], count: usize) -> Vec<Reach> {
     let nodes = plan.network.nodes();
     let mut result = vec![Reach::Nothing; start + 1];
     result[start] = match nodes[start].shape.as_slice() {

@@ -3,8 +3,8 @@
 //! For l < 0 < u: upper line λ_u z + μ_u with λ_u = u/(u−l), μ_u = −u l/(u−l); lower line λ_l z with
 //! λ_l = 1 if u > −l else 0 (Singh et al. 2019; Zhang et al. 2018). Stable neurons are exact.
 
-use crate::Real;
 use crate::reference::lanes::sum2;
+use crate::{LowerSlope, Real};
 
 /// Lines of one pre-activation node for one image.
 pub(in crate::reference) struct Relaxation<T> {
@@ -21,17 +21,20 @@ pub(super) fn is_unstable<T: Real>(lower: T, upper: T) -> bool {
 }
 
 impl<T: Real> Relaxation<T> {
-    /// The lines for pre-activation bounds [lower, upper], with the given lower slopes of unstable neurons or DeepPoly's.
-    pub(in crate::reference) fn new(lower: &[T], upper: &[T], slopes: Option<&[T]>) -> Self {
+    /// The lines for pre-activation bounds [lower, upper], with lower slopes by `rule`.
+    pub(in crate::reference) fn new(lower: &[T], upper: &[T], rule: LowerSlope) -> Self {
         let mut lines = Relaxation { lower_slope: Vec::new(), upper_slope: Vec::new(), upper_intercept: Vec::new() };
-        for (i, (&l, &u)) in lower.iter().zip(upper).enumerate() {
-            let adaptive = if u > -l { T::ONE } else { T::ZERO };
+        for (&l, &u) in lower.iter().zip(upper) {
             let (low, high, intercept) = if !(l.is_finite() && u.is_finite()) {
                 // Bounds that overflowed or are NaN must not pass for stable: NaN from here on.
                 (T::NAN, T::NAN, T::NAN)
             } else if is_unstable(l, u) {
                 let slope = u / (u - l);
-                (slopes.map_or(adaptive, |slopes| slopes[i]), slope, -l * slope)
+                let low = match rule {
+                    LowerSlope::Adaptive if u > -l => T::ONE,
+                    LowerSlope::Adaptive => T::ZERO,
+                };
+                (low, slope, -l * slope)
             } else if l >= T::ZERO {
                 (T::ONE, T::ONE, T::ZERO)
             } else {
@@ -65,13 +68,11 @@ impl<T: Real> Relaxation<T> {
         let (lower_slope, upper_slope) = (&self.lower_slope[..n], &self.upper_slope[..n]);
         let upper_intercept = &self.upper_intercept[..n];
         let (g_slope, g_intercept) = (&mut lines.slope[..n], &mut lines.intercept[..n]);
-        let g_lower_slope = &mut lines.lower_slope[..n];
         for ((row, g_row), &g_constant) in rows.chunks_exact(n).zip(g_rows.chunks_exact_mut(n)).zip(g_constants) {
             for i in 0..n {
                 let (a, g) = (row[i], g_row[i]);
                 let negative = if a < T::ZERO { a } else { T::ZERO };
                 g_slope[i] += negative * g;
-                g_lower_slope[i] += (a - negative) * g;
                 g_intercept[i] += negative * g_constant;
                 let on_upper = g * upper_slope[i] + g_constant * upper_intercept[i];
                 g_row[i] = if a < T::ZERO { on_upper } else { g * lower_slope[i] };
@@ -80,16 +81,15 @@ impl<T: Real> Relaxation<T> {
     }
 }
 
-/// Cotangents of λ_l, λ_u and μ_u per neuron.
+/// Cotangents of λ_u and μ_u per neuron.
 pub(super) struct LineCotangent<T> {
-    lower_slope: Vec<T>,
     slope: Vec<T>,
     intercept: Vec<T>,
 }
 
 impl<T: Real> LineCotangent<T> {
     pub(super) fn zeros(n: usize) -> Self {
-        LineCotangent { lower_slope: vec![T::ZERO; n], slope: vec![T::ZERO; n], intercept: vec![T::ZERO; n] }
+        LineCotangent { slope: vec![T::ZERO; n], intercept: vec![T::ZERO; n] }
     }
 
     /// Carries the cotangents to the bounds [lower, upper] the lines were built from.
@@ -103,15 +103,6 @@ impl<T: Real> LineCotangent<T> {
                 let (high, low) = (u / width, -l / width);
                 g_lower[i] += high / width * self.slope[i] - high * high * self.intercept[i];
                 g_upper[i] += low / width * self.slope[i] + low * low * self.intercept[i];
-            }
-        }
-    }
-
-    /// Adds the cotangents of λ_l to `target`; those of stable neurons have none.
-    pub(super) fn add_lower_slopes(&self, lower: &[T], upper: &[T], target: &mut [T]) {
-        for (i, target) in target.iter_mut().enumerate() {
-            if is_unstable(lower[i], upper[i]) {
-                *target += self.lower_slope[i];
             }
         }
     }

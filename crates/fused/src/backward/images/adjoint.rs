@@ -142,7 +142,7 @@ impl PacketAdjoint {
                         left: Left { field: left, live: &scene.lines[index].live, spread: None },
                         right,
                         inputs: match index {
-                            0 => Inputs::All(&net.identity),
+                            0 => Inputs::All(net.identity),
                             _ => Inputs::Live(&scene.lines[index - 1].live),
                         },
                         scratch: &mut walk.products,
@@ -158,7 +158,7 @@ impl PacketAdjoint {
                 let stride = padded(channels);
                 let weight = net.weights.signed[index].forward.as_ptr();
                 let inputs = match index {
-                    0 => Inputs::All(&net.identity),
+                    0 => Inputs::All(net.identity),
                     _ => Inputs::Live(&scene.lines[index - 1].live),
                 };
                 for position in 0..stage.output.positions() {

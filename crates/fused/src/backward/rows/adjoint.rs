@@ -9,7 +9,6 @@
 use crate::backward::products::{Left, Products, add_bias_gradient};
 use crate::backward::rows::input::InputGradient;
 use crate::backward::rows::relax::{RelaxCotangents, relax_adjoint, rows_adjoint, split};
-use crate::backward::rows::slopes::{Before, slope_adjoint};
 use crate::backward::rows::tile::{Keep, Pixels, RowValues, Sign, TALL, Tile};
 use crate::backward::rows::walk::{Image, WalkScratch, gather_first, gather_rows};
 use crate::kernels::gather::{Outputs, Terms};
@@ -24,8 +23,6 @@ use crate::simd::lanes::{Lanes, WIDTH};
 #[derive(Default)]
 pub struct NeuronSums {
     pub stages: Vec<Buffer>,
-    /// The same for λ_l, `[position][channel][16]`, if they are wanted; else empty.
-    pub slopes: Vec<Buffer>,
 }
 
 /// Where a walk's adjoint adds what it finds.
@@ -70,8 +67,7 @@ impl WalkScratch {
         unsafe {
             let known = signs.filter(|_| sinks.input.is_none());
             let ends = if known.is_some() { Pixels::Skip } else { Pixels::Bound };
-            let slopes_wanted = !sinks.neurons.slopes.is_empty();
-            let keep = if slopes_wanted { Keep::All } else { Keep::Results };
+            let keep = Keep::Results;
             self.forward::<S, P, T>(image, tile, keep, ends);
             let Some(pixel_window) = self.pixel_window else { unreachable!("the forward walk sets the window") };
             let (pixels, spread) = (self.pixels.as_mut_ptr(), self.pixels_spread);
@@ -121,10 +117,9 @@ impl WalkScratch {
         let size = stage.output.c * P * T * WIDTH;
         let coefficients = Field { data: self.coefficients[index].as_ptr(), window: band };
         let inputs = match index {
-            0 => Inputs::All(&net.identity),
+            0 => Inputs::All(net.identity),
             _ => Inputs::Live(&image.lines[index - 1].live),
         };
-        let slopes_wanted = !sinks.neurons.slopes.is_empty();
         // SAFETY: passed on from `adjoint`; all places below lie in the windows of the forward walk.
         unsafe {
             if let Some(weights) = sinks.weights.as_deref_mut() {
@@ -190,18 +185,6 @@ impl WalkScratch {
                         planes,
                         neurons: neurons.add(position * stage.output.c * 2 * WIDTH),
                     };
-                    if slopes_wanted {
-                        let before = if first {
-                            let coefficients = tile.rows.add(tile.element(net, [y, x]) * tile.stride);
-                            Before { coefficients, stride: tile.stride, spread: false }
-                        } else {
-                            let coefficients = self.before[index].as_ptr().add(local * size);
-                            Before { coefficients, stride: P * T * WIDTH, spread }
-                        };
-                        let sums = sinks.neurons.slopes[index].as_mut_ptr().add(position * stage.output.c * WIDTH);
-                        let unstable = &live[..unstable];
-                        S::run(|| slope_adjoint::<S, P, T>(before, spot, at, unstable, g, sums));
-                    }
                     if first {
                         let element = tile.element(net, [y, x]);
                         let rows = tile.rows.add(element * tile.stride);

@@ -102,22 +102,14 @@ impl Lines {
         LinesAt { line, bias: self.bias.as_ptr(), row: self.row }
     }
 
-    /// Lines for bounds `[position][channel padded]` and biases per channel, padded; lower slopes of unstable neurons are
-    /// those of `slopes`, laid out as the bounds, or DeepPoly's.
+    /// Lines for bounds `[position][channel padded]` and biases per channel, padded.
     ///
     /// Neurons whose bounds overflowed or are NaN must not pass for stable: they get lines, with NaN slopes that show
     /// in every bound.
     ///
     /// # Safety
-    /// The machine has `S`; bounds, biases and slopes are aligned and hold the stage.
-    pub unsafe fn build<S: Lanes>(
-        &mut self,
-        stage: &Stage,
-        bias: &[f32],
-        lower: &[f32],
-        upper: &[f32],
-        slopes: Option<&[f32]>,
-    ) {
+    /// The machine has `S`; bounds and biases are aligned and hold the stage.
+    pub unsafe fn build<S: Lanes>(&mut self, stage: &Stage, bias: &[f32], lower: &[f32], upper: &[f32]) {
         let (channels, positions) = (stage.output.c, stage.output.positions());
         let row = padded(channels);
         self.row = row;
@@ -138,10 +130,7 @@ impl Lines {
                     let mut count = 0;
                     for start in (0..channels).step_by(WIDTH) {
                         let (l, u) = (S::load(lower.add(start)), S::load(upper.add(start)));
-                        let slope = match slopes {
-                            Some(slopes) => S::load(slopes.as_ptr().add(position * row + start)),
-                            None => S::where_positive(S::add(u, l), S::splat(1.0), S::zero()),
-                        };
+                        let slope = S::where_positive(S::add(u, l), S::splat(1.0), S::zero());
                         let bias = S::load(bias.as_ptr().add(start));
                         let unstable = lines_of::<S>(l, u, slope, bias, line.add(start), row);
                         for c in start..channels.min(start + WIDTH) {

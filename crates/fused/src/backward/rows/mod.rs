@@ -6,7 +6,6 @@ pub mod lines;
 pub mod relax;
 pub mod set;
 pub mod signs;
-pub mod slopes;
 pub mod terms;
 pub mod tile;
 pub mod walk;

@@ -3,7 +3,7 @@
 //! Over a box the cotangent of an input coefficient a is g·(x ∓ r·sign a), so that two bits per coefficient save the
 //! adjoint the walk's dearest step, the last one.
 
-use tightrope_engine::{Region, Relaxation};
+use tightrope_engine::{Intermediate, Region, Relaxation};
 
 use crate::backward::rows::set::RowSet;
 use crate::backward::rows::tile::Sign;
@@ -37,7 +37,11 @@ impl StageLayout {
 impl SignLayout {
     /// The layout for walks of all rows of `plan` over boxes, unless it is too large.
     pub fn wanted(plan: &Plan, relaxation: Relaxation, region: &Region<f32>) -> Option<Self> {
-        if !matches!(relaxation, Relaxation::Crown | Relaxation::CrownMeetIbp) || region.ball.is_some() {
+        let all_rows = match relaxation.intermediate() {
+            Intermediate::Backward | Intermediate::Intersection => true,
+            Intermediate::Interval | Intermediate::BackwardIfUnstable => false,
+        };
+        if !all_rows || region.ball.is_some() {
             return None;
         }
         let mut stages = vec![StageLayout::default()];

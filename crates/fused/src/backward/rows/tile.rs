@@ -54,6 +54,4 @@ pub enum Keep {
     /// The coefficients after each relaxation and those of the pixels, with zeros for dead neurons where the weight
     /// gradients read them.
     Results,
-    /// The same, and the coefficients before each relaxation but that of the rows themselves.
-    All,
 }

@@ -79,8 +79,6 @@ pub unsafe fn gather_rows<S: Lanes, const P: usize, const T: usize>(
 pub struct WalkScratch {
     /// Post-relaxation coefficients per stage.
     pub coefficients: Vec<Buffer>,
-    /// Pre-relaxation coefficients per stage, if they are kept.
-    pub before: Vec<Buffer>,
     /// Cotangents of the pre-relaxation coefficients per stage.
     pub cotangents: Vec<Buffer>,
     /// Coefficients of the pixels, then their cotangents.
@@ -111,7 +109,6 @@ impl WalkScratch {
         let stages = &net.plan.stages;
         self.coefficients.resize_with(stages.len(), Buffer::default);
         self.cotangents.resize_with(stages.len(), Buffer::default);
-        self.before.resize_with(stages.len(), Buffer::default);
         self.spread.resize_with(stages.len(), Vec::new);
         self.windows.resize(stages.len(), Window { y: 0, x: 0, h: 0, w: 0 });
         let mut window = Window { y: tile.position[0], x: tile.position[1], h: 1, w: 1 };
@@ -209,10 +206,6 @@ impl WalkScratch {
         } else {
             self.spot.at_least(size).as_mut_ptr()
         };
-        let before = match keep {
-            Keep::All => Some(self.before[index].at_least(band.positions() * size).as_mut_ptr()),
-            _ => None,
-        };
         let mut spread = std::mem::take(&mut self.spread[index]);
         spread.clear();
         let whole = self.whole.serve(net, &self.windows[..tile.stage], P * T);
@@ -246,9 +239,6 @@ impl WalkScratch {
                     } else {
                         let spread_here =
                             self.transposed_spot::<S, P, T>(image, index, [y, x], [zero, tabulated], spot);
-                        if let Some(before) = before {
-                            spot.copy_to_nonoverlapping(before.add(local * size), size);
-                        }
                         if spread_here {
                             S::run(|| relax_spread::<S, T>(spot, at, live, unstable, constants));
                         } else {

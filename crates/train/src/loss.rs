@@ -1,6 +1,6 @@
 //! Cross-entropy on logits and on certified margins.
 
-use crate::Real;
+use tightrope_engine::Real;
 
 /// Mean natural cross-entropy and its cotangent.
 #[derive(Clone, Debug, PartialEq)]
