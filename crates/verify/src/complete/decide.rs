@@ -10,7 +10,7 @@ use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
 use super::bound::program::Program;
 use super::bound::root::{Root, Setting};
@@ -181,7 +181,7 @@ struct Job<'a> {
     index: usize,
     setting: &'a Setting<'a>,
     conjunctions: &'a [Conjunction],
-    attack: &'a Attack<'a>,
+    attack: &'a CaseAttack<'a>,
     endgame: &'a Endgame<'a>,
 }
 
@@ -294,7 +294,7 @@ impl<'a> Work<'a> {
         let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
         let judge = Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
-        let attack = Attack::new(&setting, judge, &list);
+        let attack = CaseAttack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {
             // Every output is unsafe: any point of the box will do, its middle for one.

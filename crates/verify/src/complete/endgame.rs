@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
 use super::bound::rounding::{Interval, interval_step};
 use super::exact::{Decided, Exact, Refutation, Set};
@@ -14,7 +14,7 @@ use super::tree::region::Sign;
 /// Decides parts of one case exactly.
 pub(crate) struct Endgame<'a> {
     pub setting: &'a Setting<'a>,
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub conjunctions: &'a [Conjunction],
     pub deadline: Instant,
     /// Bounds of |z| by node over the case's box.
@@ -31,7 +31,7 @@ pub(crate) enum Ended {
 impl<'a> Endgame<'a> {
     pub(crate) fn new(
         setting: &'a Setting<'a>,
-        attack: &'a Attack<'a>,
+        attack: &'a CaseAttack<'a>,
         conjunctions: &'a [Conjunction],
         deadline: Instant,
     ) -> Self {

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
 use tightrope_network::NodeId;
 
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::dual::{Domain, SetOf};
 use super::bound::lines::Lines;
 use super::bound::root::{Layers, Setting};
@@ -73,7 +73,7 @@ pub(crate) struct Boxes<'a> {
     pub setting: &'a Setting<'a>,
     pub rounding: &'a Rounding<f64>,
     pub conjunctions: &'a [Conjunction],
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub endgame: &'a Endgame<'a>,
     /// Attacks the conjunctions that the first round has left open.
     pub attack_open: &'a (dyn Fn(&[usize]) -> Option<Found> + Sync),

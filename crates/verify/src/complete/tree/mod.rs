@@ -17,7 +17,7 @@ use self::leaf::Decided;
 use self::queue::Queue;
 use self::region::{Region, Regions};
 use self::subproblem::{Bounded, GOAL, Row, Subproblem};
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::ascent::{Ascent, Last, Start, Variables};
 use super::bound::dual::{Domain, SetOf};
 use super::bound::root::{Root, Setting};
@@ -101,7 +101,7 @@ pub(crate) struct Tree<'a> {
     pub setting: &'a Setting<'a>,
     pub root: &'a Root,
     pub conjunctions: &'a [Conjunction],
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub endgame: &'a Endgame<'a>,
     pub regions: Regions<'a>,
     pub ascent: Ascent,
