@@ -99,7 +99,7 @@ impl<'a> CaseAttack<'a> {
         let d = self.single.dimension();
         let chunk = rows_per_pass(self.fast);
         let sizes = StepSizes { first, last: first / 50.0, steps };
-        let mut search = CaseSearch { attack: self, targets, deadline, strong: None, weak: None };
+        let mut search = CaseDescent { attack: self, targets, deadline, strong: None, weak: None };
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
             search.targets = targets;
             let points = points.chunks_exact(d).flat_map(|point| self.single.cut(point.to_vec())).collect();
@@ -158,7 +158,7 @@ impl<'a> CaseAttack<'a> {
 }
 
 /// The descents of one call; keeps what they find.
-struct CaseSearch<'s, 'a> {
+struct CaseDescent<'s, 'a> {
     attack: &'s CaseAttack<'a>,
     /// The conjunction of each start.
     targets: &'s [usize],
@@ -169,7 +169,7 @@ struct CaseSearch<'s, 'a> {
     weak: Option<Found>,
 }
 
-impl CaseSearch<'_, '_> {
+impl CaseDescent<'_, '_> {
     fn is_late(&self) -> bool {
         Instant::now() >= self.deadline
     }
@@ -208,7 +208,7 @@ impl CaseSearch<'_, '_> {
 }
 
 /// The loss of a point is the largest excess of its conjunction's rows.
-impl<'a> Search<f32> for CaseSearch<'_, 'a> {
+impl<'a> Search<f32> for CaseDescent<'_, 'a> {
     type Set<'s>
         = &'s InputBox<f32>
     where

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
 use super::bound::rounding::{Interval, interval_step};
-use super::exact::{Decided, Exact, Refutation, Set};
+use super::exact::{Exact, ExactOutcome, Refutation, Set};
 use super::point::Found;
 use super::problem::Conjunction;
 use super::tree::region::Sign;
@@ -83,9 +83,11 @@ impl<'a> Endgame<'a> {
             deadline: self.deadline,
         };
         match exact.decide(&set, conjunction) {
-            Decided::Refuted(refutation) => Ended::Refuted(refutation),
-            Decided::Violated(point) => judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated),
-            Decided::Open => Ended::Open,
+            ExactOutcome::Refuted(refutation) => Ended::Refuted(refutation),
+            ExactOutcome::Violated(point) => {
+                judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated)
+            }
+            ExactOutcome::Open => Ended::Open,
         }
     }
 
