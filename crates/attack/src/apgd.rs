@@ -1,39 +1,40 @@
 //! Auto-PGD: momentum, a step size that is halved when progress stalls, and a return to the best point
 //! (Croce & Hein 2020, algorithm 1).
 
-use crate::AttackError;
-use crate::objective::Objective;
-use crate::projection::Feasible;
-use crate::state::{Evaluated, State};
+use tightrope_engine::Real;
 
-/// First step as a multiple of ε.
+use crate::search::{Evaluated, FeasibleSet, Search};
+
+/// First step in units of the feasible set, which is ε for balls.
 const FIRST_STEP: f64 = 2.0;
 /// Weight of the new step; the rest is the step before.
-const MOMENTUM: f32 = 0.75;
+const MOMENTUM: f64 = 0.75;
 /// The least share of steps since the last checkpoint that must have lowered the loss.
 const SUCCESS: f64 = 0.75;
 
-/// One restart of `steps` steps of the samples `active` from `points [active, d]`.
-pub(crate) fn descend(
+/// Descends from `points [active, d]` of the starts `active` for `steps` steps.
+///
+/// # Errors
+/// Those of the search.
+pub fn descend<T: Real, S: Search<T>>(
+    search: &mut S,
     steps: usize,
-    state: &mut State<'_, '_>,
-    objective: &Objective,
     mut active: Vec<usize>,
-    mut points: Vec<f32>,
-) -> Result<(), AttackError> {
+    mut points: Vec<T>,
+) -> Result<(), S::Error> {
     let checkpoints = checkpoints(steps);
-    let mut walks: Vec<Walk> = Vec::new();
+    let mut walks: Vec<Walk<T>> = Vec::new();
     for step in 0..steps {
-        let reached = state.evaluate(objective, &active, &points)?;
-        if reached.is_empty() || state.is_late() {
+        let reached = search.evaluate(&active, &points)?;
+        if reached.is_empty() {
             return Ok(());
         }
         if step == 0 {
             walks = reached.into_iter().map(Walk::new).collect();
         } else {
-            // Both run through the samples in order, and broken ones are gone from `reached`.
+            // Both run through the starts in order, and those that need no more are gone from `reached`.
             let mut reached = reached.into_iter().peekable();
-            walks.retain_mut(|walk| match reached.next_if(|at| at.sample == walk.at.sample) {
+            walks.retain_mut(|walk| match reached.next_if(|at| at.start == walk.at.start) {
                 Some(at) => {
                     walk.arrive(at);
                     true
@@ -47,11 +48,10 @@ pub(crate) fn descend(
             let span = step - checkpoints[place - 1];
             walks.iter_mut().for_each(|walk| walk.adapt(span));
         }
-        active = walks.iter().map(|walk| walk.at.sample).collect();
-        let epsilon = state.threat.epsilon;
-        points = walks.iter_mut().flat_map(|walk| walk.next(&state.feasible(walk.at.sample), epsilon)).collect();
+        active = walks.iter().map(|walk| walk.at.start).collect();
+        points = walks.iter().flat_map(|walk| walk.next(&search.set(walk.at.start))).collect();
     }
-    state.finish(&active, &points)
+    search.finish(&active, &points)
 }
 
 /// The steps at which the step size is looked at: ⌈p_j·steps⌉, p_0 = 0, p_1 = 0.22,
@@ -68,15 +68,15 @@ fn checkpoints(steps: usize) -> Vec<usize> {
     checkpoints
 }
 
-/// One sample's way.
-struct Walk {
+/// The descent from one start.
+struct Walk<T> {
     /// The current point.
-    at: Evaluated,
+    at: Evaluated<T>,
     /// The point before it; none where there is no momentum.
-    before: Option<Vec<f32>>,
+    before: Option<Vec<T>>,
     /// The point with the lowest loss.
-    best: Evaluated,
-    /// Step size as a multiple of ε.
+    best: Evaluated<T>,
+    /// Step size in units of the feasible set.
     size: f64,
     /// Steps since the last checkpoint that lowered the loss.
     successes: usize,
@@ -86,13 +86,13 @@ struct Walk {
     halved: bool,
 }
 
-impl Walk {
-    fn new(at: Evaluated) -> Self {
+impl<T: Real> Walk<T> {
+    fn new(at: Evaluated<T>) -> Self {
         let best_before = at.loss;
         Walk { best: at.clone(), at, before: None, size: FIRST_STEP, successes: 0, best_before, halved: false }
     }
 
-    fn arrive(&mut self, reached: Evaluated) {
+    fn arrive(&mut self, reached: Evaluated<T>) {
         self.successes += usize::from(reached.loss < self.at.loss);
         if reached.loss < self.best.loss {
             self.best = reached.clone();
@@ -116,12 +116,13 @@ impl Walk {
     }
 
     /// The next point to evaluate.
-    fn next(&self, feasible: &Feasible<'_>, epsilon: f64) -> Vec<f32> {
+    fn next(&self, set: &impl FeasibleSet<T>) -> Vec<T> {
         let point = &self.at.point;
-        let stepped = feasible.step(point, &self.at.gradient, self.size * epsilon);
+        let stepped = set.step(point, &self.at.gradient, self.size);
         let Some(before) = &self.before else { return stepped };
         let mixed = point.iter().zip(stepped.iter().zip(before));
-        feasible.project(mixed.map(|(&x, (&z, &b))| x + MOMENTUM * (z - x) + (1.0 - MOMENTUM) * (x - b)).collect())
+        let (momentum, rest) = (T::from_f64(MOMENTUM), T::from_f64(1.0 - MOMENTUM));
+        set.project(mixed.map(|(&x, (&z, &b))| x + momentum * (z - x) + rest * (x - b)).collect())
     }
 }
 
@@ -139,9 +140,9 @@ mod tests {
         assert_eq!(checkpoints(1), [0, 1]);
     }
 
-    fn at(x: f32) -> Evaluated {
+    fn at(x: f32) -> Evaluated<f32> {
         // The loss |x − 0.3| with its derivative.
-        Evaluated { sample: 0, point: vec![x], loss: f64::from((x - 0.3).abs()), gradient: vec![(x - 0.3).signum()] }
+        Evaluated { start: 0, point: vec![x], loss: f64::from((x - 0.3).abs()), gradient: vec![(x - 0.3).signum()] }
     }
 
     /// Down a kink the size must shrink, and the best point is kept and returned to.
@@ -151,9 +152,9 @@ mod tests {
         let center = [0.0];
         let feasible = Feasible::new(&threat, &center);
         let mut walk = Walk::new(at(-1.0));
-        assert_eq!(walk.next(&feasible, 1.0), [1.0]);
+        assert_eq!(walk.next(&feasible), [1.0]);
         for step in 1..40 {
-            let reached = at(walk.next(&feasible, 1.0)[0]);
+            let reached = at(walk.next(&feasible)[0]);
             walk.arrive(reached);
             if step % 5 == 0 {
                 walk.adapt(5);

@@ -6,7 +6,8 @@ use tightrope_noise::{Purpose, Stream};
 
 use crate::kind::Descent;
 use crate::objective::Objective;
-use crate::state::State;
+use crate::pgd::StepSizes;
+use crate::state::{LossSearch, State};
 use crate::{AttackError, AttackKind, AttackOutcome, Samples, Target, ThreatModel, apgd, pgd};
 
 /// How far and how often an attack searches; by itself the attack [`AttackKind::Pgd`].
@@ -51,6 +52,11 @@ impl Attack {
     ) -> Result<AttackOutcome, AttackError> {
         let plan = AttackPlan { kinds: vec![AttackKind::Pgd], attack: *self, targets: 0 };
         plan.run_until(target, threat, samples, deadline)
+    }
+
+    /// The step sizes: the last step is the last to be taken.
+    fn sizes(&self) -> StepSizes {
+        StepSizes { first: self.first_step, last: self.last_step, steps: self.steps.saturating_sub(1) }
     }
 
     fn check(&self) -> Result<(), AttackError> {
@@ -120,9 +126,11 @@ impl AttackPlan {
                         return Ok(state.outcome);
                     }
                     let points = self.starts(&state, &active, kind, round, restart);
+                    let (steps, mut search) =
+                        (self.attack.steps, LossSearch { state: &mut state, objective: &objective });
                     match kind.descent() {
-                        Descent::Scheduled => pgd::descend(&self.attack, &mut state, &objective, active, points)?,
-                        Descent::Adaptive => apgd::descend(self.attack.steps, &mut state, &objective, active, points)?,
+                        Descent::Scheduled => pgd::descend(&mut search, steps, self.attack.sizes(), active, points)?,
+                        Descent::Adaptive => apgd::descend(&mut search, steps, active, points)?,
                     }
                 }
             }

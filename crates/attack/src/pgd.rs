@@ -1,46 +1,59 @@
 //! Projected gradient descent with a step size that falls geometrically (Madry et al. 2018).
 
-use crate::Attack;
-use crate::AttackError;
-use crate::objective::Objective;
-use crate::state::State;
+use crate::search::{FeasibleSet, Search};
 
-/// One restart of the samples `active` from `points [active, d]`.
-pub(crate) fn descend(
-    attack: &Attack,
-    state: &mut State<'_, '_>,
-    objective: &Objective,
-    mut active: Vec<usize>,
-    mut points: Vec<f32>,
-) -> Result<(), AttackError> {
-    for step in 0..attack.steps {
-        let reached = state.evaluate(objective, &active, &points)?;
-        if reached.is_empty() || state.is_late() {
-            return Ok(());
-        }
-        let size = state.threat.epsilon * step_size(attack, step);
-        active = reached.iter().map(|at| at.sample).collect();
-        points = reached.iter().flat_map(|at| state.feasible(at.sample).step(&at.point, &at.gradient, size)).collect();
-    }
-    state.finish(&active, &points)
+/// Step sizes that fall geometrically.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepSizes {
+    /// The size of step 0, > 0, in units of the [`FeasibleSet`].
+    pub first: f64,
+    /// The size of step number `steps`, > 0.
+    pub last: f64,
+    /// Steps over which it falls; 0 stands for 1.
+    pub steps: usize,
 }
 
-/// Length of step `step` as a fraction of ε.
-fn step_size(attack: &Attack, step: usize) -> f64 {
-    let progress = step as f64 / (attack.steps - 1).max(1) as f64;
-    attack.first_step * (attack.last_step / attack.first_step).powf(progress)
+impl StepSizes {
+    /// first·(last/first)^(step/steps).
+    fn of(&self, step: usize) -> f64 {
+        let progress = step as f64 / self.steps.max(1) as f64;
+        self.first * (self.last / self.first).powf(progress)
+    }
+}
+
+/// Descends from `points [active, d]` of the starts `active` for `steps` steps.
+///
+/// # Errors
+/// Those of the search.
+pub fn descend<T, S: Search<T>>(
+    search: &mut S,
+    steps: usize,
+    sizes: StepSizes,
+    mut active: Vec<usize>,
+    mut points: Vec<T>,
+) -> Result<(), S::Error> {
+    for step in 0..steps {
+        let reached = search.evaluate(&active, &points)?;
+        if reached.is_empty() {
+            return Ok(());
+        }
+        let size = sizes.of(step);
+        active = reached.iter().map(|at| at.start).collect();
+        points = reached.iter().flat_map(|at| search.set(at.start).step(&at.point, &at.gradient, size)).collect();
+    }
+    search.finish(&active, &points)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Attack, step_size};
+    use super::StepSizes;
 
     #[test]
     fn steps_fall_geometrically() {
-        let attack = Attack { steps: 3, first_step: 0.4, last_step: 0.1, ..Attack::default() };
+        let sizes = StepSizes { first: 0.4, last: 0.1, steps: 2 };
         for (step, expected) in [0.4, 0.2, 0.1].into_iter().enumerate() {
-            assert!((step_size(&attack, step) - expected).abs() < 1e-12);
+            assert!((sizes.of(step) - expected).abs() < 1e-12);
         }
-        assert_eq!(step_size(&Attack { steps: 1, ..attack }, 0), 0.4);
+        assert_eq!(StepSizes { steps: 0, ..sizes }.of(0), 0.4);
     }
 }

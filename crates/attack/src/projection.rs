@@ -3,44 +3,32 @@
 use tightrope_engine::Norm;
 use tightrope_noise::Stream;
 
-use crate::ThreatModel;
+use crate::search::FeasibleSet;
+use crate::{InputBox, ThreatModel};
 
 /// One sample's feasible set in f32, rounded inwards so that every point produced lies in the exact set.
-pub(crate) struct Feasible<'a> {
+pub struct Feasible<'a> {
     threat: &'a ThreatModel,
     x: &'a [f32],
-    low: Vec<f32>,
-    high: Vec<f32>,
+    /// What the threat model leaves of each coordinate alone.
+    sides: InputBox<f32>,
 }
 
 impl<'a> Feasible<'a> {
-    pub(crate) fn new(threat: &'a ThreatModel, x: &'a [f32]) -> Self {
-        let (low, high) = x
-            .iter()
-            .map(|&value| {
-                let (lower, upper) = threat.interval(value);
-                let (mut low, mut high) = (lower as f32, upper as f32);
-                if f64::from(low) < lower {
-                    low = low.next_up();
-                }
-                if f64::from(high) > upper {
-                    high = high.next_down();
-                }
-                // Empty only where the data range lies within one rounding step; membership is checked at the end.
-                (low, high.max(low))
-            })
-            .unzip();
-        Feasible { threat, x, low, high }
+    /// The perturbations of the sample `x [d]`.
+    pub fn new(threat: &'a ThreatModel, x: &'a [f32]) -> Self {
+        // A side is empty only where the data range lies within one rounding step; membership is checked at the end.
+        Feasible { threat, x, sides: InputBox::inside(x.iter().map(|&value| threat.interval(value))) }
     }
 
     /// A random point: uniform in the box (ℓ∞), uniform in the ball (ℓ2, ℓ1), cut to the data range.
-    pub(crate) fn random(&self, stream: Stream) -> Vec<f32> {
+    pub fn random(&self, stream: Stream) -> Vec<f32> {
         let d = self.x.len();
         let mut draws = vec![0.0; d + 1];
         match self.threat.norm {
             Norm::Inf => {
                 stream.uniform(0, &mut draws);
-                (0..d).map(|i| (self.low[i] + draws[i] * (self.high[i] - self.low[i])).min(self.high[i])).collect()
+                self.sides.point_at(&draws[..d])
             }
             Norm::L2 => {
                 stream.gaussian(0, &mut draws[..d]);
@@ -63,14 +51,33 @@ impl<'a> Feasible<'a> {
         }
     }
 
-    /// The point after a step of length `size` (in the ball's norm) from `point` down the `gradient`, projected back.
-    pub(crate) fn step(&self, point: &[f32], gradient: &[f32], size: f64) -> Vec<f32> {
+    /// The 1 % of the coordinates (at least one) with the largest |gradient| among those that can still move
+    /// (sparse ℓ1 descent, Tramèr & Boneh 2019).
+    fn steepest_coordinates(&self, point: &[f32], gradient: &[f32]) -> Vec<usize> {
+        let clip = self.threat.clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let mut free: Vec<usize> = (0..point.len())
+            .filter(|&i| {
+                let value = f64::from(point[i]);
+                gradient[i] > 0.0 && value > clip.0 || gradient[i] < 0.0 && value < clip.1
+            })
+            .collect();
+        free.sort_by(|&a, &b| gradient[b].abs().total_cmp(&gradient[a].abs()).then(a.cmp(&b)));
+        free.truncate((point.len() / 100).max(1));
+        free
+    }
+
+    fn shifted(&self, direction: &[f32], scale: f64) -> Vec<f32> {
+        self.x.iter().zip(direction).map(|(&x, &v)| (f64::from(x) + scale * f64::from(v)) as f32).collect()
+    }
+}
+
+/// Steps are measured in ε.
+impl FeasibleSet<f32> for Feasible<'_> {
+    /// Steepest descent in the ball's norm: along the signs (ℓ∞), the gradient (ℓ2), or the steepest coordinates (ℓ1).
+    fn step(&self, point: &[f32], gradient: &[f32], size: f64) -> Vec<f32> {
+        let size = self.threat.epsilon * size;
         let moved = match self.threat.norm {
-            Norm::Inf => {
-                let size = size as f32;
-                let sign = |g: f32| f32::from(u8::from(g > 0.0)) - f32::from(u8::from(g < 0.0));
-                point.iter().zip(gradient).map(|(&p, &g)| p - size * sign(g)).collect()
-            }
+            Norm::Inf => return self.sides.signed_step(point, gradient, |_| size as f32),
             Norm::L2 => {
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
                 let scale = if norm > 0.0 { (size / norm) as f32 } else { 0.0 };
@@ -87,23 +94,8 @@ impl<'a> Feasible<'a> {
         self.project(moved)
     }
 
-    /// The 1 % of the coordinates (at least one) with the largest |gradient| among those that can still move
-    /// (sparse ℓ1 descent, Tramèr & Boneh 2019).
-    fn steepest_coordinates(&self, point: &[f32], gradient: &[f32]) -> Vec<usize> {
-        let clip = self.threat.clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-        let mut free: Vec<usize> = (0..point.len())
-            .filter(|&i| {
-                let value = f64::from(point[i]);
-                gradient[i] > 0.0 && value > clip.0 || gradient[i] < 0.0 && value < clip.1
-            })
-            .collect();
-        free.sort_by(|&a, &b| gradient[b].abs().total_cmp(&gradient[a].abs()).then(a.cmp(&b)));
-        free.truncate((point.len() / 100).max(1));
-        free
-    }
-
     /// Into the ball, then into the box. The box contains the centre, so the second keeps the first.
-    pub(crate) fn project(&self, mut point: Vec<f32>) -> Vec<f32> {
+    fn project(&self, mut point: Vec<f32>) -> Vec<f32> {
         if self.threat.norm != Norm::Inf {
             let offset: Vec<f64> = point.iter().zip(self.x).map(|(&p, &x)| f64::from(p) - f64::from(x)).collect();
             // A hair inside, so that the f64 sums of the membership test cannot exceed ε by rounding.
@@ -114,18 +106,7 @@ impl<'a> Feasible<'a> {
             };
             point = projected.iter().zip(self.x).map(|(&o, &x)| towards(x, o)).collect();
         }
-        self.cut(&mut point);
-        point
-    }
-
-    fn cut(&self, point: &mut [f32]) {
-        for (i, p) in point.iter_mut().enumerate() {
-            *p = p.clamp(self.low[i], self.high[i]);
-        }
-    }
-
-    fn shifted(&self, direction: &[f32], scale: f64) -> Vec<f32> {
-        self.x.iter().zip(direction).map(|(&x, &v)| (f64::from(x) + scale * f64::from(v)) as f32).collect()
+        self.sides.cut(point)
     }
 }
 
@@ -174,6 +155,7 @@ mod tests {
 
     use super::{Feasible, onto_l1_ball};
     use crate::ThreatModel;
+    use crate::search::FeasibleSet;
 
     proptest! {
         /// Whatever an attack does, it stays in the exact set.
@@ -205,7 +187,7 @@ mod tests {
             let x = [0.0, 0.0, 0.0];
             let mut point = x.to_vec();
             for _ in 0..4 {
-                point = Feasible::new(&threat, &x).step(&point, &[1.0, -0.25, 0.0], 0.25);
+                point = Feasible::new(&threat, &x).step(&point, &[1.0, -0.25, 0.0], 0.5);
             }
             let expected = match norm {
                 Norm::Inf => [-0.5, 0.5, 0.0],

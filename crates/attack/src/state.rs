@@ -1,4 +1,4 @@
-//! What every attack shares: the best point of each sample so far, its replay, and gradients of a loss.
+//! What every attack on samples shares: the best point of each so far, its replay, and gradients of a loss.
 
 use std::time::Instant;
 
@@ -7,6 +7,7 @@ use tightrope_engine::{Cotangents, EngineError, Wants};
 use crate::AttackKind;
 use crate::objective::Objective;
 use crate::projection::Feasible;
+use crate::search::{Evaluated, Search};
 use crate::target::margin;
 use crate::{AttackError, Samples, Target, ThreatModel};
 
@@ -72,12 +73,6 @@ impl<'a, 'b> State<'a, 'b> {
         &self.samples.inputs[i * self.d..(i + 1) * self.d]
     }
 
-    /// Records `points [active, d]` of the samples `active`, for which no gradients are wanted.
-    pub(crate) fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), AttackError> {
-        let logits = self.target.logits(points)?;
-        self.observe(active, points, &logits)
-    }
-
     /// Records `points [active, d]` with their `logits [active, K]`.
     pub(crate) fn observe(&mut self, active: &[usize], points: &[f32], logits: &[f32]) -> Result<(), AttackError> {
         let classes = self.target.network.output_len();
@@ -99,46 +94,58 @@ impl<'a, 'b> State<'a, 'b> {
         }
         Ok(())
     }
+}
 
-    /// Records `points [active, d]` and returns the losses of those that broke nothing: sample, point, loss and the
-    /// loss's gradient up to a positive factor.
-    pub(crate) fn evaluate(
-        &mut self,
-        objective: &Objective,
-        active: &[usize],
-        points: &[f32],
-    ) -> Result<Vec<Evaluated>, AttackError> {
-        let target = self.target;
+/// The search for points that break samples, along one loss.
+pub(crate) struct LossSearch<'s, 'a, 'b> {
+    pub(crate) state: &'s mut State<'a, 'b>,
+    pub(crate) objective: &'s Objective,
+}
+
+impl<'a> Search<f32> for LossSearch<'_, 'a, '_> {
+    type Set<'s>
+        = Feasible<'a>
+    where
+        Self: 's;
+    type Error = AttackError;
+
+    fn set(&self, start: usize) -> Feasible<'a> {
+        self.state.feasible(start)
+    }
+
+    /// Records the points; the samples that they do not break go on while there is time.
+    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Vec<Evaluated<f32>>, AttackError> {
+        let target = self.state.target;
+        let state = &mut *self.state;
         let (logits, tape) = target.single.forward_taped(points)?;
-        self.observe(active, points, &logits)?;
-        if active.iter().all(|&i| self.outcome.broken[i]) {
+        state.observe(active, points, &logits)?;
+        if active.iter().all(|&i| state.outcome.broken[i]) {
             return Ok(Vec::new());
         }
         let rows = active.iter().zip(logits.chunks(target.network.output_len()));
         let (losses, cotangents): (Vec<f64>, Vec<Vec<f32>>) =
-            rows.map(|(&i, z)| objective.evaluate(i, z, self.samples.labels[i])).unzip();
+            rows.map(|(&i, z)| self.objective.evaluate(i, z, state.samples.labels[i])).unzip();
         let cotangents = Cotangents::on_lower(cotangents.concat());
         let gradients = target.single.vjp(&tape, &cotangents, Wants::INPUT)?;
         let gradients =
             gradients.input.ok_or_else(|| EngineError::Usage("the engine returned no input gradient".into()))?;
-        let rows = active.iter().zip(losses).zip(points.chunks(self.d).zip(gradients.chunks(self.d)));
-        let unbroken = rows.filter(|((i, _), _)| !self.outcome.broken[**i]);
+        if state.is_late() {
+            return Ok(Vec::new());
+        }
+        let rows = active.iter().zip(losses).zip(points.chunks(state.d).zip(gradients.chunks(state.d)));
+        let unbroken = rows.filter(|((i, _), _)| !state.outcome.broken[**i]);
         Ok(unbroken
-            .map(|((&sample, loss), (point, gradient))| Evaluated {
-                sample,
+            .map(|((&start, loss), (point, gradient))| Evaluated {
+                start,
                 point: point.to_vec(),
                 loss,
                 gradient: gradient.to_vec(),
             })
             .collect())
     }
-}
 
-/// A point of an unbroken sample with the loss there.
-#[derive(Clone, Debug)]
-pub(crate) struct Evaluated {
-    pub(crate) sample: usize,
-    pub(crate) point: Vec<f32>,
-    pub(crate) loss: f64,
-    pub(crate) gradient: Vec<f32>,
+    fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), AttackError> {
+        let logits = self.state.target.logits(points)?;
+        self.state.observe(active, points, &logits)
+    }
 }

@@ -10,7 +10,7 @@ pub mod complete;
 mod error;
 mod replay;
 
-pub use cascade::log::{CertifyLog, Difference, LOG_FILE, SampleRecord, Settings, Verdict};
+pub use cascade::log::{CertifyLog, Difference, LOG_FILE, LogSettings, SampleRecord, Verdict};
 pub use cascade::stage::Stage;
 pub use cascade::summary::{Proportion, StageTotals, Summary};
 pub use cascade::{AlphaBudget, Cascade};

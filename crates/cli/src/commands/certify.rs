@@ -14,7 +14,7 @@ use tightrope_data::Dataset;
 use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
 use tightrope_verify::{
-    AlphaBudget, Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Verdict,
+    AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, Proportion, SampleRecord, Stage, Summary, Verdict,
     VerifyError,
 };
 
@@ -210,8 +210,8 @@ pub fn certify(
 }
 
 /// Everything that must agree for a log to be continued.
-fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<Settings> {
-    let mut settings = Settings::from(
+fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<LogSettings> {
+    let mut settings = LogSettings::from(
         [
             ("model", json!(model::checksum(model)?)),
             ("dataset", json!(set.name)),
@@ -250,7 +250,7 @@ fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> an
 }
 
 /// The log to write and the records it holds already.
-fn open_log(job: &Job, settings: &Settings, context: &Context) -> anyhow::Result<(CertifyLog, Vec<SampleRecord>)> {
+fn open_log(job: &Job, settings: &LogSettings, context: &Context) -> anyhow::Result<(CertifyLog, Vec<SampleRecord>)> {
     let path = &job.log;
     if job.begin == Begin::Resume {
         if path.exists() {

@@ -13,7 +13,7 @@ use crate::complete::{AlphaCrown, AlphaSettings, Outcome, Settings, decide};
 use crate::{Stage, VerifyError};
 
 /// One sample with the exact box of its perturbations.
-pub(crate) struct Lone<'a> {
+pub(crate) struct SampleQuery<'a> {
     pub target: &'a Target<'a>,
     pub threat: &'a ThreatModel,
     pub x: &'a [f32],
@@ -21,7 +21,7 @@ pub(crate) struct Lone<'a> {
     pub left: Option<Duration>,
 }
 
-impl Lone<'_> {
+impl SampleQuery<'_> {
     fn sides(&self) -> (Vec<f64>, Vec<f64>) {
         self.x.iter().map(|&value| self.threat.interval(value)).unzip()
     }

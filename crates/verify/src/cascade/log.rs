@@ -82,7 +82,7 @@ impl SampleRecord {
 }
 
 /// Everything that must agree before a log may be continued, by name: model and data checksums, ε, norm, clip, stages, ….
-pub type Settings = BTreeMap<String, Value>;
+pub type LogSettings = BTreeMap<String, Value>;
 
 /// One setting that differs between a log and a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,7 @@ impl fmt::Display for Difference {
 #[serde(deny_unknown_fields)]
 struct Header {
     certify_log: u32,
-    settings: Settings,
+    settings: LogSettings,
 }
 
 /// The open log; every append is one write, so a kill leaves at most one torn last line.
@@ -122,7 +122,7 @@ impl CertifyLog {
     ///
     /// # Errors
     /// If there is a log at `path` already, whether or not a process works on it, or it cannot be written.
-    pub fn create(path: &Path, settings: &Settings) -> Result<Self, VerifyError> {
+    pub fn create(path: &Path, settings: &LogSettings) -> Result<Self, VerifyError> {
         output_target(path).map_err(|e| VerifyError::file(path, e))?;
         remove_abandoned(path);
         let (file, temporary) = begin(path, settings)?;
@@ -146,7 +146,7 @@ impl CertifyLog {
     ///
     /// # Errors
     /// If a process works on that one, or the new one cannot be written.
-    pub fn overwrite(path: &Path, settings: &Settings) -> Result<Self, VerifyError> {
+    pub fn overwrite(path: &Path, settings: &LogSettings) -> Result<Self, VerifyError> {
         if !path.exists() {
             return CertifyLog::create(path, settings);
         }
@@ -172,7 +172,7 @@ impl CertifyLog {
     ///
     /// # Errors
     /// If it was made with other settings, or is damaged before its last line.
-    pub fn resume(path: &Path, settings: &Settings) -> Result<(Self, Vec<SampleRecord>), VerifyError> {
+    pub fn resume(path: &Path, settings: &LogSettings) -> Result<(Self, Vec<SampleRecord>), VerifyError> {
         let mut file = OpenOptions::new().read(true).append(true).open(path).map_err(|e| VerifyError::file(path, e))?;
         lock(path, &file)?;
         let mut text = Vec::new();
@@ -228,7 +228,7 @@ fn exists(path: &Path) -> VerifyError {
 }
 
 /// A locked file beside `path` with the header line.
-fn begin(path: &Path, settings: &Settings) -> Result<(File, PathBuf), VerifyError> {
+fn begin(path: &Path, settings: &LogSettings) -> Result<(File, PathBuf), VerifyError> {
     let header = Header { certify_log: 1, settings: settings.clone() };
     let mut line = serde_json::to_string(&header).map_err(|e| VerifyError::file(path, e))?;
     line.push('\n');
@@ -286,9 +286,9 @@ fn replaced(_path: &Path, _file: &File) -> bool {
     false
 }
 
-fn differences(logged: &Settings, now: &Settings) -> Vec<Difference> {
+fn differences(logged: &LogSettings, now: &LogSettings) -> Vec<Difference> {
     let names: BTreeSet<&String> = logged.keys().chain(now.keys()).collect();
-    let value = |settings: &Settings, name: &String| settings.get(name).cloned().unwrap_or(Value::Null);
+    let value = |settings: &LogSettings, name: &String| settings.get(name).cloned().unwrap_or(Value::Null);
     names
         .into_iter()
         .map(|name| Difference { setting: name.clone(), logged: value(logged, name), now: value(now, name) })
@@ -300,7 +300,7 @@ fn differences(logged: &Settings, now: &Settings) -> Vec<Difference> {
 mod tests {
     use serde_json::json;
 
-    use super::{CertifyLog, SampleRecord, Settings, Verdict};
+    use super::{CertifyLog, LogSettings, SampleRecord, Verdict};
 
     fn record(index: u64) -> SampleRecord {
         let mut record = SampleRecord::open(index, 3, 3, true);
@@ -310,8 +310,8 @@ mod tests {
         record
     }
 
-    fn settings(epsilon: f64) -> Settings {
-        Settings::from([("eps".to_string(), json!(epsilon)), ("model".to_string(), json!("ab12"))])
+    fn settings(epsilon: f64) -> LogSettings {
+        LogSettings::from([("eps".to_string(), json!(epsilon)), ("model".to_string(), json!("ab12"))])
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tightrope_attack::{Attack, Samples, Target, ThreatModel, margin};
 use tightrope_engine::{BoundRequest, Norm, Relaxation, Spec};
 
-use self::individual::{Lone, in_order};
+use self::individual::{SampleQuery, in_order};
 use self::log::{CertifyLog, SampleRecord, Verdict};
 use self::pace::{Overruns, Pace};
 use crate::complete::{AlphaCrown, AlphaSettings};
@@ -311,10 +311,10 @@ impl Cascade {
         if overruns.forbid(stage, left) {
             return Ok(());
         }
-        let lone = Lone { target, threat: &self.threat, x: &gathered.inputs, left };
+        let query = SampleQuery { target, threat: &self.threat, x: &gathered.inputs, left };
         match stage {
-            Stage::AlphaCrown => lone.alpha_crown(alpha, self.alpha.iterations, sample)?,
-            _ => lone.bab(self.attack.seed, sample)?,
+            Stage::AlphaCrown => query.alpha_crown(alpha, self.alpha.iterations, sample)?,
+            _ => query.bab(self.attack.seed, sample)?,
         }
         overruns.took(stage, left, start.elapsed());
         sample.record.spend(stage.name(), start.elapsed().as_secs_f64());

@@ -10,7 +10,7 @@ use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
 use super::bound::program::Program;
 use super::bound::root::{Root, Setting};
@@ -175,13 +175,13 @@ struct Work<'a> {
     deadline: Instant,
 }
 
-/// One case on its way.
+/// The search of one case.
 #[derive(Clone, Copy)]
-struct Job<'a> {
+struct CaseSearch<'a> {
     index: usize,
     setting: &'a Setting<'a>,
     conjunctions: &'a [Conjunction],
-    attack: &'a Attack<'a>,
+    attack: &'a CaseAttack<'a>,
     endgame: &'a Endgame<'a>,
 }
 
@@ -294,7 +294,7 @@ impl<'a> Work<'a> {
         let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
         let judge = Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
-        let attack = Attack::new(&setting, judge, &list);
+        let attack = CaseAttack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {
             // Every output is unsafe: any point of the box will do, its middle for one.
@@ -306,20 +306,20 @@ impl<'a> Work<'a> {
                 None => CaseEnd::Unknown(f64::NEG_INFINITY),
             });
         }
-        let job = Job { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
+        let search = CaseSearch { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
         if self.attacks_first() {
             let first = self.settings.attack_restarts.min(FIRST_STARTS);
             let all: Vec<usize> = (0..list.len()).collect();
             let targets = if all.len() > FIRST_TARGETS { attack.nearest(&all, FIRST_TARGETS) } else { all };
-            if let Some(found) = self.attack(&job, &targets, 0..first, statistics) {
+            if let Some(found) = self.attack(&search, &targets, 0..first, statistics) {
                 return Ok(CaseEnd::Violated(found));
             }
         }
         let mut recorder = proof.map(|proof| Recorder::new(proof, &self.exact.pre, list.len()));
         let end = if self.splits_inputs(case) {
-            self.by_inputs(job, recorder.as_mut(), statistics)
+            self.by_inputs(search, recorder.as_mut(), statistics)
         } else {
-            self.by_relus(job, recorder.as_mut(), statistics)
+            self.by_relus(search, recorder.as_mut(), statistics)
         };
         Ok(match end {
             End::Refuted => {
@@ -348,47 +348,57 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn by_inputs(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
+    fn by_inputs(
+        &self,
+        search: CaseSearch<'_>,
+        mut recorder: Option<&mut Recorder<'_>>,
+        statistics: &mut Statistics,
+    ) -> End {
         let begin = Instant::now();
         // Margins from interval arithmetic alone are wider, but where cases are many all that comes before the boxes counts.
         let rounding = match self.property.cases.len() > FIRST_CASES {
-            true => job.setting.plain_rounding(),
-            false => job.setting.root(&self.ascent(0), self.deadline).rounding,
+            true => search.setting.plain_rounding(),
+            false => search.setting.root(&self.ascent(0), self.deadline).rounding,
         };
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let boxes = Boxes {
-            setting: job.setting,
+            setting: search.setting,
             rounding: &rounding,
-            conjunctions: job.conjunctions,
-            attack: job.attack,
-            endgame: job.endgame,
-            attack_open: &|open| self.attack_rest(&job, open, &mut Statistics::default()),
+            conjunctions: search.conjunctions,
+            attack: search.attack,
+            endgame: search.endgame,
+            attack_open: &|open| self.attack_rest(&search, open, &mut Statistics::default()),
             batch: self.settings.batch,
             queue_bytes: self.settings.queue_bytes,
             deadline: self.deadline,
         };
-        let nodes = vec![TreeBuilder::ROOT; job.conjunctions.len()];
+        let nodes = vec![TreeBuilder::ROOT; search.conjunctions.len()];
         let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], true, |_, _| false));
-        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(job.index, statistics));
+        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(search.index, statistics));
         statistics.branch_seconds += begin.elapsed().as_secs_f64();
         end
     }
 
-    fn by_relus(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
+    fn by_relus(
+        &self,
+        search: CaseSearch<'_>,
+        mut recorder: Option<&mut Recorder<'_>>,
+        statistics: &mut Statistics,
+    ) -> End {
         let begin = Instant::now();
         let mut ascent = self.ascent(0);
-        let mut root = job.setting.root(&ascent, self.deadline);
+        let mut root = search.setting.root(&ascent, self.deadline);
         let bias = biases(&self.fast);
         // Bounds first, and the attack on what they leave open: most conjunctions of a long list need no more.
         let mut left: Vec<usize> = {
-            let tree = self.tree(job, &root, &bias, recorder.is_some());
+            let tree = self.tree(search, &root, &bias, recorder.is_some());
             tree.begin(&ascent, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
         };
         if !left.is_empty() {
             left.sort_unstable();
             statistics.root_seconds += begin.elapsed().as_secs_f64();
-            if let Some(found) = self.attack_rest(&job, &left, statistics) {
+            if let Some(found) = self.attack_rest(&search, &left, statistics) {
                 return End::Violated(found);
             }
         }
@@ -396,17 +406,17 @@ impl<'a> Work<'a> {
         if !left.is_empty() && self.settings.root_iterations > 0 {
             ascent = self.ascent(self.settings.root_iterations);
             let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-            root = job.setting.root(&ascent, (begin + share).min(self.deadline));
+            root = search.setting.root(&ascent, (begin + share).min(self.deadline));
         }
         let nodes: Vec<usize> = match recorder.as_deref_mut() {
             Some(recorder) => {
                 let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
                 let refinement = recorder.refinement(&root.derivation(), true, is_unstable);
-                (0..job.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
+                (0..search.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
             }
             None => Vec::new(),
         };
-        let tree = self.tree(job, &root, &bias, recorder.is_some());
+        let tree = self.tree(search, &root, &bias, recorder.is_some());
         let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
@@ -416,23 +426,23 @@ impl<'a> Work<'a> {
             let worst = open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min);
             End::of(Some(worst), self.deadline)
         } else {
-            tree.search(open, recorder, &mut self.reporter(job.index, statistics))
+            tree.search(open, recorder, &mut self.reporter(search.index, statistics))
         };
         statistics.branch_seconds += begin.elapsed().as_secs_f64();
         end
     }
 
-    fn tree<'t>(&self, job: Job<'t>, root: &'t Root, bias: &'t [Vec<f32>], keep: bool) -> Tree<'t> {
+    fn tree<'t>(&self, search: CaseSearch<'t>, root: &'t Root, bias: &'t [Vec<f32>], keep: bool) -> Tree<'t> {
         Tree {
-            setting: job.setting,
+            setting: search.setting,
             root,
-            conjunctions: job.conjunctions,
-            attack: job.attack,
-            endgame: job.endgame,
+            conjunctions: search.conjunctions,
+            attack: search.attack,
+            endgame: search.endgame,
             regions: Regions {
-                setting: job.setting,
+                setting: search.setting,
                 root,
-                conjunctions: job.conjunctions,
+                conjunctions: search.conjunctions,
                 bias,
                 ascent: self.ascent(self.settings.region_iterations),
                 keep,
@@ -469,24 +479,24 @@ impl<'a> Work<'a> {
 
     fn attack(
         &self,
-        job: &Job<'_>,
+        search: &CaseSearch<'_>,
         targets: &[usize],
         restarts: std::ops::Range<usize>,
         statistics: &mut Statistics,
     ) -> Option<Found> {
         let begin = Instant::now();
         let settings = self.settings;
-        let found = job.attack.restarts(targets, restarts, settings.attack_steps, settings.seed, self.deadline);
+        let found = search.attack.restarts(targets, restarts, settings.attack_steps, settings.seed, self.deadline);
         statistics.attack_seconds += begin.elapsed().as_secs_f64();
         found
     }
 
     /// The rest of the random starts, on the conjunctions that bounds have left open.
-    fn attack_rest(&self, job: &Job<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
-        let all = self.attacks_first() && job.conjunctions.len() <= FIRST_TARGETS;
+    fn attack_rest(&self, search: &CaseSearch<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
+        let all = self.attacks_first() && search.conjunctions.len() <= FIRST_TARGETS;
         let done = if all { FIRST_STARTS } else { 0 };
         let restarts = done.min(self.settings.attack_restarts)..self.settings.attack_restarts;
-        self.attack(job, open, restarts, statistics)
+        self.attack(search, open, restarts, statistics)
     }
 
     fn ascent(&self, iterations: usize) -> Ascent {

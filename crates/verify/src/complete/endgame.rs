@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
 use super::bound::rounding::{Interval, interval_step};
-use super::exact::{Decided, Exact, Refutation, Set};
+use super::exact::{Exact, ExactOutcome, Refutation, Set};
 use super::point::Found;
 use super::problem::Conjunction;
 use super::tree::region::Sign;
@@ -14,7 +14,7 @@ use super::tree::region::Sign;
 /// Decides parts of one case exactly.
 pub(crate) struct Endgame<'a> {
     pub setting: &'a Setting<'a>,
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub conjunctions: &'a [Conjunction],
     pub deadline: Instant,
     /// Bounds of |z| by node over the case's box.
@@ -31,7 +31,7 @@ pub(crate) enum Ended {
 impl<'a> Endgame<'a> {
     pub(crate) fn new(
         setting: &'a Setting<'a>,
-        attack: &'a Attack<'a>,
+        attack: &'a CaseAttack<'a>,
         conjunctions: &'a [Conjunction],
         deadline: Instant,
     ) -> Self {
@@ -83,9 +83,11 @@ impl<'a> Endgame<'a> {
             deadline: self.deadline,
         };
         match exact.decide(&set, conjunction) {
-            Decided::Refuted(refutation) => Ended::Refuted(refutation),
-            Decided::Violated(point) => judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated),
-            Decided::Open => Ended::Open,
+            ExactOutcome::Refuted(refutation) => Ended::Refuted(refutation),
+            ExactOutcome::Violated(point) => {
+                judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated)
+            }
+            ExactOutcome::Open => Ended::Open,
         }
     }
 

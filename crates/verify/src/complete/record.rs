@@ -7,8 +7,8 @@ use tightrope_certificate::{
 };
 
 use super::bound::dual::Multiplier;
+use super::bound::root::Derived;
 use super::exact::Refutation;
-use super::tree::region::Derived;
 
 /// The trees of one case and what they share with those of other cases.
 pub(crate) struct Recorder<'a> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 use tightrope_network::{Network, Weights};
 
-use super::ascent::{Ascent, Ground, Start, Variables};
+use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
 use super::program::Program;
 use super::root::{Root, Setting, chunk_rows, doubles};
 use crate::VerifyError;
@@ -105,7 +105,7 @@ impl<'a> AlphaCrown<'a> {
 
     fn rows(&self, setting: &Setting<'_>, root: &Root, ascent: &Ascent, rows: &[f32], goal: f32) -> Vec<f64> {
         let (output, k) = (self.fast.network.output(), self.outputs());
-        let ground = Ground {
+        let relaxation = LinearRelaxation {
             program: &self.fast,
             start: output,
             lower: &setting.lower32,
@@ -122,7 +122,7 @@ impl<'a> AlphaCrown<'a> {
                     slopes: root.lines32.iter().map(|lines| lines.lower_slope.repeat(count)).collect(),
                     ..Variables::default()
                 };
-                let reached = ascent.run(ground, Start::Rows(chunk), variables, goal);
+                let reached = ascent.run(relaxation, Start::Rows(chunk), variables, goal);
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = setting.domain(&root.lines, Some(&slopes), None);
                 let wide = chunk.iter().map(|&c| f64::from(c)).collect();

@@ -52,9 +52,9 @@ pub(crate) struct Variables {
     pub weights: Vec<Vec<f32>>,
 }
 
-/// Where and over what.
+/// The relaxation that is bounded: the network up to a node over a box, each ReLU between its lines.
 #[derive(Clone, Copy)]
-pub(crate) struct Ground<'a> {
+pub(crate) struct LinearRelaxation<'a> {
     /// The network.
     pub program: &'a Program<'a, f32>,
     /// Node the rows stand on.
@@ -117,9 +117,15 @@ impl Step {
 
 impl Ascent {
     /// Climbs from `variables`; rows whose bound exceeds `goal` stop.
-    pub(crate) fn run(&self, ground: Ground<'_>, start: Start<'_>, variables: Variables, goal: f32) -> Ascended {
+    pub(crate) fn run(
+        &self,
+        relaxation: LinearRelaxation<'_>,
+        start: Start<'_>,
+        variables: Variables,
+        goal: f32,
+    ) -> Ascended {
         let count = match start {
-            Start::Rows(rows) => rows.len() / ground.program.network.node(ground.start).len(),
+            Start::Rows(rows) => rows.len() / relaxation.program.network.node(relaxation.start).len(),
             Start::Conjunctions(list) => list.len(),
         };
         let mut values = vec![f32::NEG_INFINITY; count];
@@ -129,23 +135,23 @@ impl Ascent {
         let mut active: Vec<u32> = (0..count as u32).collect();
         let mut last = Last::default();
         for iteration in 0..=self.iterations {
-            let (rows, offsets) = start.rows(ground, &active, &current.weights);
-            let domain = ground.domain(&active, &current);
+            let (rows, offsets) = start.rows(relaxation, &active, &current.weights);
+            let domain = relaxation.domain(&active, &current);
             let mut trace = Trace::default();
             let (mut bounds, _) =
-                domain.bound(ground.program, ground.start, rows, active.len(), Some(&mut trace), None);
+                domain.bound(relaxation.program, relaxation.start, rows, active.len(), Some(&mut trace), None);
             bounds.iter_mut().zip(&offsets).for_each(|(b, o)| *b -= o);
             let ends = iteration == self.iterations || Instant::now() >= self.deadline;
             let primal = (!ends || matches!(start, Start::Conjunctions(_))).then(|| {
                 let points = domain.minimisers(&trace.input, active.len());
-                domain.primal(ground.program, ground.start, &trace, points)
+                domain.primal(relaxation.program, relaxation.start, &trace, points)
             });
             let mut keep = vec![true; active.len()];
             for (row, &original) in active.iter().enumerate() {
                 let original = original as usize;
                 if bounds[row] > values[original] {
                     values[original] = bounds[row];
-                    best.copy_row(original, &current, row, ground.program);
+                    best.copy_row(original, &current, row, relaxation.program);
                 }
                 keep[row] = values[original] <= goal;
             }
@@ -154,7 +160,7 @@ impl Ascent {
                     last = Last { rows: active, trace, primal };
                     break;
                 }
-                self.step(iteration, ground, start, &active, &mut current, &mut moments, &trace, &primal);
+                self.step(iteration, relaxation, start, &active, &mut current, &mut moments, &trace, &primal);
             } else {
                 break;
             }
@@ -174,7 +180,7 @@ impl Ascent {
     fn step(
         &self,
         iteration: usize,
-        ground: Ground<'_>,
+        relaxation: LinearRelaxation<'_>,
         start: Start<'_>,
         active: &[u32],
         current: &mut Variables,
@@ -190,9 +196,9 @@ impl Ascent {
             square_scale: 1.0 / (1.0 - SQUARE_DECAY.powi(t)),
         };
         let slope_step = step(self.slope_rate);
-        let program = ground.program;
+        let program = relaxation.program;
         let mut gradient = Vec::new();
-        for (position, lines) in ground.lines.iter().enumerate() {
+        for (position, lines) in relaxation.lines.iter().enumerate() {
             let pre = program.pre[position];
             let n = program.width(position);
             let posts: Vec<&Vec<f32>> = (pre..trace.post.len())
@@ -206,7 +212,7 @@ impl Ascent {
                 for post in &posts {
                     gradient.iter_mut().zip(&post[range.clone()]).for_each(|(g, &a)| *g += a.max(0.0));
                 }
-                let set = if ground.own_lines { original as usize * n } else { 0 };
+                let set = if relaxation.own_lines { original as usize * n } else { 0 };
                 let intercepts = &lines.intercept[set..set + n];
                 let z = &primal[pre][range.clone()];
                 let slopes = &mut current.slopes[position][range.clone()];
@@ -236,7 +242,7 @@ impl Ascent {
                     continue;
                 }
                 let k = conjunction.outputs();
-                let y = &primal[ground.start][row * k..(row + 1) * k];
+                let y = &primal[relaxation.start][row * k..(row + 1) * k];
                 for (r, weight) in weights.iter_mut().enumerate() {
                     let g = conjunction.excess(r, y);
                     *weight = (*weight + slope_step.of(&mut moments.weights[row][r], g)).max(0.0);
@@ -256,10 +262,10 @@ fn normalise(weights: &mut [f32]) {
 
 impl Start<'_> {
     /// Rows and the offsets to subtract from their bounds.
-    fn rows(&self, ground: Ground<'_>, active: &[u32], weights: &[Vec<f32>]) -> (Vec<f32>, Vec<f32>) {
+    fn rows(&self, relaxation: LinearRelaxation<'_>, active: &[u32], weights: &[Vec<f32>]) -> (Vec<f32>, Vec<f32>) {
         match self {
             Start::Rows(rows) => {
-                let n = ground.program.network.node(ground.start).len();
+                let n = relaxation.program.network.node(relaxation.start).len();
                 let gathered =
                     active.iter().flat_map(|&row| &rows[row as usize * n..(row as usize + 1) * n]).copied().collect();
                 (gathered, Vec::new())
@@ -276,7 +282,7 @@ impl Start<'_> {
     }
 }
 
-impl<'a> Ground<'a> {
+impl<'a> LinearRelaxation<'a> {
     fn domain(&self, active: &'a [u32], current: &'a Variables) -> Domain<'a, f32> {
         Domain {
             lower: self.lower,

@@ -6,13 +6,12 @@ use std::time::Instant;
 use rayon::prelude::*;
 use tightrope_network::NodeId;
 
-use super::ascent::{Ascent, Ground, Start, Variables};
+use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
 use super::dual::{Domain, Multiplier, SetOf};
 use super::lines::Lines;
 use super::program::Program;
 use super::rounding::{Interval, Rounding, interval_step};
 use crate::complete::problem::Conjunction;
-use crate::complete::tree::region::Derived;
 
 /// A network in both precisions with one input box.
 pub(crate) struct Setting<'a> {
@@ -62,6 +61,21 @@ pub(crate) struct Optimised {
     pub slopes: Vec<Vec<f32>>,
     /// Whether the bound they gave is the one that counts.
     pub improved: bool,
+}
+
+/// A bound of a neuron with the variables that gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Derived {
+    /// Position of the pre-activation.
+    pub position: usize,
+    /// Element of it.
+    pub index: usize,
+    /// True for its upper bound.
+    pub is_upper: bool,
+    /// The slopes by earlier position.
+    pub slopes: Vec<Vec<f32>>,
+    /// |multiplier| of each split of the region, 0 for those of later layers.
+    pub multipliers: Vec<f32>,
 }
 
 /// The root of the search: bounds with their derivation.
@@ -205,7 +219,7 @@ impl<'a> Setting<'a> {
         }
         let n = interval.lower.len();
         let ascent = Ascent { deadline: until, ..*ascent };
-        let ground = Ground {
+        let relaxation = LinearRelaxation {
             program: self.fast,
             start: id,
             lower: &self.lower32,
@@ -225,7 +239,7 @@ impl<'a> Setting<'a> {
                     slopes: root.lines32.iter().map(|lines| lines.lower_slope.repeat(chunk.len())).collect(),
                     ..Variables::default()
                 };
-                let reached = ascent.run(ground, Start::Rows(&unit), variables, 0.0);
+                let reached = ascent.run(relaxation, Start::Rows(&unit), variables, 0.0);
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = self.domain(&root.lines, Some(&slopes), None);
                 let (values, errors) =

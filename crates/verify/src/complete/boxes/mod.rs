@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
 use tightrope_network::NodeId;
 
-use super::attack::Attack;
+use super::attack::CaseAttack;
 use super::bound::dual::{Domain, SetOf};
 use super::bound::lines::Lines;
 use super::bound::root::{Layers, Setting};
@@ -57,7 +57,7 @@ impl Item {
 }
 
 /// What bounding one box gave.
-struct Bounded {
+struct BoundedBox {
     item: Item,
     layers: Layers,
     /// Per open conjunction its bound; none where there was no time for it.
@@ -73,7 +73,7 @@ pub(crate) struct Boxes<'a> {
     pub setting: &'a Setting<'a>,
     pub rounding: &'a Rounding<f64>,
     pub conjunctions: &'a [Conjunction],
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub endgame: &'a Endgame<'a>,
     /// Attacks the conjunctions that the first round has left open.
     pub attack_open: &'a (dyn Fn(&[usize]) -> Option<Found> + Sync),
@@ -114,7 +114,7 @@ impl Boxes<'_> {
             let mut found = None;
             let kept = chunks.into_iter().map(|chunk| without_decided(chunk, &mut found));
             let chunks: Vec<Vec<Item>> = kept.filter(|chunk| !chunk.is_empty()).collect();
-            let results: Vec<(Vec<Bounded>, Option<Found>)> =
+            let results: Vec<(Vec<BoundedBox>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.bound(chunk)).collect();
             for (boxes, counterexample) in results {
                 found = found.or(counterexample);
@@ -146,11 +146,11 @@ impl Boxes<'_> {
     /// Records what is refuted and cuts the box for the rest; the bound if it is too small to be cut.
     fn branch(
         &self,
-        bounded: Bounded,
+        bounded: BoundedBox,
         queue: &mut Queue<Item>,
         recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
     ) -> Option<f64> {
-        let Bounded { item, layers, best, exact, influence } = bounded;
+        let BoundedBox { item, layers, best, exact, influence } = bounded;
         let mut open = Vec::new();
         let mut worst = f64::INFINITY;
         for ((&(c, node), best), exact) in item.open.iter().zip(&best).zip(&exact) {
@@ -236,7 +236,7 @@ impl Boxes<'_> {
     /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
     ///
     /// A conjunction whose bound is within rounding of 0 is decided exactly.
-    fn bound(&self, chunk: Vec<Item>) -> (Vec<Bounded>, Option<Found>) {
+    fn bound(&self, chunk: Vec<Item>) -> (Vec<BoundedBox>, Option<Found>) {
         if Instant::now() >= self.deadline {
             return (chunk.into_iter().map(Self::untouched).collect(), None);
         }
@@ -299,7 +299,7 @@ impl Boxes<'_> {
                 });
             }
             let best = best.into_iter().map(Some).collect();
-            boxes.push(Bounded { item, layers, best, exact, influence });
+            boxes.push(BoundedBox { item, layers, best, exact, influence });
         }
         (boxes, found)
     }
@@ -344,12 +344,12 @@ impl Boxes<'_> {
     }
 
     /// A box that there was no time for.
-    fn untouched(item: Item) -> Bounded {
+    fn untouched(item: Item) -> BoundedBox {
         let open = item.open.len();
         let best = vec![None; open];
         // Without influences it is not cut.
         let influence = Vec::new();
-        Bounded { item, layers: Layers::default(), best, exact: (0..open).map(|_| None).collect(), influence }
+        BoundedBox { item, layers: Layers::default(), best, exact: (0..open).map(|_| None).collect(), influence }
     }
 }
 

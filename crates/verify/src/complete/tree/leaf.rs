@@ -2,7 +2,7 @@
 
 use super::Tree;
 use super::linear::{Form, saddle};
-use super::subproblem::{Bounded, Subproblem};
+use super::subproblem::{BoundedSubproblem, Subproblem};
 use crate::complete::bound::ascent::Variables;
 use crate::complete::bound::dual::{Domain, Multiplier, Trace};
 use crate::complete::bound::lines::Lines;
@@ -15,9 +15,9 @@ use crate::complete::point::Found;
 const ATTACK_STEPS: usize = 12;
 
 /// What deciding a leaf came to.
-pub(crate) enum Decided {
+pub(crate) enum LeafOutcome {
     /// The weights of the program refute it.
-    Refuted(Box<Bounded>),
+    Refuted(Box<BoundedSubproblem>),
     /// Exact arithmetic refutes it.
     Exact(Refutation),
     /// Its solution is a counterexample.
@@ -30,24 +30,24 @@ impl Tree<'_> {
     /// Decides a subproblem without unstable neurons: some input satisfies its splits and all rows of its conjunction
     /// exactly if the largest of these linear forms can be made ≤ 0, and otherwise the program's weights are
     /// multipliers with which the usual bound is positive. Where floating point cannot tell, exact arithmetic does.
-    pub(crate) fn decide_leaf(&self, subproblem: Subproblem, keep: bool) -> Decided {
+    pub(crate) fn decide_leaf(&self, subproblem: Subproblem, keep: bool) -> LeafOutcome {
         match self.decide_in_floats(&subproblem, keep) {
-            Decided::Open => self.decide_exactly(&subproblem),
+            LeafOutcome::Open => self.decide_exactly(&subproblem),
             decided => decided,
         }
     }
 
-    fn decide_exactly(&self, subproblem: &Subproblem) -> Decided {
-        let Some(layers) = &subproblem.region.layers else { return Decided::Open };
+    fn decide_exactly(&self, subproblem: &Subproblem) -> LeafOutcome {
+        let Some(layers) = &subproblem.region.layers else { return LeafOutcome::Open };
         let whole = (&self.setting.lower[..], &self.setting.upper[..]);
         match self.endgame.decide(whole, layers, subproblem.splits().collect(), subproblem.conjunction) {
-            Ended::Refuted(refutation) => Decided::Exact(refutation),
-            Ended::Violated(found) => Decided::Violated(found),
-            Ended::Open => Decided::Open,
+            Ended::Refuted(refutation) => LeafOutcome::Exact(refutation),
+            Ended::Violated(found) => LeafOutcome::Violated(found),
+            Ended::Open => LeafOutcome::Open,
         }
     }
 
-    fn decide_in_floats(&self, subproblem: &Subproblem, keep: bool) -> Decided {
+    fn decide_in_floats(&self, subproblem: &Subproblem, keep: bool) -> LeafOutcome {
         let conjunction = &self.conjunctions[subproblem.conjunction];
         let lines = self.exact_lines(&[(subproblem, None)]);
         let domain = self.setting.domain(&lines, None, None);
@@ -62,7 +62,7 @@ impl Tree<'_> {
         for row in conjunction.rows() {
             forms.push(self.form(&domain, output, row.coefficients.clone(), row.bound));
         }
-        let Some(solution) = saddle(&forms, self.deadline) else { return Decided::Open };
+        let Some(solution) = saddle(&forms, self.deadline) else { return LeafOutcome::Open };
         let (lower, upper) = (&self.setting.lower, &self.setting.upper);
         let inside = |(y, (l, u)): (&f64, (&f64, &f64))| (l + y * (u - l)).max(*l).min(*u);
         let point: Vec<f64> = solution.point.iter().zip(lower.iter().zip(upper)).map(inside).collect();
@@ -70,7 +70,7 @@ impl Tree<'_> {
         let single = point.iter().map(|&x| x as f32).collect();
         let found = self.attack.descend(single, &target, ATTACK_STEPS, 0.01, self.deadline);
         if let Some(found) = found.or_else(|| self.attack.check(&point, &target)) {
-            return Decided::Violated(found);
+            return LeafOutcome::Violated(found);
         }
         // Weights of the rows that sum to 1, unless the splits alone contradict each other.
         let (betas, rows) = solution.weights[..forms.len()].split_at(forms.len() - conjunction.len());
@@ -90,11 +90,11 @@ impl Tree<'_> {
         };
         let multipliers_are_finite = variables.multipliers[0].iter().all(|multiplier| multiplier.value.is_finite());
         if !(multipliers_are_finite && variables.weights[0].iter().all(|weight| weight.is_finite())) {
-            return Decided::Open;
+            return LeafOutcome::Open;
         }
         let bound = self.setting.conjunction_bounds(&lines, true, &self.root.rounding, &[conjunction], &variables)[0];
         if bound <= 0.0 {
-            return Decided::Open;
+            return LeafOutcome::Open;
         }
         let Variables { slopes, mut multipliers, mut weights, .. } = variables;
         let subproblem = Subproblem {
@@ -102,7 +102,7 @@ impl Tree<'_> {
             weights: weights.swap_remove(0),
             ..subproblem.clone()
         };
-        Decided::Refuted(Box::new(Bounded { bound, subproblem, proof_slopes: keep.then_some(slopes) }))
+        LeafOutcome::Refuted(Box::new(BoundedSubproblem { bound, subproblem, proof_slopes: keep.then_some(slopes) }))
     }
 
     /// A row on node `id`, minus `offset`, as a form of the unit box's points; exact where the lines are.

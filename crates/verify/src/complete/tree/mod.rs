@@ -13,11 +13,11 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use self::branch::{Candidate, Choice, Neuron, candidates};
-use self::leaf::Decided;
+use self::leaf::LeafOutcome;
 use self::queue::Queue;
 use self::region::{Region, Regions};
-use self::subproblem::{Bounded, GOAL, Row, Subproblem};
-use super::attack::Attack;
+use self::subproblem::{BoundedSubproblem, GOAL, Row, Subproblem};
+use super::attack::CaseAttack;
 use super::bound::ascent::{Ascent, Last, Start, Variables};
 use super::bound::dual::{Domain, SetOf};
 use super::bound::root::{Root, Setting};
@@ -41,28 +41,28 @@ type Begun = (f64, Subproblem, Vec<Vec<f32>>);
 struct Split {
     bound: f64,
     parent: Subproblem,
-    way: Way,
+    status: NodeStatus,
 }
 
 impl Split {
     /// Whether nothing has become of it yet.
     fn is_open(&self) -> bool {
-        matches!(self.way, Way::Stuck)
+        matches!(self.status, NodeStatus::Stuck)
     }
 }
 
 /// What became of a subproblem.
-enum Way {
+enum NodeStatus {
     /// Its region turned out empty.
     Empty,
     /// The bounds of its region refute it.
-    Refuted(Box<Bounded>),
+    Refuted(Box<BoundedSubproblem>),
     /// Exact arithmetic refutes it.
     Exact(Refutation),
     /// Nothing, or nothing was left to split.
     Stuck,
     /// The neuron split and the children (inactive, active).
-    Split(Neuron, Box<[Bounded; 2]>),
+    Split(Neuron, Box<[BoundedSubproblem; 2]>),
 }
 
 /// How the search ended.
@@ -101,7 +101,7 @@ pub(crate) struct Tree<'a> {
     pub setting: &'a Setting<'a>,
     pub root: &'a Root,
     pub conjunctions: &'a [Conjunction],
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub endgame: &'a Endgame<'a>,
     pub regions: Regions<'a>,
     pub ascent: Ascent,
@@ -139,8 +139,8 @@ impl<'a> Tree<'a> {
                     signs: Vec::new(),
                     weights: conjunctions.iter().map(|c| vec![1.0 / c.len() as f32; c.len()]).collect(),
                 };
-                let ground = self.ground(lines, false);
-                let reached = ascent.run(ground, Start::Conjunctions(&conjunctions), variables, GOAL);
+                let relaxation = self.relaxation(lines, false);
+                let reached = ascent.run(relaxation, Start::Conjunctions(&conjunctions), variables, GOAL);
                 let bounds = self.setting.conjunction_bounds(
                     &self.root.lines,
                     false,
@@ -248,7 +248,7 @@ impl<'a> Tree<'a> {
         mut recorder: Option<&mut Recorder<'_>>,
         round: &mut Round,
     ) -> Option<f64> {
-        let Split { bound, parent, way } = split;
+        let Split { bound, parent, status } = split;
         let c = parent.conjunction;
         let mut node = parent.node;
         if let Some(recorder) = recorder.as_deref_mut().filter(|_| parent.entered) {
@@ -257,27 +257,27 @@ impl<'a> Tree<'a> {
             let refinement = *region.refinement.get_or_init(derive);
             node = recorder.refine(c, node, refinement);
         }
-        match way {
-            Way::Stuck => return Some(bound),
-            Way::Empty => {
+        match status {
+            NodeStatus::Stuck => return Some(bound),
+            NodeStatus::Empty => {
                 round.subproblems += 1;
                 if let Some(recorder) = recorder {
                     recorder.plain_leaf(c, node, &[]);
                 }
             }
-            Way::Refuted(bounded) => {
+            NodeStatus::Refuted(bounded) => {
                 round.subproblems += 1;
                 if let Some(recorder) = recorder {
                     self.leaf(recorder, node, &bounded);
                 }
             }
-            Way::Exact(refutation) => {
+            NodeStatus::Exact(refutation) => {
                 round.subproblems += 1;
                 if let Some(recorder) = recorder {
                     recorder.exact(c, node, &refutation);
                 }
             }
-            Way::Split(neuron, children) => {
+            NodeStatus::Split(neuron, children) => {
                 let nodes =
                     recorder.as_deref_mut().map_or([0; 2], |recorder| recorder.split(c, node, neuron.0, neuron.1));
                 for (mut child, node) in children.into_iter().zip(nodes) {
@@ -295,8 +295,8 @@ impl<'a> Tree<'a> {
         None
     }
 
-    fn leaf(&self, recorder: &mut Recorder<'_>, node: usize, bounded: &Bounded) {
-        let Bounded { subproblem: sub, proof_slopes, .. } = bounded;
+    fn leaf(&self, recorder: &mut Recorder<'_>, node: usize, bounded: &BoundedSubproblem) {
+        let BoundedSubproblem { subproblem: sub, proof_slopes, .. } = bounded;
         let slopes = proof_slopes.as_deref().unwrap_or_default();
         let chosen = |p: usize, i: usize| self.is_unstable(p, i);
         recorder.leaf(sub.conjunction, node, &sub.weights, slopes, chosen, &sub.multipliers);
@@ -308,12 +308,12 @@ impl<'a> Tree<'a> {
 
     /// The neuron to split in each subproblem.
     fn choose<'s>(&self, splits: &'s [Split]) -> Vec<Option<Neuron>> {
-        let candidates = |split: &'s Split| match split.way {
-            Way::Stuck if split.parent.region.choice.is_none() => &split.parent.candidates[..],
+        let candidates = |split: &'s Split| match split.status {
+            NodeStatus::Stuck if split.parent.region.choice.is_none() => &split.parent.candidates[..],
             _ => &[],
         };
-        let simple = |split: &'s Split| match split.way {
-            Way::Stuck => split.parent.region.choice.or(candidates(split).first().map(Candidate::neuron)),
+        let simple = |split: &'s Split| match split.status {
+            NodeStatus::Stuck => split.parent.region.choice.or(candidates(split).first().map(Candidate::neuron)),
             _ => None,
         };
         if splits.iter().all(|split| candidates(split).len() < 2) {
@@ -371,7 +371,7 @@ impl<'a> Tree<'a> {
         let conjunction = [&self.conjunctions[subproblem.conjunction]];
         let ascent = Ascent { iterations: 0, ..self.ascent };
         let start = Start::Conjunctions(&conjunction);
-        let reached = ascent.run(self.ground(&lines, true), start, variables, f32::INFINITY);
+        let reached = ascent.run(self.relaxation(&lines, true), start, variables, f32::INFINITY);
         let scored = candidates(self.setting.fast, &reached.last, 0, &lines, 0, self.bias, self.choice);
         if !scored.is_empty() {
             return scored;
@@ -383,13 +383,13 @@ impl<'a> Tree<'a> {
     /// Tightens, splits and bounds a chunk; also attacks from the open children's minimisers.
     fn split(&self, chunk: Vec<(f64, Subproblem)>, keep: bool) -> (Vec<Split>, Option<Found>) {
         let mut splits: Vec<Split> =
-            chunk.into_iter().map(|(bound, parent)| Split { bound, parent, way: Way::Stuck }).collect();
+            chunk.into_iter().map(|(bound, parent)| Split { bound, parent, status: NodeStatus::Stuck }).collect();
         if Instant::now() >= self.deadline {
             return (splits, None);
         }
         self.enter_regions(&mut splits, keep);
-        for Split { parent, way, .. } in &mut splits {
-            let own = matches!(way, Way::Stuck) && parent.region.choice.is_none();
+        for Split { parent, status, .. } in &mut splits {
+            let own = matches!(status, NodeStatus::Stuck) && parent.region.choice.is_none();
             if own && parent.candidates.is_empty() {
                 parent.candidates = self.rescore(parent);
             }
@@ -399,10 +399,10 @@ impl<'a> Tree<'a> {
         for (split, _) in splits.iter_mut().zip(&choices).filter(|(split, choice)| choice.is_none() && split.is_open())
         {
             match self.decide_leaf(split.parent.clone(), keep) {
-                Decided::Refuted(bounded) => split.way = Way::Refuted(bounded),
-                Decided::Exact(refutation) => split.way = Way::Exact(refutation),
-                Decided::Violated(input) => found = found.or(Some(input)),
-                Decided::Open => {}
+                LeafOutcome::Refuted(bounded) => split.status = NodeStatus::Refuted(bounded),
+                LeafOutcome::Exact(refutation) => split.status = NodeStatus::Exact(refutation),
+                LeafOutcome::Violated(input) => found = found.or(Some(input)),
+                LeafOutcome::Open => {}
             }
         }
         let rows: Vec<Row<'_>> = splits
@@ -421,7 +421,7 @@ impl<'a> Tree<'a> {
             if let Some(choice) = choice
                 && let (Some(inactive), Some(active)) = (children.next(), children.next())
             {
-                split.way = Way::Split(choice, Box::new([inactive, active]));
+                split.status = NodeStatus::Split(choice, Box::new([inactive, active]));
             }
         }
         (splits, found)
@@ -453,7 +453,7 @@ impl<'a> Tree<'a> {
             let Some(child) = child.map(Arc::clone) else { continue };
             parent.entered = true;
             match child.layers {
-                None => split.way = Way::Empty,
+                None => split.status = NodeStatus::Empty,
                 Some(_) => entered.push(i),
             }
             parent.region = child;
@@ -466,7 +466,7 @@ impl<'a> Tree<'a> {
         for (i, bounded) in entered.into_iter().zip(bounded) {
             let split = &mut splits[i];
             if bounded.is_refuted() {
-                split.way = Way::Refuted(Box::new(bounded));
+                split.status = NodeStatus::Refuted(Box::new(bounded));
             } else {
                 split.bound = split.bound.max(bounded.bound);
                 split.parent = Subproblem { entered: true, ..bounded.subproblem };
@@ -475,7 +475,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Descends from the minimisers of the worst open children.
-    fn attack_from(&self, rows: &[Row<'_>], bounded: &[Bounded], last: &Last) -> Option<Found> {
+    fn attack_from(&self, rows: &[Row<'_>], bounded: &[BoundedSubproblem], last: &Last) -> Option<Found> {
         let d = self.setting.lower.len();
         let mut open: Vec<(usize, usize)> = last
             .rows

@@ -12,30 +12,17 @@ use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
 
 use super::branch::shared_choice;
-use crate::complete::bound::ascent::{Ascent, Ground, Start, Variables};
+use crate::complete::bound::ascent::{Ascent, LinearRelaxation, Start, Variables};
 use crate::complete::bound::dual::{Multiplier, Trace};
 use crate::complete::bound::lines::Lines;
-use crate::complete::bound::root::{Layers, Root, Setting, chunk_rows, doubles, unit_rows, unstable_rows, widened};
+use crate::complete::bound::root::{
+    Derived, Layers, Root, Setting, chunk_rows, doubles, unit_rows, unstable_rows, widened,
+};
 use crate::complete::bound::rounding::{Interval, interval_step};
 use crate::complete::problem::Conjunction;
 
 /// A split as (position, element, whether it is active).
 pub(crate) type Sign = (usize, usize, bool);
-
-/// A bound of a neuron with the variables that gave it.
-#[derive(Clone, Debug)]
-pub(crate) struct Derived {
-    /// Position of the pre-activation.
-    pub position: usize,
-    /// Element of it.
-    pub index: usize,
-    /// True for its upper bound.
-    pub is_upper: bool,
-    /// The slopes by earlier position.
-    pub slopes: Vec<Vec<f32>>,
-    /// |multiplier| of each split of the region, 0 for those of later layers.
-    pub multipliers: Vec<f32>,
-}
 
 /// One part of the box.
 pub(crate) struct Region {
@@ -203,7 +190,7 @@ impl Regions<'_> {
             signs: vec![splits.iter().map(|s| if s.2 { -1.0 } else { 1.0 }).collect(); rows.len()],
             weights: Vec::new(),
         };
-        let ground = Ground {
+        let relaxation = LinearRelaxation {
             program: fast,
             start: id,
             lower: &self.setting.lower32,
@@ -211,7 +198,7 @@ impl Regions<'_> {
             lines: &narrow,
             own_lines: false,
         };
-        let reached = self.ascent.run(ground, Start::Rows(&unit_rows::<f32>(rows, n)), variables, 0.0);
+        let reached = self.ascent.run(relaxation, Start::Rows(&unit_rows::<f32>(rows, n)), variables, 0.0);
         let known = |(i, is_upper): (usize, bool)| if is_upper { -interval.upper[i] } else { interval.lower[i] };
         let gain = |(i, _): (usize, bool)| GAIN * (interval.upper[i] - interval.lower[i]);
         let better: Vec<usize> =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Tree;
 use super::branch::{Candidate, Neuron, candidates};
 use super::region::{Region, Sign};
-use crate::complete::bound::ascent::{Ascended, Ground, Start, Variables};
+use crate::complete::bound::ascent::{Ascended, LinearRelaxation, Start, Variables};
 use crate::complete::bound::dual::Multiplier;
 use crate::complete::bound::lines::Lines;
 use crate::complete::problem::Conjunction;
@@ -61,7 +61,7 @@ impl Subproblem {
 pub(crate) type Row<'s> = (&'s Subproblem, Option<(Neuron, bool)>);
 
 /// What bounding a row came to.
-pub(crate) struct Bounded {
+pub(crate) struct BoundedSubproblem {
     /// Lower bound that counts.
     pub bound: f64,
     /// The row as a subproblem of its own.
@@ -70,7 +70,7 @@ pub(crate) struct Bounded {
     pub proof_slopes: Option<Vec<Vec<f32>>>,
 }
 
-impl Bounded {
+impl BoundedSubproblem {
     pub(crate) fn is_refuted(&self) -> bool {
         self.bound > 0.0
     }
@@ -80,8 +80,8 @@ impl Bounded {
 pub(crate) const GOAL: f32 = 1e-4;
 
 impl<'a> Tree<'a> {
-    pub(crate) fn ground<'g>(&'g self, lines: &'g [Lines<f32>], own_lines: bool) -> Ground<'g> {
-        Ground {
+    pub(crate) fn relaxation<'g>(&'g self, lines: &'g [Lines<f32>], own_lines: bool) -> LinearRelaxation<'g> {
+        LinearRelaxation {
             program: self.setting.fast,
             start: self.setting.fast.network.output(),
             lower: &self.setting.lower32,
@@ -124,12 +124,12 @@ impl<'a> Tree<'a> {
     }
 
     /// Bounds rows with slopes, multipliers and weights optimised; also what the ascent ended with.
-    pub(crate) fn bound(&self, rows: &[Row<'_>], keep: bool) -> (Vec<Bounded>, Ascended) {
+    pub(crate) fn bound(&self, rows: &[Row<'_>], keep: bool) -> (Vec<BoundedSubproblem>, Ascended) {
         let (lines, variables) = self.assemble(rows);
         let signs = variables.signs.clone();
         let conjunctions: Vec<&Conjunction> = rows.iter().map(|(s, _)| &self.conjunctions[s.conjunction]).collect();
         let start = Start::Conjunctions(&conjunctions);
-        let reached = self.ascent.run(self.ground(&lines, true), start, variables, GOAL);
+        let reached = self.ascent.run(self.relaxation(&lines, true), start, variables, GOAL);
         let bounds = self.count(rows, &conjunctions, &reached.values, &reached.variables);
         let mut bounded = Vec::with_capacity(rows.len());
         for (row, ((parent, _), signs)) in rows.iter().zip(signs).enumerate() {
@@ -150,7 +150,7 @@ impl<'a> Tree<'a> {
                 node: parent.node,
             };
             let proof_slopes = (keep && refuted).then_some(dense);
-            bounded.push(Bounded { bound: bounds[row], subproblem, proof_slopes });
+            bounded.push(BoundedSubproblem { bound: bounds[row], subproblem, proof_slopes });
         }
         (bounded, reached)
     }
