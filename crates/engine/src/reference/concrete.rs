@@ -1,6 +1,6 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
-use tightrope_network::Layer;
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::plan::Plan;
@@ -8,11 +8,22 @@ use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
 pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
-    let mut values: Vec<Vec<T>> = Vec::with_capacity(plan.maps.len());
-    for (id, node) in plan.network.nodes().iter().enumerate() {
+    along(plan, inputs.to_vec(), batch, plan.network.output(), |_, z| z.iter().map(|&v| v.relu()).collect())
+}
+
+/// Values of the nodes up to `last`; `activation` maps (node, pre-activation values) to the node's values.
+pub(super) fn along<T: Real>(
+    plan: &Plan<T>,
+    inputs: Vec<T>,
+    batch: usize,
+    last: NodeId,
+    mut activation: impl FnMut(NodeId, &[T]) -> Vec<T>,
+) -> Vec<Vec<T>> {
+    let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
+    values.push(inputs);
+    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(1) {
         let value = match &node.layer {
-            Layer::Input => inputs.to_vec(),
-            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
+            Layer::Relu => activation(id, &values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {

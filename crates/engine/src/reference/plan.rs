@@ -14,6 +14,8 @@ pub(super) struct Plan<T> {
     pub(super) maps: Vec<Option<Map<T>>>,
     /// Pre-activation nodes in network order.
     pub(super) pre_activations: Vec<NodeId>,
+    /// Place of each node in that list.
+    pub(super) position: Vec<Option<usize>>,
     /// True for nodes with no ReLU before them: affine functions of the input.
     pub(super) is_affine: Vec<bool>,
     /// True for affine nodes whose interval bounds over a box are exact: at most one mixing layer after diagonal ones, and diagonal ones after it.
@@ -52,7 +54,9 @@ impl<T: Real> Plan<T> {
         }
         let interval_is_exact = is_affine.iter().zip(&mixing).map(|(&a, &m)| a && m < Mixing::More).collect();
         let pre_activations = network.pre_activations();
-        Ok(Plan { network, maps, pre_activations, is_affine, interval_is_exact })
+        let mut position = vec![None; network.nodes().len()];
+        pre_activations.iter().enumerate().for_each(|(place, &id)| position[id] = Some(place));
+        Ok(Plan { network, maps, pre_activations, position, is_affine, interval_is_exact })
     }
 
     /// The map of an affine node.

@@ -12,7 +12,7 @@ use tightrope_vnnlib::{Case, Property};
 
 use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
-use super::bound::program::Program;
+use super::bound::handle::Handle;
 use super::bound::root::{Root, Setting};
 use super::boxes::Boxes;
 use super::endgame::Endgame;
@@ -163,8 +163,8 @@ const BLOCK: usize = 64;
 
 /// One call.
 struct Work<'a> {
-    fast: Program<'a, f32>,
-    exact: Program<'a, f64>,
+    fast: Handle<'a, f32>,
+    exact: Handle<'a, f64>,
     /// The network in exact arithmetic, once it is needed.
     exact_network: OnceLock<Option<ExactNetwork>>,
     weights: &'a Weights,
@@ -205,8 +205,8 @@ impl<'a> Work<'a> {
         // Longer than any run lasts.
         let timeout = settings.timeout.min(Duration::from_secs(1 << 32));
         Work {
-            fast: Program::new(network, weights),
-            exact: Program::new(network, weights),
+            fast: Handle::new(network, weights),
+            exact: Handle::new(network, weights),
             exact_network: OnceLock::new(),
             weights,
             property,
@@ -524,13 +524,11 @@ fn unstable(lower: &[Vec<f64>], upper: &[Vec<f64>]) -> Vec<(usize, usize)> {
 }
 
 /// The bias of the layer of each pre-activation, by position; 0 where it is no affine layer's output.
-fn biases(program: &Program<'_, f32>) -> Vec<Vec<f32>> {
+fn biases(program: &Handle<'_, f32>) -> Vec<Vec<f32>> {
     let bias = |&id: &usize| {
-        let mut bias = vec![0.0; program.network.node(id).len()];
-        if let Some(map) = &program.maps[id] {
-            map.add_bias(&mut bias);
-        }
-        bias
+        let zero = vec![0.0; program.network.node(program.network.node(id).inputs.first().copied().unwrap_or(0)).len()];
+        let [_, bias] = program.at.summands(id, &zero).unwrap_or_default();
+        if bias.is_empty() { vec![0.0; program.network.node(id).len()] } else { bias }
     };
     program.pre.iter().map(bias).collect()
 }

@@ -1,10 +1,9 @@
 //! Units in which a network's values are neither very large nor very small, so that f32 can search and f64 can prove.
 
-use tightrope_engine::Weights as Which;
 use tightrope_network::{Layer, Network, Weights};
 use tightrope_vnnlib::Property;
 
-use super::bound::program::Program;
+use super::bound::handle::Handle;
 
 /// Binary digits before or behind the point up to which values are left as they are.
 const USUAL: i64 = 40;
@@ -15,7 +14,7 @@ const USUAL: i64 = 40;
 /// share their inputs' units, so that networks of ReLUs compute the same in all units, digit by digit.
 pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -> Option<Vec<i32>> {
     let case = property.cases.first()?;
-    let program = Program::<f64>::new(network, weights);
+    let program = Handle::<f64>::new(network, weights);
     let nodes = network.nodes();
     // In each chain of such nodes the first one stands for all.
     let mut group: Vec<usize> = (0..nodes.len()).collect();
@@ -56,7 +55,7 @@ fn exponent(value: f64) -> i64 {
 
 /// The exponent of the largest value of each node at a point; none for nodes that are all 0. None at all if even single
 /// layers leave f64.
-fn sizes(program: &Program<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>> {
+fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>> {
     // Values are kept as v·2^e with the largest |v| near 1.
     let mut values: Vec<(Vec<f64>, i64)> = vec![normalised(point, 0)?];
     for (id, node) in program.network.nodes().iter().enumerate().skip(1) {
@@ -73,10 +72,8 @@ fn sizes(program: &Program<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>
                 (sum, top)
             }
             _ => {
-                let map = program.map(id);
-                let (product, unit) = normalised(map.apply(Which::Signed, input, 1), *unit)?;
-                let mut bias = vec![0.0; node.len()];
-                map.add_bias(&mut bias);
+                let [product, bias] = program.at.summands(id, input)?;
+                let (product, unit) = normalised(product, *unit)?;
                 let (bias, bias_unit) = normalised(bias, 0)?;
                 let zero = |v: &[f64]| v.iter().all(|v| *v == 0.0);
                 let top = match (zero(&product), zero(&bias)) {

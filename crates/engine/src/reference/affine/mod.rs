@@ -103,6 +103,23 @@ impl<T: Real> Map<T> {
         Some(Map { kind, inputs, outputs: node.len(), signed, absolute, bias, source })
     }
 
+    /// |b| of each output element, with both parts taken absolutely where the bias is a rounded sum.
+    pub(super) fn bias_magnitude(&self, layout: &ParameterLayout, theta: &[T]) -> Vec<T> {
+        if let (Kind::Channel { inner }, Source::Affine { weight, bias, shift, .. }) = (&self.kind, &self.source) {
+            let value = |id: Option<ParameterId>, channel: usize, otherwise: T| {
+                id.map_or(otherwise, |id| layout.slice(theta, id)[channel])
+            };
+            let part = |channel: usize| {
+                let factor = value(*weight, channel, T::ONE);
+                (factor * T::from_f64(shift[channel])).abs() + value(*bias, channel, T::ZERO).abs()
+            };
+            return (0..self.outputs).map(|element| part(element / inner)).collect();
+        }
+        let mut bias = vec![T::ZERO; self.outputs];
+        self.add_bias(&mut bias);
+        bias.iter().map(|b| b.abs()).collect()
+    }
+
     /// True if each output element depends on one input element only, so that interval bounds through it are exact.
     pub(super) fn is_diagonal(&self) -> bool {
         matches!(self.kind, Kind::Channel { .. } | Kind::Identity)

@@ -3,6 +3,7 @@
 //! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
 
 mod concretise;
+mod domain;
 mod reach;
 mod relu;
 
