@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::NetworkError;
-use crate::layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
+use crate::layers::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 use crate::network::{Network, NetworkBuilder, NodeId};
 use crate::parameters::ParameterId;
 

@@ -2,7 +2,7 @@
 
 use tightrope_noise::{Purpose, Stream};
 
-use crate::layer::Layer;
+use crate::layers::Layer;
 use crate::network::Network;
 use crate::parameters::ParameterId;
 

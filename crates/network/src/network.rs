@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
+use crate::layers::{Affine, AvgPool2d, Conv2d, Layer, Linear};
 use crate::parameters::{ParameterId, ParameterLayout};
 use crate::{NetworkError, Weights};
 

@@ -1,6 +1,6 @@
 //! Networks whose values are counted in other units, powers of two, which changes no digit of any number.
 
-use crate::layer::Layer;
+use crate::layers::Layer;
 use crate::network::{Model, Network};
 use crate::weights::{Place, Weights};
 
