@@ -5,7 +5,7 @@
 //! the stage before them, input normalisation into the region. Everything else is left to the
 //! reference engine.
 
-use tightrope_network::{Affine, Layer, Network, NodeId, ParameterId};
+use tightrope_network::{Activation, Affine, Layer, Network, NodeId, ParameterId};
 
 /// Channels, height and width of a feature map, stored `[position][channel]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +151,8 @@ impl Plan {
             }
             match &node.layer {
                 Layer::Flatten => {}
-                Layer::Relu if rectified || plan.stages.is_empty() => return None,
-                Layer::Relu => rectified = true,
+                Layer::Activation(Activation::Relu) if rectified || plan.stages.is_empty() => return None,
+                Layer::Activation(Activation::Relu) => rectified = true,
                 Layer::Affine(affine) if plan.stages.is_empty() => plan.normalise(affine)?,
                 Layer::Affine(affine) => {
                     let stage = plan.stages.last_mut()?;
@@ -205,7 +205,15 @@ impl Plan {
                     grid = output;
                     rectified = false;
                 }
-                _ => return None,
+                Layer::Input
+                | Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::AvgPool2d(_)
+                | Layer::MaxPool2d(_)
+                | Layer::Add
+                | Layer::Activation(
+                    Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+                ) => return None,
             }
         }
         let last = plan.stages.last()?;

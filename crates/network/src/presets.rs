@@ -143,7 +143,7 @@ impl Chain {
 
     fn relu(&mut self) -> Result<&mut Self, NetworkError> {
         let name = self.next_name();
-        self.last = self.builder.add(name, Layer::Relu, &[self.last])?;
+        self.last = self.builder.add(name, Layer::RELU, &[self.last])?;
         Ok(self)
     }
 

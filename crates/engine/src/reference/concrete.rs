@@ -1,9 +1,9 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
-use tightrope_network::Layer;
+use tightrope_network::{Activation, Layer};
 
 use super::affine::{MapGradients, Weights};
-use super::plan::Plan;
+use super::plan::{Plan, not_covered};
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
@@ -12,7 +12,7 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
     for (id, node) in plan.network.nodes().iter().enumerate() {
         let value = match &node.layer {
             Layer::Input => inputs.to_vec(),
-            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
+            Layer::Activation(Activation::Relu) => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -20,7 +20,8 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
                 }
                 sum
             }
-            _ => {
+            Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
                 map.add_bias(&mut y);
@@ -52,7 +53,7 @@ pub(super) fn backward<T: Real>(
             }
         }
         match &node.layer {
-            Layer::Relu => {
+            Layer::Activation(Activation::Relu) => {
                 let input = node.inputs[0];
                 for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
                     if v > T::ZERO {
@@ -65,7 +66,8 @@ pub(super) fn backward<T: Real>(
                     cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
                 }
             }
-            _ => {
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {
                     weights.add_weight(id, map, Weights::Signed, &values[input], &g, batch);

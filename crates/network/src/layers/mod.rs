@@ -1,7 +1,29 @@
-//! The layer kinds and the shapes they map to.
+//! The layer kinds, one file each: what they hold, the shapes they map to, the parameters they need, how those start
+//! and how a description states them.
+
+mod activation;
+mod add;
+mod affine;
+mod avg_pool2d;
+mod conv2d;
+mod flatten;
+mod linear;
+mod max_pool2d;
+mod window;
+
+pub use activation::Activation;
+pub use affine::Affine;
+pub use avg_pool2d::AvgPool2d;
+pub use conv2d::Conv2d;
+pub use linear::Linear;
+pub use max_pool2d::MaxPool2d;
+
+use std::ops::RangeInclusive;
 
 use crate::NetworkError;
+use crate::description::{Kind, LayerDescription, Names, Reading};
 use crate::parameters::ParameterId;
+use activation::{clip, leaky_relu};
 
 /// A node's operation. Shapes never include the batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,152 +36,53 @@ pub enum Layer {
     Linear(Linear),
     /// y = w·(scale·x + shift) + b per channel: normalisation, or batch norm with fixed statistics.
     Affine(Affine),
-    /// Average pooling; the padding counts as zeros when `count_include_pad`.
+    /// Mean over windows.
     AvgPool2d(AvgPool2d),
-    /// max(x, 0).
-    Relu,
+    /// Maximum over windows.
+    MaxPool2d(MaxPool2d),
+    /// An elementwise function.
+    Activation(Activation),
     /// Reshape to one dimension.
     Flatten,
     /// Sum of two or more inputs of equal shape.
     Add,
 }
 
-/// Convolution of `[in_channels, H, W]` with `weight [out_channels, in_channels/groups, kh, kw]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conv2d {
-    /// Input channels.
-    pub in_channels: usize,
-    /// Output channels.
-    pub out_channels: usize,
-    /// Kernel height and width.
-    pub kernel: [usize; 2],
-    /// Stride along height and width.
-    pub stride: [usize; 2],
-    /// Zero padding: top, left, bottom, right.
-    pub padding: [usize; 4],
-    /// Dilation along height and width.
-    pub dilation: [usize; 2],
-    /// Channel groups; divides both channel counts.
-    pub groups: usize,
-    /// Weight tensor.
-    pub weight: ParameterId,
-    /// Bias tensor `[out_channels]`.
-    pub bias: Option<ParameterId>,
-}
-
-/// Fully connected layer with `weight [out_features, in_features]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Linear {
-    /// Input features.
-    pub in_features: usize,
-    /// Output features.
-    pub out_features: usize,
-    /// Weight tensor.
-    pub weight: ParameterId,
-    /// Bias tensor `[out_features]`.
-    pub bias: Option<ParameterId>,
-}
-
-/// Element `e` of the input uses channel `e / inner`: y = w·(scale·x + shift) + b.
-///
-/// Batch norm: scale = 1/√(var+eps), shift = −mean·scale, with trainable w and b. Input
-/// normalisation: scale = 1/std, shift = −mean/std and no parameters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Affine {
-    /// Consecutive elements that share a channel (H·W for `[C, H, W]`, 1 for one value per element).
-    pub inner: usize,
-    /// Constant factor per channel.
-    pub scale: Vec<f64>,
-    /// Constant summand per channel.
-    pub shift: Vec<f64>,
-    /// Trainable factor `[channels]`.
+/// The parameter tensors of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerParameters {
+    /// What the layer multiplies its input by.
     pub weight: Option<ParameterId>,
-    /// Trainable summand `[channels]`.
+    /// What it adds.
     pub bias: Option<ParameterId>,
 }
 
-/// Mean over windows of `[C, H, W]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AvgPool2d {
-    /// Window height and width.
-    pub kernel: [usize; 2],
-    /// Stride along height and width.
-    pub stride: [usize; 2],
-    /// Padding: top, left, bottom, right.
-    pub padding: [usize; 4],
-    /// True: divide by the window size everywhere; false: by the number of real pixels.
-    pub count_include_pad: bool,
-}
-
-/// Output length of a sliding window along one axis, if the window fits.
-fn window_positions(
-    length: usize,
-    kernel: usize,
-    stride: usize,
-    before: usize,
-    after: usize,
-    dilation: usize,
-) -> Option<usize> {
-    let extent = (kernel.checked_sub(1)?).checked_mul(dilation)?.checked_add(1)?;
-    let padded = length.checked_add(before)?.checked_add(after)?;
-    if stride == 0 || dilation == 0 || padded < extent {
-        return None;
-    }
-    Some((padded - extent) / stride + 1)
-}
-
-fn window_shape(
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 4],
-    dilation: [usize; 2],
-    side: [usize; 2],
-) -> Result<[usize; 2], String> {
-    let mut output = [0; 2];
-    for axis in 0..2 {
-        output[axis] =
-            window_positions(side[axis], kernel[axis], stride[axis], padding[axis], padding[axis + 2], dilation[axis])
-                .ok_or_else(|| {
-                    format!(
-                        "a {}×{} window (stride {:?}, padding {:?}, dilation {:?}) does not fit an input of {}×{}",
-                        kernel[0], kernel[1], stride, padding, dilation, side[0], side[1]
-                    )
-                })?;
-    }
-    Ok(output)
-}
-
-impl Conv2d {
-    /// A convolution from and to `channels` with neither stride, padding, dilation, groups nor bias, whose weight the
-    /// builder is still to place.
-    pub fn new([in_channels, out_channels]: [usize; 2], kernel: [usize; 2]) -> Self {
-        Conv2d {
-            in_channels,
-            out_channels,
-            kernel,
-            stride: [1; 2],
-            padding: [0; 4],
-            dilation: [1; 2],
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
-        }
-    }
-
-    /// Height and width of the output for an input of `side`.
-    pub fn output_side(&self, side: [usize; 2]) -> Result<[usize; 2], String> {
-        window_shape(self.kernel, self.stride, self.padding, self.dilation, side)
+impl LayerParameters {
+    /// The tensors in θ's order.
+    pub fn iter(self) -> impl Iterator<Item = ParameterId> {
+        self.weight.into_iter().chain(self.bias)
     }
 }
 
-impl AvgPool2d {
-    /// Height and width of the output for an input of `side`.
-    pub fn output_side(&self, side: [usize; 2]) -> Result<[usize; 2], String> {
-        window_shape(self.kernel, self.stride, self.padding, [1, 1], side)
-    }
+/// The parameter tensors of a layer with the shapes it needs.
+#[derive(Default)]
+pub(crate) struct Needs {
+    pub(crate) weight: Option<(ParameterId, Vec<usize>)>,
+    pub(crate) bias: Option<(ParameterId, Vec<usize>)>,
+}
+
+/// How the parameters of a layer start.
+pub(crate) enum Start {
+    /// At random, in proportion to the number of inputs that one output sums.
+    Random { fan_in: usize },
+    /// Weight 1 and bias 0.
+    Identity,
 }
 
 impl Layer {
+    /// The ReLU layer.
+    pub const RELU: Layer = Layer::Activation(Activation::Relu);
+
     /// The kind's name in descriptions and messages.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -168,7 +91,8 @@ impl Layer {
             Layer::Linear(_) => "linear",
             Layer::Affine(_) => "affine",
             Layer::AvgPool2d(_) => "avgpool2d",
-            Layer::Relu => "relu",
+            Layer::MaxPool2d(_) => "maxpool2d",
+            Layer::Activation(activation) => activation.kind(),
             Layer::Flatten => "flatten",
             Layer::Add => "add",
         }
@@ -176,19 +100,105 @@ impl Layer {
 
     /// True for the kinds whose output is an affine function of their inputs.
     pub fn is_affine(&self) -> bool {
-        !matches!(self, Layer::Relu)
+        match self {
+            Layer::Input
+            | Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Flatten
+            | Layer::Add => true,
+            Layer::MaxPool2d(_) | Layer::Activation(_) => false,
+        }
+    }
+
+    /// The layer's parameter tensors.
+    pub fn parameters(&self) -> LayerParameters {
+        let Needs { weight, bias } = self.needs();
+        LayerParameters { weight: weight.map(|(id, _)| id), bias: bias.map(|(id, _)| id) }
+    }
+
+    /// The number of inputs that one output of a convolution or linear layer sums; none for other kinds.
+    pub fn fan_in(&self) -> Option<usize> {
+        match self.start()? {
+            Start::Random { fan_in } => Some(fan_in),
+            Start::Identity => None,
+        }
+    }
+
+    /// The layer's parameter tensors and the shapes they must have.
+    pub(crate) fn needs(&self) -> Needs {
+        match self {
+            Layer::Conv2d(conv) => conv.needs(),
+            Layer::Linear(linear) => linear.needs(),
+            Layer::Affine(affine) => affine.needs(),
+            Layer::Input
+            | Layer::AvgPool2d(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Activation(_)
+            | Layer::Flatten
+            | Layer::Add => Needs::default(),
+        }
+    }
+
+    /// How the layer's parameters start; none for kinds that have none.
+    pub(crate) fn start(&self) -> Option<Start> {
+        match self {
+            Layer::Conv2d(conv) => Some(conv.start()),
+            Layer::Linear(linear) => Some(linear.start()),
+            Layer::Affine(affine) => Some(affine.start()),
+            Layer::Input
+            | Layer::AvgPool2d(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Activation(_)
+            | Layer::Flatten
+            | Layer::Add => None,
+        }
+    }
+
+    /// The same layer with other parameter tensors.
+    pub(crate) fn with_parameters(mut self, new: impl Fn(ParameterId) -> ParameterId) -> Layer {
+        let renew = |id: &mut ParameterId| *id = new(*id);
+        match &mut self {
+            Layer::Conv2d(conv) => {
+                renew(&mut conv.weight);
+                conv.bias.iter_mut().for_each(renew);
+            }
+            Layer::Linear(linear) => {
+                renew(&mut linear.weight);
+                linear.bias.iter_mut().for_each(renew);
+            }
+            Layer::Affine(affine) => affine.weight.iter_mut().chain(&mut affine.bias).for_each(renew),
+            Layer::Input
+            | Layer::AvgPool2d(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Activation(_)
+            | Layer::Flatten
+            | Layer::Add => {}
+        }
+        self
+    }
+
+    /// How many inputs the kind reads.
+    fn arity(&self) -> RangeInclusive<usize> {
+        match self {
+            Layer::Input => 0..=0,
+            Layer::Add => 2..=usize::MAX,
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::AvgPool2d(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Activation(_)
+            | Layer::Flatten => 1..=1,
+        }
     }
 
     /// Output shape for the given input shapes.
     pub(crate) fn output_shape(&self, name: &str, inputs: &[&[usize]]) -> Result<Vec<usize>, NetworkError> {
-        let fail = |problem: String| Err(NetworkError::layer(name, problem));
-        let expected = match self {
-            Layer::Input => 0..=0,
-            Layer::Add => 2..=usize::MAX,
-            _ => 1..=1,
-        };
+        let expected = self.arity();
         if !expected.contains(&inputs.len()) {
-            return fail(format!(
+            let problem = format!(
                 "a layer of kind `{}` cannot have {} inputs; give it {}",
                 self.kind(),
                 inputs.len(),
@@ -197,84 +207,83 @@ impl Layer {
                     1 => "one",
                     _ => "at least two",
                 }
-            ));
+            );
+            return Err(NetworkError::layer(name, problem));
         }
+        let shape = match self {
+            Layer::Input => Err("an input layer stands only at the start".into()),
+            Layer::Conv2d(conv) => conv.output_shape(inputs[0]),
+            Layer::Linear(linear) => linear.output_shape(inputs[0]),
+            Layer::Affine(affine) => affine.output_shape(inputs[0]),
+            Layer::AvgPool2d(pool) => pool.output_shape(inputs[0]),
+            Layer::MaxPool2d(pool) => pool.output_shape(inputs[0]),
+            Layer::Activation(activation) => activation.check().map(|()| inputs[0].to_vec()),
+            Layer::Flatten => Ok(flatten::output_shape(inputs[0])),
+            Layer::Add => add::output_shape(inputs),
+        };
+        shape.map_err(|problem| NetworkError::layer(name, problem))
+    }
+
+    /// The layer that a description states; reserves its parameters.
+    pub(crate) fn read(reading: &mut Reading<'_>) -> Result<Self, NetworkError> {
+        Ok(match reading.text.kind {
+            Kind::Conv2d => Layer::Conv2d(Conv2d::read(reading)?),
+            Kind::Linear => Layer::Linear(Linear::read(reading)?),
+            Kind::Affine => Layer::Affine(Affine::read(reading)?),
+            Kind::AvgPool2d => Layer::AvgPool2d(AvgPool2d::read(reading)?),
+            Kind::MaxPool2d => Layer::MaxPool2d(MaxPool2d::read(reading)?),
+            Kind::Relu => Layer::Activation(Activation::Relu),
+            Kind::LeakyRelu => Layer::Activation(leaky_relu::read(reading)),
+            Kind::Sigmoid => Layer::Activation(Activation::Sigmoid),
+            Kind::Tanh => Layer::Activation(Activation::Tanh),
+            Kind::Clip => Layer::Activation(clip::read(reading)?),
+            Kind::Flatten => Layer::Flatten,
+            Kind::Add => Layer::Add,
+        })
+    }
+
+    /// States the layer in `text`; the input has no description.
+    pub(crate) fn write(&self, text: &mut LayerDescription, names: Names<'_>) {
         match self {
-            Layer::Input => fail("an input layer stands only at the start".into()),
-            Layer::Relu => Ok(inputs[0].to_vec()),
-            Layer::Flatten => Ok(vec![inputs[0].iter().product()]),
-            Layer::Add => match inputs.iter().find(|shape| **shape != inputs[0]) {
-                Some(other) => fail(format!("adds shapes {:?} and {other:?}, which differ", inputs[0])),
-                None => Ok(inputs[0].to_vec()),
-            },
-            Layer::Linear(linear) => {
-                let features: usize = inputs[0].iter().product();
-                if inputs[0].len() != 1 {
-                    return fail(format!(
-                        "a linear layer needs a flat input, got {:?}; put a flatten before it",
-                        inputs[0]
-                    ));
-                }
-                if features != linear.in_features {
-                    return fail(format!("weight takes {} features, the input has {features}", linear.in_features));
-                }
-                Ok(vec![linear.out_features])
-            }
-            Layer::Affine(affine) => {
-                let elements: usize = inputs[0].iter().product();
-                let channels = affine.scale.len();
-                if affine.inner == 0
-                    || channels.checked_mul(affine.inner) != Some(elements)
-                    || affine.shift.len() != channels
-                {
-                    return fail(format!(
-                        "{channels} channels of {} elements do not cover an input of shape {:?}",
-                        affine.inner, inputs[0]
-                    ));
-                }
-                if affine.scale.iter().chain(&affine.shift).any(|value| !value.is_finite()) {
-                    return fail("a scale or shift is not finite".into());
-                }
-                Ok(inputs[0].to_vec())
-            }
-            Layer::Conv2d(conv) => {
-                let &[channels, height, width] = inputs[0] else {
-                    return fail(format!(
-                        "a convolution needs an input [channels, height, width], got {:?}",
-                        inputs[0]
-                    ));
-                };
-                if channels != conv.in_channels {
-                    return fail(format!("weight takes {} channels, the input has {channels}", conv.in_channels));
-                }
-                if conv.groups == 0
-                    || !conv.in_channels.is_multiple_of(conv.groups)
-                    || !conv.out_channels.is_multiple_of(conv.groups)
-                {
-                    return fail(format!(
-                        "groups = {} does not divide the channels {} and {}",
-                        conv.groups, conv.in_channels, conv.out_channels
-                    ));
-                }
-                match conv.output_side([height, width]) {
-                    Ok([h, w]) => Ok(vec![conv.out_channels, h, w]),
-                    Err(problem) => fail(problem),
-                }
-            }
-            Layer::AvgPool2d(pool) => {
-                let &[channels, height, width] = inputs[0] else {
-                    return fail(format!("pooling needs an input [channels, height, width], got {:?}", inputs[0]));
-                };
-                if (0..2)
-                    .any(|axis| pool.padding[axis] >= pool.kernel[axis] || pool.padding[axis + 2] >= pool.kernel[axis])
-                {
-                    return fail(format!("padding {:?} is as large as the window {:?}", pool.padding, pool.kernel));
-                }
-                match pool.output_side([height, width]) {
-                    Ok([h, w]) => Ok(vec![channels, h, w]),
-                    Err(problem) => fail(problem),
-                }
-            }
+            Layer::Input => unreachable!("only node 0 is the input"),
+            Layer::Conv2d(conv) => conv.write(text, names),
+            Layer::Linear(linear) => linear.write(text, names),
+            Layer::Affine(affine) => affine.write(text, names),
+            Layer::AvgPool2d(pool) => pool.write(text),
+            Layer::MaxPool2d(pool) => pool.write(text),
+            Layer::Activation(activation) => activation.write(text),
+            Layer::Flatten | Layer::Add => {}
+        }
+    }
+
+    /// The kind's word in descriptions; none for the input.
+    pub(crate) fn text_kind(&self) -> Option<Kind> {
+        Some(match self {
+            Layer::Input => return None,
+            Layer::Conv2d(_) => Kind::Conv2d,
+            Layer::Linear(_) => Kind::Linear,
+            Layer::Affine(_) => Kind::Affine,
+            Layer::AvgPool2d(_) => Kind::AvgPool2d,
+            Layer::MaxPool2d(_) => Kind::MaxPool2d,
+            Layer::Activation(activation) => activation.text_kind(),
+            Layer::Flatten => Kind::Flatten,
+            Layer::Add => Kind::Add,
+        })
+    }
+}
+
+impl Kind {
+    /// The keys of a description that this kind reads, beside those that all read.
+    pub(crate) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::Conv2d => Conv2d::KEYS,
+            Kind::Linear => Linear::KEYS,
+            Kind::Affine => Affine::KEYS,
+            Kind::AvgPool2d => AvgPool2d::KEYS,
+            Kind::MaxPool2d => MaxPool2d::KEYS,
+            Kind::LeakyRelu => leaky_relu::KEYS,
+            Kind::Clip => clip::KEYS,
+            Kind::Relu | Kind::Sigmoid | Kind::Tanh | Kind::Flatten | Kind::Add => &[],
         }
     }
 }

@@ -8,10 +8,10 @@
 //! minimiser x* along the lines chosen: ∂g/∂α = max(a, 0)·z̃ and ∂g/∂β = ∓z̃ (Wang et al. 2021).
 
 use tightrope_engine::{Real, Weights};
-use tightrope_network::{Layer, NodeId};
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::lines::Lines;
-use super::program::{Program, accumulate};
+use super::program::{Program, accumulate, not_covered};
 use super::rounding::Rounding;
 
 /// A signed multiplier of a split neuron of one row: −β if it is active, +β if inactive.
@@ -115,7 +115,7 @@ impl<T: Real> Domain<'_, T> {
                         trace.input = row;
                     }
                 }
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     if let Some(trace) = trace.as_deref_mut() {
                         trace.post[id].clone_from(&row);
                     }
@@ -129,7 +129,8 @@ impl<T: Real> Domain<'_, T> {
                     others.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone()));
                     accumulate(&mut coefficients[last], row);
                 }
-                _ => {
+                Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
                     let map = program.map(id);
                     map.bias_dot(&row, &mut values);
                     let target = &mut coefficients[node.inputs[0]];

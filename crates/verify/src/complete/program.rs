@@ -1,7 +1,9 @@
 //! A network with its weights in place, in one precision: what every pass of complete verification runs on.
 
 use tightrope_engine::{AffineMap, Real, Weights};
-use tightrope_network::{Layer, Network, NodeId, ParameterId, Weights as Numbers};
+use tightrope_network::{Activation, Layer, Network, Node, NodeId, ParameterId, Weights as Numbers};
+
+use crate::VerifyError;
 
 /// A network ready to be walked forwards and backwards.
 pub(crate) struct Program<'a, T> {
@@ -17,7 +19,35 @@ pub(crate) struct Program<'a, T> {
     pub bias_magnitude: Vec<Vec<f64>>,
 }
 
+/// Fails if `network` has a layer of a kind that complete verification does not cover.
+pub(crate) fn check_kinds(network: &Network) -> Result<(), VerifyError> {
+    let is_covered = |node: &&Node| match &node.layer {
+        Layer::Input
+        | Layer::Conv2d(_)
+        | Layer::Linear(_)
+        | Layer::Affine(_)
+        | Layer::AvgPool2d(_)
+        | Layer::Activation(Activation::Relu)
+        | Layer::Flatten
+        | Layer::Add => true,
+        Layer::MaxPool2d(_)
+        | Layer::Activation(
+            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+        ) => false,
+    };
+    match network.nodes().iter().find(|node| !is_covered(node)) {
+        Some(node) => Err(VerifyError::Layer { layer: node.name.clone(), kind: node.layer.kind() }),
+        None => Ok(()),
+    }
+}
+
+/// Where a pass meets a node that [`check_kinds`] refuses, or the input beyond the start.
+pub(crate) fn not_covered(node: &Node) -> ! {
+    unreachable!("`{}` is of kind `{}`", node.name, node.layer.kind())
+}
+
 impl<'a, T: Real> Program<'a, T> {
+    /// The program of a network that [`check_kinds`] accepts.
     pub(crate) fn new(network: &'a Network, weights: &Numbers) -> Self {
         let theta = weights.theta();
         let values: Vec<T> = theta.iter().map(|&v| T::from_f64(v)).collect();
@@ -46,12 +76,12 @@ impl<'a, T: Real> Program<'a, T> {
 
     /// Products of one evaluation.
     pub(crate) fn products(&self) -> u64 {
-        let of = |node: &tightrope_network::Node| match &node.layer {
+        let of = |node: &Node| match &node.layer {
             Layer::Linear(linear) => linear.in_features * linear.out_features,
             Layer::Conv2d(conv) => node.len() * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1],
             Layer::AvgPool2d(pool) => node.len() * pool.kernel[0] * pool.kernel[1],
             Layer::Affine(_) => node.len(),
-            Layer::Input | Layer::Relu | Layer::Flatten | Layer::Add => 0,
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => 0,
         };
         self.network.nodes().iter().map(|node| of(node) as u64).sum()
     }
@@ -74,7 +104,7 @@ impl<'a, T: Real> Program<'a, T> {
         for (id, node) in self.network.nodes()[..=last].iter().enumerate().skip(1) {
             let input = &values[node.inputs[0]];
             let value = match &node.layer {
-                Layer::Relu => relu(id, input),
+                Layer::Activation(Activation::Relu) => relu(id, input),
                 Layer::Add => {
                     let mut sum = input.clone();
                     for &other in &node.inputs[1..] {
@@ -82,7 +112,8 @@ impl<'a, T: Real> Program<'a, T> {
                     }
                     sum
                 }
-                _ => {
+                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                     let map = self.map(id);
                     let mut y = map.apply(Weights::Signed, input, batch);
                     map.add_bias(&mut y);
@@ -112,13 +143,14 @@ impl<'a, T: Real> Program<'a, T> {
             let node = &nodes[id];
             let input = node.inputs[0];
             match &node.layer {
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     g.iter_mut().zip(&values[input]).for_each(|(g, &v)| *g = if v > T::ZERO { *g } else { T::ZERO });
                     accumulate(&mut cotangents[input], g);
                 }
                 Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut cotangents[input], g.clone())),
                 Layer::Flatten => accumulate(&mut cotangents[input], g),
-                _ => {
+                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
                     let map = self.map(id);
                     cotangents[input].resize(batch * map.inputs, T::ZERO);
                     map.transpose(Weights::Signed, &g, batch, &mut cotangents[input]);

@@ -20,10 +20,10 @@
 //! Interval arithmetic is enlarged in the same way: W·centre ± |W|·radius is off by at most γ·(|W|·M + |b|).
 
 use tightrope_engine::{Real, Weights};
-use tightrope_network::{Layer, Network, NodeId};
+use tightrope_network::{Activation, Layer, Network, NodeId};
 
 use super::dual::absolute_dot;
-use super::program::Program;
+use super::program::{Program, not_covered};
 
 /// Unit roundoff of f64.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -114,7 +114,7 @@ fn finite_step(program: &Program<'_, f64>, id: NodeId, before: &[Interval], sets
     let input = &before[node.inputs[0]];
     let gamma = gamma(program.network);
     match &node.layer {
-        Layer::Relu => {
+        Layer::Activation(Activation::Relu) => {
             let clamp = |values: &[f64]| values.iter().map(|v| v.max(0.0)).collect();
             Interval { lower: clamp(&input.lower), upper: clamp(&input.upper), reach: input.magnitude() }
         }
@@ -130,7 +130,8 @@ fn finite_step(program: &Program<'_, f64>, id: NodeId, before: &[Interval], sets
             enlarge(&mut sum, gamma);
             sum
         }
-        _ => {
+        Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+        Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
             let map = program.map(id);
             let middle = |(l, u): (&f64, &f64)| 0.5 * (l + u);
             let center: Vec<f64> = input.lower.iter().zip(&input.upper).map(middle).collect();
