@@ -2,10 +2,10 @@
 //!
 //! W·centre ± |W|·radius is off by at most γ·(|W|·M + |b|), with γ and M as in [`crate::Charges`].
 
-use tightrope_network::{Layer, NodeId};
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::affine::Weights;
-use super::plan::Plan;
+use super::plan::{Plan, not_covered};
 use crate::substitution::{GENEROUS, gamma};
 use crate::{OutwardInterval, Real};
 
@@ -38,7 +38,7 @@ fn finite<T: Real>(
     let input = &before[node.inputs[0]];
     let gamma: T = gamma(&plan.network);
     match &node.layer {
-        Layer::Relu => {
+        Layer::Activation(Activation::Relu) => {
             let clamp = |values: &[T]| values.iter().map(|v| v.max(T::ZERO)).collect();
             OutwardInterval { lower: clamp(&input.lower), upper: clamp(&input.upper), reach: input.magnitude() }
         }
@@ -54,7 +54,8 @@ fn finite<T: Real>(
             enlarge(&mut sum, gamma);
             sum
         }
-        _ => {
+        Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+        Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
             let map = plan.map(id);
             let half = T::from_f64(0.5);
             let center: Vec<T> = input.lower.iter().zip(&input.upper).map(|(&l, &u)| half * (l + u)).collect();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tightrope_network::{Layer, Network, NodeId};
+use tightrope_network::{Activation, Layer, Network, Node, NodeId};
 
 use super::affine::Map;
 use crate::{EngineError, Real};
@@ -34,21 +34,22 @@ impl<T: Real> Plan<T> {
     /// Reads the weights of `network` from `theta`.
     pub(super) fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
+        check_kinds(&network)?;
         let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(&network, theta, id)).collect();
         let mut is_affine = Vec::new();
         let mut mixing = Vec::new();
         for (node, map) in network.nodes().iter().zip(&maps) {
-            let affine = node.layer != Layer::Relu && node.inputs.iter().all(|&input| is_affine[input]);
+            let affine = node.layer.is_affine() && node.inputs.iter().all(|&input| is_affine[input]);
             let before = node
                 .inputs
                 .iter()
                 .map(|&input| mixing[input])
                 .fold(Mixing::None, |a: Mixing, b| if b > a { b } else { a });
-            mixing.push(match (&node.layer, map) {
-                (Layer::Input, _) => Mixing::None,
-                (_, Some(map)) if map.is_diagonal() => before,
-                (_, Some(_)) if before == Mixing::None => Mixing::Once,
-                _ => Mixing::More,
+            mixing.push(match map {
+                None if node.inputs.is_empty() => Mixing::None,
+                Some(map) if map.is_diagonal() => before,
+                Some(_) if before == Mixing::None => Mixing::Once,
+                Some(_) | None => Mixing::More,
             });
             is_affine.push(affine);
         }
@@ -69,9 +70,36 @@ impl<T: Real> Plan<T> {
 
     /// The node whose output the linear layer `last` reads, where specifications are merged; `last` itself if it is not linear.
     pub(super) fn elision_node(&self, last: NodeId) -> NodeId {
-        match self.network.node(last).layer {
-            Layer::Linear(_) => self.network.node(last).inputs[0],
-            _ => last,
+        if let Layer::Linear(_) = self.network.node(last).layer {
+            return self.network.node(last).inputs[0];
         }
+        last
     }
+}
+
+/// Fails if `network` has a layer of a kind that the engine does not cover.
+fn check_kinds(network: &Network) -> Result<(), EngineError> {
+    let is_covered = |node: &&Node| match &node.layer {
+        Layer::Input
+        | Layer::Conv2d(_)
+        | Layer::Linear(_)
+        | Layer::Affine(_)
+        | Layer::AvgPool2d(_)
+        | Layer::Activation(Activation::Relu)
+        | Layer::Flatten
+        | Layer::Add => true,
+        Layer::MaxPool2d(_)
+        | Layer::Activation(
+            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+        ) => false,
+    };
+    match network.nodes().iter().find(|node| !is_covered(node)) {
+        Some(node) => Err(EngineError::Layer { layer: node.name.clone(), kind: node.layer.kind() }),
+        None => Ok(()),
+    }
+}
+
+/// Where a pass meets a node that [`check_kinds`] refuses, or the input beyond the start.
+pub(super) fn not_covered(node: &Node) -> ! {
+    unreachable!("`{}` is of kind `{}`", node.name, node.layer.kind())
 }

@@ -12,7 +12,7 @@ use tightrope_vnnlib::{Case, Property};
 
 use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
-use super::bound::handle::Handle;
+use super::bound::handle::{Handle, check_kinds};
 use super::bound::root::{Root, Setting};
 use super::boxes::Boxes;
 use super::endgame::Endgame;
@@ -31,7 +31,8 @@ use crate::VerifyError;
 /// `progress` hears of every round of branch and bound.
 ///
 /// # Errors
-/// If the property does not fit the network or a setting makes no sense.
+/// If the property does not fit the network, the network has layers of a kind that is not covered, or a setting makes no
+/// sense.
 pub fn decide(
     network: &Network,
     weights: &Weights,
@@ -117,6 +118,7 @@ fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> 
 fn check(network: &Network, weights: &Weights, property: &Property, settings: &Settings) -> Result<(), VerifyError> {
     let refuse = |problem: String| Err(VerifyError::Usage(problem));
     network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
+    check_kinds(network)?;
     let (d, k) = (network.input_len(), network.output_len());
     if (property.inputs, property.outputs) != (d, k) {
         return refuse(format!(

@@ -1,9 +1,9 @@
 //! Units in which a network's values are neither very large nor very small, so that f32 can search and f64 can prove.
 
-use tightrope_network::{Layer, Network, Weights};
+use tightrope_network::{Activation, Layer, Network, Weights};
 use tightrope_vnnlib::Property;
 
-use super::bound::handle::Handle;
+use super::bound::handle::{Handle, not_covered};
 
 /// Binary digits before or behind the point up to which values are left as they are.
 const USUAL: i64 = 40;
@@ -25,7 +25,11 @@ pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -
         node
     };
     for (id, node) in nodes.iter().enumerate() {
-        if matches!(node.layer, Layer::Relu | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_)) {
+        let passes_on = match &node.layer {
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) => true,
+            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) => false,
+        };
+        if passes_on {
             for &input in &node.inputs {
                 let (a, b) = (find(&group, input), find(&group, id));
                 group[a.max(b)] = a.min(b);
@@ -61,7 +65,7 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
     for (id, node) in program.network.nodes().iter().enumerate().skip(1) {
         let (input, unit) = &values[node.inputs[0]];
         let next = match &node.layer {
-            Layer::Relu => (input.iter().map(|v| v.max(0.0)).collect(), *unit),
+            Layer::Activation(Activation::Relu) => (input.iter().map(|v| v.max(0.0)).collect(), *unit),
             Layer::Add => {
                 let top = node.inputs.iter().map(|&input| values[input].1).max().unwrap_or(0);
                 let mut sum = vec![0.0; node.len()];
@@ -71,7 +75,8 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
                 }
                 (sum, top)
             }
-            _ => {
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let [product, bias] = program.at.summands(id, input)?;
                 let (product, unit) = normalised(product, *unit)?;
                 let (bias, bias_unit) = normalised(bias, 0)?;

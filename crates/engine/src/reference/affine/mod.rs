@@ -56,7 +56,7 @@ enum Source {
 }
 
 impl<T: Real> Map<T> {
-    /// The map of node `id`, or `None` for input, ReLU and sum nodes.
+    /// The map of node `id`, or `None` for the input, activations, max pooling and sums.
     pub fn of(network: &Network, theta: &[T], id: NodeId) -> Option<Self> {
         let node = network.node(id);
         let layout = network.parameters();
@@ -64,7 +64,7 @@ impl<T: Real> Map<T> {
         let inputs = input_shape.iter().product();
         let read = |id: ParameterId| layout.slice(theta, id).to_vec();
         let (kind, signed, bias, source) = match &node.layer {
-            Layer::Input | Layer::Relu | Layer::Add => return None,
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Add => return None,
             Layer::Flatten => (Kind::Identity, Vec::new(), Vec::new(), Source::Constant),
             Layer::Linear(linear) => (
                 Kind::Dense { inputs: linear.in_features, outputs: linear.out_features },
@@ -158,7 +158,9 @@ impl<T: Real> Map<T> {
                 geometry.apply(&self.signed, x, batch, &mut y, Some(mask));
                 y
             }
-            _ => self.apply(Weights::Signed, x, batch),
+            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Identity => {
+                self.apply(Weights::Signed, x, batch)
+            }
         }
     }
 
@@ -166,7 +168,9 @@ impl<T: Real> Map<T> {
     pub(super) fn window_reach(&self, mask: &[bool]) -> Vec<bool> {
         match &self.kind {
             Kind::Conv(geometry) => geometry.window_reach(mask),
-            _ => unreachable!("only convolutions have windows"),
+            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Identity => {
+                unreachable!("only convolutions have windows")
+            }
         }
     }
 

@@ -7,12 +7,12 @@
 //! with respect to a coefficient is the value z̃ that the relaxation gives that neuron when it is run forwards from the
 //! minimiser x* along the lines chosen: ∂g/∂α = max(a, 0)·z̃ and ∂g/∂β = ∓z̃ (Wang et al. 2021).
 
-use tightrope_network::{Layer, NodeId};
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::accumulate;
 use crate::reference::affine::Weights;
 use crate::reference::concrete;
-use crate::reference::plan::Plan;
+use crate::reference::plan::{Plan, not_covered};
 use crate::substitution::lane_sum;
 use crate::{Charges, Domain, Real, Trace};
 
@@ -57,7 +57,7 @@ impl<T: Real> Domain<'_, T> {
                         trace.input = row;
                     }
                 }
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     if let Some(trace) = trace.as_deref_mut() {
                         trace.post[id].clone_from(&row);
                     }
@@ -71,7 +71,8 @@ impl<T: Real> Domain<'_, T> {
                     others.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone()));
                     accumulate(&mut coefficients[last], row);
                 }
-                _ => {
+                Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
                     let map = plan.map(id);
                     map.bias_dot(&row, &mut values);
                     let target = &mut coefficients[node.inputs[0]];

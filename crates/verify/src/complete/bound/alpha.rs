@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tightrope_network::{Network, Weights};
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
-use super::handle::Handle;
+use super::handle::{Handle, check_kinds};
 use super::root::{Root, Setting, chunk_rows, doubles};
 use crate::VerifyError;
 
@@ -53,9 +53,10 @@ pub struct AlphaCrown<'a> {
 
 impl<'a> AlphaCrown<'a> {
     /// # Errors
-    /// If θ does not fit the network.
+    /// If θ does not fit the network, or the network has layers of a kind that is not covered.
     pub fn new(network: &'a Network, weights: &Weights) -> Result<Self, VerifyError> {
         network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
+        check_kinds(network)?;
         Ok(AlphaCrown { fast: Handle::new(network, weights), exact: Handle::new(network, weights) })
     }
 

@@ -1,7 +1,9 @@
 //! A network loaded in one precision, with the numbering that complete verification speaks in.
 
 use tightrope_engine::{Cotangents, Engine, Loaded, Real, Reference, Wants};
-use tightrope_network::{Layer, Network, NodeId, Weights};
+use tightrope_network::{Activation, Layer, Network, Node, NodeId, Weights};
+
+use crate::VerifyError;
 
 /// A network ready to be walked forwards and backwards.
 ///
@@ -15,6 +17,33 @@ pub(crate) struct Handle<'a, T> {
     pub pre: Vec<NodeId>,
     /// Position of each node that is a pre-activation.
     pub position: Vec<Option<usize>>,
+}
+
+/// Fails if `network` has a layer of a kind that complete verification does not cover.
+pub(crate) fn check_kinds(network: &Network) -> Result<(), VerifyError> {
+    let is_covered = |node: &&Node| match &node.layer {
+        Layer::Input
+        | Layer::Conv2d(_)
+        | Layer::Linear(_)
+        | Layer::Affine(_)
+        | Layer::AvgPool2d(_)
+        | Layer::Activation(Activation::Relu)
+        | Layer::Flatten
+        | Layer::Add => true,
+        Layer::MaxPool2d(_)
+        | Layer::Activation(
+            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+        ) => false,
+    };
+    match network.nodes().iter().find(|node| !is_covered(node)) {
+        Some(node) => Err(VerifyError::Layer { layer: node.name.clone(), kind: node.layer.kind() }),
+        None => Ok(()),
+    }
+}
+
+/// Where a pass meets a node that [`check_kinds`] refuses, or the input beyond the start.
+pub(crate) fn not_covered(node: &Node) -> ! {
+    unreachable!("`{}` is of kind `{}`", node.name, node.layer.kind())
 }
 
 impl<'a, T: Real> Handle<'a, T>
@@ -43,12 +72,12 @@ impl<T: Real> Handle<'_, T> {
 
     /// Products of one evaluation.
     pub(crate) fn products(&self) -> u64 {
-        let of = |node: &tightrope_network::Node| match &node.layer {
+        let of = |node: &Node| match &node.layer {
             Layer::Linear(linear) => linear.in_features * linear.out_features,
             Layer::Conv2d(conv) => node.len() * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1],
             Layer::AvgPool2d(pool) => node.len() * pool.kernel[0] * pool.kernel[1],
             Layer::Affine(_) => node.len(),
-            Layer::Input | Layer::Relu | Layer::Flatten | Layer::Add => 0,
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => 0,
         };
         self.network.nodes().iter().map(|node| of(node) as u64).sum()
     }
