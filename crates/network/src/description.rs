@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::NetworkError;
 use crate::layers::Layer;
+use crate::layout::{ParameterId, ParameterLayout};
 use crate::network::{Network, NetworkBuilder, NodeId};
-use crate::parameters::{ParameterId, ParameterLayout};
 
 /// A network's structure as a file describes it.
 ///

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::layers::{Affine, AvgPool2d, Conv2d, Layer, Linear, MaxPool2d, Needs};
-use crate::parameters::{ParameterId, ParameterLayout};
+use crate::layout::{ParameterId, ParameterLayout};
 use crate::{NetworkError, Weights};
 
 /// Index of a node in its network; inputs always have smaller ids.

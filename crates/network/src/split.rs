@@ -2,8 +2,8 @@
 
 use crate::NetworkError;
 use crate::layers::Layer;
+use crate::layout::{ParameterId, ParameterLayout};
 use crate::network::{Network, Node, NodeId};
-use crate::parameters::{ParameterId, ParameterLayout};
 
 impl Network {
     /// The sub-network that ends in `node` and the one that starts from it: the second, run on the values of the first,

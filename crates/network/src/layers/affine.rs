@@ -3,7 +3,7 @@
 use super::{Needs, Start};
 use crate::NetworkError;
 use crate::description::{LayerDescription, Names, Reading};
-use crate::parameters::ParameterId;
+use crate::layout::ParameterId;
 
 /// Element `e` of the input uses channel `e / inner`: y = w·(scale·x + shift) + b.
 ///

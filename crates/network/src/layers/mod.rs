@@ -22,7 +22,7 @@ use std::ops::RangeInclusive;
 
 use crate::NetworkError;
 use crate::description::{Kind, LayerDescription, Names, Reading};
-use crate::parameters::ParameterId;
+use crate::layout::ParameterId;
 use activation::{clip, leaky_relu};
 
 /// A node's operation. Shapes never include the batch.
