@@ -72,7 +72,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 fn write_safetensors(model: &Model, output: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let description = output.with_extension("json");
     write(&description, &serde_json::to_vec_pretty(&Description::of(&model.network))?)?;
-    write(output, &model.network.theta_to_safetensors(&model.theta)?)?;
+    write(output, &model.to_safetensors()?)?;
     Ok(vec![output.into(), description])
 }
 

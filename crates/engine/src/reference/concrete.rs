@@ -1,5 +1,7 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
+use std::ops::Range;
+
 use tightrope_network::{Activation, Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
@@ -8,7 +10,7 @@ use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
 pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
-    along(plan, inputs.to_vec(), batch, plan.network.output(), |_, z| z.iter().map(|&v| v.relu()).collect())
+    along(plan, inputs.to_vec(), batch, plan.network.output(), relu)
 }
 
 /// Values of the nodes up to `last`; `activation` maps (node, pre-activation values) to the node's values.
@@ -21,7 +23,24 @@ pub(super) fn along<T: Real>(
 ) -> Vec<Vec<T>> {
     let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
     values.push(inputs);
-    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(1) {
+    extend(plan, &mut values, batch, last, &mut activation);
+    values
+}
+
+/// Appends the values of the nodes up to `last` to those before them.
+pub(super) fn advance<T: Real>(plan: &Plan<T>, values: &mut Vec<Vec<T>>, batch: usize, last: NodeId) {
+    extend(plan, values, batch, last, &mut relu);
+}
+
+/// As [`advance`]; `activation` maps (node, pre-activation values) to the node's values.
+fn extend<T: Real>(
+    plan: &Plan<T>,
+    values: &mut Vec<Vec<T>>,
+    batch: usize,
+    last: NodeId,
+    activation: &mut impl FnMut(NodeId, &[T]) -> Vec<T>,
+) {
+    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(values.len()) {
         let value = match &node.layer {
             Layer::Activation(Activation::Relu) => activation(id, &values[node.inputs[0]]),
             Layer::Add => {
@@ -32,7 +51,12 @@ pub(super) fn along<T: Real>(
                 sum
             }
             Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
                 map.add_bias(&mut y);
@@ -41,7 +65,10 @@ pub(super) fn along<T: Real>(
         };
         values.push(value);
     }
-    values
+}
+
+fn relu<T: Real>(_: NodeId, z: &[T]) -> Vec<T> {
+    z.iter().map(|&v| v.relu()).collect()
 }
 
 /// Pulls `cotangent` on the output back to the weights and, if wanted, the input.
@@ -50,13 +77,26 @@ pub(super) fn backward<T: Real>(
     values: &[Vec<T>],
     cotangent: &[T],
     batch: usize,
-    mut weights: Option<&mut MapGradients<T>>,
+    weights: Option<&mut MapGradients<T>>,
     input_wanted: bool,
 ) -> Vec<T> {
-    let nodes = plan.network.nodes();
     let mut cotangents: Vec<Vec<T>> = values.iter().map(|_| Vec::new()).collect();
     cotangents[plan.network.output()] = cotangent.to_vec();
-    for (id, node) in nodes.iter().enumerate().skip(1).rev() {
+    retreat(plan, values, &mut cotangents, 1..values.len(), batch, weights, input_wanted);
+    std::mem::take(&mut cotangents[0])
+}
+
+/// Pulls the cotangents of `range` back to the nodes before it, whose own are there or empty.
+pub(super) fn retreat<T: Real>(
+    plan: &Plan<T>,
+    values: &[Vec<T>],
+    cotangents: &mut [Vec<T>],
+    range: Range<NodeId>,
+    batch: usize,
+    mut weights: Option<&mut MapGradients<T>>,
+    input_wanted: bool,
+) {
+    for (id, node) in plan.network.nodes()[..range.end].iter().enumerate().skip(range.start).rev() {
         let g = std::mem::take(&mut cotangents[id]);
         for &input in &node.inputs {
             if cotangents[input].is_empty() {
@@ -78,7 +118,12 @@ pub(super) fn backward<T: Real>(
                 }
             }
             Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {
                     weights.add_weight(id, map, Weights::Signed, &values[input], &g, batch);
@@ -90,5 +135,4 @@ pub(super) fn backward<T: Real>(
             }
         }
     }
-    std::mem::take(&mut cotangents[0])
 }

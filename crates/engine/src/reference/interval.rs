@@ -47,7 +47,12 @@ impl<T: Real> Intervals<T> {
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
                     Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                    Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                    Layer::Conv2d(_)
+                    | Layer::Linear(_)
+                    | Layer::Affine(_)
+                    | Layer::BatchNorm(_)
+                    | Layer::AvgPool2d(_)
+                    | Layer::Flatten => {
                         let (input, map) = (node.inputs[0], plan.map(id));
                         let mut center = map.apply(Weights::Signed, &result.center[input], batch);
                         map.add_bias(&mut center);
@@ -124,7 +129,12 @@ impl<T: Real> Intervals<T> {
                     }
                 }
                 Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::BatchNorm(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], plan.map(id));
                     if let Some(weights) = weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &self.center[input], &g_center, batch);

@@ -1,4 +1,4 @@
-//! What is worked out once per θ: every node's map and how the nodes relate to the ReLUs.
+//! What is worked out once per θ and buffers: every node's map and how the nodes relate to the ReLUs.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{EngineError, Real};
 pub(super) struct Plan<T> {
     pub(super) network: Arc<Network>,
     /// One map per affine node.
-    pub(super) maps: Vec<Option<Map<T>>>,
+    pub(super) maps: Vec<Option<Arc<Map<T>>>>,
     /// Pre-activation nodes in network order.
     pub(super) pre_activations: Vec<NodeId>,
     /// Place of each node in that list.
@@ -31,11 +31,28 @@ enum Mixing {
 }
 
 impl<T: Real> Plan<T> {
-    /// Reads the weights of `network` from `theta`.
-    pub(super) fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
+    /// Reads the weights of `network` from `theta` and the statistics of its batch norms from `buffers`.
+    pub(super) fn new(network: Arc<Network>, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
+        EngineError::check_length("the buffers", buffers.len(), network.buffers().total())?;
         check_kinds(&network)?;
-        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(&network, theta, id)).collect();
+        let map = |id| Map::of(&network, theta, buffers, id).map(Arc::new);
+        let maps = (0..network.nodes().len()).map(map).collect();
+        Ok(Plan::of(network, maps))
+    }
+
+    /// The same network and θ with other buffers; all maps but those of batch norms are shared.
+    pub(super) fn with_buffers(&self, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
+        EngineError::check_length("the buffers", buffers.len(), self.network.buffers().total())?;
+        let mut maps = self.maps.clone();
+        for (id, _) in self.network.batch_norms() {
+            maps[id] = Map::of(&self.network, theta, buffers, id).map(Arc::new);
+        }
+        Ok(Plan::of(Arc::clone(&self.network), maps))
+    }
+
+    /// How the nodes with these maps relate.
+    fn of(network: Arc<Network>, maps: Vec<Option<Arc<Map<T>>>>) -> Self {
         let mut is_affine = Vec::new();
         let mut mixing = Vec::new();
         for (node, map) in network.nodes().iter().zip(&maps) {
@@ -57,7 +74,7 @@ impl<T: Real> Plan<T> {
         let pre_activations = network.pre_activations();
         let mut position = vec![None; network.nodes().len()];
         pre_activations.iter().enumerate().for_each(|(place, &id)| position[id] = Some(place));
-        Ok(Plan { network, maps, pre_activations, position, is_affine, interval_is_exact })
+        Plan { network, maps, pre_activations, position, is_affine, interval_is_exact }
     }
 
     /// The map of an affine node.
@@ -84,6 +101,7 @@ fn check_kinds(network: &Network) -> Result<(), EngineError> {
         | Layer::Conv2d(_)
         | Layer::Linear(_)
         | Layer::Affine(_)
+        | Layer::BatchNorm(_)
         | Layer::AvgPool2d(_)
         | Layer::Activation(Activation::Relu)
         | Layer::Flatten

@@ -41,7 +41,7 @@ impl Affine {
 
     pub(super) fn needs(&self) -> Needs {
         let with_shape = |id| (id, vec![self.scale.len()]);
-        Needs { weight: self.weight.map(with_shape), bias: self.bias.map(with_shape) }
+        Needs { weight: self.weight.map(with_shape), bias: self.bias.map(with_shape), ..Needs::default() }
     }
 
     pub(super) fn start(&self) -> Start {

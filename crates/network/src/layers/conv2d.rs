@@ -85,6 +85,7 @@ impl Conv2d {
         Needs {
             weight: Some((self.weight, self.weight_shape().to_vec())),
             bias: self.bias.map(|bias| (bias, vec![self.out_channels])),
+            ..Needs::default()
         }
     }
 

@@ -33,6 +33,7 @@ impl Linear {
         Needs {
             weight: Some((self.weight, vec![self.out_features, self.in_features])),
             bias: self.bias.map(|bias| (bias, vec![self.out_features])),
+            ..Needs::default()
         }
     }
 

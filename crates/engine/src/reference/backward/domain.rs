@@ -72,7 +72,7 @@ impl<T: Real> Domain<'_, T> {
                     accumulate(&mut coefficients[last], row);
                 }
                 Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
                     let map = plan.map(id);
                     map.bias_dot(&row, &mut values);
                     let target = &mut coefficients[node.inputs[0]];

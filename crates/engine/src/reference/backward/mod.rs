@@ -79,7 +79,7 @@ impl<T: Real> Walk<'_, T> {
                 Layer::Flatten => accumulate(&mut coefficients[input], row),
                 Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone())),
                 Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
                     let map = self.plan.map(id);
                     map.bias_dot(&row, &mut values);
                     let target = &mut coefficients[input];
@@ -145,7 +145,12 @@ impl<T: Real> Walk<'_, T> {
                     sum
                 }
                 Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::BatchNorm(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], self.plan.map(id));
                     if let Some(weights) = sinks.weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &cotangents[input], &coefficients[id], count);
