@@ -6,15 +6,27 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest, Sha256};
 use tightrope_network::{Description, Model};
 
-/// Reads the model at `path` for engines that work in single precision, which its numbers must fit.
+/// Reads the model at `path` for engines that work in single precision, which its numbers must fit; batch norms are frozen.
 pub fn load(path: &Path) -> anyhow::Result<Model> {
-    let model = load_exact(path)?;
+    in_single(load_exact(path)?, path)
+}
+
+/// As [`load`], with the batch norms as they are stored.
+pub fn load_trainable(path: &Path) -> anyhow::Result<Model> {
+    in_single(read(path)?, path)
+}
+
+/// Reads the model at `path`, whatever its numbers' size; batch norms are frozen.
+pub fn load_exact(path: &Path) -> anyhow::Result<Model> {
+    read(path)?.frozen().with_context(|| path.display().to_string())
+}
+
+fn in_single(model: Model, path: &Path) -> anyhow::Result<Model> {
     model.network.check_theta(&model.theta).with_context(|| path.display().to_string())?;
     Ok(model)
 }
 
-/// Reads the model at `path`, whatever its numbers' size.
-pub fn load_exact(path: &Path) -> anyhow::Result<Model> {
+fn read(path: &Path) -> anyhow::Result<Model> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     if !path.exists() {
         bail!("{}: no such file or folder; give a run folder, an .onnx file or a .safetensors file", path.display());

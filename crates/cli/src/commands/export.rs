@@ -51,7 +51,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         written.push(("the description of -o", &*description));
     }
     outputs::check(&written, &[&options.model])?;
-    let model = model::load(&options.model)?;
+    let model = model::load_trainable(&options.model)?;
     if model.exact.is_some() {
         context
             .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
