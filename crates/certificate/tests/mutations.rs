@@ -14,7 +14,7 @@ use tightrope_vnnlib::{Constraint, Property};
 fn absolute() -> Model {
     let mut builder = NetworkBuilder::new(&[2]).unwrap();
     let pair = builder.linear("pair", 2, false, builder.input()).unwrap();
-    let relu = builder.add("relu", Layer::Relu, &[pair]).unwrap();
+    let relu = builder.add("relu", Layer::RELU, &[pair]).unwrap();
     builder.linear("sum", 1, false, relu).unwrap();
     Model::new(builder.build().unwrap(), vec![1.0, 1.0, -1.0, -1.0, 1.0, 1.0])
 }

@@ -15,6 +15,7 @@ mod reference;
 mod region;
 mod relaxation;
 mod spec;
+mod substitution;
 
 pub use bounds::{BoundRequest, Bounds, LayerBounds};
 pub use engine::{Engine, Support};
@@ -23,7 +24,8 @@ pub use gradient::{Cotangents, Gradients, LayerCotangent, RegionGradient, Tape, 
 pub use loaded::{Loaded, members_in_turn};
 pub use population::{MemberLoss, MemberOutput, MemberRequest, Perturbation};
 pub use real::Real;
-pub use reference::{AffineMap, Reference, Weights};
+pub use reference::Reference;
 pub use region::{Ball, Norm, Region};
 pub use relaxation::{Final, Intermediate, LowerSlope, Relaxation};
 pub use spec::Spec;
+pub use substitution::{Charges, Domain, Lines, Multiplier, OutwardInterval, SetOf, Trace};

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use tightrope_network::Network;
+use tightrope_network::{Network, NodeId};
 
 use crate::{
-    BoundRequest, Bounds, Cotangents, EngineError, Gradients, MemberLoss, MemberOutput, MemberRequest, Perturbation,
-    Real, Region, Spec, Tape, Wants,
+    BoundRequest, Bounds, Charges, Cotangents, Domain, EngineError, Gradients, MemberLoss, MemberOutput, MemberRequest,
+    OutwardInterval, Perturbation, Real, Region, Spec, Tape, Trace, Wants,
 };
 
 /// A network at one θ, ready to be evaluated, bounded and differentiated: what [`crate::Engine::load`] returns.
@@ -79,6 +79,44 @@ pub trait Loaded<T: Real>: Send + Sync {
         request: &MemberRequest<'_, T>,
         loss: &MemberLoss<'_, T>,
     ) -> Result<Vec<[f64; 2]>, EngineError>;
+
+    /// Lower bounds of `rows` (`[count, n]` on the output of node `start`) over `domain`.
+    ///
+    /// With `trace` the coefficients are kept. With `charges` the second result bounds the rounding error of each value;
+    /// see [`Charges`].
+    ///
+    /// # Panics
+    /// If rows, domain or charges do not fit the network; callers derive all of them from it.
+    fn substitute(
+        &self,
+        domain: &Domain<'_, T>,
+        start: NodeId,
+        rows: Vec<T>,
+        count: usize,
+        trace: Option<&mut Trace<T>>,
+        charges: Option<&Charges<T>>,
+    ) -> (Vec<T>, Vec<T>);
+
+    /// The relaxed values of all nodes up to `last`, `[count, n]` each, run forwards from `points` (`[count, d]`, the
+    /// minimisers) along the lines that the rows of `trace` have chosen in `domain`: from them follow the derivatives of
+    /// the bounds with respect to slopes and multipliers.
+    ///
+    /// # Panics
+    /// As [`Loaded::substitute`].
+    fn relaxed(&self, domain: &Domain<'_, T>, last: NodeId, trace: &Trace<T>, points: Vec<T>) -> Vec<Vec<T>>;
+
+    /// Outward-rounded bounds of the values of `node` over `sets` boxes, from those of all nodes before it by interval
+    /// arithmetic.
+    ///
+    /// # Panics
+    /// If `before` does not hold the nodes that `node` reads.
+    fn enclose(&self, node: NodeId, before: &[OutwardInterval<T>], sets: usize) -> OutwardInterval<T>;
+
+    /// W x and b of an affine `node` whose input is `input`; none for other nodes.
+    ///
+    /// # Panics
+    /// If `input` does not fit the node.
+    fn summands(&self, node: NodeId, input: &[T]) -> Option<[Vec<T>; 2]>;
 }
 
 /// [`Loaded::members`] one member after the other on a handle of its own, which ends up at the last one.

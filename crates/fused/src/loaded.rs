@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Final, Gradients, LayerBounds, Loaded, MemberLoss,
-    MemberRequest, Perturbation, Reference, Region, Spec, Tape, Wants,
+    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds, Loaded,
+    MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
 };
-use tightrope_network::Network;
+use tightrope_network::{Network, NodeId};
 
 use crate::Fused;
 use crate::backward::rows::signs::SignLayout;
@@ -77,6 +77,14 @@ impl LoadedFused {
         }
         let loaded = Reference.load(&self.network, &self.theta)?;
         Ok(&**self.reference.get_or_init(|| loaded))
+    }
+
+    /// [`Self::reference`], which accepts the θ that this handle has accepted.
+    fn checked_reference(&self) -> &dyn Loaded<f32> {
+        match self.reference() {
+            Ok(reference) => reference,
+            Err(problem) => unreachable!("θ was checked when it was loaded: {problem}"),
+        }
     }
 
     /// Images in `inputs`.
@@ -344,5 +352,29 @@ impl Loaded<f32> for LoadedFused {
             collect: &|spec, how, chunks| self.collect(spec, how, chunks),
         };
         Ok(on_isa!(self.engine.isa, losses, &population, perturbation, pairs))
+    }
+
+    fn substitute(
+        &self,
+        domain: &Domain<'_, f32>,
+        start: NodeId,
+        rows: Vec<f32>,
+        count: usize,
+        trace: Option<&mut Trace<f32>>,
+        charges: Option<&Charges<f32>>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        self.checked_reference().substitute(domain, start, rows, count, trace, charges)
+    }
+
+    fn relaxed(&self, domain: &Domain<'_, f32>, last: NodeId, trace: &Trace<f32>, points: Vec<f32>) -> Vec<Vec<f32>> {
+        self.checked_reference().relaxed(domain, last, trace, points)
+    }
+
+    fn enclose(&self, node: NodeId, before: &[OutwardInterval<f32>], sets: usize) -> OutwardInterval<f32> {
+        self.checked_reference().enclose(node, before, sets)
+    }
+
+    fn summands(&self, node: NodeId, input: &[f32]) -> Option<[Vec<f32>; 2]> {
+        self.checked_reference().summands(node, input)
     }
 }

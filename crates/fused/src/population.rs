@@ -26,6 +26,9 @@ use crate::net::{Net, Tables};
 use crate::scratch::{MemberScratch, Scratch};
 use crate::simd::lanes::{Lanes, WIDTH};
 
+/// Makes bounds of those of chunks.
+type Collect<'a> = dyn Fn(&Spec<f32>, BoundRequest, &[ChunkBounds]) -> Bounds<f32> + Sync + 'a;
+
 /// What is evaluated at every member.
 pub struct Population<'a> {
     pub scratch: &'a Scratch,
@@ -35,8 +38,7 @@ pub struct Population<'a> {
     pub theta: &'a [f32],
     pub request: &'a MemberRequest<'a, f32>,
     pub loss: &'a MemberLoss<'a, f32>,
-    /// Makes bounds of those of chunks.
-    pub collect: &'a (dyn Fn(&Spec<f32>, BoundRequest, &[ChunkBounds]) -> Bounds<f32> + Sync),
+    pub collect: &'a Collect<'a>,
 }
 
 /// Losses at θ + σδ and θ − σδ of each pair.

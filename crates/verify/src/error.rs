@@ -16,6 +16,14 @@ pub enum VerifyError {
     /// A setting that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The network has a layer of a kind that complete verification and α-CROWN do not cover.
+    #[error("layer `{layer}`: complete verification and alpha-crown do not cover layers of kind `{kind}`")]
+    Layer {
+        /// The layer's name.
+        layer: String,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// A file could not be read or written.
     #[error("{path}: {problem}", path = path.display())]
     File {

@@ -108,7 +108,7 @@ fn attacks_depend_on_neither_batches_nor_threads() {
 fn random_starts_leave_flat_places() {
     let mut builder = NetworkBuilder::new(&[1]).unwrap();
     let hidden = builder.linear("hidden", 2, true, builder.input()).unwrap();
-    let hidden = builder.add("relu", Layer::Relu, &[hidden]).unwrap();
+    let hidden = builder.add("relu", Layer::RELU, &[hidden]).unwrap();
     builder.linear("out", 2, true, hidden).unwrap();
     let model = Model::new(builder.build().unwrap(), vec![1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -0.9]);
     let threat = ThreatModel { norm: Norm::Inf, epsilon: 1.0, clip: None };

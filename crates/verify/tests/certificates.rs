@@ -20,13 +20,13 @@ fn finish(builder: NetworkBuilder, seed: u64) -> Model {
 fn dense(seed: u64) -> Model {
     let mut builder = NetworkBuilder::new(&[2]).unwrap();
     let mut last = builder.linear("stem", 5, true, builder.input()).unwrap();
-    last = builder.add("relu0", Layer::Relu, &[last]).unwrap();
+    last = builder.add("relu0", Layer::RELU, &[last]).unwrap();
     let branch = builder.linear("branch", 5, true, last).unwrap();
     last = builder.add("sum0", Layer::Add, &[last, branch]).unwrap();
-    last = builder.add("relu1", Layer::Relu, &[last]).unwrap();
+    last = builder.add("relu1", Layer::RELU, &[last]).unwrap();
     let (one, two) = (builder.linear("one", 5, false, last).unwrap(), builder.linear("two", 5, true, last).unwrap());
     last = builder.add("sum1", Layer::Add, &[one, last, two]).unwrap();
-    last = builder.add("relu2", Layer::Relu, &[last]).unwrap();
+    last = builder.add("relu2", Layer::RELU, &[last]).unwrap();
     builder.linear("head", 2, true, last).unwrap();
     finish(builder, seed)
 }
@@ -36,10 +36,10 @@ fn convolutional(seed: u64) -> Model {
     let mut builder = NetworkBuilder::new(&[1, 2, 2]).unwrap();
     let conv = |in_channels| Conv2d { padding: [1; 4], ..Conv2d::new([in_channels, 2], [3; 2]) };
     let mut last = builder.conv2d("stem", conv(1), true, builder.input()).unwrap();
-    last = builder.add("relu0", Layer::Relu, &[last]).unwrap();
+    last = builder.add("relu0", Layer::RELU, &[last]).unwrap();
     let branch = builder.conv2d("branch", conv(2), true, last).unwrap();
     last = builder.add("sum", Layer::Add, &[branch, last]).unwrap();
-    last = builder.add("relu1", Layer::Relu, &[last]).unwrap();
+    last = builder.add("relu1", Layer::RELU, &[last]).unwrap();
     last = builder.add("flatten", Layer::Flatten, &[last]).unwrap();
     builder.linear("head", 2, true, last).unwrap();
     finish(builder, seed)

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tightrope_certificate::Checker;
-use tightrope_network::{Initialisation, Layer, Network, NetworkBuilder, Preset, Weights};
+use tightrope_certificate::{CaseProof, Checker, Proof};
+use tightrope_network::{Activation, Initialisation, Layer, Network, NetworkBuilder, Preset, Weights};
 use tightrope_noise::{Purpose, Stream};
-use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
+use tightrope_verify::VerifyError;
+use tightrope_verify::complete::{AlphaCrown, Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 /// A fully connected network of the given widths, with its parameters.
@@ -15,12 +16,31 @@ fn network(widths: &[usize], seed: u64) -> (Network, Vec<f32>) {
     for (index, width) in widths[1..].iter().enumerate() {
         last = builder.linear(&index.to_string(), *width, true, last).unwrap();
         if index + 2 < widths.len() {
-            last = builder.add(format!("relu{index}"), Layer::Relu, &[last]).unwrap();
+            last = builder.add(format!("relu{index}"), Layer::RELU, &[last]).unwrap();
         }
     }
     let network = builder.build().unwrap();
     let theta = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
     (network, theta)
+}
+
+#[test]
+fn kinds_that_are_not_covered_are_refused() {
+    for activation in [Activation::Sigmoid, Activation::LeakyRelu { slope: 0.1 }] {
+        let mut builder = NetworkBuilder::new(&[1]).unwrap();
+        builder.add("bent", Layer::Activation(activation), &[0]).unwrap();
+        let network = builder.build().unwrap();
+        let weights = Weights::new(vec![]);
+        let property = property(1, &[(&[1.0], 0.0)]);
+        let decision = decide(&network, &weights, &property, &Settings::default(), &|_| {});
+        for refused in [decision.err(), AlphaCrown::new(&network, &weights).err()] {
+            let Some(VerifyError::Layer { layer, kind }) = refused else { panic!("{refused:?}") };
+            assert_eq!((layer.as_str(), kind), ("bent", activation.kind()));
+        }
+        let proof = Proof { cases: vec![CaseProof::default()], ..Proof::default() };
+        let message = Checker::new(&network, &weights).check(&property, &proof).unwrap_err().to_string();
+        assert!(message.contains("layer `bent`") && message.contains(activation.kind()), "{message}");
+    }
 }
 
 /// Weights `[out][in]` and biases of each linear layer of [`network`], in f64.
@@ -158,10 +178,10 @@ fn residual_networks_and_conjunctions_agree_with_the_exact_minimum() {
     for seed in 0..150_u64 {
         let mut builder = NetworkBuilder::new(&[1]).unwrap();
         let z1 = builder.linear("first", 4, true, builder.input()).unwrap();
-        let relu = builder.add("relu1", Layer::Relu, &[z1]).unwrap();
+        let relu = builder.add("relu1", Layer::RELU, &[z1]).unwrap();
         let inner = builder.linear("second", 4, true, relu).unwrap();
         let z2 = builder.add("sum", Layer::Add, &[inner, z1]).unwrap();
-        let relu = builder.add("relu2", Layer::Relu, &[z2]).unwrap();
+        let relu = builder.add("relu2", Layer::RELU, &[z2]).unwrap();
         builder.linear("third", 2, true, relu).unwrap();
         let network = builder.build().unwrap();
         let theta: Vec<f32> = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();

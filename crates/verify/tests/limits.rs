@@ -18,7 +18,7 @@ fn deep_convolutions(side: usize, depth: usize) -> Network {
     for layer in 0..depth {
         let conv = Conv2d { padding: [1; 4], ..Conv2d::new([channels, 16], [3, 3]) };
         last = builder.conv2d(&format!("conv{layer}"), conv, true, last).unwrap();
-        last = builder.add(format!("relu{layer}"), Layer::Relu, &[last]).unwrap();
+        last = builder.add(format!("relu{layer}"), Layer::RELU, &[last]).unwrap();
         channels = 16;
     }
     last = builder.add("flatten", Layer::Flatten, &[last]).unwrap();
@@ -32,7 +32,7 @@ fn wide(widths: &[usize]) -> Network {
     let mut last = builder.input();
     for (layer, &width) in widths.iter().enumerate() {
         last = builder.linear(&format!("linear{layer}"), width, true, last).unwrap();
-        last = builder.add(format!("relu{layer}"), Layer::Relu, &[last]).unwrap();
+        last = builder.add(format!("relu{layer}"), Layer::RELU, &[last]).unwrap();
     }
     builder.linear("last", 1, true, last).unwrap();
     builder.build().unwrap()

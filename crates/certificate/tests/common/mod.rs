@@ -31,7 +31,7 @@ impl Random {
 }
 
 fn relu(builder: &mut NetworkBuilder, name: &str, input: NodeId) -> NodeId {
-    builder.add(name, Layer::Relu, &[input]).unwrap()
+    builder.add(name, Layer::RELU, &[input]).unwrap()
 }
 
 /// A fully connected network of the given widths, inputs first.

@@ -1,18 +1,29 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
-use tightrope_network::Layer;
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::plan::Plan;
+use super::plan::{Plan, not_covered};
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
 pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
-    let mut values: Vec<Vec<T>> = Vec::with_capacity(plan.maps.len());
-    for (id, node) in plan.network.nodes().iter().enumerate() {
+    along(plan, inputs.to_vec(), batch, plan.network.output(), |_, z| z.iter().map(|&v| v.relu()).collect())
+}
+
+/// Values of the nodes up to `last`; `activation` maps (node, pre-activation values) to the node's values.
+pub(super) fn along<T: Real>(
+    plan: &Plan<T>,
+    inputs: Vec<T>,
+    batch: usize,
+    last: NodeId,
+    mut activation: impl FnMut(NodeId, &[T]) -> Vec<T>,
+) -> Vec<Vec<T>> {
+    let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
+    values.push(inputs);
+    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(1) {
         let value = match &node.layer {
-            Layer::Input => inputs.to_vec(),
-            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
+            Layer::Activation(Activation::Relu) => activation(id, &values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -20,7 +31,8 @@ pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Ve
                 }
                 sum
             }
-            _ => {
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
                 map.add_bias(&mut y);
@@ -52,7 +64,7 @@ pub(super) fn backward<T: Real>(
             }
         }
         match &node.layer {
-            Layer::Relu => {
+            Layer::Activation(Activation::Relu) => {
                 let input = node.inputs[0];
                 for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
                     if v > T::ZERO {
@@ -65,7 +77,8 @@ pub(super) fn backward<T: Real>(
                     cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
                 }
             }
-            _ => {
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {
                     weights.add_weight(id, map, Weights::Signed, &values[input], &g, batch);

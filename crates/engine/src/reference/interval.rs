@@ -2,10 +2,10 @@
 //!
 //! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0.
 
-use tightrope_network::{Layer, NodeId};
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::plan::Plan;
+use super::plan::{Plan, not_covered};
 use crate::{Real, Region};
 
 /// Centres and radii per node, `[batch, n]`; empty where not computed.
@@ -40,13 +40,14 @@ impl<T: Real> Intervals<T> {
             } else {
                 match &node.layer {
                     Layer::Input => (region.center.clone(), region.radius.clone()),
-                    Layer::Relu => {
+                    Layer::Activation(Activation::Relu) => {
                         let pair = result.ends(node.inputs[0]);
                         let clamp = |values: Vec<T>| -> Vec<T> { values.into_iter().map(T::relu).collect() };
                         from_ends(&clamp(pair.lower), &clamp(pair.upper))
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
-                    _ => {
+                    Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                    Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                         let (input, map) = (node.inputs[0], plan.map(id));
                         let mut center = map.apply(Weights::Signed, &result.center[input], batch);
                         map.add_bias(&mut center);
@@ -105,7 +106,7 @@ impl<T: Real> Intervals<T> {
                 continue;
             }
             match &node.layer {
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     let input = node.inputs[0];
                     let half = T::from_f64(0.5);
                     for i in 0..g_center.len() {
@@ -122,7 +123,8 @@ impl<T: Real> Intervals<T> {
                         cotangents.radius[input].iter_mut().zip(&g_radius).for_each(|(t, &g)| *t += g);
                     }
                 }
-                _ => {
+                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], plan.map(id));
                     if let Some(weights) = weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &self.center[input], &g_center, batch);

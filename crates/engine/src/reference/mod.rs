@@ -9,6 +9,7 @@ mod affine;
 mod backward;
 mod bounds;
 mod concrete;
+mod enclosure;
 mod gemm;
 mod interval;
 mod kernel_norm;
@@ -19,15 +20,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use tightrope_network::Network;
+use tightrope_network::{Network, NodeId};
 
 use crate::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, Intermediate, LayerBounds, LayerCotangent,
-    Loaded, MemberLoss, MemberRequest, Perturbation, Real, Region, RegionGradient, Relaxation, Spec, Support, Tape,
-    Wants, members_in_turn,
+    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Intermediate, LayerBounds,
+    LayerCotangent, Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Real, Region, RegionGradient,
+    Relaxation, Spec, Support, Tape, Trace, Wants, members_in_turn,
 };
 use affine::MapGradients;
-pub use affine::{Map as AffineMap, Weights};
 use bounds::Group;
 use plan::Plan;
 
@@ -40,10 +40,13 @@ const BATCHED_GROUP: usize = 16;
 /// Number of gradient accumulators a batch is spread over; bounds their memory.
 const ACCUMULATORS: usize = 16;
 
+/// Samples of a group, and the values of every node.
+type CleanGroup<T> = (usize, Vec<Vec<T>>);
+
 /// What a clean pass leaves behind: each group's node values.
 struct CleanTape<T> {
     signature: Signature,
-    groups: Vec<(usize, Vec<Vec<T>>)>,
+    groups: Vec<CleanGroup<T>>,
 }
 
 /// What a bound pass leaves behind.
@@ -301,7 +304,7 @@ impl<T: Real> LoadedReference<T> {
     }
 
     /// The clean pass of each group of samples.
-    fn clean_groups(&self, inputs: &[T]) -> Result<Vec<(usize, Vec<Vec<T>>)>, EngineError> {
+    fn clean_groups(&self, inputs: &[T]) -> Result<Vec<CleanGroup<T>>, EngineError> {
         batch_of(&self.plan.network, inputs)?;
         let d = self.plan.network.input_len();
         let groups = inputs.par_chunks(BATCHED_GROUP * d).map(|chunk| {
@@ -382,5 +385,32 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
     ) -> Result<Vec<[f64; 2]>, EngineError> {
         let mut own = LoadedReference::new(Arc::clone(&self.plan.network), &self.theta)?;
         members_in_turn(&mut own, perturbation, pairs, request, loss)
+    }
+
+    fn substitute(
+        &self,
+        domain: &Domain<'_, T>,
+        start: NodeId,
+        rows: Vec<T>,
+        count: usize,
+        trace: Option<&mut Trace<T>>,
+        charges: Option<&Charges<T>>,
+    ) -> (Vec<T>, Vec<T>) {
+        domain.bound(&self.plan, start, rows, count, trace, charges)
+    }
+
+    fn relaxed(&self, domain: &Domain<'_, T>, last: NodeId, trace: &Trace<T>, points: Vec<T>) -> Vec<Vec<T>> {
+        domain.relaxed(&self.plan, last, trace, points)
+    }
+
+    fn enclose(&self, node: NodeId, before: &[OutwardInterval<T>], sets: usize) -> OutwardInterval<T> {
+        enclosure::enclose(&self.plan, &self.theta, node, before, sets)
+    }
+
+    fn summands(&self, node: NodeId, input: &[T]) -> Option<[Vec<T>; 2]> {
+        let map = self.plan.maps[node].as_ref()?;
+        let mut bias = vec![T::ZERO; map.outputs];
+        map.add_bias(&mut bias);
+        Some([map.apply(affine::Weights::Signed, input, 1), bias])
     }
 }

@@ -1,6 +1,6 @@
 //! A naive evaluator: every layer by its definition, one image, f64, no code shared with the engines.
 
-use tightrope_network::{AvgPool2d, Conv2d, Layer, Network};
+use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d, Network};
 
 /// Values of every node for one input.
 pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>> {
@@ -11,7 +11,7 @@ pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>
         let shape = |i: usize| network.node(node.inputs[i]).shape.as_slice();
         let value = match &node.layer {
             Layer::Input => input.to_vec(),
-            Layer::Relu => of(0).iter().map(|&v| if v > 0.0 { v } else { 0.0 }).collect(),
+            Layer::Activation(activation) => of(0).iter().map(|&v| activate(*activation, v)).collect(),
             Layer::Flatten => of(0).to_vec(),
             Layer::Add => (0..node.len()).map(|e| (0..node.inputs.len()).map(|i| of(i)[e]).sum()).collect(),
             Layer::Linear(linear) => {
@@ -36,10 +36,21 @@ pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>
                 convolve(conv, weight, bias, of(0), shape(0), &node.shape)
             }
             Layer::AvgPool2d(pool) => average(pool, of(0), shape(0), &node.shape),
+            Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
         };
         values.push(value);
     }
     values
+}
+
+fn activate(activation: Activation, v: f64) -> f64 {
+    match activation {
+        Activation::Relu => v.max(0.0),
+        Activation::LeakyRelu { slope } => v.max(slope * v),
+        Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+        Activation::Tanh => v.tanh(),
+        Activation::Clip { lower, upper } => v.clamp(lower, upper),
+    }
 }
 
 /// The input pixel under a tap, or `None` in the padding.
@@ -99,6 +110,28 @@ fn average(pool: &AvgPool2d, x: &[f64], input: &[usize], output: &[usize]) -> Ve
                 }
                 let divisor = if pool.count_include_pad { pool.kernel[0] * pool.kernel[1] } else { count };
                 y.push(sum / divisor as f64);
+            }
+        }
+    }
+    y
+}
+
+fn maximum(pool: &MaxPool2d, x: &[f64], input: &[usize], output: &[usize]) -> Vec<f64> {
+    let mut y = Vec::new();
+    for c in 0..output[0] {
+        for oy in 0..output[1] {
+            for ox in 0..output[2] {
+                let mut largest = f64::NEG_INFINITY;
+                for ky in 0..pool.kernel[0] {
+                    for kx in 0..pool.kernel[1] {
+                        let py = pixel(oy, pool.stride[0], ky, 1, pool.padding[0], input[1]);
+                        let px = pixel(ox, pool.stride[1], kx, 1, pool.padding[1], input[2]);
+                        if let (Some(py), Some(px)) = (py, px) {
+                            largest = largest.max(x[(c * input[1] + py) * input[2] + px]);
+                        }
+                    }
+                }
+                y.push(largest);
             }
         }
     }

@@ -120,7 +120,7 @@ impl Draw<'_> {
     }
 
     fn relu(&mut self) {
-        self.add(Layer::Relu);
+        self.add(Layer::RELU);
     }
 
     /// A convolution with random geometry that fits.

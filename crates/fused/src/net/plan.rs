@@ -5,7 +5,7 @@
 //! the stage before them, input normalisation into the region. Everything else is left to the
 //! reference engine.
 
-use tightrope_network::{Affine, Layer, Network, NodeId, ParameterId};
+use tightrope_network::{Activation, Affine, Layer, Network, NodeId, ParameterId};
 
 use crate::net::fold::Fold;
 
@@ -147,9 +147,15 @@ impl Plan {
                 return refuse("which does not read the layer before it alone");
             }
             match &node.layer {
-                Layer::Input | Layer::Add | Layer::AvgPool2d(_) => return refuse("which has no kernel"),
+                Layer::Input
+                | Layer::Add
+                | Layer::AvgPool2d(_)
+                | Layer::MaxPool2d(_)
+                | Layer::Activation(
+                    Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+                ) => return refuse("which has no kernel"),
                 Layer::Flatten => {}
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     if rectified || plan.stages.is_empty() {
                         return refuse("which does not follow a convolution or linear layer");
                     }

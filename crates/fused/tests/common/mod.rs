@@ -94,7 +94,7 @@ impl Chain {
 
     pub fn relu(mut self) -> Self {
         let name = self.name();
-        self.last = self.builder.add(name, Layer::Relu, &[self.last]).unwrap();
+        self.last = self.builder.add(name, Layer::RELU, &[self.last]).unwrap();
         self
     }
 

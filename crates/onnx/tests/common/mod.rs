@@ -66,7 +66,7 @@ impl RandomNet {
             if net.random.coin() {
                 net.batch_norm();
             }
-            net.add(Layer::Relu);
+            net.add(Layer::RELU);
             if net.random.coin() {
                 net.residual();
             }
@@ -80,7 +80,7 @@ impl RandomNet {
             if net.random.coin() {
                 net.batch_norm();
             }
-            net.add(Layer::Relu);
+            net.add(Layer::RELU);
         }
         net.linear();
         net.finish()
@@ -174,7 +174,7 @@ impl RandomNet {
         }
         let name = self.name();
         self.last = self.builder.add(name, Layer::Add, &inputs).unwrap();
-        self.add(Layer::Relu);
+        self.add(Layer::RELU);
     }
 
     fn pool(&mut self) {

@@ -9,7 +9,7 @@ use tightrope_attack::search::{Evaluated, Search};
 use tightrope_engine::Real;
 use tightrope_noise::{Purpose, Stream};
 
-use super::bound::program::Program;
+use super::bound::handle::Handle;
 use super::bound::root::Setting;
 use super::point::{Found, Judge, seen_in_single};
 use super::problem::Conjunction;
@@ -23,7 +23,7 @@ const DOUBLE_ERROR: f64 = 4096.0 * f64::EPSILON;
 
 /// Searches the box of one case.
 pub(crate) struct CaseAttack<'a> {
-    pub fast: &'a Program<'a, f32>,
+    pub fast: &'a Handle<'a, f32>,
     pub judge: Judge<'a>,
     conjunctions: &'a [Conjunction],
     lower: &'a [f64],
@@ -57,8 +57,7 @@ impl<'a> CaseAttack<'a> {
         let chunk = rows_per_pass(program);
         let mut weak = None;
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
-            let values = program.run(points.to_vec(), targets.len());
-            let output = &values[program.network.output()];
+            let output = program.outputs(points);
             let outputs = output.chunks_exact(output.len() / targets.len());
             for ((point, y), &target) in points.chunks_exact(d).zip(outputs).zip(targets) {
                 if self.conjunctions[target].may_hold(y, DOUBLE_ERROR)
@@ -144,8 +143,7 @@ impl<'a> CaseAttack<'a> {
     /// The `count` conjunctions of `targets` that the middle of the box comes nearest to, nearest first.
     pub(crate) fn nearest(&self, targets: &[usize], count: usize) -> Vec<usize> {
         let middle = self.single.point_at(&vec![0.5; self.single.dimension()]);
-        let values = self.fast.run(middle, 1);
-        let y = &values[self.fast.network.output()];
+        let y = &self.fast.outputs(&middle);
         let excess = |target: usize| {
             let conjunction = &self.conjunctions[target];
             conjunction.worst_row(y).map_or(f32::NEG_INFINITY, |row| conjunction.excess(row, y))
@@ -225,24 +223,25 @@ impl<'a> Search<f32> for CaseDescent<'_, 'a> {
             return Ok(Vec::new());
         }
         let (fast, d) = (self.attack.fast, self.attack.single.dimension());
-        let values = fast.run(points.to_vec(), active.len());
-        let outputs = &values[fast.network.output()];
-        let Some(worst_rows) = self.look(active, points, outputs, false) else { return Ok(Vec::new()) };
-        let k = outputs.len() / active.len();
-        let mut cotangent = vec![0.0_f32; outputs.len()];
         let mut losses = Vec::with_capacity(active.len());
-        for (i, (&start, worst)) in active.iter().zip(worst_rows).enumerate() {
-            let conjunction = &self.attack.conjunctions[self.targets[start]];
-            let Some(worst) = worst else {
-                losses.push(f64::NEG_INFINITY);
-                continue;
-            };
-            let range = i * k..(i + 1) * k;
-            losses.push(f64::from(conjunction.excess(worst, &outputs[range.clone()])));
-            let coefficients = &conjunction.rows()[worst].coefficients;
-            cotangent[range].iter_mut().zip(coefficients).for_each(|(g, &c)| *g = c as f32);
-        }
-        let gradients = fast.gradient(&values, cotangent, active.len());
+        let gradients = fast.gradient(points, |outputs| {
+            let worst_rows = self.look(active, points, outputs, false)?;
+            let k = outputs.len() / active.len();
+            let mut cotangent = vec![0.0_f32; outputs.len()];
+            for (i, (&start, worst)) in active.iter().zip(worst_rows).enumerate() {
+                let conjunction = &self.attack.conjunctions[self.targets[start]];
+                let Some(worst) = worst else {
+                    losses.push(f64::NEG_INFINITY);
+                    continue;
+                };
+                let range = i * k..(i + 1) * k;
+                losses.push(f64::from(conjunction.excess(worst, &outputs[range.clone()])));
+                let coefficients = &conjunction.rows()[worst].coefficients;
+                cotangent[range].iter_mut().zip(coefficients).for_each(|(g, &c)| *g = c as f32);
+            }
+            Some(cotangent)
+        });
+        let Some(gradients) = gradients else { return Ok(Vec::new()) };
         let rows = active.iter().zip(losses).zip(points.chunks_exact(d).zip(gradients.chunks_exact(d)));
         let evaluated = rows.map(|((&start, loss), (point, gradient))| Evaluated {
             start,
@@ -255,8 +254,7 @@ impl<'a> Search<f32> for CaseDescent<'_, 'a> {
 
     fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), Infallible> {
         let fast = self.attack.fast;
-        let values = fast.run(points.to_vec(), active.len());
-        self.look(active, points, &values[fast.network.output()], true);
+        self.look(active, points, &fast.outputs(points), true);
         Ok(())
     }
 }
@@ -267,6 +265,6 @@ enum Confirmed {
     Weak(Found),
 }
 
-fn rows_per_pass<T: Real>(program: &Program<'_, T>) -> usize {
+fn rows_per_pass<T: Real>(program: &Handle<'_, T>) -> usize {
     (CHUNK_ELEMENTS / program.elements(program.network.output())).max(1)
 }

@@ -12,7 +12,7 @@ use tightrope_vnnlib::{Case, Property};
 
 use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
-use super::bound::program::Program;
+use super::bound::handle::{Handle, check_kinds};
 use super::bound::root::{Root, Setting};
 use super::boxes::Boxes;
 use super::endgame::Endgame;
@@ -31,7 +31,8 @@ use crate::VerifyError;
 /// `progress` hears of every round of branch and bound.
 ///
 /// # Errors
-/// If the property does not fit the network or a setting makes no sense.
+/// If the property does not fit the network, the network has layers of a kind that is not covered, or a setting makes no
+/// sense.
 pub fn decide(
     network: &Network,
     weights: &Weights,
@@ -117,6 +118,7 @@ fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> 
 fn check(network: &Network, weights: &Weights, property: &Property, settings: &Settings) -> Result<(), VerifyError> {
     let refuse = |problem: String| Err(VerifyError::Usage(problem));
     network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
+    check_kinds(network)?;
     let (d, k) = (network.input_len(), network.output_len());
     if (property.inputs, property.outputs) != (d, k) {
         return refuse(format!(
@@ -163,8 +165,8 @@ const BLOCK: usize = 64;
 
 /// One call.
 struct Work<'a> {
-    fast: Program<'a, f32>,
-    exact: Program<'a, f64>,
+    fast: Handle<'a, f32>,
+    exact: Handle<'a, f64>,
     /// The network in exact arithmetic, once it is needed.
     exact_network: OnceLock<Option<ExactNetwork>>,
     weights: &'a Weights,
@@ -205,8 +207,8 @@ impl<'a> Work<'a> {
         // Longer than any run lasts.
         let timeout = settings.timeout.min(Duration::from_secs(1 << 32));
         Work {
-            fast: Program::new(network, weights),
-            exact: Program::new(network, weights),
+            fast: Handle::new(network, weights),
+            exact: Handle::new(network, weights),
             exact_network: OnceLock::new(),
             weights,
             property,
@@ -524,13 +526,11 @@ fn unstable(lower: &[Vec<f64>], upper: &[Vec<f64>]) -> Vec<(usize, usize)> {
 }
 
 /// The bias of the layer of each pre-activation, by position; 0 where it is no affine layer's output.
-fn biases(program: &Program<'_, f32>) -> Vec<Vec<f32>> {
+fn biases(program: &Handle<'_, f32>) -> Vec<Vec<f32>> {
     let bias = |&id: &usize| {
-        let mut bias = vec![0.0; program.network.node(id).len()];
-        if let Some(map) = &program.maps[id] {
-            map.add_bias(&mut bias);
-        }
-        bias
+        let zero = vec![0.0; program.network.node(program.network.node(id).inputs.first().copied().unwrap_or(0)).len()];
+        let [_, bias] = program.at.summands(id, &zero).unwrap_or_default();
+        if bias.is_empty() { vec![0.0; program.network.node(id).len()] } else { bias }
     };
     program.pre.iter().map(bias).collect()
 }

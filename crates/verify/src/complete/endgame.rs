@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use tightrope_engine::OutwardInterval;
+
 use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
-use super::bound::rounding::{Interval, interval_step};
 use super::exact::{Exact, ExactOutcome, Refutation, Set};
 use super::point::Found;
 use super::problem::Conjunction;
@@ -97,11 +98,11 @@ impl<'a> Endgame<'a> {
 
     fn make_magnitudes(&self) -> Vec<Vec<f64>> {
         let (lower, upper) = (self.setting.lower.clone(), self.setting.upper.clone());
-        let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
+        let mut intervals = vec![OutwardInterval { reach: vec![0.0; lower.len()], lower, upper }];
         for id in 1..self.setting.exact.network.nodes().len() {
-            let next = interval_step(self.setting.exact, id, &intervals, 1);
+            let next = self.setting.exact.at.enclose(id, &intervals, 1);
             intervals.push(next);
         }
-        intervals.iter().map(Interval::magnitude).collect()
+        intervals.iter().map(OutwardInterval::magnitude).collect()
     }
 }

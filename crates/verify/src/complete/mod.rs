@@ -14,7 +14,7 @@ mod tree;
 mod units;
 
 pub use bound::alpha::{AlphaBounds, AlphaCrown, AlphaSettings};
-pub(crate) use bound::program::Program;
+pub(crate) use bound::handle::Handle;
 pub use decide::decide;
 pub(crate) use point::Judge;
 pub use settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};

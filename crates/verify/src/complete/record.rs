@@ -5,8 +5,8 @@ use tightrope_certificate::{
     BoundProof, CaseProof, CertificateError, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement,
     RefinementId, Side, Slopes, SlopesId, Tree, TreeBuilder,
 };
+use tightrope_engine::Multiplier;
 
-use super::bound::dual::Multiplier;
 use super::bound::root::Derived;
 use super::exact::Refutation;
 

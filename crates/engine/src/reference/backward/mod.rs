@@ -3,14 +3,15 @@
 //! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
 
 mod concretise;
+mod domain;
 mod reach;
 mod relu;
 
-use tightrope_network::{Layer, NodeId};
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::interval::Pair;
-use super::plan::Plan;
+use super::plan::{Plan, not_covered};
 use crate::Real;
 
 pub(super) use concretise::Set;
@@ -68,7 +69,7 @@ impl<T: Real> Walk<'_, T> {
                 coefficients[id].clone_from(&row);
             }
             match &node.layer {
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     let Some(lines) = &self.lines[input] else {
                         unreachable!("pre-activation {input} is not bounded yet")
                     };
@@ -77,7 +78,8 @@ impl<T: Real> Walk<'_, T> {
                 }
                 Layer::Flatten => accumulate(&mut coefficients[input], row),
                 Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone())),
-                _ => {
+                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
                     let map = self.plan.map(id);
                     map.bias_dot(&row, &mut values);
                     let target = &mut coefficients[input];
@@ -122,7 +124,7 @@ impl<T: Real> Walk<'_, T> {
             }
             let node = &nodes[id];
             cotangents[id] = match &node.layer {
-                Layer::Relu => {
+                Layer::Activation(Activation::Relu) => {
                     let input = node.inputs[0];
                     let (Some(lines), Some(known), Some(target)) =
                         (&self.lines[input], &pre_activations[input], &mut bounds[input])
@@ -142,7 +144,8 @@ impl<T: Real> Walk<'_, T> {
                     }
                     sum
                 }
-                _ => {
+                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], self.plan.map(id));
                     if let Some(weights) = sinks.weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &cotangents[input], &coefficients[id], count);

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tightrope_network::{Network, Weights};
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
-use super::program::Program;
+use super::handle::{Handle, check_kinds};
 use super::root::{Root, Setting, chunk_rows, doubles};
 use crate::VerifyError;
 
@@ -47,16 +47,17 @@ pub struct AlphaBounds {
 /// Every intermediate bound starts as CROWN met with IBP and is optimised where its neuron is unstable; the best bound
 /// met counts. Bounds are evaluated in f64 and lowered by the rigorous margin for rounding errors of complete verification.
 pub struct AlphaCrown<'a> {
-    fast: Program<'a, f32>,
-    exact: Program<'a, f64>,
+    fast: Handle<'a, f32>,
+    exact: Handle<'a, f64>,
 }
 
 impl<'a> AlphaCrown<'a> {
     /// # Errors
-    /// If θ does not fit the network.
+    /// If θ does not fit the network, or the network has layers of a kind that is not covered.
     pub fn new(network: &'a Network, weights: &Weights) -> Result<Self, VerifyError> {
         network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
-        Ok(AlphaCrown { fast: Program::new(network, weights), exact: Program::new(network, weights) })
+        check_kinds(network)?;
+        Ok(AlphaCrown { fast: Handle::new(network, weights), exact: Handle::new(network, weights) })
     }
 
     /// Number K of outputs.
@@ -126,7 +127,8 @@ impl<'a> AlphaCrown<'a> {
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = setting.domain(&root.lines, Some(&slopes), None);
                 let wide = chunk.iter().map(|&c| f64::from(c)).collect();
-                let (values, errors) = domain.bound(&self.exact, output, wide, count, None, Some(&root.rounding));
+                let (values, errors) =
+                    self.exact.at.substitute(&domain, output, wide, count, None, Some(&root.rounding));
                 setting.lowered(values, &errors)
             })
             .collect();
@@ -136,6 +138,7 @@ impl<'a> AlphaCrown<'a> {
 
 #[cfg(test)]
 mod tests {
+    use tightrope_engine::OutwardInterval;
     use tightrope_network::{Initialisation, Preset, Weights};
 
     use super::{AlphaCrown, AlphaSettings};
@@ -159,15 +162,18 @@ mod tests {
         for corner in 0..200_u64 {
             let bit = |i: usize| corner.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32) & 1 == 1;
             let x: Vec<f64> = (0..64).map(|i| if bit(i) { upper[i] } else { lower[i] }).collect();
-            let values = alpha.exact.run(x, 1);
-            let y = &values[network.output()];
+            let y = alpha.exact.outputs(&x);
             for (row, bound) in rows.chunks(4).zip(&climbed.rows) {
-                let value: f64 = row.iter().zip(y).map(|(&c, y)| f64::from(c) * y).sum();
+                let value: f64 = row.iter().zip(&y).map(|(&c, y)| f64::from(c) * y).sum();
                 assert!(value >= *bound, "{value} below {bound}");
             }
+            // The box of one point: its values, enclosed.
+            let mut values = vec![OutwardInterval { lower: x.clone(), upper: x, reach: vec![0.0; 64] }];
+            (1..network.nodes().len()).for_each(|id| values.push(alpha.exact.at.enclose(id, &values, 1)));
             for (position, &node) in alpha.exact.pre.iter().enumerate() {
                 let (l, u) = (&climbed.layer_lower[position], &climbed.layer_upper[position]);
-                assert!(values[node].iter().enumerate().all(|(i, z)| (l[i]..=u[i]).contains(z)), "layer {position}");
+                let (low, high) = (&values[node].lower, &values[node].upper);
+                assert!((0..l.len()).all(|i| high[i] >= l[i] && low[i] <= u[i]), "layer {position}");
             }
         }
     }

@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
+use tightrope_engine::{Domain, Lines, Multiplier, SetOf, Trace};
 use tightrope_network::NodeId;
 
-use super::dual::{Domain, Multiplier, SetOf, Trace};
-use super::lines::Lines;
-use super::program::Program;
+use super::handle::Handle;
 use crate::complete::problem::Conjunction;
 
 const MEAN_DECAY: f32 = 0.9;
@@ -56,7 +55,7 @@ pub(crate) struct Variables {
 #[derive(Clone, Copy)]
 pub(crate) struct LinearRelaxation<'a> {
     /// The network.
-    pub program: &'a Program<'a, f32>,
+    pub program: &'a Handle<'a, f32>,
     /// Node the rows stand on.
     pub start: NodeId,
     /// Lower ends of the box.
@@ -139,12 +138,12 @@ impl Ascent {
             let domain = relaxation.domain(&active, &current);
             let mut trace = Trace::default();
             let (mut bounds, _) =
-                domain.bound(relaxation.program, relaxation.start, rows, active.len(), Some(&mut trace), None);
+                relaxation.program.at.substitute(&domain, relaxation.start, rows, active.len(), Some(&mut trace), None);
             bounds.iter_mut().zip(&offsets).for_each(|(b, o)| *b -= o);
             let ends = iteration == self.iterations || Instant::now() >= self.deadline;
             let primal = (!ends || matches!(start, Start::Conjunctions(_))).then(|| {
                 let points = domain.minimisers(&trace.input, active.len());
-                domain.primal(relaxation.program, relaxation.start, &trace, points)
+                relaxation.program.at.relaxed(&domain, relaxation.start, &trace, points)
             });
             let mut keep = vec![true; active.len()];
             for (row, &original) in active.iter().enumerate() {
@@ -297,7 +296,7 @@ impl<'a> LinearRelaxation<'a> {
 }
 
 impl Variables {
-    fn copy_row(&mut self, to: usize, source: &Variables, from: usize, program: &Program<'_, f32>) {
+    fn copy_row(&mut self, to: usize, source: &Variables, from: usize, program: &Handle<'_, f32>) {
         for (position, (target, slopes)) in self.slopes.iter_mut().zip(&source.slopes).enumerate() {
             let n = program.width(position);
             target[to * n..(to + 1) * n].copy_from_slice(&slopes[from * n..(from + 1) * n]);

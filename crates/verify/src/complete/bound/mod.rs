@@ -2,8 +2,5 @@
 
 pub(crate) mod alpha;
 pub(crate) mod ascent;
-pub(crate) mod dual;
-pub(crate) mod lines;
-pub(crate) mod program;
+pub(crate) mod handle;
 pub(crate) mod root;
-pub(crate) mod rounding;

@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
+use tightrope_engine::{Charges, Domain, Lines, Multiplier, OutwardInterval, SetOf};
 use tightrope_network::NodeId;
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
-use super::dual::{Domain, Multiplier, SetOf};
-use super::lines::Lines;
-use super::program::Program;
-use super::rounding::{Interval, Rounding, interval_step};
+use super::handle::Handle;
 use crate::complete::problem::Conjunction;
 
 /// A network in both precisions with one input box.
 pub(crate) struct Setting<'a> {
     /// For optimisation.
-    pub fast: &'a Program<'a, f32>,
+    pub fast: &'a Handle<'a, f32>,
     /// For bounds that count.
-    pub exact: &'a Program<'a, f64>,
+    pub exact: &'a Handle<'a, f64>,
     /// Lower ends of the box.
     pub lower: Vec<f64>,
     /// Upper ends.
@@ -86,8 +84,8 @@ pub(crate) struct Root {
     pub lines32: Vec<Lines<f32>>,
     /// Lines in f64.
     pub lines: Vec<Lines<f64>>,
-    /// Rounding charges over the box.
-    pub rounding: Rounding<f64>,
+    /// Charges charges over the box.
+    pub rounding: Charges<f64>,
     /// What was optimised, sorted by position, element and side.
     pub optimised: Vec<Optimised>,
 }
@@ -99,14 +97,14 @@ type Chunk = (Vec<f64>, Vec<Vec<f32>>);
 const CHUNK_ELEMENTS: usize = 1 << 20;
 
 /// Rows per chunk for rows that start at `start`.
-pub(crate) fn chunk_rows<T: tightrope_engine::Real>(program: &Program<'_, T>, start: NodeId) -> usize {
+pub(crate) fn chunk_rows<T: tightrope_engine::Real>(program: &Handle<'_, T>, start: NodeId) -> usize {
     (CHUNK_ELEMENTS / program.elements(start)).clamp(1, 128)
 }
 
 impl<'a> Setting<'a> {
     pub(crate) fn new(
-        fast: &'a Program<'a, f32>,
-        exact: &'a Program<'a, f64>,
+        fast: &'a Handle<'a, f32>,
+        exact: &'a Handle<'a, f64>,
         lower: &[f64],
         upper: &[f64],
         sound: bool,
@@ -126,19 +124,22 @@ impl<'a> Setting<'a> {
     /// Bounds of every pre-activation; slopes are optimised by `ascent` until `until`.
     pub(crate) fn root(&self, ascent: &Ascent, until: Instant) -> Root {
         let program = self.exact;
-        let mut intervals =
-            vec![Interval { lower: self.lower.clone(), upper: self.upper.clone(), reach: vec![0.0; self.lower.len()] }];
+        let mut intervals = vec![OutwardInterval {
+            lower: self.lower.clone(),
+            upper: self.upper.clone(),
+            reach: vec![0.0; self.lower.len()],
+        }];
         let mut root = Root {
             layers: Arc::default(),
             lines32: Vec::new(),
             lines: Vec::new(),
-            rounding: Rounding::new(program.network),
+            rounding: Charges::new(program.network),
             optimised: Vec::new(),
         };
         let mut layers = Layers::default();
         for id in 0..program.network.nodes().len() {
             if id > 0 {
-                let interval = interval_step(program, id, &intervals, 1);
+                let interval = program.at.enclose(id, &intervals, 1);
                 intervals.push(interval);
             }
             let interval = &mut intervals[id];
@@ -164,14 +165,14 @@ impl<'a> Setting<'a> {
 
     /// The margins for rounding errors over the box, from interval arithmetic alone: for searches that bound every part of
     /// the box anew.
-    pub(crate) fn plain_rounding(&self) -> Rounding<f64> {
+    pub(crate) fn plain_rounding(&self) -> Charges<f64> {
         let program = self.exact;
         let (lower, upper) = (self.lower.clone(), self.upper.clone());
-        let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
-        let mut rounding = Rounding::new(program.network);
+        let mut intervals = vec![OutwardInterval { reach: vec![0.0; lower.len()], lower, upper }];
+        let mut rounding = Charges::new(program.network);
         for id in 0..program.network.nodes().len() {
             if id > 0 {
-                let interval = interval_step(program, id, &intervals, 1);
+                let interval = program.at.enclose(id, &intervals, 1);
                 intervals.push(interval);
             }
             rounding.push(&intervals[id].magnitude(), &intervals[id].reach);
@@ -182,7 +183,7 @@ impl<'a> Setting<'a> {
     /// Intersects the bounds of node `id` with CROWN's where interval arithmetic leaves neurons unstable.
     ///
     /// Rows that the deadline leaves out keep their bounds.
-    fn crown(&self, root: &Root, id: NodeId, interval: &mut Interval, deadline: Instant) {
+    fn crown(&self, root: &Root, id: NodeId, interval: &mut OutwardInterval<f64>, deadline: Instant) {
         let rows = unstable_rows(interval);
         if root.lines.is_empty() && rows.is_empty() {
             return;
@@ -195,8 +196,8 @@ impl<'a> Setting<'a> {
                     return vec![f64::NEG_INFINITY; chunk.len()];
                 }
                 let domain = self.domain(&root.lines, None, None);
-                let (values, errors) = domain.bound(
-                    self.exact,
+                let (values, errors) = self.exact.at.substitute(
+                    &domain,
                     id,
                     unit_rows(chunk, n),
                     chunk.len(),
@@ -212,7 +213,14 @@ impl<'a> Setting<'a> {
     }
 
     /// Optimises the slopes behind the bounds of the neurons of node `id` that are still unstable.
-    fn optimise(&self, root: &mut Root, id: NodeId, interval: &mut Interval, ascent: &Ascent, until: Instant) {
+    fn optimise(
+        &self,
+        root: &mut Root,
+        id: NodeId,
+        interval: &mut OutwardInterval<f64>,
+        ascent: &Ascent,
+        until: Instant,
+    ) {
         let rows = unstable_rows(interval);
         if rows.is_empty() || root.lines.is_empty() || ascent.iterations == 0 || Instant::now() >= until {
             return;
@@ -243,7 +251,7 @@ impl<'a> Setting<'a> {
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = self.domain(&root.lines, Some(&slopes), None);
                 let (values, errors) =
-                    domain.bound(self.exact, id, unit_rows(chunk, n), chunk.len(), None, Some(&rounding));
+                    self.exact.at.substitute(&domain, id, unit_rows(chunk, n), chunk.len(), None, Some(&rounding));
                 Some((self.lowered(values, &errors), reached.variables.slopes))
             })
             .collect();
@@ -321,7 +329,7 @@ impl<'a> Setting<'a> {
         &self,
         lines: &[Lines<f64>],
         own_lines: bool,
-        rounding: &Rounding<f64>,
+        rounding: &Charges<f64>,
         conjunctions: &[&Conjunction],
         variables: &Variables,
     ) -> Vec<f64> {
@@ -338,7 +346,8 @@ impl<'a> Setting<'a> {
         if own_lines {
             domain.lines_of = SetOf::Own;
         }
-        let (values, mut errors) = domain.bound(self.exact, output, rows, conjunctions.len(), None, Some(rounding));
+        let (values, mut errors) =
+            self.exact.at.substitute(&domain, output, rows, conjunctions.len(), None, Some(rounding));
         errors.iter_mut().zip(&offsets).for_each(|(e, (_, combination))| *e += combination);
         let values = values.iter().zip(&offsets).map(|(v, (bound, _))| v - bound).collect();
         self.lowered(values, &errors)
@@ -364,7 +373,7 @@ impl Root {
     }
 
     /// The charges up to and including the next node, whose interval is not yet final.
-    fn rounding_to(&self, interval: &Interval) -> Rounding<f64> {
+    fn rounding_to(&self, interval: &OutwardInterval<f64>) -> Charges<f64> {
         let mut rounding = self.rounding.clone();
         rounding.push(&interval.magnitude(), &interval.reach);
         rounding
@@ -383,7 +392,7 @@ pub(crate) fn widened(multipliers: &[Multiplier<f32>]) -> Vec<Multiplier<f64>> {
 }
 
 /// (neuron, is_upper) of both sides of every unstable neuron.
-pub(crate) fn unstable_rows(interval: &Interval) -> Vec<(usize, bool)> {
+pub(crate) fn unstable_rows(interval: &OutwardInterval<f64>) -> Vec<(usize, bool)> {
     let unstable = |&i: &usize| interval.lower[i] < 0.0 && interval.upper[i] > 0.0;
     (0..interval.lower.len()).filter(unstable).flat_map(|i| [(i, false), (i, true)]).collect()
 }
@@ -398,7 +407,7 @@ pub(crate) fn unit_rows<T: tightrope_engine::Real>(neurons: &[(usize, bool)], n:
 }
 
 /// Takes a better bound; true if it was one.
-fn tighten(interval: &mut Interval, (index, is_upper): (usize, bool), bound: f64) -> bool {
+fn tighten(interval: &mut OutwardInterval<f64>, (index, is_upper): (usize, bool), bound: f64) -> bool {
     if is_upper {
         let better = -bound < interval.upper[index];
         if better {

@@ -10,13 +10,11 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
+use tightrope_engine::{Charges, Domain, Lines, OutwardInterval, SetOf};
 use tightrope_network::NodeId;
 
 use super::attack::CaseAttack;
-use super::bound::dual::{Domain, SetOf};
-use super::bound::lines::Lines;
 use super::bound::root::{Layers, Setting};
-use super::bound::rounding::{Interval, Rounding, interval_step};
 use super::endgame::{Ended, Endgame};
 use super::exact::Refutation;
 use super::point::Found;
@@ -71,7 +69,7 @@ struct BoundedBox {
 /// Branch and bound over the inputs of one case.
 pub(crate) struct Boxes<'a> {
     pub setting: &'a Setting<'a>,
-    pub rounding: &'a Rounding<f64>,
+    pub rounding: &'a Charges<f64>,
     pub conjunctions: &'a [Conjunction],
     pub attack: &'a CaseAttack<'a>,
     pub endgame: &'a Endgame<'a>,
@@ -245,14 +243,14 @@ impl Boxes<'_> {
         let lower: Vec<f64> = chunk.iter().flat_map(|item| &item.lower).copied().collect();
         let upper: Vec<f64> = chunk.iter().flat_map(|item| &item.upper).copied().collect();
         let reach = vec![0.0; lower.len()];
-        let mut intervals = vec![Interval { lower: lower.clone(), upper: upper.clone(), reach }];
+        let mut intervals = vec![OutwardInterval { lower: lower.clone(), upper: upper.clone(), reach }];
         let mut lines: Vec<Lines<f64>> = Vec::new();
         let ends = (&lower[..], &upper[..]);
         // The margins of the last layers need no interval bounds.
         let last = program.pre.iter().max().copied().unwrap_or_default();
         for id in 0..=last {
             if id > 0 {
-                let interval = interval_step(program, id, &intervals, sets);
+                let interval = program.at.enclose(id, &intervals, sets);
                 intervals.push(interval);
             }
             if let Some(position) = program.position[id] {
@@ -265,7 +263,7 @@ impl Boxes<'_> {
             }
         }
         let layers = (0..sets).map(|set| {
-            let of = |values: &dyn Fn(&Interval) -> &Vec<f64>| -> Vec<Vec<f64>> {
+            let of = |values: &dyn Fn(&OutwardInterval<f64>) -> &Vec<f64>| -> Vec<Vec<f64>> {
                 program
                     .pre
                     .iter()
@@ -311,7 +309,7 @@ impl Boxes<'_> {
         sets: usize,
         (lower, upper): (&[f64], &[f64]),
         lines: &[Lines<f64>],
-        interval: &mut Interval,
+        interval: &mut OutwardInterval<f64>,
     ) {
         let program = self.setting.exact;
         let n = program.network.node(id).len();
@@ -328,7 +326,7 @@ impl Boxes<'_> {
                 rows[(2 * place + 1) * n + e % n] = -1.0;
             }
             let domain = domain(lower, upper, lines, &of);
-            let (values, errors) = domain.bound(program, id, rows, of.len(), None, Some(self.rounding));
+            let (values, errors) = program.at.substitute(&domain, id, rows, of.len(), None, Some(self.rounding));
             let values = self.setting.lowered(values, &errors);
             for (&e, pair) in elements.iter().zip(values.chunks_exact(2)) {
                 interval.lower[e] = interval.lower[e].max(pair[0].min(interval.upper[e]));
@@ -375,7 +373,7 @@ fn longest(item: &Item, influence: &[f64]) -> Option<(usize, f64)> {
 }
 
 /// Intersects the bounds of a position with those of the boxes cut.
-fn meet_parents(chunk: &[Item], position: usize, interval: &mut Interval) {
+fn meet_parents(chunk: &[Item], position: usize, interval: &mut OutwardInterval<f64>) {
     let n = interval.lower.len() / chunk.len();
     for (set, item) in chunk.iter().enumerate() {
         let Some(parent) = &item.parent else { continue };

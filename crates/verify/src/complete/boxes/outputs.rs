@@ -1,10 +1,10 @@
 //! The conjunctions that are open over some boxes: the bound of each by its best row or the best mixture of its rows.
 
+use tightrope_engine::{Lines, Trace};
+
 use super::combination::{RowForm, best_weights};
 use super::{Boxes, Item, domain};
-use crate::complete::bound::dual::Trace;
-use crate::complete::bound::lines::Lines;
-use crate::complete::bound::program::Program;
+use crate::complete::bound::handle::Handle;
 
 /// How many times the margin for rounding errors a bound may be below 0 to be decided exactly.
 const NEAR: f64 = 256.0;
@@ -139,7 +139,7 @@ impl Boxes<'_> {
         if of.is_empty() {
             return BoundedRows { values: Vec::new(), errors: Vec::new(), coefficients: Vec::new() };
         }
-        let program: &Program<'_, f64> = self.setting.exact;
+        let program: &Handle<'_, f64> = self.setting.exact;
         let output = program.network.output();
         let mut rows = Vec::new();
         let mut offsets = Vec::with_capacity(of.len());
@@ -150,7 +150,7 @@ impl Boxes<'_> {
         let domain = domain(lower, upper, lines, of);
         let mut trace = Trace::default();
         let (mut values, mut errors) =
-            domain.bound(program, output, rows, of.len(), Some(&mut trace), Some(self.rounding));
+            program.at.substitute(&domain, output, rows, of.len(), Some(&mut trace), Some(self.rounding));
         errors.iter_mut().zip(&offsets).for_each(|(e, (_, more))| *e += more);
         values.iter_mut().zip(&offsets).for_each(|(v, (bound, _))| *v -= bound);
         BoundedRows { values, errors, coefficients: trace.input }

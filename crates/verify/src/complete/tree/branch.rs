@@ -1,9 +1,9 @@
 //! Scores that say which unstable ReLU to split.
 
+use tightrope_engine::{Lines, Trace};
+
 use crate::complete::bound::ascent::Last;
-use crate::complete::bound::dual::Trace;
-use crate::complete::bound::lines::Lines;
-use crate::complete::bound::program::Program;
+use crate::complete::bound::handle::Handle;
 
 /// A neuron that may be split.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,7 @@ pub(crate) enum Choice {
 /// 2020; De Palma et al. 2021, eq. 9) scores |min(a·b, 0) − s·a·b + max(−a, 0)·t|: what the worse of the two children
 /// gains through this layer alone. The gap |a|·|ẑ − relu(z̃)| is how far the relaxed primal point is from the network.
 pub(crate) fn candidates(
-    program: &Program<'_, f32>,
+    program: &Handle<'_, f32>,
     last: &Last,
     row: usize,
     lines: &[Lines<f32>],
@@ -100,7 +100,7 @@ fn babsr(a: f32, b: f32, s: f32, t: f32) -> f32 {
 
 /// (position, element) of the ReLU before the last hidden layer with the largest sum of BaBSR scores over `count` rows.
 pub(crate) fn shared_choice(
-    program: &Program<'_, f32>,
+    program: &Handle<'_, f32>,
     trace: &Trace<f32>,
     count: usize,
     lines: &[Lines<f32>],

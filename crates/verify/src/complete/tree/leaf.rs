@@ -1,11 +1,11 @@
 //! Subproblems whose ReLUs all have a known sign: the network is linear there, and a linear program decides them.
 
+use tightrope_engine::{Domain, Lines, Multiplier, Trace};
+
 use super::Tree;
 use super::linear::{Form, saddle};
 use super::subproblem::{BoundedSubproblem, Subproblem};
 use crate::complete::bound::ascent::Variables;
-use crate::complete::bound::dual::{Domain, Multiplier, Trace};
-use crate::complete::bound::lines::Lines;
 use crate::complete::bound::root::unit_rows;
 use crate::complete::endgame::Ended;
 use crate::complete::exact::Refutation;
@@ -108,7 +108,7 @@ impl Tree<'_> {
     /// A row on node `id`, minus `offset`, as a form of the unit box's points; exact where the lines are.
     fn form(&self, domain: &Domain<'_, f64>, id: usize, row: Vec<f64>, offset: f64) -> Form {
         let mut trace = Trace::default();
-        let (values, _) = domain.bound(self.setting.exact, id, row, 1, Some(&mut trace), None);
+        let (values, _) = self.setting.exact.at.substitute(domain, id, row, 1, Some(&mut trace), None);
         let widths = self.setting.lower.iter().zip(&self.setting.upper).map(|(l, u)| u - l);
         let coefficients: Vec<f64> = trace.input.iter().zip(widths).map(|(a, width)| a * width).collect();
         // The bound is the form's minimum: its constant and every negative coefficient.

@@ -19,13 +19,13 @@ use self::region::{Region, Regions};
 use self::subproblem::{BoundedSubproblem, GOAL, Row, Subproblem};
 use super::attack::CaseAttack;
 use super::bound::ascent::{Ascent, Last, Start, Variables};
-use super::bound::dual::{Domain, SetOf};
 use super::bound::root::{Root, Setting};
 use super::endgame::Endgame;
 use super::exact::Refutation;
 use super::point::Found;
 use super::problem::Conjunction;
 use super::record::Recorder;
+use tightrope_engine::{Domain, SetOf};
 
 /// Subproblems that one task splits and bounds; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 16;
@@ -342,7 +342,7 @@ impl<'a> Tree<'a> {
                 multipliers: Some(&variables.multipliers),
             };
             let output = self.setting.fast.network.output();
-            let (bounds, _) = domain.bound(self.setting.fast, output, start, rows.len(), None, None);
+            let (bounds, _) = self.setting.fast.at.substitute(&domain, output, start, rows.len(), None, None);
             values.extend(bounds.iter().zip(&offsets).map(|(b, o)| b - o));
         }
         let mut next = 0;

@@ -10,15 +10,13 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
+use tightrope_engine::{Lines, Multiplier, OutwardInterval, Trace};
 
 use super::branch::shared_choice;
 use crate::complete::bound::ascent::{Ascent, LinearRelaxation, Start, Variables};
-use crate::complete::bound::dual::{Multiplier, Trace};
-use crate::complete::bound::lines::Lines;
 use crate::complete::bound::root::{
     Derived, Layers, Root, Setting, chunk_rows, doubles, unit_rows, unstable_rows, widened,
 };
-use crate::complete::bound::rounding::{Interval, interval_step};
 use crate::complete::problem::Conjunction;
 
 /// A split as (position, element, whether it is active).
@@ -106,7 +104,7 @@ impl Regions<'_> {
         let mut trace = Trace::default();
         let domain = self.setting.fast_domain(&lines);
         let count = self.conjunctions.len();
-        domain.bound(program, program.network.output(), rows, count, Some(&mut trace), None);
+        program.at.substitute(&domain, program.network.output(), rows, count, Some(&mut trace), None);
         shared_choice(program, &trace, count, &lines, self.bias)
     }
 
@@ -121,11 +119,11 @@ impl Regions<'_> {
         // Earlier layers have no split before or in them.
         let first = splits.iter().map(|&(position, ..)| position).min().unwrap_or(usize::MAX);
         let (lower, upper) = (self.setting.lower.clone(), self.setting.upper.clone());
-        let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
+        let mut intervals = vec![OutwardInterval { reach: vec![0.0; lower.len()], lower, upper }];
         let mut lines: Vec<Lines<f64>> = Vec::with_capacity(program.pre.len());
         for id in 0..=program.pre.last().copied().unwrap_or_default() {
             if id > 0 {
-                let interval = interval_step(program, id, &intervals, 1);
+                let interval = program.at.enclose(id, &intervals, 1);
                 intervals.push(interval);
             }
             let Some(position) = program.position[id] else { continue };
@@ -162,7 +160,7 @@ impl Regions<'_> {
             }
             lines.push(Lines::new(&interval.lower, &interval.upper));
         }
-        let ends = |interval: &Interval| (interval.lower.clone(), interval.upper.clone());
+        let ends = |interval: &OutwardInterval<f64>| (interval.lower.clone(), interval.upper.clone());
         let (lower, upper) = program.pre.iter().map(|&id| ends(&intervals[id])).unzip();
         Some((Layers { lower, upper }, lines))
     }
@@ -172,7 +170,7 @@ impl Regions<'_> {
         &self,
         position: usize,
         rows: &[(usize, bool)],
-        interval: &Interval,
+        interval: &OutwardInterval<f64>,
         lines: &[Lines<f64>],
         splits: &[Sign],
     ) -> Vec<(f64, Derived)> {
@@ -216,7 +214,7 @@ impl Regions<'_> {
         let domain = self.setting.domain(lines, Some(&wide), Some(&multipliers));
         let chosen: Vec<(usize, bool)> = better.iter().map(|&r| rows[r]).collect();
         let unit = unit_rows(&chosen, n);
-        let (values, errors) = domain.bound(exact, id, unit, chosen.len(), None, Some(&self.root.rounding));
+        let (values, errors) = exact.at.substitute(&domain, id, unit, chosen.len(), None, Some(&self.root.rounding));
         let values = self.setting.lowered(values, &errors);
         let derived = |place: usize| {
             let (index, is_upper) = chosen[place];
@@ -254,7 +252,7 @@ impl Regions<'_> {
 }
 
 /// Intersects an interval with known bounds and with the splits of its own neurons.
-fn meet(interval: &mut Interval, known: &Layers, position: usize, splits: &[Sign]) {
+fn meet(interval: &mut OutwardInterval<f64>, known: &Layers, position: usize, splits: &[Sign]) {
     interval.lower.iter_mut().zip(&known.lower[position]).for_each(|(l, &k)| *l = l.max(k));
     interval.upper.iter_mut().zip(&known.upper[position]).for_each(|(u, &k)| *u = u.min(k));
     for &(_, index, active) in splits.iter().filter(|split| split.0 == position) {
@@ -265,6 +263,6 @@ fn meet(interval: &mut Interval, known: &Layers, position: usize, splits: &[Sign
     }
 }
 
-fn is_empty(interval: &Interval) -> bool {
+fn is_empty(interval: &OutwardInterval<f64>) -> bool {
     interval.lower.iter().zip(&interval.upper).any(|(l, u)| l - u > CROSSED * (1.0 + l.abs() + u.abs()))
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use tightrope_engine::{Lines, Multiplier};
+
 use super::Tree;
 use super::branch::{Candidate, Neuron, candidates};
 use super::region::{Region, Sign};
 use crate::complete::bound::ascent::{Ascended, LinearRelaxation, Start, Variables};
-use crate::complete::bound::dual::Multiplier;
-use crate::complete::bound::lines::Lines;
 use crate::complete::problem::Conjunction;
 
 /// An open subproblem.

@@ -1,10 +1,10 @@
 //! The two lines around each ReLU, from the bounds of its pre-activation.
 
-use tightrope_engine::Real;
+use crate::Real;
 
 /// Lines of one pre-activation node for some sets of bounds, `[sets, n]` each: s·z + t ≥ relu(z) ≥ α·z on [l, u].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lines<T> {
+pub struct Lines<T> {
     /// α by the rule of least area: 1 if u > −l, else 0; the exact slope of a stable neuron.
     pub lower_slope: Vec<T>,
     /// s.
@@ -15,14 +15,14 @@ pub(crate) struct Lines<T> {
 
 impl<T: Real> Lines<T> {
     /// Lines for the given bounds.
-    pub(crate) fn new(lower: &[f64], upper: &[f64]) -> Self {
+    pub fn new(lower: &[f64], upper: &[f64]) -> Self {
         let mut lines = Lines::with_capacity(lower.len());
         lines.extend(lower, upper);
         lines
     }
 
     /// No lines yet.
-    pub(crate) fn with_capacity(elements: usize) -> Self {
+    pub fn with_capacity(elements: usize) -> Self {
         Lines {
             lower_slope: Vec::with_capacity(elements),
             upper_slope: Vec::with_capacity(elements),
@@ -31,7 +31,7 @@ impl<T: Real> Lines<T> {
     }
 
     /// Appends lines for the given bounds.
-    pub(crate) fn extend(&mut self, lower: &[f64], upper: &[f64]) {
+    pub fn extend(&mut self, lower: &[f64], upper: &[f64]) {
         for (&l, &u) in lower.iter().zip(upper) {
             let [alpha, s, t] = line(T::from_f64(l), T::from_f64(u));
             self.lower_slope.push(alpha);
@@ -41,7 +41,7 @@ impl<T: Real> Lines<T> {
     }
 
     /// Sets the lines of one neuron to those of a stable one.
-    pub(crate) fn fix(&mut self, element: usize, active: bool) {
+    pub fn fix(&mut self, element: usize, active: bool) {
         let slope = if active { T::ONE } else { T::ZERO };
         self.lower_slope[element] = slope;
         self.upper_slope[element] = slope;
@@ -51,7 +51,7 @@ impl<T: Real> Lines<T> {
 
 impl Lines<f64> {
     /// The same in f32, for optimisation.
-    pub(crate) fn narrowed(&self) -> Lines<f32> {
+    pub fn narrowed(&self) -> Lines<f32> {
         let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
         Lines {
             lower_slope: narrow(&self.lower_slope),
@@ -65,7 +65,7 @@ impl Lines<f64> {
 ///
 /// In f64, s·z + t ≥ relu(z) holds exactly on [l, u] for the rounded s: the line lies above relu at both ends if
 /// t ≥ −s·l and t ≥ u·(1 − s), and the factor covers the rounding of these products.
-pub(crate) fn line<T: Real>(l: T, u: T) -> [T; 3] {
+pub fn line<T: Real>(l: T, u: T) -> [T; 3] {
     if l >= T::ZERO {
         [T::ONE, T::ONE, T::ZERO]
     } else if u <= T::ZERO {
