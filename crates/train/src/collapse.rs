@@ -12,13 +12,13 @@ const SAMPLES: usize = 1000;
 
 /// What to tell if the network of `at` predicts one class whatever it sees, or its loss is above that of guessing.
 pub(crate) fn warning(
-    job: &Job<'_>,
+    job: &Job,
     at: &dyn Loaded<f32>,
     last: Option<&EpochMetrics>,
 ) -> Result<Option<String>, TrainError> {
     let classes = job.network.output_len();
     let guess = (classes as f64).ln();
-    let data = job.test.unwrap_or(job.train);
+    let data = job.test.as_ref().unwrap_or(&job.train);
     let count = data.len().min(SAMPLES);
     let logits = at.forward(&data.images[..count * data.image_len()])?;
     let predictions: Vec<usize> = logits.chunks(classes).map(largest).collect();

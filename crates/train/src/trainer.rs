@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tightrope_data::{Dataset, shuffled};
@@ -20,13 +21,14 @@ use crate::state::{State, Tally};
 /// Accuracies that do not fall off the loss are measured every so many steps of an epoch, so that they cost little.
 const MEASURE_EVERY: usize = 10;
 
-/// A training run that fits together: configuration, network, engine and data.
-pub struct Job<'a> {
+/// A training run that fits together: configuration, network, engine and data, the latter two shared with whoever else
+/// holds them.
+pub struct Job {
     pub(crate) config: Config,
     pub(crate) network: Network,
-    pub(crate) engine: &'a dyn Engine<f32>,
-    pub(crate) train: &'a Dataset,
-    pub(crate) test: Option<&'a Dataset>,
+    pub(crate) engine: Arc<dyn Engine<f32>>,
+    pub(crate) train: Arc<Dataset>,
+    pub(crate) test: Option<Arc<Dataset>>,
     initial: Option<Vec<f32>>,
     method: Box<dyn Method>,
     relaxation: Relaxation,
@@ -45,16 +47,16 @@ pub struct Outcome {
     pub warning: Option<String>,
 }
 
-impl<'a> Job<'a> {
+impl Job {
     /// The job that `config` describes, with the network that it names and a fresh θ.
     ///
     /// # Errors
     /// If the configuration is out of range, or network and data do not fit each other.
     pub fn new(
         config: &Config,
-        engine: &'a dyn Engine<f32>,
-        train: &'a Dataset,
-        test: Option<&'a Dataset>,
+        engine: Arc<dyn Engine<f32>>,
+        train: Arc<Dataset>,
+        test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let network = config.network(&train.shape, train.classes)?;
         Job::with_network(config, network, None, engine, train, test)
@@ -65,15 +67,15 @@ impl<'a> Job<'a> {
         config: &Config,
         network: Network,
         initial: Option<Vec<f32>>,
-        engine: &'a dyn Engine<f32>,
-        train: &'a Dataset,
-        test: Option<&'a Dataset>,
+        engine: Arc<dyn Engine<f32>>,
+        train: Arc<Dataset>,
+        test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let config = config.clone().resolved()?;
         if let Some(theta) = &initial {
             network.check_theta(theta)?;
         }
-        for data in [Some(train), test].into_iter().flatten() {
+        for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
         }
         let method = methods::method(&config.method.name)?;
@@ -148,11 +150,7 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// If the engine refuses, the loss diverges or the folder cannot be written.
-pub fn train(
-    job: &Job<'_>,
-    folder: Option<&mut RunFolder>,
-    progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
     let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new(), warning: None };
     let mut state = run.open(progress)?;
     let mut at = job.engine.load(&job.network, &state.theta)?;
@@ -168,7 +166,7 @@ pub fn train(
             let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
             let first = state.position * job.config.train.batch;
             let chosen = &order[first..(first + job.config.train.batch).min(order.len())];
-            let (inputs, labels) = gather(job.train, chosen);
+            let (inputs, labels) = gather(&job.train, chosen);
             let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
             let smoothing = &job.config.smoothing;
@@ -223,7 +221,7 @@ fn gather(data: &Dataset, chosen: &[usize]) -> (Vec<f32>, Vec<usize>) {
 }
 
 fn minibatch<'b>(
-    job: &'b Job<'_>,
+    job: &'b Job,
     inputs: &'b [f32],
     labels: &'b [usize],
     scheduled: &Scheduled,
@@ -263,15 +261,15 @@ impl Clock {
 }
 
 /// A job under way: what surrounds the steps.
-struct Run<'a, 'b> {
-    job: &'a Job<'b>,
+struct Run<'a> {
+    job: &'a Job,
     folder: Option<&'a mut RunFolder>,
     clock: Clock,
     metrics: Vec<EpochMetrics>,
     warning: Option<String>,
 }
 
-impl Run<'_, '_> {
+impl Run<'_> {
     /// The state to start from, and the folder's first files.
     fn open(&mut self, progress: &mut dyn Progress) -> Result<State, TrainError> {
         let mut state = self.job.initial_state();
@@ -344,7 +342,7 @@ impl Run<'_, '_> {
         let epoch = state.epoch + 1;
         let every = job.config.train.eval_every;
         let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
-        let test = match job.test {
+        let test = match &job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
                 let Some(metrics) = self.evaluate(data, at, progress)? else {

@@ -1,12 +1,13 @@
 //! `tightrope train`: from a recipe and flags to a run folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_data::{Dataset, Split};
-use tightrope_engine::BoundRequest;
+use tightrope_engine::{BoundRequest, Engine};
 use tightrope_network::Network;
 use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
 
@@ -224,7 +225,7 @@ impl Run<'_> {
         if self.begin == Begin::Resume {
             RunFolder::check_begun(self.folder)?;
         }
-        let engine = f32::engine(self.engine)?;
+        let engine: Arc<dyn Engine<f32>> = f32::engine(self.engine)?.into();
         let (train, test) = self.samples()?;
         let network = self.config.network(&train.shape, train.classes)?;
         let sets: Vec<&Dataset> = [Some(&train), test.as_ref()].into_iter().flatten().collect();
@@ -234,7 +235,8 @@ impl Run<'_> {
             from if !from.is_empty() && !begun => Some(start(Path::new(from), &network)?),
             _ => None,
         };
-        let job = Job::with_network(self.config, network, initial, &*engine, &train, test.as_ref())?;
+        let job =
+            Job::with_network(self.config, network, initial, Arc::clone(&engine), Arc::new(train), test.map(Arc::new))?;
         let command: Vec<String> =
             std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let mut folder = match self.begin {

@@ -3,15 +3,15 @@
 //! The first stage has few weights, each with sixteen partial sums: a channel at a time, over the positions where it is
 //! live, with all taps of its patch in registers. In later stages the coefficients are transposed, so that output
 //! channels lie in lanes and the sum over rows becomes the loop; a cotangent is broadcast, and what it belongs to, a live
-//! input channel, is picked from a list. [`crate::net::accumulate`] has the forms for images in lanes, where everything is live.
+//! input channel, is picked from a list. [`crate::net::accumulate`] has the forms for images in lanes, where everything is
+//! live.
 
-use crate::backward::rows::tile::RowValues;
 use crate::net::accumulate::{Accumulator, is_small};
 use crate::net::geometry::{Field, Inputs, Live};
 use crate::net::plan::Stage;
 use crate::net::weights::padded;
 use crate::simd::buffer::Buffer;
-use crate::simd::lanes::{Lanes, Task, WIDTH};
+use crate::simd::lanes::{Lanes, RowValues, Task, WIDTH};
 
 /// Coefficients of a walk on the outputs of a stage.
 #[derive(Clone, Copy)]

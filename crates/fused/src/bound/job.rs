@@ -37,7 +37,7 @@ pub struct BoundJob<'a> {
     /// Parts that the tiles of one image, or the margins of one chunk, are divided into, at most; fixed by the batch, not
     /// the threads.
     pub parts: usize,
-    /// Free memory.
+    /// Free memory for bounds, and for gradients of weights.
     pub scratch: &'a BoundScratch,
     pub gradients: &'a GradientScratch,
 }

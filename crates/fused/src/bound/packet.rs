@@ -1,4 +1,4 @@
-//! Margins with images in lanes as part of a job: when, from which bounds, and what flows back to them.
+//! Margins of a packet, sixteen images in lanes: when they are walked so, from which bounds, and what flows back to them.
 
 use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Final, Spec};
@@ -16,8 +16,8 @@ use crate::simd::buffer::SLACK;
 use crate::simd::lanes::{Lanes, WIDTH};
 
 impl BoundJob<'_> {
-    /// True if the specification of a chunk of `count` samples is walked with images in lanes: margins from below over
-    /// boxes, if that takes no more vectors than rows in lanes would.
+    /// True if the specification of a chunk of `count` samples is walked as a packet, with images in lanes: margins from
+    /// below over boxes, if that takes no more vectors than rows in lanes would.
     pub fn in_packet(&self, count: usize) -> bool {
         let classes = self.specification.classes;
         matches!(self.specification.spec, Spec::Margins { .. })

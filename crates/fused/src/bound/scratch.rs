@@ -64,6 +64,11 @@ impl StageBounds {
         self.lower.resize_with(count, Buffer::default);
         self.upper.resize_with(count, Buffer::default);
     }
+
+    /// Lower and upper bounds of stage `index` of one image, whose map has `len` elements.
+    pub fn of_image(&self, len: usize, index: usize, image: usize) -> [&[f32]; 2] {
+        [&self.lower[index], &self.upper[index]].map(|bounds| &bounds[image * len..(image + 1) * len])
+    }
 }
 
 /// Free memory for the bounds of batches.

@@ -1,11 +1,11 @@
-//! Any specification by interval arithmetic, image by image, with rows in lanes; [`crate::interval::margins`] has the common case.
+//! Any specification by interval arithmetic, image by image, with rows in lanes; [`crate::interval::margins`] has the
+//! common case.
 
-use crate::backward::rows::tile::RowValues;
 use crate::interval::chunk::{Interval, IntervalCotangents};
 use crate::net::gradients::StageGradient;
 use crate::net::spec::Specification;
 use crate::simd::buffer::Buffer;
-use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::lanes::{Lanes, RowValues, WIDTH};
 
 /// Bounds of sixteen rows of one image over the box of the last activations: (lower, upper).
 ///

@@ -1,11 +1,11 @@
 //! The micro-kernel of whole layers with images in lanes: every input channel, in constant strides, without lists.
 //!
-//! As in [`crate::kernels::gather`], a block of outputs stays in registers while the sum runs over a window. Here there are P
-//! *planes*, each with an input and weights of its own: one for points, two for centre and radius of intervals. With
-//! thirty-two images they are summed one after the other, so that the window of one plane fits the first-level cache;
-//! with sixteen together, so that a step has enough to do. A block takes a row of positions, so that its weights stay in
-//! that cache. What becomes of a finished sum (bias, ReLU, the adjoint of both) is computed while it is in registers, so
-//! that no map is read and written again for it.
+//! As in [`crate::kernels::gather`], a block of outputs stays in registers while the sum runs over a window. Here there
+//! are P *planes*, each with an input and weights of its own: one for points, two for centre and radius of intervals.
+//! With thirty-two images they are summed one after the other, so that the window of one plane fits the first-level
+//! cache; with sixteen together, so that a step has enough to do. A block takes a row of positions, so that its weights
+//! stay in that cache. What becomes of a finished sum (bias, ReLU, the adjoint of both) is computed while it is in
+//! registers, so that no map is read and written again for it.
 
 use crate::simd::lanes::{Lanes, WIDTH};
 

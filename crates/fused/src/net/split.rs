@@ -1,4 +1,4 @@
-//! How a batch is split: chunks of images, slots of gradient sums, parts of walks, bands of rows and sections of stages.
+//! How a batch is split: chunks of images, slots of gradient sums, parts of walks, bands of rows, sections of stages.
 //!
 //! None of it depends on the number of threads, so results do not either.
 

@@ -1,4 +1,5 @@
-//! Which taps connect a position with the other side of a layer, tabulated per axis, as windows of [`crate::kernels::product`].
+//! Which taps connect a position with the other side of a layer, tabulated per axis, as windows of
+//! [`crate::kernels::product`].
 
 use crate::kernels::product::{Strides, WindowAt};
 use crate::net::plan::Stage;

@@ -11,6 +11,12 @@
 /// Lanes of a vector.
 pub const WIDTH: usize = 16;
 
+/// Most rows, the neurons or margins being bounded, that are taken at once; see [`Lanes::GROUPS`].
+pub const TALL: usize = 2 * WIDTH;
+
+/// One value per bound (minimum, maximum) and row.
+pub type RowValues = [[f32; TALL]; 2];
+
 /// Sixteen-lane f32 arithmetic of one instruction set.
 ///
 /// # Safety

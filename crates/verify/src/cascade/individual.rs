@@ -1,15 +1,15 @@
 //! The stages that take samples one by one, each on a thread of its own: α-CROWN and branch and bound.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use tightrope_attack::{Target, ThreatModel};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 use crate::cascade::Open;
 use crate::cascade::log::Verdict;
-use crate::complete::{AlphaCrown, AlphaSettings, Outcome, Settings, decide};
+use crate::complete::{AlphaCrown, AlphaSettings, Outcome, Settings, decide_prepared};
 use crate::{Stage, VerifyError};
 
 /// One sample with the exact box of its perturbations.
@@ -53,13 +53,17 @@ impl SampleQuery<'_> {
             row[rival] = -1.0;
         }
         let settings = AlphaSettings { iterations, timeout: self.left, goal: GOAL, ..AlphaSettings::default() };
-        let bounds = alpha.bound(&lower, &upper, &rows, &settings)?;
+        let (bounds, learned) = alpha.learn(&lower, &upper, &rows, &settings)?;
         sample.improve(rivals.into_iter().zip(bounds.rows), Stage::AlphaCrown);
+        sample.learned = Some(Arc::new(learned));
         Ok(())
     }
 
     /// Decides whether a rival that is still open can reach the label, by branch and bound.
-    pub(crate) fn bab(&self, seed: u64, sample: &mut Open) -> Result<(), VerifyError> {
+    ///
+    /// The search goes on from the bounds and slopes that α-CROWN has found for the sample.
+    pub(crate) fn bab(&self, alpha: &AlphaCrown<'_>, seed: u64, sample: &mut Open) -> Result<(), VerifyError> {
+        let start = Instant::now();
         let (lower, upper) = self.sides();
         let (label, rivals) = (sample.record.label, sample.open_rivals());
         let classes = sample.margins.len();
@@ -77,7 +81,8 @@ impl SampleQuery<'_> {
             seed,
             ..Settings::default()
         };
-        let decision = decide(self.target.network, &self.target.weights, &property, &settings, &|_| ())?;
+        let learned = sample.learned.take();
+        let decision = decide_prepared(&alpha.prepared, &property, &settings, learned.as_deref(), &|_| (), start)?;
         match decision.outcome {
             // The proof says that every margin is above 0, not by how much.
             Outcome::Holds { .. } => {

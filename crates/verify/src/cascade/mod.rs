@@ -9,6 +9,7 @@ pub(crate) mod summary;
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tightrope_attack::{Attack, Samples, Target, ThreatModel, margin};
@@ -17,7 +18,7 @@ use tightrope_engine::{BoundRequest, Norm, Relaxation, Spec};
 use self::individual::{SampleQuery, in_order};
 use self::log::{CertifyLog, SampleRecord, Verdict};
 use self::pace::{Overruns, Pace};
-use crate::complete::{AlphaCrown, AlphaSettings};
+use crate::complete::{AlphaCrown, AlphaSettings, Learned};
 use crate::{Stage, VerifyError};
 
 /// What α-CROWN may spend on each sample; it optimises until the first of them is used up.
@@ -314,7 +315,7 @@ impl Cascade {
         let query = SampleQuery { target, threat: &self.threat, x: &gathered.inputs, left };
         match stage {
             Stage::AlphaCrown => query.alpha_crown(alpha, self.alpha.iterations, sample)?,
-            _ => query.bab(self.attack.seed, sample)?,
+            _ => query.bab(alpha, self.attack.seed, sample)?,
         }
         overruns.took(stage, left, start.elapsed());
         sample.record.spend(stage.name(), start.elapsed().as_secs_f64());
@@ -409,6 +410,8 @@ pub(crate) struct Open {
     pub(crate) record: SampleRecord,
     /// Best lower bound of the margin to each class, −∞ before the first.
     pub(crate) margins: Vec<f64>,
+    /// What α-CROWN has learned about its box, for branch and bound.
+    pub(crate) learned: Option<Arc<Learned>>,
 }
 
 impl Open {
@@ -421,7 +424,7 @@ impl Open {
         if !correct {
             record.decide(Verdict::Falsified, "natural");
         }
-        Open { row, record, margins: vec![f64::NEG_INFINITY; logits.len()] }
+        Open { row, record, margins: vec![f64::NEG_INFINITY; logits.len()], learned: None }
     }
 
     /// What is left of the time `limit`.

@@ -1,18 +1,19 @@
 //! The order of things: units, bounds, attack on what they leave, branch and bound, case by case.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use num_bigint::BigInt;
 use rayon::prelude::*;
-use tightrope_certificate::{ExactNetwork, Proof, TreeBuilder};
+use tightrope_certificate::{Proof, TreeBuilder};
 use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
 use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
-use super::bound::handle::{Handle, check_kinds};
+use super::bound::handle::Handle;
+use super::bound::prepared::{Learned, Prepared};
 use super::bound::root::{Root, Setting};
 use super::boxes::Boxes;
 use super::endgame::Endgame;
@@ -42,18 +43,31 @@ pub fn decide(
 ) -> Result<Decision, VerifyError> {
     let start = Instant::now();
     check(network, weights, property, settings)?;
+    decide_prepared(&Prepared::new(network, weights)?, property, settings, None, progress, start)
+}
+
+/// [`decide`] for a network that is loaded; a search over the box of the only case goes on from what is `learned` about it.
+pub(crate) fn decide_prepared(
+    prepared: &Prepared<'_>,
+    property: &Property,
+    settings: &Settings,
+    learned: Option<&Learned>,
+    progress: &(dyn Fn(Progress) + Sync),
+    start: Instant,
+) -> Result<Decision, VerifyError> {
+    let (network, weights) = (prepared.network, prepared.weights);
     let work = || {
-        let Some(units) = units(network, weights, property) else {
-            return Work::new(network, weights, property, settings, progress, start).run();
-        };
+        let usual = || Work::new(prepared, property, settings, learned, progress, start).run();
+        let Some(units) = units(prepared, property) else { return usual() };
         let (input, output) = (units[0], units[network.output()]);
         match (network.in_units(weights, &units), in_units(property, input, output)) {
             (Some(model), Some(property)) => {
                 let weights = model.weights();
-                let decision = Work::new(&model.network, &weights, &property, settings, progress, start).run()?;
+                let prepared = Prepared::new(&model.network, &weights)?;
+                let decision = Work::new(&prepared, &property, settings, None, progress, start).run()?;
                 Ok(in_usual_units(decision, units, output))
             }
-            _ => Work::new(network, weights, property, settings, progress, start).run(),
+            _ => usual(),
         }
     };
     match settings.threads {
@@ -118,7 +132,6 @@ fn in_usual_units(mut decision: Decision, units: Vec<i32>, output_unit: i32) -> 
 fn check(network: &Network, weights: &Weights, property: &Property, settings: &Settings) -> Result<(), VerifyError> {
     let refuse = |problem: String| Err(VerifyError::Usage(problem));
     network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
-    check_kinds(network)?;
     let (d, k) = (network.input_len(), network.output_len());
     if (property.inputs, property.outputs) != (d, k) {
         return refuse(format!(
@@ -165,13 +178,11 @@ const BLOCK: usize = 64;
 
 /// One call.
 struct Work<'a> {
-    fast: Handle<'a, f32>,
-    exact: Handle<'a, f64>,
-    /// The network in exact arithmetic, once it is needed.
-    exact_network: OnceLock<Option<ExactNetwork>>,
-    weights: &'a Weights,
+    prepared: &'a Prepared<'a>,
     property: &'a Property,
     settings: &'a Settings,
+    /// About the box of the only case.
+    learned: Option<&'a Learned>,
     progress: &'a (dyn Fn(Progress) + Sync),
     start: Instant,
     deadline: Instant,
@@ -197,22 +208,20 @@ enum CaseEnd {
 
 impl<'a> Work<'a> {
     fn new(
-        network: &'a Network,
-        weights: &'a Weights,
+        prepared: &'a Prepared<'a>,
         property: &'a Property,
         settings: &'a Settings,
+        learned: Option<&'a Learned>,
         progress: &'a (dyn Fn(Progress) + Sync),
         start: Instant,
     ) -> Self {
         // Longer than any run lasts.
         let timeout = settings.timeout.min(Duration::from_secs(1 << 32));
         Work {
-            fast: Handle::new(network, weights),
-            exact: Handle::new(network, weights),
-            exact_network: OnceLock::new(),
-            weights,
+            prepared,
             property,
             settings,
+            learned: learned.filter(|_| property.cases.len() == 1),
             progress,
             start,
             deadline: start + timeout,
@@ -289,13 +298,15 @@ impl<'a> Work<'a> {
         let empty_box = case.lower.iter().zip(&case.upper).any(|(l, u)| l > u);
         if case.unsafe_outputs.is_empty() || empty_box {
             if let Some(proof) = proof {
-                Recorder::new(proof, &self.exact.pre, 0).finish().map_err(certificate)?;
+                Recorder::new(proof, &self.prepared.exact.pre, 0).finish().map_err(certificate)?;
             }
             return Ok(CaseEnd::Holds);
         }
-        let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
+        let setting =
+            Setting::new(&self.prepared.fast, &self.prepared.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
-        let judge = Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
+        let Prepared { exact, weights, exact_network, .. } = self.prepared;
+        let judge = Judge { program: exact, weights, exact: exact_network, case };
         let attack = CaseAttack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {
@@ -317,7 +328,7 @@ impl<'a> Work<'a> {
                 return Ok(CaseEnd::Violated(found));
             }
         }
-        let mut recorder = proof.map(|proof| Recorder::new(proof, &self.exact.pre, list.len()));
+        let mut recorder = proof.map(|proof| Recorder::new(proof, &self.prepared.exact.pre, list.len()));
         let end = if self.splits_inputs(case) {
             self.by_inputs(search, recorder.as_mut(), statistics)
         } else {
@@ -390,12 +401,15 @@ impl<'a> Work<'a> {
     ) -> End {
         let begin = Instant::now();
         let mut ascent = self.ascent(0);
-        let mut root = search.setting.root(&ascent, self.deadline);
-        let bias = biases(&self.fast);
+        let mut root = match self.learned {
+            Some(learned) => Arc::clone(&learned.root),
+            None => Arc::new(search.setting.root(&ascent, self.deadline)),
+        };
+        let bias = biases(&self.prepared.fast);
         // Bounds first, and the attack on what they leave open: most conjunctions of a long list need no more.
         let mut left: Vec<usize> = {
             let tree = self.tree(search, &root, &bias, recorder.is_some());
-            tree.begin(&ascent, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
+            tree.begin(&ascent, self.learned, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
         };
         if !left.is_empty() {
             left.sort_unstable();
@@ -407,8 +421,10 @@ impl<'a> Work<'a> {
         let begin = Instant::now();
         if !left.is_empty() && self.settings.root_iterations > 0 {
             ascent = self.ascent(self.settings.root_iterations);
-            let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-            root = search.setting.root(&ascent, (begin + share).min(self.deadline));
+            if self.learned.is_none() {
+                let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
+                root = Arc::new(search.setting.root(&ascent, (begin + share).min(self.deadline)));
+            }
         }
         let nodes: Vec<usize> = match recorder.as_deref_mut() {
             Some(recorder) => {
@@ -419,7 +435,7 @@ impl<'a> Work<'a> {
             None => Vec::new(),
         };
         let tree = self.tree(search, &root, &bias, recorder.is_some());
-        let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);
+        let open = tree.begin(&ascent, self.learned, recorder.as_deref_mut(), &nodes);
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let end = if open.is_empty() {

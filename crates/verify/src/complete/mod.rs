@@ -15,6 +15,8 @@ mod units;
 
 pub use bound::alpha::{AlphaBounds, AlphaCrown, AlphaSettings};
 pub(crate) use bound::handle::{Handle, check_kinds};
+pub(crate) use bound::prepared::Learned;
 pub use decide::decide;
+pub(crate) use decide::decide_prepared;
 pub(crate) use point::Judge;
 pub use settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};

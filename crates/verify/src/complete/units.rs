@@ -1,9 +1,10 @@
 //! Units in which a network's values are neither very large nor very small, so that f32 can search and f64 can prove.
 
-use tightrope_network::{Activation, Layer, Network, Weights};
+use tightrope_network::{Activation, Layer};
 use tightrope_vnnlib::Property;
 
 use super::bound::handle::{Handle, not_covered};
+use super::bound::prepared::Prepared;
 
 /// Binary digits before or behind the point up to which values are left as they are.
 const USUAL: i64 = 40;
@@ -12,10 +13,10 @@ const USUAL: i64 = 40;
 ///
 /// Values are looked at in the middle of the first case's box and at two of its corners. Nodes that only pass values on
 /// share their inputs' units, so that networks of ReLUs compute the same in all units, digit by digit.
-pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -> Option<Vec<i32>> {
+pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<i32>> {
     let case = property.cases.first()?;
-    let program = Handle::<f64>::new(network, weights);
-    let nodes = network.nodes();
+    let program = &prepared.exact;
+    let nodes = program.network.nodes();
     // In each chain of such nodes the first one stands for all.
     let mut group: Vec<usize> = (0..nodes.len()).collect();
     let find = |group: &[usize], mut node: usize| {
@@ -39,7 +40,7 @@ pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -
     let mut largest: Vec<Option<i64>> = vec![None; nodes.len()];
     for share in [0.5, 0.0, 1.0] {
         let point: Vec<f64> = case.lower.iter().zip(&case.upper).map(|(l, u)| l + share * (u - l)).collect();
-        for (id, size) in sizes(&program, point)?.into_iter().enumerate() {
+        for (id, size) in sizes(program, point)?.into_iter().enumerate() {
             let place = &mut largest[find(&group, id)];
             *place = (*place).max(size);
         }

@@ -1,4 +1,5 @@
-//! The adjoint of [`crate::backward::images::walk`]: a group of margins is walked down once more, then back up with cotangents.
+//! The adjoint of [`crate::backward::images::walk`]: a group of margins is walked down once more, then back up with
+//! cotangents.
 
 use crate::backward::images::lines::PacketLines;
 use crate::backward::images::walk::{Group, PacketWalk, Scene, line_at};

@@ -1,4 +1,4 @@
-//! The triangle relaxation of one stage for sixteen images at once, images in lanes.
+//! The triangle relaxation of one stage for a packet: sixteen images in lanes.
 //!
 //! Per neuron and image: the upper line's slope λ_u and intercept μ_u. The lower slope needs no memory: λ_l = 1 where
 //! λ_u > ½ and 0 elsewhere, which is u > −l for unstable neurons, and right for stable ones, whose λ_u is 0 or 1.

@@ -1,4 +1,4 @@
-//! Back-substitution of margins with sixteen images in lanes.
+//! Back-substitution of margins of a packet: sixteen images in lanes.
 //!
 //! Ten margins fill ten of sixteen lanes if rows lie in lanes, and every image's tile loads all weights anew. With images
 //! in lanes no lane is wasted, one broadcast weight serves sixteen images and up to four margins, and lines come as

@@ -9,7 +9,7 @@
 use crate::backward::products::{Left, Products, add_bias_gradient};
 use crate::backward::rows::input::InputGradient;
 use crate::backward::rows::relax::{RelaxCotangents, relax_adjoint, rows_adjoint, split};
-use crate::backward::rows::tile::{Keep, Pixels, RowValues, Sign, TALL, Tile};
+use crate::backward::rows::tile::{Keep, Pixels, Sign, Tile};
 use crate::backward::rows::walk::{Image, WalkScratch, gather_first, gather_rows};
 use crate::kernels::gather::{Outputs, Terms};
 use crate::net::accumulate::Accumulator;
@@ -17,7 +17,7 @@ use crate::net::geometry::{Field, Inputs, apply_segments};
 use crate::net::plan::Window;
 use crate::net::weights::padded;
 use crate::simd::buffer::{Buffer, SLACK};
-use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::lanes::{Lanes, RowValues, TALL, WIDTH};
 
 /// Lane-wise sums of the cotangents of λ_u and μ_u, `[position][channel][2][16]`, per stage.
 #[derive(Default)]

@@ -2,10 +2,10 @@
 
 use tightrope_engine::{Norm, Region};
 
-use crate::backward::rows::tile::{RowValues, Sign, TALL};
+use crate::backward::rows::tile::Sign;
 use crate::net::Net;
 use crate::net::plan::Window;
-use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::lanes::{Lanes, RowValues, TALL, WIDTH};
 
 /// A ball in normalised, padded coordinates: {c + s∘δ : ‖δ‖_p ≤ ε}.
 pub struct InputBall {

@@ -35,7 +35,7 @@ const COEFFICIENTS: usize = 7;
 /// Lines of one stage for one image.
 #[derive(Default)]
 pub struct Lines {
-    /// `[position][part][channel padded]`; entries of stably inactive neurons are never read.
+    /// `[position][coefficient][channel padded]`; entries of stably inactive neurons are never read.
     line: Buffer,
     /// The stage's biases, padded: one row serves all positions, and stays in the first-level cache.
     bias: Buffer,
@@ -58,9 +58,9 @@ impl LinesAt {
     /// # Safety
     /// The machine has `S`; the stage has the channel.
     #[inline(always)]
-    pub unsafe fn get<S: Lanes>(self, part: Coefficient, channel: usize) -> S::V {
-        // SAFETY: a position has a row for each part.
-        unsafe { S::splat(*self.line.add(part as usize * self.row + channel)) }
+    pub unsafe fn get<S: Lanes>(self, coefficient: Coefficient, channel: usize) -> S::V {
+        // SAFETY: a position has a row for each coefficient.
+        unsafe { S::splat(*self.line.add(coefficient as usize * self.row + channel)) }
     }
 
     /// A channel's bias in all lanes.
@@ -78,12 +78,12 @@ impl LinesAt {
     /// # Safety
     /// As [`LinesAt::get`].
     #[inline(always)]
-    pub unsafe fn several<S: Lanes, const N: usize>(self, parts: [Coefficient; N], channel: usize) -> [S::V; N] {
+    pub unsafe fn several<S: Lanes, const N: usize>(self, coefficients: [Coefficient; N], channel: usize) -> [S::V; N] {
         // SAFETY: passed on from the caller.
         unsafe {
             let mut values = [S::zero(); N];
             for i in 0..N {
-                values[i] = self.get::<S>(parts[i], channel);
+                values[i] = self.get::<S>(coefficients[i], channel);
             }
             values
         }
@@ -168,11 +168,11 @@ unsafe fn not_finite<S: Lanes>(lower: S::V, upper: S::V) -> S::V {
     unsafe { S::add(S::sub(lower, lower), S::sub(upper, upper)) }
 }
 
-/// Stores the lines of sixteen channels with lower slope `slope` where unstable, parts `row` apart; returns the lanes that
+/// Stores the lines of sixteen channels with lower slope `slope` where unstable, coefficients `row` apart; returns the lanes that
 /// need them.
 #[inline(always)]
 unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, slope: S::V, bias: S::V, line: *mut f32, row: usize) -> u16 {
-    // SAFETY: the caller gives room for all parts.
+    // SAFETY: the caller gives room for all coefficients.
     unsafe {
         let (one, half) = (S::splat(1.0), S::splat(0.5));
         let check = not_finite::<S>(l, u);
@@ -191,8 +191,8 @@ unsafe fn lines_of<S: Lanes>(l: S::V, u: S::V, slope: S::V, bias: S::V, line: *m
             (Coefficient::UpperSlope, upper),
             (Coefficient::Intercept, intercept),
         ];
-        for (part, value) in values {
-            S::store(line.add(part as usize * row), value);
+        for (coefficient, value) in values {
+            S::store(line.add(coefficient as usize * row), value);
         }
         S::negative_mask(l) & S::positive_mask(u) | !finite_mask::<S>(l, u)
     }

@@ -6,8 +6,7 @@
 //! only A_L is walked.
 
 use crate::backward::rows::lines::{Coefficient, LinesAt};
-use crate::backward::rows::tile::{RowValues, TALL};
-use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::lanes::{Lanes, RowValues, TALL, WIDTH};
 
 /// A tile's constants in registers, `[plane][T]`.
 #[derive(Clone, Copy)]

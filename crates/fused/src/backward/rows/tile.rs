@@ -1,13 +1,6 @@
 //! A tile, the rows that a walk takes together, and what is asked of its walk.
 
 use crate::net::Net;
-use crate::simd::lanes::WIDTH;
-
-/// Most rows of a tile.
-pub const TALL: usize = 2 * WIDTH;
-
-/// One value per bound (minimum, maximum) and row.
-pub type RowValues = [[f32; TALL]; 2];
 
 /// Sixteen rows' signs at one input element, a bit per row: A_L < 0, A_L > 0, A_U < 0, A_U > 0.
 pub type Sign = [u16; 4];

@@ -17,14 +17,14 @@ use crate::backward::rows::input::InputSet;
 use crate::backward::rows::lines::Lines;
 use crate::backward::rows::relax::{relax_rows, relax_spread};
 use crate::backward::rows::terms::WholeMaps;
-use crate::backward::rows::tile::{Keep, Pixels, RowValues, TALL, Tile};
+use crate::backward::rows::tile::{Keep, Pixels, Tile};
 use crate::kernels::gather::{Outputs, Segment, Summands, Term, Terms, gather, gather_part};
 use crate::net::Net;
 use crate::net::geometry::{Field, Inputs, patch_offsets, transpose_segments};
 use crate::net::plan::Window;
 use crate::net::weights::padded;
 use crate::simd::buffer::{Buffer, SLACK};
-use crate::simd::lanes::{Lanes, WIDTH};
+use crate::simd::lanes::{Lanes, RowValues, TALL, WIDTH};
 
 /// What the walks of one image share.
 #[derive(Clone, Copy)]

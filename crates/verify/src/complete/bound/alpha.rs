@@ -1,12 +1,13 @@
 //! α-CROWN as a bound of its own: slopes optimised per neuron and per output row, intermediate layers included.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use tightrope_network::{Network, Weights};
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
-use super::handle::{Handle, check_kinds};
+use super::prepared::{Learned, Prepared, RowSlopes};
 use super::root::{Root, Setting, chunk_rows, doubles};
 use crate::VerifyError;
 
@@ -47,22 +48,19 @@ pub struct AlphaBounds {
 /// Every intermediate bound starts as CROWN met with IBP and is optimised where its neuron is unstable; the best bound
 /// met counts. Bounds are evaluated in f64 and lowered by the rigorous margin for rounding errors of complete verification.
 pub struct AlphaCrown<'a> {
-    fast: Handle<'a, f32>,
-    exact: Handle<'a, f64>,
+    pub(crate) prepared: Prepared<'a>,
 }
 
 impl<'a> AlphaCrown<'a> {
     /// # Errors
     /// If θ does not fit the network, or the network has layers of a kind that is not covered.
-    pub fn new(network: &'a Network, weights: &Weights) -> Result<Self, VerifyError> {
-        network.check_weights(weights).map_err(|e| VerifyError::Usage(e.to_string()))?;
-        check_kinds(network)?;
-        Ok(AlphaCrown { fast: Handle::new(network, weights), exact: Handle::new(network, weights) })
+    pub fn new(network: &'a Network, weights: &'a Weights) -> Result<Self, VerifyError> {
+        Ok(AlphaCrown { prepared: Prepared::new(network, weights)? })
     }
 
     /// Number K of outputs.
     pub fn outputs(&self) -> usize {
-        self.fast.network.output_len()
+        self.prepared.network.output_len()
     }
 
     /// Lower bounds of `rows` (`[R, K]` over the logits) over the box [`lower`, `upper`] (`[d]` each).
@@ -76,7 +74,18 @@ impl<'a> AlphaCrown<'a> {
         rows: &[f32],
         settings: &AlphaSettings,
     ) -> Result<AlphaBounds, VerifyError> {
-        let (d, k) = (self.fast.network.input_len(), self.outputs());
+        Ok(self.learn(lower, upper, rows, settings)?.0)
+    }
+
+    /// [`Self::bound`], and what a search over the same box can go on from.
+    pub(crate) fn learn(
+        &self,
+        lower: &[f64],
+        upper: &[f64],
+        rows: &[f32],
+        settings: &AlphaSettings,
+    ) -> Result<(AlphaBounds, Learned), VerifyError> {
+        let (d, k) = (self.prepared.network.input_len(), self.outputs());
         if lower.len() != d || upper.len() != d || !rows.len().is_multiple_of(k) {
             return Err(VerifyError::Usage(format!(
                 "box of {} and {} ends and {} coefficients do not fit {d} inputs and {k} outputs",
@@ -98,24 +107,35 @@ impl<'a> AlphaCrown<'a> {
             decay: settings.decay as f32,
             deadline: start + timeout,
         };
-        let setting = Setting::new(&self.fast, &self.exact, lower, upper, true);
+        let setting = Setting::new(&self.prepared.fast, &self.prepared.exact, lower, upper, true);
         let root = setting.root(&ascent, start + timeout.mul_f64(0.6));
-        let rows = self.rows(&setting, &root, &ascent, rows, settings.goal as f32);
-        Ok(AlphaBounds { rows, layer_lower: root.layers.lower.clone(), layer_upper: root.layers.upper.clone() })
+        let (bounds, slopes) = self.rows(&setting, &root, &ascent, rows, settings.goal as f32);
+        let (layer_lower, layer_upper) = (root.layers.lower.clone(), root.layers.upper.clone());
+        let rows = rows.chunks(k).map(<[f32]>::to_vec).zip(slopes).collect();
+        Ok((AlphaBounds { rows: bounds, layer_lower, layer_upper }, Learned { root: Arc::new(root), rows }))
     }
 
-    fn rows(&self, setting: &Setting<'_>, root: &Root, ascent: &Ascent, rows: &[f32], goal: f32) -> Vec<f64> {
-        let (output, k) = (self.fast.network.output(), self.outputs());
+    /// Bounds of output rows, and the slopes of each by position.
+    fn rows(
+        &self,
+        setting: &Setting<'_>,
+        root: &Root,
+        ascent: &Ascent,
+        rows: &[f32],
+        goal: f32,
+    ) -> (Vec<f64>, Vec<RowSlopes>) {
+        let Prepared { fast, exact, .. } = &self.prepared;
+        let (output, k) = (fast.network.output(), self.outputs());
         let relaxation = LinearRelaxation {
-            program: &self.fast,
+            program: fast,
             start: output,
             lower: &setting.lower32,
             upper: &setting.upper32,
             lines: &root.lines32,
             own_lines: false,
         };
-        let size = chunk_rows(&self.fast, output) / 2 + 1;
-        let bounds: Vec<Vec<f64>> = rows
+        let size = chunk_rows(fast, output) / 2 + 1;
+        let chunks: Vec<(Vec<f64>, Vec<RowSlopes>)> = rows
             .par_chunks(size * k)
             .map(|chunk| {
                 let count = chunk.len() / k;
@@ -127,12 +147,19 @@ impl<'a> AlphaCrown<'a> {
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = setting.domain(&root.lines, Some(&slopes), None);
                 let wide = chunk.iter().map(|&c| f64::from(c)).collect();
-                let (values, errors) =
-                    self.exact.at.substitute(&domain, output, wide, count, None, Some(&root.rounding));
-                setting.lowered(values, &errors)
+                let (values, errors) = exact.at.substitute(&domain, output, wide, count, None, Some(&root.rounding));
+                let of_row = |row: usize| {
+                    let of = |(position, all): (usize, &Vec<f32>)| {
+                        let n = fast.width(position);
+                        all[row * n..(row + 1) * n].to_vec()
+                    };
+                    reached.variables.slopes.iter().enumerate().map(of).collect()
+                };
+                (setting.lowered(values, &errors), (0..count).map(of_row).collect())
             })
             .collect();
-        bounds.concat()
+        let (bounds, slopes): (Vec<_>, Vec<_>) = chunks.into_iter().unzip();
+        (bounds.concat(), slopes.concat())
     }
 }
 
@@ -147,7 +174,8 @@ mod tests {
     fn more_steps_never_loosen_and_no_point_leaves_the_bounds() {
         let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
         let theta: Vec<f32> = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
-        let alpha = AlphaCrown::new(&network, &Weights::from_single(&theta)).unwrap();
+        let weights = Weights::from_single(&theta);
+        let alpha = AlphaCrown::new(&network, &weights).unwrap();
         let rows = [1.0, -1.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.0, -2.0];
         let (lower, upper) = (vec![0.3; 64], vec![0.5; 64]);
         let bound = |iterations| {
@@ -162,15 +190,15 @@ mod tests {
         for corner in 0..200_u64 {
             let bit = |i: usize| corner.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(i as u32) & 1 == 1;
             let x: Vec<f64> = (0..64).map(|i| if bit(i) { upper[i] } else { lower[i] }).collect();
-            let y = alpha.exact.outputs(&x);
+            let y = alpha.prepared.exact.outputs(&x);
             for (row, bound) in rows.chunks(4).zip(&climbed.rows) {
                 let value: f64 = row.iter().zip(&y).map(|(&c, y)| f64::from(c) * y).sum();
                 assert!(value >= *bound, "{value} below {bound}");
             }
             // The box of one point: its values, enclosed.
             let mut values = vec![OutwardInterval { lower: x.clone(), upper: x, reach: vec![0.0; 64] }];
-            (1..network.nodes().len()).for_each(|id| values.push(alpha.exact.at.enclose(id, &values, 1)));
-            for (position, &node) in alpha.exact.pre.iter().enumerate() {
+            (1..network.nodes().len()).for_each(|id| values.push(alpha.prepared.exact.at.enclose(id, &values, 1)));
+            for (position, &node) in alpha.prepared.exact.pre.iter().enumerate() {
                 let (l, u) = (&climbed.layer_lower[position], &climbed.layer_upper[position]);
                 let (low, high) = (&values[node].lower, &values[node].upper);
                 assert!((0..l.len()).all(|i| high[i] >= l[i] && low[i] <= u[i]), "layer {position}");
@@ -182,7 +210,8 @@ mod tests {
     fn boxes_and_rows_that_do_not_fit_are_refused() {
         let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 4, None).unwrap();
         let theta = Initialisation::Default.theta(&network, 5);
-        let alpha = AlphaCrown::new(&network, &Weights::from_single(&theta)).unwrap();
+        let weights = Weights::from_single(&theta);
+        let alpha = AlphaCrown::new(&network, &weights).unwrap();
         let bound = |lower: &[f64], upper: &[f64], rows: &[f32]| {
             alpha.bound(lower, upper, rows, &AlphaSettings::default()).unwrap_err().to_string()
         };

@@ -3,4 +3,5 @@
 pub(crate) mod alpha;
 pub(crate) mod ascent;
 pub(crate) mod handle;
+pub(crate) mod prepared;
 pub(crate) mod root;

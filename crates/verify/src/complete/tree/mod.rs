@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
+use tightrope_engine::{Domain, Lines, SetOf};
 
 use self::branch::{Candidate, Choice, Neuron, candidates};
 use self::leaf::LeafOutcome;
@@ -19,13 +20,13 @@ use self::region::{Region, Regions};
 use self::subproblem::{BoundedSubproblem, GOAL, Row, Subproblem};
 use super::attack::CaseAttack;
 use super::bound::ascent::{Ascent, Last, Start, Variables};
+use super::bound::prepared::Learned;
 use super::bound::root::{Root, Setting};
 use super::endgame::Endgame;
 use super::exact::Refutation;
 use super::point::Found;
 use super::problem::Conjunction;
 use super::record::Recorder;
-use tightrope_engine::{Domain, SetOf};
 
 /// Subproblems that one task splits and bounds; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 16;
@@ -115,11 +116,21 @@ pub(crate) struct Tree<'a> {
     pub deadline: Instant,
 }
 
+/// The slopes learned for a conjunction of one row.
+fn learned_slopes<'l>(learned: &'l Learned, conjunction: &Conjunction) -> Option<&'l [Vec<f32>]> {
+    match conjunction.rows() {
+        [row] => learned.slopes(&row.coefficients),
+        _ => None,
+    }
+}
+
 impl<'a> Tree<'a> {
-    /// Bounds every conjunction in `open` at the root with slopes from the rule of least area.
+    /// Bounds every conjunction at the root: with the slopes `learned` for its row, if there are any, otherwise by an
+    /// `ascent` from those of the rule of least area.
     pub(crate) fn begin(
         &self,
         ascent: &Ascent,
+        learned: Option<&Learned>,
         mut recorder: Option<&mut Recorder<'_>>,
         nodes: &[usize],
     ) -> Vec<(f64, Subproblem)> {
@@ -133,12 +144,20 @@ impl<'a> Tree<'a> {
                 }
                 let conjunctions: Vec<&Conjunction> = chunk.iter().map(|&c| &self.conjunctions[c]).collect();
                 let lines = &self.root.lines32;
+                let known: Option<Vec<&[Vec<f32>]>> =
+                    learned.and_then(|learned| conjunctions.iter().map(|c| learned_slopes(learned, c)).collect());
+                let slopes = |(position, lines): (usize, &Lines<f32>)| match &known {
+                    Some(rows) => rows.iter().flat_map(|row| &row[position]).copied().collect(),
+                    None => lines.lower_slope.repeat(chunk.len()),
+                };
                 let variables = Variables {
-                    slopes: lines.iter().map(|lines| lines.lower_slope.repeat(chunk.len())).collect(),
+                    slopes: lines.iter().enumerate().map(slopes).collect(),
                     multipliers: Vec::new(),
                     signs: Vec::new(),
                     weights: conjunctions.iter().map(|c| vec![1.0 / c.len() as f32; c.len()]).collect(),
                 };
+                // What was optimised is not optimised again.
+                let ascent = if known.is_some() { Ascent { iterations: 0, ..*ascent } } else { *ascent };
                 let relaxation = self.relaxation(lines, false);
                 let reached = ascent.run(relaxation, Start::Conjunctions(&conjunctions), variables, GOAL);
                 let bounds = self.setting.conjunction_bounds(
