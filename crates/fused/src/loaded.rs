@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use tightrope_engine::{
-    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds, Loaded,
-    MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds,
+    Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
 };
 use tightrope_network::{Network, NodeId};
 

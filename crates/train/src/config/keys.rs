@@ -34,7 +34,7 @@ const RADIUS: &str = "number or fraction";
 const SWITCH: &str = "true or false";
 const TEXT: &str = "text";
 
-const KEYS: [Key; 38] = [
+const KEYS: [Key; 39] = [
     key("seed", COUNT, "0", "seed of initialisation, sample order and smoothing noise, 0 to 2^63-1", "7"),
     key("dataset", TEXT, "\"mnist\"", "name of the data set, as `tightrope data list` shows it", "\"digits\""),
     key(
@@ -111,6 +111,13 @@ const KEYS: [Key; 38] = [
         "the method's; \"ibp\" for standard",
         "relaxation of the evaluation: ibp, crown-ibp, crown, crown-meet-ibp or crown-skip-ibp",
         "\"crown-ibp\"",
+    ),
+    key(
+        "train.precise_bn",
+        SWITCH,
+        "true",
+        "batch norms: statistics over the training set after each epoch, for evaluations and the model; false for running ones",
+        "false",
     ),
     key(
         "train.checkpoint_steps",
