@@ -26,7 +26,7 @@ use crate::interruption::Interruption;
 use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{memory, model, outputs, shell, table};
+use crate::{memory, outputs, shell, table};
 
 /// After a signal, what is at hand may take so long; the log is whole at any moment, so that nothing else is lost.
 const GRACE: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             );
         }
     }
-    let model = model::load(&options.model)?;
+    let model = tightrope::load(&options.model)?;
     let samples = options.samples.load(&mut origin, &model.network)?;
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)
@@ -213,7 +213,7 @@ pub fn certify(
 fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<LogSettings> {
     let mut settings = LogSettings::from(
         [
-            ("model", json!(model::checksum(model)?)),
+            ("model", json!(tightrope::checksum(model))),
             ("dataset", json!(set.name)),
             ("split", json!(set.split.name())),
             ("data", json!(set.checksum)),

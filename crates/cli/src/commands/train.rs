@@ -17,7 +17,7 @@ use crate::dataset::{self, DataDir};
 use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::progress::Training;
-use crate::{memory, model, outputs, shell, values};
+use crate::{memory, outputs, shell, values};
 
 /// Name of the exported network in a run folder.
 const ONNX_FILE: &str = "model.onnx";
@@ -313,7 +313,7 @@ impl Run<'_> {
 
 /// The parameters of the model at `from`, which must be those of `network`.
 fn start(from: &Path, network: &Network) -> anyhow::Result<Vec<f32>> {
-    let model = model::load(from).context("--init-from")?;
+    let model = tightrope::load(from).context("--init-from")?;
     let shapes = |network: &Network| network.parameters().iter().map(|info| info.shape.clone()).collect::<Vec<_>>();
     let (theirs, ours) = (shapes(&model.network), shapes(network));
     if theirs == ours {
