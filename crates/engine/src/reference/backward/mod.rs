@@ -2,9 +2,9 @@
 //!
 //! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
 
+mod activation;
 mod concretise;
 mod reach;
-mod relu;
 
 use tightrope_network::{Activation, Layer, NodeId};
 
@@ -13,10 +13,10 @@ use super::interval::Pair;
 use super::plan::{Plan, not_covered};
 use crate::Real;
 
+use activation::LineCotangent;
+pub(super) use activation::Relaxation;
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
-use relu::LineCotangent;
-pub(super) use relu::Relaxation;
 
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 18;
