@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::ops::Range;
 
-use tightrope_network::{Network, NodeId};
+use tightrope_network::{Layer, Network, Node, NodeId};
 use tightrope_noise::{Purpose, Stream};
 
 use crate::{EngineError, Real, Region, Relaxation, Spec, certified_cross_entropy, cross_entropy};
@@ -85,6 +85,16 @@ impl<T: Real> LayerSlopes<T> {
         for (index, layer) in slopes.iter().enumerate() {
             if !nodes.contains(&layer.node) {
                 return Err(EngineError::Usage(format!("node {} is no pre-activation and has no slopes", layer.node)));
+            }
+            let has_no_slopes = |node: &&Node| {
+                let is_other = matches!(node.layer, Layer::Activation(_)) && node.layer != Layer::RELU;
+                is_other && node.inputs == [layer.node]
+            };
+            if let Some(reader) = network.nodes().iter().find(has_no_slopes) {
+                return Err(EngineError::Usage(format!(
+                    "node {} is read by `{}`, which is no ReLU and has no slopes to choose",
+                    layer.node, reader.name
+                )));
             }
             if slopes[..index].iter().any(|other| other.node == layer.node) {
                 return Err(EngineError::Usage(format!("node {} has slopes twice", layer.node)));

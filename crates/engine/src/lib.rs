@@ -3,6 +3,7 @@
 //! Everything above this crate speaks to an engine through the [`Engine`] trait: clean forward
 //! passes, bounds by a [`Relaxation`], and vector–Jacobian products through either.
 
+pub mod activation;
 mod engine;
 mod error;
 mod loss;

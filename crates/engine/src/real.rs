@@ -34,6 +34,8 @@ pub trait Real:
     const INFINITY: Self;
     /// Not a number.
     const NAN: Self;
+    /// Distance from 1 to the next larger number.
+    const EPSILON: Self;
     /// Nearest value to an f64.
     fn from_f64(value: f64) -> Self;
     /// Nearest value to an f32 (exact).
@@ -46,6 +48,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// eˣ.
     fn exp(self) -> Self;
+    /// tanh x.
+    fn tanh(self) -> Self;
     /// ln x.
     fn ln(self) -> Self;
     /// The larger of two numbers; NaN loses.
@@ -77,6 +81,7 @@ macro_rules! real {
             const ONE: Self = 1.0;
             const INFINITY: Self = <$t>::INFINITY;
             const NAN: Self = <$t>::NAN;
+            const EPSILON: Self = <$t>::EPSILON;
             #[inline]
             fn from_f64(value: f64) -> Self {
                 value as $t
@@ -100,6 +105,10 @@ macro_rules! real {
             #[inline]
             fn exp(self) -> Self {
                 <$t>::exp(self)
+            }
+            #[inline]
+            fn tanh(self) -> Self {
+                <$t>::tanh(self)
             }
             #[inline]
             fn ln(self) -> Self {

@@ -1,15 +1,15 @@
 //! Bounds of one group of samples: the domains composed into the named relaxations, and the adjoint of the whole.
 
-use tightrope_network::NodeId;
+use tightrope_network::{Layer, Node, NodeId};
 
 use super::affine::MapGradients;
-use super::backward::{Relaxation as Lines, Set, Sinks, Walk};
-use super::interval::{Intervals, Pair};
+use super::backward::{NodeLines, Set, Sinks, Walk};
+use super::interval::{Intervals, Pair, on_ends};
 use super::kernel_norm;
 use super::plan::Plan;
 use crate::{BoundRequest, Cotangents, Real, Region, Relaxation, Spec, Wants};
 
-/// Where the bounds of a pre-activation come from.
+/// Where the bounds of a node that lines are made from come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     /// The interval pass.
@@ -18,8 +18,10 @@ enum Origin {
     Walk,
     /// The intersection of both.
     Meet,
-    /// Back-substitution of the neurons that the interval pass leaves unstable.
+    /// Back-substitution of the neurons that the interval pass leaves unstable: where a reader is not affine.
     Skip,
+    /// The bounds of an activation's input, mapped.
+    Image,
 }
 
 /// One group of samples with everything its adjoint needs.
@@ -32,8 +34,8 @@ pub(super) struct Group<T> {
     intervals: Intervals<T>,
     /// Bounds that replace interval arithmetic where a ball allows exact ones, by node.
     known: Vec<Option<Pair<T>>>,
-    /// Pre-activation bounds used by the ReLUs, `[batch, n]`, by node.
-    pre_activations: Vec<Option<Pair<T>>>,
+    /// Bounds that lines are made from, `[batch, n]`, by node.
+    bounded: Vec<Option<Pair<T>>>,
     pub(super) lower: Vec<T>,
     pub(super) upper: Vec<T>,
 }
@@ -54,6 +56,7 @@ fn origin<T: Real>(plan: &Plan<'_, T>, region: &Region<T>, relaxation: Relaxatio
         // For balls the exact bounds of affine nodes are given to the interval pass.
         _ if exact => Origin::Interval,
         Relaxation::Ibp | Relaxation::CrownIbp => Origin::Interval,
+        _ if plan.is_image(id) => Origin::Image,
         Relaxation::Crown => Origin::Walk,
         Relaxation::CrownMeetIbp => Origin::Meet,
         Relaxation::CrownSkipIbp => Origin::Skip,
@@ -82,7 +85,7 @@ impl<T: Real> Group<T> {
         let mut group = Group {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
             known: (0..count).map(|_| None).collect(),
-            pre_activations: (0..count).map(|_| None).collect(),
+            bounded: (0..count).map(|_| None).collect(),
             lower: Vec::new(),
             upper: Vec::new(),
             region,
@@ -91,21 +94,21 @@ impl<T: Real> Group<T> {
             slopes,
         };
         if group.region.ball.is_some() {
-            for &id in plan.pre_activations.iter().filter(|&&id| plan.is_affine[id]) {
+            for &id in plan.bounded.iter().filter(|&&id| plan.is_affine[id]) {
                 group.known[id] = Some(group.bound_over_ball(plan, id));
             }
         }
         let needed = group.needed_intervals(plan);
         group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known);
-        for &id in &plan.pre_activations {
-            let bounds = group.bound_pre_activation(plan, id);
-            group.pre_activations[id] = Some(bounds);
+        for &id in &plan.bounded {
+            let bounds = group.bound_node(plan, id);
+            group.bounded[id] = Some(bounds);
         }
         group.bound_spec(plan);
         group
     }
 
-    /// Bounds of an affine pre-activation over a ball.
+    /// Bounds of an affine node over a ball.
     fn bound_over_ball(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
         let batch = self.region.batch();
         if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
@@ -121,7 +124,7 @@ impl<T: Real> Group<T> {
     fn needed_intervals(&self, plan: &Plan<'_, T>) -> Vec<bool> {
         let all_up_to = match self.request.relaxation {
             Relaxation::Ibp => plan.elision_node() + 1,
-            _ => plan.pre_activations.iter().max().map_or(0, |&id| id + 1),
+            _ => plan.bounded.iter().max().map_or(0, |&id| id + 1),
         };
         (0..plan.maps.len())
             .map(|id| match self.request.relaxation {
@@ -136,20 +139,40 @@ impl<T: Real> Group<T> {
         origin(plan, &self.region, self.request.relaxation, id)
     }
 
-    /// Lines of one sample for the pre-activations bounded so far.
-    fn lines(&self, sample: usize) -> Vec<Option<Lines<T>>> {
-        let of = |(pair, slopes): (&Option<Pair<T>>, &Option<Vec<T>>)| {
-            pair.as_ref().map(|pair| {
-                let n = pair.lower.len() / self.region.batch();
-                let range = sample * n..(sample + 1) * n;
-                let slopes = slopes.as_ref().map(|slopes| &slopes[range.clone()]);
-                Lines::new(&pair.lower[range.clone()], &pair.upper[range.clone()], slopes)
-            })
+    /// Lines of one sample for the nodes whose inputs are bounded so far.
+    fn lines(&self, plan: &Plan<'_, T>, sample: usize) -> Vec<Option<NodeLines<T>>> {
+        let of = |(id, node): (NodeId, &Node)| {
+            let pair = self.bounded[*node.inputs.first()?].as_ref()?;
+            let n = pair.lower.len() / self.region.batch();
+            let range = sample * n..(sample + 1) * n;
+            let (lower, upper) = (&pair.lower[range.clone()], &pair.upper[range.clone()]);
+            match &node.layer {
+                Layer::Activation(_) => {
+                    let f = plan.activation(id);
+                    let mut lines = f.lines(lower, upper);
+                    if let Some(slopes) = &self.slopes[node.inputs[0]] {
+                        let is_free =
+                            |&i: &usize| !f.is_affine_on(lower[i], upper[i]) && lines.upper_slope[i].is_finite();
+                        for i in (0..n).filter(is_free).collect::<Vec<usize>>() {
+                            lines.lower_slope[i] = slopes[range.start + i];
+                        }
+                    }
+                    Some(NodeLines::Activation(lines))
+                }
+                Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper))),
+                Layer::Input
+                | Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten
+                | Layer::Add => None,
+            }
         };
-        self.pre_activations.iter().zip(&self.slopes).map(of).collect()
+        plan.network.nodes().iter().enumerate().map(of).collect()
     }
 
-    /// Pre-activation bounds of one sample, by node.
+    /// The bounds that lines are made from, of one sample, by node.
     fn sample_bounds(&self, sample: usize) -> Vec<Option<Pair<T>>> {
         let of = |pair: &Option<Pair<T>>| {
             pair.as_ref().map(|pair| {
@@ -158,7 +181,7 @@ impl<T: Real> Group<T> {
                 Pair { lower: pair.lower[range.clone()].to_vec(), upper: pair.upper[range].to_vec() }
             })
         };
-        self.pre_activations.iter().map(of).collect()
+        self.bounded.iter().map(of).collect()
     }
 
     /// Walks the neurons of node `id` for which `wanted` holds and writes their bounds into `pair` (`[batch, n]`).
@@ -166,7 +189,7 @@ impl<T: Real> Group<T> {
         &self,
         plan: &Plan<'_, T>,
         sample: usize,
-        lines: &[Option<Lines<T>>],
+        lines: &[Option<NodeLines<T>>],
         id: NodeId,
         wanted: impl Fn(usize) -> bool,
         pair: &mut Pair<T>,
@@ -187,10 +210,15 @@ impl<T: Real> Group<T> {
         }
     }
 
-    fn bound_pre_activation(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
+    /// Bounds of a node that lines are made from.
+    fn bound_node(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
         let origin = self.origin(plan, id);
         if origin == Origin::Interval {
             return self.intervals.ends(id);
+        }
+        if origin == Origin::Image {
+            let (f, input) = (plan.activation(id), self.input_bounds(plan, id));
+            return Pair { lower: f.values(&input.lower), upper: f.values(&input.upper) };
         }
         let n = plan.network.node(id).len();
         let interval = if origin == Origin::Walk { None } else { Some(self.intervals.ends(id)) };
@@ -199,10 +227,10 @@ impl<T: Real> Group<T> {
             _ => Pair::zeros(self.region.batch() * n),
         };
         for sample in 0..self.region.batch() {
-            let lines = self.lines(sample);
+            let lines = self.lines(plan, sample);
             let unstable = |i: usize| match (&interval, origin) {
                 (Some(interval), Origin::Skip) => {
-                    interval.lower[sample * n + i] < T::ZERO && interval.upper[sample * n + i] > T::ZERO
+                    !plan.is_settled(id, interval.lower[sample * n + i], interval.upper[sample * n + i])
                 }
                 _ => true,
             };
@@ -252,7 +280,7 @@ impl<T: Real> Group<T> {
         let offset = self.spec.offset_of(classes);
         for sample in 0..self.region.batch() {
             let matrix = self.spec.matrix_of(sample, classes);
-            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(sample) };
+            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(plan, sample) };
             let (stop, set) = self.spec_stop(plan, sample);
             let walk = Walk { plan, lines: &lines, stop, set };
             let mut lower = offset.clone();
@@ -276,9 +304,18 @@ impl<T: Real> Group<T> {
         }
     }
 
+    /// Bounds of the input of activation `id`.
+    fn input_bounds(&self, plan: &Plan<'_, T>, id: NodeId) -> &Pair<T> {
+        let input = plan.network.node(id).inputs[0];
+        match &self.bounded[input] {
+            Some(pair) => pair,
+            None => unreachable!("node {input} is not bounded yet"),
+        }
+    }
+
     /// Bounds of the pre-activations, in network order.
     pub(super) fn layers<'s>(&'s self, plan: &'s Plan<'_, T>) -> impl Iterator<Item = (NodeId, &'s Pair<T>)> {
-        plan.pre_activations.iter().filter_map(|&id| self.pre_activations[id].as_ref().map(|pair| (id, pair)))
+        plan.pre_activations.iter().filter_map(|&id| self.bounded[id].as_ref().map(|pair| (id, pair)))
     }
 
     /// Samples in the group.
@@ -302,9 +339,9 @@ impl<T: Real> Group<T> {
             radius: vec![T::ZERO; batch * dimension],
             slopes: wants.slopes.then(|| (0..plan.maps.len()).map(zeros).collect()),
         };
-        // Cotangents of the pre-activation bounds, by node, and of the interval pass.
+        // Cotangents of the bounds that lines are made from, by node, and of the interval pass.
         let mut bounds: Vec<Option<Pair<T>>> =
-            self.pre_activations.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
+            self.bounded.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
         for layer in &cotangents.layers {
             if let Some(target) = &mut bounds[layer.node] {
                 target.lower.iter_mut().zip(&layer.lower).for_each(|(t, &g)| *t += g);
@@ -313,20 +350,27 @@ impl<T: Real> Group<T> {
         }
         let mut intervals = self.intervals.zero_cotangents();
         self.spec_backward(plan, cotangents, &mut weights, &mut region, &mut bounds, &mut intervals);
-        for &id in plan.pre_activations.iter().rev() {
+        for &id in plan.bounded.iter().rev() {
             let Some(g) = bounds[id].take() else { continue };
             match self.origin(plan, id) {
                 Origin::Interval => intervals.add_on_ends(id, 0, &g.lower, &g.upper),
                 Origin::Walk => self.walk_backward(plan, id, &g, &mut weights, &mut region, &mut bounds),
-                origin => {
-                    let (on_walk, on_interval) = self.split(id, g, origin);
+                Origin::Image => {
+                    let (f, known) = (plan.activation(id), self.input_bounds(plan, id));
+                    if let Some(target) = &mut bounds[plan.network.node(id).inputs[0]] {
+                        f.pull_back(&known.lower, &g.lower, &mut target.lower);
+                        f.pull_back(&known.upper, &g.upper, &mut target.upper);
+                    }
+                }
+                origin @ (Origin::Meet | Origin::Skip) => {
+                    let (on_walk, on_interval) = self.split(plan, id, g, origin);
                     intervals.add_on_ends(id, 0, &on_interval.lower, &on_interval.upper);
                     self.walk_backward(plan, id, &on_walk, &mut weights, &mut region, &mut bounds);
                 }
             }
         }
         self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), wants.input);
-        for &id in plan.pre_activations.iter().filter(|&&id| self.known[id].is_some()) {
+        for &id in plan.bounded.iter().filter(|&&id| self.known[id].is_some()) {
             let (center, radius) = (&intervals.center[id], &intervals.radius[id]);
             if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
                 let mut epsilon = vec![T::ZERO; batch];
@@ -335,14 +379,11 @@ impl<T: Real> Group<T> {
                 region.radius.iter_mut().step_by(dimension).zip(epsilon).for_each(|(r, g)| *r += g);
                 continue;
             }
-            let half = T::from_f64(0.5);
-            let on_bounds = Pair {
-                lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
-                upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),
-            };
+            let on_bounds = on_ends(center, radius);
             self.walk_backward(plan, id, &on_bounds, &mut weights, &mut region, &mut bounds);
         }
-        if wants.input && !intervals.center[0].is_empty() {
+        // Where the input itself is bounded over a ball, its cotangents went through the walk above.
+        if wants.input && !intervals.center[0].is_empty() && self.known[0].is_none() {
             region.center.iter_mut().zip(&intervals.center[0]).for_each(|(t, &g)| *t += g);
             region.radius.iter_mut().zip(&intervals.radius[0]).for_each(|(t, &g)| *t += g);
         }
@@ -379,7 +420,7 @@ impl<T: Real> Group<T> {
             if live.is_empty() {
                 continue;
             }
-            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(sample) };
+            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(plan, sample) };
             let known = self.sample_bounds(sample);
             let (stop, set) = self.spec_stop(plan, sample);
             let n = plan.network.node(stop).len();
@@ -428,7 +469,7 @@ impl<T: Real> Group<T> {
             if live.is_empty() {
                 continue;
             }
-            let lines = self.lines(sample);
+            let lines = self.lines(plan, sample);
             let known = self.sample_bounds(sample);
             let range = sample * dimension..(sample + 1) * dimension;
             let walk = Walk { plan, lines: &lines, stop: 0, set: Set::of_region(&self.region, sample) };
@@ -446,15 +487,15 @@ impl<T: Real> Group<T> {
     }
 
     /// Divides cotangents between the walk and the interval pass by which of the two gave each bound.
-    fn split(&self, id: NodeId, g: Pair<T>, origin: Origin) -> (Pair<T>, Pair<T>) {
+    fn split(&self, plan: &Plan<'_, T>, id: NodeId, g: Pair<T>, origin: Origin) -> (Pair<T>, Pair<T>) {
         let interval = self.intervals.ends(id);
         let mut on_walk = g;
         let mut on_interval = Pair::zeros(on_walk.lower.len());
-        let Some(used) = &self.pre_activations[id] else { unreachable!("pre-activation {id} is not bounded") };
+        let Some(used) = &self.bounded[id] else { unreachable!("node {id} is not bounded") };
         for i in 0..on_walk.lower.len() {
             match origin {
                 Origin::Skip => {
-                    if !(interval.lower[i] < T::ZERO && interval.upper[i] > T::ZERO) {
+                    if plan.is_settled(id, interval.lower[i], interval.upper[i]) {
                         // Kept interval bounds carry no gradient, by definition of the method.
                         (on_walk.lower[i], on_walk.upper[i]) = (T::ZERO, T::ZERO);
                     }

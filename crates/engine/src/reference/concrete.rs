@@ -1,9 +1,9 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
-use tightrope_network::{Activation, Layer};
+use tightrope_network::Layer;
 
 use super::affine::{MapGradients, Weights};
-use super::plan::{Plan, not_covered};
+use super::plan::Plan;
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
@@ -12,7 +12,8 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
     for (id, node) in plan.network.nodes().iter().enumerate() {
         let value = match &node.layer {
             Layer::Input => inputs.to_vec(),
-            Layer::Activation(Activation::Relu) => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
+            Layer::Activation(_) => plan.activation(id).values(&values[node.inputs[0]]),
+            Layer::MaxPool2d(_) => plan.max_pool(id).values(&values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -20,7 +21,6 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
                 }
                 sum
             }
-            Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
             Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
@@ -53,20 +53,20 @@ pub(super) fn backward<T: Real>(
             }
         }
         match &node.layer {
-            Layer::Activation(Activation::Relu) => {
+            Layer::Activation(_) => {
                 let input = node.inputs[0];
-                for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
-                    if v > T::ZERO {
-                        *target += g;
-                    }
-                }
+                plan.activation(id).pull_back(&values[input], &g, &mut cotangents[input]);
+            }
+            Layer::MaxPool2d(_) => {
+                let input = node.inputs[0];
+                plan.max_pool(id).pull_back(&values[input], &g, &mut cotangents[input]);
             }
             Layer::Add => {
                 for &input in &node.inputs {
                     cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
                 }
             }
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Input => unreachable!("only node 0 is the input"),
             Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {

@@ -13,6 +13,7 @@ mod gemm;
 mod interval;
 mod kernel_norm;
 mod lanes;
+mod max_pool;
 mod plan;
 
 use rayon::prelude::*;
