@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Real;
+
 /// How intermediate and final bounds are computed (sources: Gowal et al. 2018; Zhang et al. 2018, 2020; Singh et al. 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relaxation {
@@ -46,6 +48,15 @@ pub enum Final {
 pub enum LowerSlope {
     /// 1 if u > −l, else 0: the line of least area (Singh et al. 2019; Zhang et al. 2018).
     Adaptive,
+}
+
+impl LowerSlope {
+    /// Whether the lower line over l < 0 < u follows the ReLU's right branch, not its left one.
+    pub fn is_right<T: Real>(self, l: T, u: T) -> bool {
+        match self {
+            LowerSlope::Adaptive => u > -l,
+        }
+    }
 }
 
 impl Relaxation {

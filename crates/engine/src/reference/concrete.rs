@@ -1,17 +1,18 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
-use tightrope_network::{Activation, Layer, NodeId};
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::plan::{Plan, not_covered};
+use super::plan::Plan;
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
 pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
-    along(plan, inputs.to_vec(), batch, plan.network.output(), |_, z| z.iter().map(|&v| v.relu()).collect())
+    let last = plan.network.output();
+    along(plan, inputs.to_vec(), batch, last, |id, x| plan.activation(id).values(x))
 }
 
-/// Values of the nodes up to `last`; `activation` maps (node, pre-activation values) to the node's values.
+/// Values of the nodes up to `last`; `activation` maps (node, its input's values) to an activation's values.
 pub(super) fn along<T: Real>(
     plan: &Plan<T>,
     inputs: Vec<T>,
@@ -23,7 +24,9 @@ pub(super) fn along<T: Real>(
     values.push(inputs);
     for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(1) {
         let value = match &node.layer {
-            Layer::Activation(Activation::Relu) => activation(id, &values[node.inputs[0]]),
+            Layer::Input => unreachable!("only node 0 is the input"),
+            Layer::Activation(_) => activation(id, &values[node.inputs[0]]),
+            Layer::MaxPool2d(_) => plan.max_pool(id).values(&values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -31,7 +34,6 @@ pub(super) fn along<T: Real>(
                 }
                 sum
             }
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
             Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
@@ -64,20 +66,20 @@ pub(super) fn backward<T: Real>(
             }
         }
         match &node.layer {
-            Layer::Activation(Activation::Relu) => {
+            Layer::Activation(_) => {
                 let input = node.inputs[0];
-                for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
-                    if v > T::ZERO {
-                        *target += g;
-                    }
-                }
+                plan.activation(id).pull_back(&values[input], &g, &mut cotangents[input]);
+            }
+            Layer::MaxPool2d(_) => {
+                let input = node.inputs[0];
+                plan.max_pool(id).pull_back(&values[input], &g, &mut cotangents[input]);
             }
             Layer::Add => {
                 for &input in &node.inputs {
                     cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
                 }
             }
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Input => unreachable!("only node 0 is the input"),
             Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {

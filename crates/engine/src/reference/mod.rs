@@ -14,6 +14,7 @@ mod gemm;
 mod interval;
 mod kernel_norm;
 mod lanes;
+mod max_pool;
 mod plan;
 
 use std::ops::Range;
