@@ -63,6 +63,9 @@ impl Job {
     }
 
     /// As [`Job::new`], with a network of the caller's and, if `initial` is given, its parameters to start from.
+    ///
+    /// # Errors
+    /// As [`Job::new`], and if the parameters do not fit the network.
     pub fn with_network(
         config: &Config,
         network: Network,

@@ -54,6 +54,9 @@ impl Config {
     }
 
     /// As [`Config::parse`], from a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, and as [`Config::parse`].
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, TrainError> {
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, unreadable(path, &e)))?;
         Config::parse(&text, &path.display().to_string(), overrides)
