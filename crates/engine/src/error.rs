@@ -34,14 +34,6 @@ pub enum EngineError {
     /// A call that makes no sense, such as a tape given to another engine.
     #[error("{0}")]
     Usage(String),
-    /// The network has a layer of a kind that no engine covers.
-    #[error("layer `{layer}`: layers of kind `{kind}` have no bounds")]
-    Layer {
-        /// The layer's name.
-        layer: String,
-        /// Its kind.
-        kind: &'static str,
-    },
     /// The engine lacks a layer kind or method.
     #[error("the {engine} engine cannot {what}; use --engine reference")]
     Unsupported {
@@ -54,6 +46,9 @@ pub enum EngineError {
 
 impl EngineError {
     /// Fails unless `got == needed`.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`], which names `what`.
     pub fn check_length(what: &'static str, got: usize, needed: usize) -> Result<(), EngineError> {
         if got == needed { Ok(()) } else { Err(EngineError::Length { what, got, needed }) }
     }

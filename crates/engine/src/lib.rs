@@ -4,6 +4,7 @@
 //! handle gives clean forward passes, bounds by a [`Relaxation`], vector–Jacobian products through either, and the losses
 //! of perturbed members.
 
+pub mod activation;
 mod bounds;
 mod engine;
 mod error;

@@ -52,6 +52,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// eˣ.
     fn exp(self) -> Self;
+    /// tanh x.
+    fn tanh(self) -> Self;
     /// ln x.
     fn ln(self) -> Self;
     /// The larger of two numbers; NaN loses.
@@ -109,6 +111,10 @@ macro_rules! real {
             #[inline]
             fn exp(self) -> Self {
                 <$t>::exp(self)
+            }
+            #[inline]
+            fn tanh(self) -> Self {
+                <$t>::tanh(self)
             }
             #[inline]
             fn ln(self) -> Self {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::differences::{Count, directions, dot, moved, objective, random_cotangents};
+use common::is_settled;
 use common::random::{Kind, Rng, Shape, network, region, region_in};
 use tightrope_engine::{BoundRequest, Cotangents, Engine, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_network::Network;
@@ -22,7 +23,7 @@ fn silence_kept(
     let ibp = Reference.bound(network, theta, region, &Spec::Logits, request).unwrap();
     for (cotangent, layer) in cotangents.layers.iter_mut().zip(&ibp.layers) {
         for i in 0..layer.lower.len() {
-            if layer.lower[i] >= 0.0 || layer.upper[i] <= 0.0 {
+            if is_settled(network, layer.node, layer.lower[i], layer.upper[i]) {
                 (cotangent.lower[i], cotangent.upper[i]) = (0.0, 0.0);
             }
         }

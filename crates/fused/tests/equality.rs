@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Case, Chain, Slopes, close, draws, engines, networks, parameters};
-use tightrope_engine::{Cotangents, Engine, Norm, Reference, Relaxation, Spec, Wants};
+use tightrope_engine::{BoundRequest, Cotangents, Engine, Norm, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_fused::Fused;
+use tightrope_network::{Activation, Layer, MaxPool2d};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -172,6 +173,39 @@ fn margins_with_images_in_lanes() {
                     let case = Case { name: format!("{} {clip:?}", base.name), clip, layers, ..base };
                     case.check(&engine, TOLERANCE);
                 }
+            }
+        }
+    }
+}
+
+/// Kinds that have no kernels give the reference engine's numbers, bit for bit.
+#[test]
+fn kinds_without_kernels_go_to_the_reference() {
+    let kinds = [
+        Layer::Activation(Activation::LeakyRelu { slope: 0.1 }),
+        Layer::Activation(Activation::Sigmoid),
+        Layer::Activation(Activation::Tanh),
+        Layer::Activation(Activation::Clip { lower: -0.5, upper: 0.5 }),
+        Layer::MaxPool2d(MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [0; 4] }),
+    ];
+    for layer in kinds {
+        let chain = Chain::new(&[1, 6, 6]).conv(2, [3, 3], [1, 1], [0; 4]).layer(layer);
+        let network = chain.flatten().linear(5).relu().linear(3).build();
+        let (theta, x) = (parameters(&network, 5, 0.0), draws(6, 0, 2 * 36, 0.0, 1.0));
+        let region = Region::ball(&x, 36, 0.1, Norm::Inf, Some((0.0, 1.0))).unwrap();
+        let wants = Wants { theta: true, input: true, slopes: false };
+        for engine in engines() {
+            let engines: [&dyn Engine<f32>; 2] = [&engine, &Reference];
+            let [got, expected] = engines.map(|engine| engine.forward(&network, &theta, &x).unwrap());
+            assert_eq!(got, expected);
+            for relaxation in Relaxation::ALL {
+                let request = BoundRequest { relaxation, upper: true, layers: true };
+                let [got, expected] = engines.map(|engine| {
+                    let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
+                    let cotangents = Cotangents::on_lower(vec![1.0; bounds.lower.len()]);
+                    (bounds, engine.vjp(&network, &theta, &tape, &cotangents, wants).unwrap())
+                });
+                assert_eq!(got, expected, "{relaxation}");
             }
         }
     }

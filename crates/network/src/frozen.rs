@@ -1,5 +1,7 @@
 //! Models whose batch norms are affine layers with fixed numbers: what is evaluated, certified and proved.
 
+use std::borrow::Cow;
+
 use tightrope_exact::Enclosure;
 
 use crate::NetworkError;
@@ -12,14 +14,14 @@ use crate::weights::Place;
 impl Model {
     /// The same function without batch norms: each is an affine layer of the same name and parameters, with
     /// scale 1/√(variance + ε) and shift −mean·scale, the nearest f64 in the layer and the numbers themselves in
-    /// [`Model::exact`]. A model without batch norms stays as it is.
+    /// [`Model::exact`]. A model without batch norms is this already.
     ///
     /// # Errors
     /// If the buffers do not fit the network; see [`Network::check_buffers`].
-    pub fn frozen(self) -> Result<Model, NetworkError> {
+    pub fn frozen(&self) -> Result<Cow<'_, Model>, NetworkError> {
         self.network.check_buffers(&self.buffers)?;
         if self.network.buffers().total() == 0 {
-            return Ok(self);
+            return Ok(Cow::Borrowed(self));
         }
         let mut weights = self.weights().into_owned();
         let mut nodes = self.network.nodes().to_vec();
@@ -45,7 +47,7 @@ impl Model {
             });
         }
         let network = Network::from_parts(nodes, self.network.parameters().clone(), BufferLayout::default());
-        Ok(Model::with_weights(network, weights))
+        Ok(Cow::Owned(Model::with_weights(network, weights)))
     }
 
     /// Scale and shift of each channel.

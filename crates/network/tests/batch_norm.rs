@@ -121,7 +121,7 @@ fn splitting_divides_the_buffers() {
 #[test]
 fn frozen_models_hold_the_numbers_of_the_definition() {
     let model = model();
-    let frozen = model.clone().frozen().unwrap();
+    let frozen = model.frozen().unwrap().into_owned();
     assert_eq!((frozen.network.buffers().total(), frozen.buffers.len()), (0, 0));
     assert_eq!(frozen.theta, model.theta);
     assert_eq!(frozen.network.parameters(), model.network.parameters());
@@ -145,7 +145,7 @@ fn frozen_models_hold_the_numbers_of_the_definition() {
         }
     }
     let plain = Model::new(Description::of(&frozen.network).build().unwrap(), frozen.theta.clone());
-    assert_eq!(plain.clone().frozen().unwrap(), plain);
+    assert_eq!(*plain.frozen().unwrap(), plain);
     let broken = Model { buffers: vec![0.0; 3], ..model };
     assert!(broken.frozen().is_err());
 }

@@ -9,13 +9,14 @@ use tightrope_network::{Model, Network};
 
 use crate::TrainError;
 use crate::collapse;
-use crate::config::{Config, Scheduled, SmoothingKind};
+use crate::config::{Config, Scheduled};
 use crate::estimate::estimate;
 use crate::evaluate::evaluate;
 use crate::methods::{self, Method, Minibatch, StepThreat};
 use crate::optimiser::{add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
+use crate::smoothing::SmoothingKind;
 use crate::state::{State, Tally};
 use crate::statistics;
 
@@ -73,6 +74,9 @@ impl Job {
     }
 
     /// As [`Job::new`], with a network of the caller's and, if `initial` is given, its numbers to start from.
+    ///
+    /// # Errors
+    /// As [`Job::new`], and if the numbers do not fit the network.
     pub fn with_network(
         config: &Config,
         network: Network,
@@ -89,7 +93,7 @@ impl Job {
         for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
         }
-        let method = methods::method(&config.method.name)?;
+        let method = methods::method(&config.method)?;
         let relaxation = config.eval_relaxation()?;
         Ok(Job { config, network, engine, train, test, initial, method, relaxation })
     }
@@ -113,12 +117,15 @@ impl Job {
     }
 
     /// θ, buffers and optimiser before the first step.
-    pub(crate) fn initial_state(&self) -> State {
-        let Initial { theta, buffers } = self.initial.clone().unwrap_or_else(|| Initial {
-            theta: self.config.initialisation().theta(&self.network, self.config.seed),
-            buffers: self.network.initial_buffers(),
-        });
-        State::new(theta, buffers)
+    pub(crate) fn initial_state(&self) -> Result<State, TrainError> {
+        let Initial { theta, buffers } = match &self.initial {
+            Some(initial) => initial.clone(),
+            None => Initial {
+                theta: self.config.initialisation()?.theta(&self.network, self.config.seed),
+                buffers: self.network.initial_buffers(),
+            },
+        };
+        Ok(State::new(theta, buffers))
     }
 
     /// The network as it is evaluated and certified, with its batch norms frozen; none for networks without any, whose
@@ -128,8 +135,8 @@ impl Job {
             return Ok(None);
         }
         let model = Model { buffers: buffers.to_vec(), ..Model::new(self.network.clone(), theta.to_vec()) };
-        let Model { network, theta, buffers, .. } = model.frozen()?;
-        Ok(Some(self.engine.load(&network, &theta, &buffers)?))
+        let frozen = model.frozen()?;
+        Ok(Some(self.engine.load(&frozen.network, &frozen.theta, &frozen.buffers)?))
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -312,7 +319,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// The state to start from, and the folder's first files.
     fn open(&mut self, progress: &mut dyn Progress) -> Result<State, TrainError> {
-        let mut state = self.job.initial_state();
+        let mut state = self.job.initial_state()?;
         if let Some(folder) = &mut self.folder {
             let begun = folder.begin(self.job, state)?;
             (state, self.metrics) = (begun.state, begun.metrics);

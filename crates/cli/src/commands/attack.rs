@@ -17,7 +17,7 @@ use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::tensors::{TensorShape, TensorWriter};
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{model, outputs, table};
+use crate::{outputs, table};
 
 /// Settings of the attack, as `attack` and `certify` offer them.
 #[derive(Clone, Debug, Args)]
@@ -102,7 +102,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     anyhow::ensure!(options.targets > 0, "--targets 0: a targeted attack needs at least one class to aim at");
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
-    let model = model::load(&options.model)?;
+    let model = tightrope::load(&options.model)?;
     let TestSamples { set: inputs, title: name, .. } = options.samples.load(&mut origin, &model.network)?;
     let d = model.network.input_len();
     let kinds = match options.kind {

@@ -17,7 +17,6 @@ use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 use crate::commands::bounds::optimised::Optimised;
 use crate::context::Context;
 use crate::engines::{self, EngineChoice, Precision, PrecisionChoice};
-use crate::model;
 use crate::outputs;
 use crate::progress::Bar;
 use crate::tensors::{Inputs, TensorShape, TensorWriter};
@@ -53,9 +52,7 @@ pub struct Options {
     /// The bare ball (the default).
     #[arg(long)]
     no_clip: bool,
-    /// ibp, crown-ibp, crown (= deeppoly), crown-meet-ibp, crown-skip-ibp, or alpha-crown (slopes of all layers
-    /// optimised, never looser than crown; ℓ∞ only).
-    #[arg(long, value_parser = values::method)]
+    #[arg(long, value_parser = values::method, help = values::method_help())]
     method: Method,
     /// Also write the mean certified cross-entropy and its gradient for every parameter; not for alpha-crown.
     #[arg(long)]
@@ -104,8 +101,8 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     let engine = T::engine(options.engine)?;
     let clip = options.clip.as_deref().map(clip_range).transpose()?;
     let model = match options.precision {
-        PrecisionChoice::F32 => model::load(&options.model)?,
-        PrecisionChoice::F64 => model::load_exact(&options.model)?,
+        PrecisionChoice::F32 => tightrope::load(&options.model)?,
+        PrecisionChoice::F64 => tightrope::load_exact(&options.model)?,
     };
     let network = &model.network;
     let weights = model.weights();

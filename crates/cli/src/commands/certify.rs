@@ -26,7 +26,7 @@ use crate::interruption::Interruption;
 use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{memory, model, outputs, shell, table};
+use crate::{memory, outputs, shell, table};
 
 /// After a signal, what is at hand may take so long; the log is whole at any moment, so that nothing else is lost.
 const GRACE: Duration = Duration::from_secs(5);
@@ -45,9 +45,7 @@ pub struct Options {
     samples: SampleOptions,
     #[command(flatten)]
     perturbation: Perturbation,
-    /// Stages in order: pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp, alpha-crown, bab
-    /// [default: pgd,ibp,crown-ibp,crown,alpha-crown,bab; the last two for ℓ∞ only].
-    #[arg(long, value_delimiter = ',', value_parser = values::stage)]
+    #[arg(long, value_delimiter = ',', value_parser = values::stage, help = values::stage_help())]
     stages: Option<Vec<Stage>>,
     #[command(flatten)]
     attack: AttackOptions,
@@ -109,7 +107,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             );
         }
     }
-    let model = model::load(&options.model)?;
+    let model = tightrope::load(&options.model)?;
     let samples = options.samples.load(&mut origin, &model.network)?;
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)
@@ -213,7 +211,7 @@ pub fn certify(
 fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<LogSettings> {
     let mut settings = LogSettings::from(
         [
-            ("model", json!(model::checksum(model)?)),
+            ("model", json!(tightrope::checksum(model))),
             ("dataset", json!(set.name)),
             ("split", json!(set.split.name())),
             ("data", json!(set.checksum)),

@@ -1,13 +1,22 @@
 //! Bounds of one group of samples: the domains composed into the named relaxations, and the adjoint of the whole.
 
-use tightrope_network::NodeId;
+use tightrope_network::{Layer, Node, NodeId};
 
 use super::affine::MapGradients;
-use super::backward::{Relaxation as Lines, Set, Sinks, Walk};
-use super::interval::{Intervals, Pair};
+use super::backward::{NodeLines, Set, Sinks, Walk};
+use super::interval::{Intervals, Pair, on_ends};
 use super::kernel_norm;
 use super::plan::Plan;
 use crate::{BoundRequest, Cotangents, Final, Intermediate, Real, Region, Spec, Wants};
+
+/// Where the bounds of a node that lines are made from come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// As the relaxation says.
+    Relaxation(Intermediate),
+    /// The bounds of an activation's input, mapped.
+    Image,
+}
 
 /// One group of samples with everything its adjoint needs.
 pub(super) struct Group<T> {
@@ -17,8 +26,8 @@ pub(super) struct Group<T> {
     intervals: Intervals<T>,
     /// Bounds that replace interval arithmetic where a ball allows exact ones, by node.
     known: Vec<Option<Pair<T>>>,
-    /// Pre-activation bounds used by the ReLUs, `[batch, n]`, by node.
-    pre_activations: Vec<Option<Pair<T>>>,
+    /// Bounds that lines are made from, `[batch, n]`, by node.
+    bounded: Vec<Option<Pair<T>>>,
     pub(super) lower: Vec<T>,
     pub(super) upper: Vec<T>,
 }
@@ -47,7 +56,7 @@ impl<T: Real> Group<T> {
         let mut group = Group {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
             known: (0..count).map(|_| None).collect(),
-            pre_activations: (0..count).map(|_| None).collect(),
+            bounded: (0..count).map(|_| None).collect(),
             lower: Vec::new(),
             upper: Vec::new(),
             region,
@@ -55,22 +64,22 @@ impl<T: Real> Group<T> {
             request,
         };
         if group.region.ball.is_some() {
-            for id in group.bounded(plan).filter(|&id| plan.is_affine[id]) {
+            for id in group.to_bound(plan).filter(|&id| plan.is_affine[id]) {
                 group.known[id] = Some(group.bound_over_ball(plan, id));
             }
         }
         let needed = group.needed_intervals(plan);
         group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known);
-        let bounded: Vec<NodeId> = group.bounded(plan).collect();
-        for id in bounded {
-            let bounds = group.bound_pre_activation(plan, id);
-            group.pre_activations[id] = Some(bounds);
+        let nodes: Vec<NodeId> = group.to_bound(plan).collect();
+        for id in nodes {
+            let bounds = group.bound_node(plan, id);
+            group.bounded[id] = Some(bounds);
         }
         group.bound_spec(plan);
         group
     }
 
-    /// Bounds of an affine pre-activation over a ball.
+    /// Bounds of an affine node over a ball.
     fn bound_over_ball(&self, plan: &Plan<T>, id: NodeId) -> Pair<T> {
         let batch = self.region.batch();
         if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
@@ -88,16 +97,16 @@ impl<T: Real> Group<T> {
         self.request.until.unwrap_or_else(|| plan.network.output())
     }
 
-    /// The pre-activations before it.
-    fn bounded<'s>(&self, plan: &'s Plan<T>) -> impl DoubleEndedIterator<Item = NodeId> + use<'s, T> {
+    /// The nodes before it whose bounds give the lines of others.
+    fn to_bound<'s>(&self, plan: &'s Plan<T>) -> impl DoubleEndedIterator<Item = NodeId> + use<'s, T> {
         let last = self.last(plan);
-        plan.pre_activations.iter().copied().filter(move |&id| id < last)
+        plan.bounded.iter().copied().filter(move |&id| id < last)
     }
 
     fn needed_intervals(&self, plan: &Plan<T>) -> Vec<bool> {
         let all_up_to = match self.request.relaxation.last() {
             Final::Interval => plan.elision_node(self.last(plan)) + 1,
-            Final::Backward => self.bounded(plan).max().map_or(0, |id| id + 1),
+            Final::Backward => self.to_bound(plan).max().map_or(0, |id| id + 1),
         };
         (0..plan.maps.len())
             .map(|id| match self.request.relaxation.intermediate() {
@@ -114,25 +123,47 @@ impl<T: Real> Group<T> {
         if self.region.ball.is_some() { plan.is_affine[id] } else { plan.interval_is_exact[id] }
     }
 
-    /// Where the bounds of a pre-activation come from: exact intervals serve every relaxation.
-    fn origin(&self, plan: &Plan<T>, id: NodeId) -> Intermediate {
-        if self.is_exact(plan, id) { Intermediate::Interval } else { self.request.relaxation.intermediate() }
+    /// Where the bounds of a node come from: exact intervals serve every relaxation.
+    fn origin(&self, plan: &Plan<T>, id: NodeId) -> Origin {
+        match self.request.relaxation.intermediate() {
+            _ if self.is_exact(plan, id) => Origin::Relaxation(Intermediate::Interval),
+            Intermediate::Interval => Origin::Relaxation(Intermediate::Interval),
+            Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable
+                if plan.is_image(id) =>
+            {
+                Origin::Image
+            }
+            intermediate @ (Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
+                Origin::Relaxation(intermediate)
+            }
+        }
     }
 
-    /// Lines of one sample for the pre-activations bounded so far.
-    fn lines(&self, sample: usize) -> Vec<Option<Lines<T>>> {
+    /// Lines of one sample for the nodes whose inputs are bounded so far.
+    fn lines(&self, plan: &Plan<T>, sample: usize) -> Vec<Option<NodeLines<T>>> {
         let Some(rule) = self.request.relaxation.lower_slope() else { return Vec::new() };
-        let of = |pair: &Option<Pair<T>>| {
-            pair.as_ref().map(|pair| {
-                let n = pair.lower.len() / self.region.batch();
-                let range = sample * n..(sample + 1) * n;
-                Lines::new(&pair.lower[range.clone()], &pair.upper[range], rule)
-            })
+        let of = |(id, node): (NodeId, &Node)| {
+            let pair = self.bounded[*node.inputs.first()?].as_ref()?;
+            let n = pair.lower.len() / self.region.batch();
+            let range = sample * n..(sample + 1) * n;
+            let (lower, upper) = (&pair.lower[range.clone()], &pair.upper[range]);
+            match &node.layer {
+                Layer::Activation(_) => Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule))),
+                Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper))),
+                Layer::Input
+                | Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::BatchNorm(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten
+                | Layer::Add => None,
+            }
         };
-        self.pre_activations.iter().map(of).collect()
+        plan.network.nodes().iter().enumerate().map(of).collect()
     }
 
-    /// Pre-activation bounds of one sample, by node.
+    /// The bounds that lines are made from, of one sample, by node.
     fn sample_bounds(&self, sample: usize) -> Vec<Option<Pair<T>>> {
         let of = |pair: &Option<Pair<T>>| {
             pair.as_ref().map(|pair| {
@@ -141,7 +172,7 @@ impl<T: Real> Group<T> {
                 Pair { lower: pair.lower[range.clone()].to_vec(), upper: pair.upper[range].to_vec() }
             })
         };
-        self.pre_activations.iter().map(of).collect()
+        self.bounded.iter().map(of).collect()
     }
 
     /// Walks the neurons of node `id` for which `wanted` holds and writes their bounds into `pair` (`[batch, n]`).
@@ -149,7 +180,7 @@ impl<T: Real> Group<T> {
         &self,
         plan: &Plan<T>,
         sample: usize,
-        lines: &[Option<Lines<T>>],
+        lines: &[Option<NodeLines<T>>],
         id: NodeId,
         wanted: impl Fn(usize) -> bool,
         pair: &mut Pair<T>,
@@ -170,16 +201,24 @@ impl<T: Real> Group<T> {
         }
     }
 
-    fn bound_pre_activation(&self, plan: &Plan<T>, id: NodeId) -> Pair<T> {
+    /// Bounds of a node that lines are made from.
+    fn bound_node(&self, plan: &Plan<T>, id: NodeId) -> Pair<T> {
         let n = plan.network.node(id).len();
         let batch = self.region.batch();
         let walk = |pair: &mut Pair<T>, wanted: &dyn Fn(usize) -> bool| {
             for sample in 0..batch {
-                let lines = self.lines(sample);
+                let lines = self.lines(plan, sample);
                 self.walk_neurons(plan, sample, &lines, id, |i| wanted(sample * n + i), pair);
             }
         };
-        match self.origin(plan, id) {
+        let intermediate = match self.origin(plan, id) {
+            Origin::Image => {
+                let (f, input) = (plan.activation(id), self.input_bounds(plan, id));
+                return Pair { lower: f.values(&input.lower), upper: f.values(&input.upper) };
+            }
+            Origin::Relaxation(intermediate) => intermediate,
+        };
+        match intermediate {
             Intermediate::Interval => self.intervals.ends(id),
             Intermediate::Backward => {
                 let mut pair = Pair::zeros(batch * n);
@@ -197,7 +236,7 @@ impl<T: Real> Group<T> {
             Intermediate::BackwardIfUnstable => {
                 let interval = self.intervals.ends(id);
                 let mut pair = interval.clone();
-                walk(&mut pair, &|i| interval.lower[i] < T::ZERO && interval.upper[i] > T::ZERO);
+                walk(&mut pair, &|i| !plan.is_settled(id, interval.lower[i], interval.upper[i]));
                 pair
             }
         }
@@ -262,7 +301,7 @@ impl<T: Real> Group<T> {
         let offset = self.spec_offset(plan);
         for sample in 0..self.region.batch() {
             let matrix = self.spec_matrix(plan, sample);
-            let lines = self.lines(sample);
+            let lines = self.lines(plan, sample);
             let (stop, set) = self.spec_stop(plan, sample);
             let walk = Walk { plan, lines: &lines, stop, set };
             let mut lower = offset.clone();
@@ -284,9 +323,18 @@ impl<T: Real> Group<T> {
         }
     }
 
+    /// Bounds of the input of activation `id`.
+    fn input_bounds(&self, plan: &Plan<T>, id: NodeId) -> &Pair<T> {
+        let input = plan.network.node(id).inputs[0];
+        match &self.bounded[input] {
+            Some(pair) => pair,
+            None => unreachable!("node {input} is not bounded yet"),
+        }
+    }
+
     /// Bounds of the pre-activations, in network order.
     pub(super) fn layers<'s>(&'s self, plan: &'s Plan<T>) -> impl Iterator<Item = (NodeId, &'s Pair<T>)> {
-        plan.pre_activations.iter().filter_map(|&id| self.pre_activations[id].as_ref().map(|pair| (id, pair)))
+        plan.pre_activations.iter().filter_map(|&id| self.bounded[id].as_ref().map(|pair| (id, pair)))
     }
 
     /// Rows per sample.
@@ -314,9 +362,9 @@ impl<T: Real> Group<T> {
         let dimension = self.region.dimension();
         let mut region =
             GroupGradient { center: vec![T::ZERO; batch * dimension], radius: vec![T::ZERO; batch * dimension] };
-        // Cotangents of the pre-activation bounds, by node, and of the interval pass.
+        // Cotangents of the bounds that lines are made from, by node, and of the interval pass.
         let mut bounds: Vec<Option<Pair<T>>> =
-            self.pre_activations.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
+            self.bounded.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
         for layer in &cotangents.layers {
             if let Some(target) = &mut bounds[layer.node] {
                 target.lower.iter_mut().zip(&layer.lower).for_each(|(t, &g)| *t += g);
@@ -325,16 +373,24 @@ impl<T: Real> Group<T> {
         }
         let mut intervals = self.intervals.zero_cotangents();
         self.spec_backward(plan, cotangents, &mut weights, &mut region, &mut bounds, &mut intervals);
-        for id in self.bounded(plan).rev() {
+        for id in self.to_bound(plan).rev() {
             let Some(g) = bounds[id].take() else { continue };
             let on_walk = match self.origin(plan, id) {
-                Intermediate::Interval => {
+                Origin::Image => {
+                    let (f, known) = (plan.activation(id), self.input_bounds(plan, id));
+                    if let Some(target) = &mut bounds[plan.network.node(id).inputs[0]] {
+                        f.pull_back(&known.lower, &g.lower, &mut target.lower);
+                        f.pull_back(&known.upper, &g.upper, &mut target.upper);
+                    }
+                    continue;
+                }
+                Origin::Relaxation(Intermediate::Interval) => {
                     intervals.add_on_ends(id, 0, &g.lower, &g.upper);
                     continue;
                 }
-                Intermediate::Backward => g,
-                Intermediate::BackwardIfUnstable => self.on_unstable(id, g),
-                Intermediate::Intersection => {
+                Origin::Relaxation(Intermediate::Backward) => g,
+                Origin::Relaxation(Intermediate::BackwardIfUnstable) => self.on_unstable(plan, id, g),
+                Origin::Relaxation(Intermediate::Intersection) => {
                     let (on_walk, on_interval) = self.split(id, g);
                     intervals.add_on_ends(id, 0, &on_interval.lower, &on_interval.upper);
                     on_walk
@@ -343,7 +399,7 @@ impl<T: Real> Group<T> {
             self.walk_backward(plan, id, &on_walk, &mut weights, &mut region, &mut bounds);
         }
         self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), wants.input);
-        for id in self.bounded(plan).filter(|&id| self.known[id].is_some()) {
+        for id in self.to_bound(plan).filter(|&id| self.known[id].is_some()) {
             let (center, radius) = (&intervals.center[id], &intervals.radius[id]);
             if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
                 let mut epsilon = vec![T::ZERO; batch];
@@ -352,14 +408,11 @@ impl<T: Real> Group<T> {
                 region.radius.iter_mut().step_by(dimension).zip(epsilon).for_each(|(r, g)| *r += g);
                 continue;
             }
-            let half = T::from_f64(0.5);
-            let on_bounds = Pair {
-                lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
-                upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),
-            };
+            let on_bounds = on_ends(center, radius);
             self.walk_backward(plan, id, &on_bounds, &mut weights, &mut region, &mut bounds);
         }
-        if wants.input && !intervals.center[0].is_empty() {
+        // Where the input itself is bounded over a ball, its cotangents went through the walk above.
+        if wants.input && !intervals.center[0].is_empty() && self.known[0].is_none() {
             region.center.iter_mut().zip(&intervals.center[0]).for_each(|(t, &g)| *t += g);
             region.radius.iter_mut().zip(&intervals.radius[0]).for_each(|(t, &g)| *t += g);
         }
@@ -395,7 +448,7 @@ impl<T: Real> Group<T> {
             if live.is_empty() {
                 continue;
             }
-            let lines = self.lines(sample);
+            let lines = self.lines(plan, sample);
             let known = self.sample_bounds(sample);
             let (stop, set) = self.spec_stop(plan, sample);
             let n = plan.network.node(stop).len();
@@ -441,7 +494,7 @@ impl<T: Real> Group<T> {
             if live.is_empty() {
                 continue;
             }
-            let lines = self.lines(sample);
+            let lines = self.lines(plan, sample);
             let known = self.sample_bounds(sample);
             let range = sample * dimension..(sample + 1) * dimension;
             let walk = Walk { plan, lines: &lines, stop: 0, set: Set::of_region(&self.region, sample) };
@@ -458,10 +511,10 @@ impl<T: Real> Group<T> {
 
     /// The cotangents on bounds of neurons that interval arithmetic leaves unstable; by definition of the method the
     /// interval bounds of the others carry no gradient.
-    fn on_unstable(&self, id: NodeId, mut g: Pair<T>) -> Pair<T> {
+    fn on_unstable(&self, plan: &Plan<T>, id: NodeId, mut g: Pair<T>) -> Pair<T> {
         let interval = self.intervals.ends(id);
         for i in 0..g.lower.len() {
-            if !(interval.lower[i] < T::ZERO && interval.upper[i] > T::ZERO) {
+            if plan.is_settled(id, interval.lower[i], interval.upper[i]) {
                 (g.lower[i], g.upper[i]) = (T::ZERO, T::ZERO);
             }
         }
@@ -473,7 +526,7 @@ impl<T: Real> Group<T> {
         let interval = self.intervals.ends(id);
         let mut on_walk = g;
         let mut on_interval = Pair::zeros(on_walk.lower.len());
-        let Some(used) = &self.pre_activations[id] else { unreachable!("pre-activation {id} is not bounded") };
+        let Some(used) = &self.bounded[id] else { unreachable!("node {id} is not bounded") };
         for i in 0..on_walk.lower.len() {
             if used.lower[i] == interval.lower[i] {
                 on_interval.lower[i] = std::mem::take(&mut on_walk.lower[i]);

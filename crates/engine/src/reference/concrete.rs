@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
-use tightrope_network::{Activation, Layer, NodeId};
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::plan::{Plan, not_covered};
+use super::plan::Plan;
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
 pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
-    along(plan, inputs.to_vec(), batch, plan.network.output(), relu)
+    let last = plan.network.output();
+    along(plan, inputs.to_vec(), batch, last, |id, x| plan.activation(id).values(x))
 }
 
-/// Values of the nodes up to `last`; `activation` maps (node, pre-activation values) to the node's values.
+/// Values of the nodes up to `last`; `activation` maps (node, its input's values) to an activation's values.
 pub(super) fn along<T: Real>(
     plan: &Plan<T>,
     inputs: Vec<T>,
@@ -29,10 +30,10 @@ pub(super) fn along<T: Real>(
 
 /// Appends the values of the nodes up to `last` to those before them.
 pub(super) fn advance<T: Real>(plan: &Plan<T>, values: &mut Vec<Vec<T>>, batch: usize, last: NodeId) {
-    extend(plan, values, batch, last, &mut relu);
+    extend(plan, values, batch, last, &mut |id, x| plan.activation(id).values(x));
 }
 
-/// As [`advance`]; `activation` maps (node, pre-activation values) to the node's values.
+/// As [`advance`], with activations as for [`along`].
 fn extend<T: Real>(
     plan: &Plan<T>,
     values: &mut Vec<Vec<T>>,
@@ -42,7 +43,9 @@ fn extend<T: Real>(
 ) {
     for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(values.len()) {
         let value = match &node.layer {
-            Layer::Activation(Activation::Relu) => activation(id, &values[node.inputs[0]]),
+            Layer::Input => unreachable!("only node 0 is the input"),
+            Layer::Activation(_) => activation(id, &values[node.inputs[0]]),
+            Layer::MaxPool2d(_) => plan.max_pool(id).values(&values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -50,7 +53,6 @@ fn extend<T: Real>(
                 }
                 sum
             }
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
             Layer::Conv2d(_)
             | Layer::Linear(_)
             | Layer::Affine(_)
@@ -65,10 +67,6 @@ fn extend<T: Real>(
         };
         values.push(value);
     }
-}
-
-fn relu<T: Real>(_: NodeId, z: &[T]) -> Vec<T> {
-    z.iter().map(|&v| v.relu()).collect()
 }
 
 /// Pulls `cotangent` on the output back to the weights and, if wanted, the input.
@@ -104,20 +102,20 @@ pub(super) fn retreat<T: Real>(
             }
         }
         match &node.layer {
-            Layer::Activation(Activation::Relu) => {
+            Layer::Activation(_) => {
                 let input = node.inputs[0];
-                for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
-                    if v > T::ZERO {
-                        *target += g;
-                    }
-                }
+                plan.activation(id).pull_back(&values[input], &g, &mut cotangents[input]);
+            }
+            Layer::MaxPool2d(_) => {
+                let input = node.inputs[0];
+                plan.max_pool(id).pull_back(&values[input], &g, &mut cotangents[input]);
             }
             Layer::Add => {
                 for &input in &node.inputs {
                     cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
                 }
             }
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Input => unreachable!("only node 0 is the input"),
             Layer::Conv2d(_)
             | Layer::Linear(_)
             | Layer::Affine(_)

@@ -1,11 +1,11 @@
 //! The interval domain (IBP, Gowal et al. 2018): centre and radius of every node, and their adjoint.
 //!
-//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0.
+//! Affine: c' = W c + b, r' = |W| r. Activations and max pooling: the images of both ends.
 
-use tightrope_network::{Activation, Layer, NodeId};
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::plan::{Plan, not_covered};
+use super::plan::Plan;
 use crate::{Real, Region};
 
 /// Centres and radii per node, `[batch, n]`; empty where not computed.
@@ -40,13 +40,15 @@ impl<T: Real> Intervals<T> {
             } else {
                 match &node.layer {
                     Layer::Input => (region.center.clone(), region.radius.clone()),
-                    Layer::Activation(Activation::Relu) => {
-                        let pair = result.ends(node.inputs[0]);
-                        let clamp = |values: Vec<T>| -> Vec<T> { values.into_iter().map(T::relu).collect() };
-                        from_ends(&clamp(pair.lower), &clamp(pair.upper))
+                    Layer::Activation(_) => {
+                        let (pair, f) = (result.ends(node.inputs[0]), plan.activation(id));
+                        from_ends(&f.values(&pair.lower), &f.values(&pair.upper))
+                    }
+                    Layer::MaxPool2d(_) => {
+                        let (pair, pool) = (result.ends(node.inputs[0]), plan.max_pool(id));
+                        from_ends(&pool.values(&pair.lower), &pool.values(&pair.upper))
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
-                    Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
                     Layer::Conv2d(_)
                     | Layer::Linear(_)
                     | Layer::Affine(_)
@@ -111,16 +113,21 @@ impl<T: Real> Intervals<T> {
                 continue;
             }
             match &node.layer {
-                Layer::Activation(Activation::Relu) => {
-                    let input = node.inputs[0];
-                    let half = T::from_f64(0.5);
-                    for i in 0..g_center.len() {
-                        let (c, r) = (self.center[input][i], self.radius[input][i]);
-                        let g_lower = if c - r > T::ZERO { (g_center[i] - g_radius[i]) * half } else { T::ZERO };
-                        let g_upper = if c + r > T::ZERO { (g_center[i] + g_radius[i]) * half } else { T::ZERO };
-                        cotangents.center[input][i] += g_lower + g_upper;
-                        cotangents.radius[input][i] += g_upper - g_lower;
-                    }
+                Layer::Activation(_) => {
+                    let (input, f) = (node.inputs[0], plan.activation(id));
+                    let (ends, on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
+                    let mut g = Pair::zeros(ends.lower.len());
+                    f.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
+                    f.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
+                }
+                Layer::MaxPool2d(_) => {
+                    let (input, pool) = (node.inputs[0], plan.max_pool(id));
+                    let (ends, on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
+                    let mut g = Pair::zeros(ends.lower.len());
+                    pool.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
+                    pool.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
                 }
                 Layer::Add => {
                     for &input in &node.inputs {
@@ -128,7 +135,7 @@ impl<T: Real> Intervals<T> {
                         cotangents.radius[input].iter_mut().zip(&g_radius).for_each(|(t, &g)| *t += g);
                     }
                 }
-                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Input => unreachable!("only node 0 is the input"),
                 Layer::Conv2d(_)
                 | Layer::Linear(_)
                 | Layer::Affine(_)
@@ -156,6 +163,15 @@ fn from_ends<T: Real>(lower: &[T], upper: &[T]) -> (Vec<T>, Vec<T>) {
     let center = lower.iter().zip(upper).map(|(&l, &u)| (l + u) * half).collect();
     let radius = lower.iter().zip(upper).map(|(&l, &u)| (u - l) * half).collect();
     (center, radius)
+}
+
+/// The adjoint of [`from_ends`].
+pub(super) fn on_ends<T: Real>(center: &[T], radius: &[T]) -> Pair<T> {
+    let half = T::from_f64(0.5);
+    Pair {
+        lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
+        upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),
+    }
 }
 
 fn sum<T: Real>(values: &[Vec<T>], inputs: &[NodeId]) -> Vec<T> {

@@ -15,6 +15,7 @@ mod gemm;
 mod interval;
 mod kernel_norm;
 mod lanes;
+mod max_pool;
 mod plan;
 
 use std::ops::Range;

@@ -1,10 +1,12 @@
-//! What is worked out once per θ and buffers: every node's map and how the nodes relate to the ReLUs.
+//! What is worked out once per θ and buffers: every node's map or function, and how the nodes relate to those that are not affine.
 
 use std::sync::Arc;
 
-use tightrope_network::{Activation, Layer, Network, Node, NodeId};
+use tightrope_network::{Layer, Network, Node, NodeId};
 
 use super::affine::Map;
+use super::max_pool::MaxPool;
+use crate::activation::{Activation, activation};
 use crate::{EngineError, Real};
 
 /// A network with its weights in place.
@@ -12,11 +14,19 @@ pub(super) struct Plan<T> {
     pub(super) network: Arc<Network>,
     /// One map per affine node.
     pub(super) maps: Vec<Option<Arc<Map<T>>>>,
+    /// One function per activation node.
+    activations: Vec<Option<Box<dyn Activation<T>>>>,
+    /// The windows of each max-pooling node.
+    max_pools: Vec<Option<MaxPool>>,
     /// Pre-activation nodes in network order.
     pub(super) pre_activations: Vec<NodeId>,
     /// Place of each node in that list.
     pub(super) position: Vec<Option<usize>>,
-    /// True for nodes with no ReLU before them: affine functions of the input.
+    /// Nodes whose bounds give the lines of others, in the order of those: the pre-activations and the inputs of max pooling.
+    pub(super) bounded: Vec<NodeId>,
+    /// The activation and max-pooling nodes that read a node.
+    readers: Vec<Vec<NodeId>>,
+    /// True for nodes with no activation or max pooling before them: affine functions of the input.
     pub(super) is_affine: Vec<bool>,
     /// True for affine nodes whose interval bounds over a box are exact: at most one mixing layer after diagonal ones, and diagonal ones after it.
     pub(super) interval_is_exact: Vec<bool>,
@@ -35,7 +45,6 @@ impl<T: Real> Plan<T> {
     pub(super) fn new(network: Arc<Network>, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
         EngineError::check_length("the buffers", buffers.len(), network.buffers().total())?;
-        check_kinds(&network)?;
         let map = |id| Map::of(&network, theta, buffers, id).map(Arc::new);
         let maps = (0..network.nodes().len()).map(map).collect();
         Ok(Plan::of(network, maps))
@@ -71,10 +80,81 @@ impl<T: Real> Plan<T> {
             is_affine.push(affine);
         }
         let interval_is_exact = is_affine.iter().zip(&mixing).map(|(&a, &m)| a && m < Mixing::More).collect();
+        let nodes = network.nodes();
+        let (mut bounded, mut readers) = (Vec::new(), vec![Vec::new(); nodes.len()]);
+        let (mut activations, mut max_pools) = (Vec::new(), Vec::new());
+        for (id, node) in nodes.iter().enumerate() {
+            let (function, pool) = match &node.layer {
+                Layer::Activation(kind) => (Some(activation(*kind)), None),
+                Layer::MaxPool2d(pool) => {
+                    (None, Some(MaxPool::new(pool, &network.node(node.inputs[0]).shape, &node.shape)))
+                }
+                Layer::Input
+                | Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::BatchNorm(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten
+                | Layer::Add => (None, None),
+            };
+            if function.is_some() || pool.is_some() {
+                let input = node.inputs[0];
+                if readers[input].is_empty() {
+                    bounded.push(input);
+                }
+                readers[input].push(id);
+            }
+            activations.push(function);
+            max_pools.push(pool);
+        }
         let pre_activations = network.pre_activations();
         let mut position = vec![None; network.nodes().len()];
         pre_activations.iter().enumerate().for_each(|(place, &id)| position[id] = Some(place));
-        Plan { network, maps, pre_activations, position, is_affine, interval_is_exact }
+        Plan {
+            network,
+            maps,
+            activations,
+            max_pools,
+            pre_activations,
+            position,
+            bounded,
+            readers,
+            is_affine,
+            interval_is_exact,
+        }
+    }
+
+    /// The function of an activation node.
+    pub(super) fn activation(&self, id: NodeId) -> &dyn Activation<T> {
+        match &self.activations[id] {
+            Some(function) => &**function,
+            None => unreachable!("node {id} is no activation"),
+        }
+    }
+
+    /// The windows of a max-pooling node.
+    pub(super) fn max_pool(&self, id: NodeId) -> &MaxPool {
+        match &self.max_pools[id] {
+            Some(pool) => pool,
+            None => unreachable!("node {id} is no max pooling"),
+        }
+    }
+
+    /// True for an activation whose bounds are those of its input, mapped: nothing is better for one function of one number.
+    ///
+    /// That of an activation read by another one is bounded like every pre-activation.
+    pub(super) fn is_image(&self, id: NodeId) -> bool {
+        self.activations[id].is_some() && !self.pre_activations.contains(&id)
+    }
+
+    /// True if no line depends on the bounds [l, u] of a neuron of node `id`: what reads it is affine there, and is not read
+    /// by a max pooling.
+    pub(super) fn is_settled(&self, id: NodeId, l: T, u: T) -> bool {
+        self.readers[id].iter().all(|&reader| {
+            let is_affine = self.activations[reader].as_ref().is_some_and(|f| f.is_affine_on(l, u));
+            is_affine && (self.readers[reader].is_empty() || !self.is_image(reader))
+        })
     }
 
     /// The map of an affine node.
@@ -94,30 +174,7 @@ impl<T: Real> Plan<T> {
     }
 }
 
-/// Fails if `network` has a layer of a kind that the engine does not cover.
-fn check_kinds(network: &Network) -> Result<(), EngineError> {
-    let is_covered = |node: &&Node| match &node.layer {
-        Layer::Input
-        | Layer::Conv2d(_)
-        | Layer::Linear(_)
-        | Layer::Affine(_)
-        | Layer::BatchNorm(_)
-        | Layer::AvgPool2d(_)
-        | Layer::Activation(Activation::Relu)
-        | Layer::Flatten
-        | Layer::Add => true,
-        Layer::MaxPool2d(_)
-        | Layer::Activation(
-            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
-        ) => false,
-    };
-    match network.nodes().iter().find(|node| !is_covered(node)) {
-        Some(node) => Err(EngineError::Layer { layer: node.name.clone(), kind: node.layer.kind() }),
-        None => Ok(()),
-    }
-}
-
-/// Where a pass meets a node that [`check_kinds`] refuses, or the input beyond the start.
+/// Where a pass for complete verification meets a node of a kind that it does not cover, or the input beyond the start.
 pub(super) fn not_covered(node: &Node) -> ! {
     unreachable!("`{}` is of kind `{}`", node.name, node.layer.kind())
 }

@@ -37,6 +37,7 @@ pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>
             }
             Layer::AvgPool2d(pool) => average(pool, of(0), shape(0), &node.shape),
             Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
+            Layer::BatchNorm(_) => panic!("`{}` needs statistics, which this evaluator is not given", node.name),
         };
         values.push(value);
     }

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use tightrope_engine::{Norm, Region};
-use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Network, NetworkBuilder, NodeId, ParameterId};
+use tightrope_network::{
+    Activation, Affine, AvgPool2d, Conv2d, Layer, MaxPool2d, Network, NetworkBuilder, NodeId, ParameterId,
+};
 use tightrope_noise::{Purpose, Stream};
 
 /// A sequential source of draws.
@@ -76,10 +78,14 @@ pub enum Kind {
     /// No ReLU at all.
     Linear,
     Mixed,
+    /// Activations other than ReLU, sometimes two on one node.
+    Activations,
+    MaxPooled,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 13] = [
+    /// Those without activations other than ReLU and without max pooling.
+    pub const RELU: [Kind; 13] = [
         Kind::Dense,
         Kind::Conv,
         Kind::GroupedConv,
@@ -94,6 +100,17 @@ impl Kind {
         Kind::Linear,
         Kind::Mixed,
     ];
+
+    pub const ALL: [Kind; 15] = {
+        let mut all = [Kind::Activations; 15];
+        let mut index = 0;
+        while index < Kind::RELU.len() {
+            all[index] = Kind::RELU[index];
+            index += 1;
+        }
+        all[14] = Kind::MaxPooled;
+        all
+    };
 }
 
 /// A network under construction.
@@ -183,6 +200,48 @@ impl Draw<'_> {
             };
             if pool.output_side([shape[1], shape[2]]).is_ok() {
                 self.last = self.builder.avg_pool2d(&name, pool, self.last).unwrap();
+                return;
+            }
+        }
+    }
+
+    fn activation(&mut self) {
+        let rng = self.rng;
+        self.add(Layer::Activation(match rng.integer(0, 3) {
+            0 => Activation::LeakyRelu { slope: rng.between(0.0, 0.9) },
+            1 => Activation::Sigmoid,
+            2 => Activation::Tanh,
+            _ => Activation::Clip { lower: rng.between(-1.0, 0.0), upper: rng.between(0.1, 1.5) },
+        }));
+    }
+
+    /// Two activations of one node, summed.
+    fn two_activations(&mut self) {
+        let read = self.last;
+        self.activation();
+        let first = std::mem::replace(&mut self.last, read);
+        if self.rng.coin() {
+            self.relu();
+        } else {
+            self.activation();
+        }
+        let (name, inputs) = (self.name(), [first, self.last]);
+        self.last = self.builder.add(name, Layer::Add, &inputs).unwrap();
+    }
+
+    fn max_pool(&mut self) {
+        let shape = self.shape();
+        let rng = self.rng;
+        let name = self.name();
+        loop {
+            let kernel = [rng.integer(1, 3), rng.integer(1, 3)];
+            let pool = MaxPool2d {
+                kernel,
+                stride: [rng.integer(1, 2), rng.integer(1, 2)],
+                padding: [0, 1, 0, 1].map(|axis| rng.integer(0, kernel[axis] - 1)),
+            };
+            if pool.output_side([shape[1], shape[2]]).is_ok() {
+                self.last = self.builder.max_pool2d(&name, pool, self.last).unwrap();
                 return;
             }
         }
@@ -291,6 +350,30 @@ pub fn network(rng: &Rng, kind: Kind) -> (Network, Vec<f64>) {
             draw.conv(1);
         }
         Kind::Mixed => (0..3).for_each(|_| draw.block()),
+        Kind::Activations => {
+            draw.conv(1);
+            draw.activation();
+            draw.same_conv();
+            draw.two_activations();
+        }
+        Kind::MaxPooled => {
+            // Of the input, of a layer, or of an activation, and sometimes twice.
+            match rng.integer(0, 3) {
+                0 => {}
+                1 => draw.conv(1),
+                2 => conv_relu(&mut draw),
+                _ => {
+                    draw.conv(1);
+                    draw.activation();
+                }
+            }
+            draw.max_pool();
+            if rng.coin() {
+                draw.same_conv();
+                draw.relu();
+                draw.max_pool();
+            }
+        }
     }
     if kind == Kind::ConvLast {
         draw.conv(1);

@@ -92,10 +92,14 @@ impl Chain {
         self
     }
 
-    pub fn relu(mut self) -> Self {
+    pub fn layer(mut self, layer: Layer) -> Self {
         let name = self.name();
-        self.last = self.builder.add(name, Layer::RELU, &[self.last]).unwrap();
+        self.last = self.builder.add(name, layer, &[self.last]).unwrap();
         self
+    }
+
+    pub fn relu(self) -> Self {
+        self.layer(Layer::RELU)
     }
 
     pub fn flatten(mut self) -> Self {

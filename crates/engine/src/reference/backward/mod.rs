@@ -2,31 +2,41 @@
 //!
 //! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
 
+mod activation;
 mod concretise;
 mod domain;
 mod reach;
-mod relu;
+mod traverse;
 
-use tightrope_network::{Activation, Layer, NodeId};
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::interval::Pair;
-use super::plan::{Plan, not_covered};
+use super::max_pool::PoolLines;
+use super::plan::Plan;
 use crate::Real;
+use crate::activation::Lines;
 
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
-use relu::LineCotangent;
-pub(super) use relu::Relaxation;
+use traverse::{Pass, traverse};
 
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 18;
 
+/// The lines of one node for one image.
+pub(super) enum NodeLines<T> {
+    /// Of each element.
+    Activation(Lines<T>),
+    /// Of each window.
+    MaxPool(PoolLines<T>),
+}
+
 /// Back-substitution for one image.
 pub(super) struct Walk<'a, T> {
     pub(super) plan: &'a Plan<T>,
-    /// Lines of the pre-activations known so far, by node.
-    pub(super) lines: &'a [Option<Relaxation<T>>],
+    /// Lines of the activations and max-pooling nodes whose inputs are bounded so far, by node.
+    pub(super) lines: &'a [Option<NodeLines<T>>],
     /// Node whose values are concretised: the input, or the node before the last linear layer for IBP.
     pub(super) stop: NodeId,
     /// Set of values of `stop`.
@@ -40,6 +50,39 @@ pub(super) struct Sinks<'a, T> {
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
 }
 
+/// A walk of rows that share lines and set, which may keep their coefficients.
+struct WalkPass<'a, 'w, T> {
+    walk: &'a Walk<'w, T>,
+    /// Coefficients on every node passed; empty if they are not kept.
+    kept: Vec<Vec<T>>,
+}
+
+impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &[T]) {
+        if !self.kept.is_empty() && id != self.walk.stop {
+            self.kept[id].clone_from(rows);
+        }
+    }
+
+    fn relax(&mut self, id: NodeId, mut rows: Vec<T>, values: &mut [T]) -> Vec<T> {
+        match &self.walk.lines[id] {
+            Some(NodeLines::Activation(lines)) => {
+                activation::substitute(lines, &mut rows, values);
+                rows
+            }
+            Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values),
+            None => unreachable!("the input of node {id} is not bounded yet"),
+        }
+    }
+
+    fn finish(&mut self, rows: Vec<T>, values: &mut [T]) {
+        self.walk.set.minimum(&rows, values);
+        if !self.kept.is_empty() {
+            self.kept[self.walk.stop] = rows;
+        }
+    }
+}
+
 impl<T: Real> Walk<'_, T> {
     /// Rows per chunk for rows that start at `start`.
     pub(super) fn chunk_rows(&self, start: NodeId) -> usize {
@@ -50,45 +93,10 @@ impl<T: Real> Walk<'_, T> {
     /// Lower bounds of `rows` (`[count, n]` on the output of node `start`), and, if they shall be kept, the
     /// coefficients on every node passed.
     fn substitute(&self, start: NodeId, rows: Vec<T>, count: usize, keep: bool) -> (Vec<T>, Vec<Vec<T>>) {
-        let nodes = self.plan.network.nodes();
-        let mut coefficients: Vec<Vec<T>> = vec![Vec::new(); start + 1];
-        let mut values = vec![T::ZERO; count];
-        coefficients[start] = rows;
-        for id in (0..=start).rev() {
-            if coefficients[id].is_empty() {
-                continue;
-            }
-            if id == self.stop {
-                self.set.minimum(&coefficients[id], &mut values);
-                continue;
-            }
-            let node = &nodes[id];
-            let input = node.inputs[0];
-            let mut row = std::mem::take(&mut coefficients[id]);
-            if keep {
-                coefficients[id].clone_from(&row);
-            }
-            match &node.layer {
-                Layer::Activation(Activation::Relu) => {
-                    let Some(lines) = &self.lines[input] else {
-                        unreachable!("pre-activation {input} is not bounded yet")
-                    };
-                    lines.substitute(&mut row, &mut values);
-                    accumulate(&mut coefficients[input], row);
-                }
-                Layer::Flatten => accumulate(&mut coefficients[input], row),
-                Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone())),
-                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
-                    let map = self.plan.map(id);
-                    map.bias_dot(&row, &mut values);
-                    let target = &mut coefficients[input];
-                    target.resize(count * map.inputs, T::ZERO);
-                    map.transpose(Weights::Signed, &row, count, target);
-                }
-            }
-        }
-        (values, coefficients)
+        let kept = if keep { vec![Vec::new(); start + 1] } else { Vec::new() };
+        let mut pass = WalkPass { walk: self, kept };
+        let values = traverse(self.plan, [start, self.stop], rows, count, &mut pass);
+        (values, pass.kept)
     }
 
     /// Lower bounds of `rows`, `[count, n]` on the output of node `start`.
@@ -98,14 +106,15 @@ impl<T: Real> Walk<'_, T> {
 
     /// The adjoint of [`Self::lower_bounds`] for cotangents `g` `[count]`.
     ///
-    /// Adds to the sinks and to `bounds`, the cotangents of the pre-activation bounds by node, for this image.
+    /// Adds to the sinks and to `bounds`, the cotangents of the bounds that lines were made from (`bounded`) by node, for
+    /// this image.
     pub(super) fn adjoint(
         &self,
         start: NodeId,
         rows: Vec<T>,
         g: &[T],
         sinks: &mut Sinks<'_, T>,
-        pre_activations: &[Option<Pair<T>>],
+        bounded: &[Option<Pair<T>>],
         bounds: &mut [Option<Pair<T>>],
     ) {
         let count = g.len();
@@ -124,18 +133,25 @@ impl<T: Real> Walk<'_, T> {
             }
             let node = &nodes[id];
             cotangents[id] = match &node.layer {
-                Layer::Activation(Activation::Relu) => {
+                Layer::Activation(_) | Layer::MaxPool2d(_) => {
                     let input = node.inputs[0];
                     let (Some(lines), Some(known), Some(target)) =
-                        (&self.lines[input], &pre_activations[input], &mut bounds[input])
+                        (&self.lines[id], &bounded[input], &mut bounds[input])
                     else {
-                        unreachable!("pre-activation {input} is not bounded")
+                        unreachable!("node {input} is not bounded")
                     };
-                    let mut line = LineCotangent::zeros(known.lower.len());
-                    let mut g_rows = cotangents[input].clone();
-                    lines.adjoint(&coefficients[id], &mut g_rows, g, &mut line);
-                    line.pull_back(&known.lower, &known.upper, &mut target.lower, &mut target.upper);
-                    g_rows
+                    match lines {
+                        NodeLines::MaxPool(lines) => lines.adjoint(&coefficients[id], &cotangents[input], g, target),
+                        NodeLines::Activation(lines) => {
+                            let (l, u) = (&known.lower, &known.upper);
+                            let mut on_lines = Lines::zeros(l.len());
+                            let mut g_rows = cotangents[input].clone();
+                            activation::adjoint(lines, &coefficients[id], &mut g_rows, g, &mut on_lines);
+                            let f = self.plan.activation(id);
+                            f.lines_adjoint(l, u, &on_lines, &mut target.lower, &mut target.upper);
+                            g_rows
+                        }
+                    }
                 }
                 Layer::Add => {
                     let mut sum = cotangents[node.inputs[0]].clone();
@@ -144,7 +160,7 @@ impl<T: Real> Walk<'_, T> {
                     }
                     sum
                 }
-                Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+                Layer::Input => unreachable!("walks end at the input at the latest"),
                 Layer::Conv2d(_)
                 | Layer::Linear(_)
                 | Layer::Affine(_)
