@@ -242,6 +242,9 @@ impl NetworkBuilder {
     }
 
     /// Reserves a tensor in the buffers.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::parameter`].
     pub fn buffer(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<BufferId, NetworkError> {
         let name = self.free_name("buffer", name.into(), shape)?;
         Ok(self.buffers.push(name, shape.to_vec()))
@@ -381,6 +384,9 @@ impl NetworkBuilder {
 
     /// Appends a batch norm of the usual ε and momentum over the first axis, with parameters `{name}.weight` and
     /// `{name}.bias` and buffers `{name}.running_mean` and `{name}.running_var`.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::parameter`] and [`NetworkBuilder::add`].
     pub fn batch_norm(&mut self, name: &str, input: NodeId) -> Result<NodeId, NetworkError> {
         let channels = self.shape(input).first().copied().unwrap_or(0);
         let weight = self.parameter(format!("{name}.weight"), &[channels])?;

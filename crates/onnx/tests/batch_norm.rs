@@ -34,7 +34,8 @@ fn model() -> Model {
     "#;
     let network = Description::from_toml(text, "(inline)").unwrap().build().unwrap();
     let mut theta = Initialisation::Default.theta(&network, 5);
-    theta.iter_mut().zip(values(1, theta.len())).for_each(|(value, noise)| *value += 0.2 * (noise - 0.5));
+    let noise = values(1, theta.len());
+    theta.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.2 * (noise - 0.5));
     let buffers = values(2, network.buffers().total()).iter().map(|value| 0.1 + value).collect();
     Model { buffers, ..Model::new(network, theta) }
 }

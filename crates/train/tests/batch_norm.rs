@@ -86,14 +86,14 @@ fn gradients_are_those_of_the_loss() {
         let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
         for name in ["standard", "ibp", "crown-ibp", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"] {
             let resolved = config(&[&format!("method.name={name}")]);
-            let method = method(&resolved.method.name).unwrap();
+            let method = method(&resolved.method).unwrap();
             let load = |theta: &[f32]| Reference.load(&network, theta, &network.initial_buffers()).unwrap();
             let (mut evaluated, gradient) = method.gradient(&batch, &*load(&theta)).unwrap();
             let statistics = std::mem::take(&mut evaluated.statistics);
             assert_eq!(statistics, load(&theta).forward_batch(&data.images).unwrap().statistics, "{name}");
             assert_eq!(evaluated, method.loss(&batch, &*load(&theta)).unwrap(), "{name}");
             let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-            let h = 3e-3;
+            let h = 5e-4;
             let at = |sign: f64| {
                 let step = |(&t, &g): (&f32, &f32)| (f64::from(t) + sign * h * f64::from(g) / norm) as f32;
                 let moved: Vec<f32> = theta.iter().zip(&gradient).map(step).collect();
@@ -242,7 +242,8 @@ fn evaluations_are_of_the_saved_model() {
     let root = tempfile::tempdir().unwrap();
     let mut folder = RunFolder::create(Path::new(&root.path().join("run")), &[]).unwrap();
     let outcome = train(&job(&config(&["init=default"])), Some(&mut folder), &mut Silent).unwrap();
-    let model = Model::load(folder.path()).unwrap().frozen().unwrap();
+    let stored = Model::load(folder.path()).unwrap();
+    let model = stored.frozen().unwrap();
     let test = bars(Split::Test, 30);
     let logits = Reference.load(&model.network, &model.theta, &[]).unwrap().forward(&test.images).unwrap();
     let largest = |row: &[f32]| (0..3).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
