@@ -233,7 +233,7 @@ fn attacks_write_points_that_hold_up() {
 #[test]
 fn data_is_taken_from_folders_with_checksums() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mnist) = tightrope_testkit::shared("data/mnist") else { return };
+    let Some(mnist) = tightrope_testkit::shared::shared("data/mnist") else { return };
     let shared = mnist.parent().unwrap();
     let data = folder.path().join("data");
     let fetch = ["data", "fetch", "mnist", "--from", text(shared), "--data-dir", text(&data)];

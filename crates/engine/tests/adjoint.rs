@@ -1,11 +1,9 @@
 //! Hand-written adjoints against central differences in f64: every relaxation × network kind × region norm.
 
-mod common;
-
-use common::differences::{Count, directions, dot, moved, objective, random_cotangents};
-use common::random::{Kind, Rng, Shape, network, region, region_in};
 use tightrope_engine::{BoundRequest, Cotangents, Engine, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_network::Network;
+use tightrope_testkit::differences::{Count, directions, dot, moved, objective, random_cotangents};
+use tightrope_testkit::random::{Kind, Rng, Shape, network, region, region_in};
 
 /// Bounds that the method keeps from IBP carry no gradient by its definition: no cotangent on them.
 fn silence_kept(

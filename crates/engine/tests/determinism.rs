@@ -1,14 +1,12 @@
 //! Results do not depend on the number of threads, bit for bit; the population default is its definition.
 
-mod common;
-
-use common::random::{Kind, Rng, Shape, network, region};
 use rayon::ThreadPoolBuilder;
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerCotangent, Perturbation, PopulationBatch, Reference,
     Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
 use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_testkit::random::{Kind, Rng, Shape, network, region};
 
 type Outcome = (Vec<f32>, Gradients<f32>, Vec<(Bounds<f32>, Gradients<f32>)>);
 

@@ -1,13 +1,11 @@
 //! Arguments that do not fit are refused with a message, never with a panic or a wrong number.
 
-mod common;
-
-use common::random::{Kind, Rng, network};
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, EngineError, LayerCotangent, Norm, Perturbation, PopulationBatch, Reference,
     Region, Relaxation, Spec, Wants,
 };
 use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_testkit::random::{Kind, Rng, network};
 
 const REQUEST: BoundRequest = BoundRequest { relaxation: Relaxation::Crown, upper: true, layers: true };
 

@@ -1,11 +1,10 @@
 //! The reference engine against the published tools' numbers: every tensor of every golden case, in f64 and f32.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::golden::{Case, Setting, cast, scaled_error, shared, split_key};
-use common::report;
+use tightrope_testkit::golden::{Case, Setting, TensorFile, cast, scaled_error, split_key};
+use tightrope_testkit::shared::shared;
+
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, Norm, Real, Reference, Region, Relaxation, Spec, Wants,
     certified_cross_entropy,
@@ -55,7 +54,7 @@ impl Tally {
 
     fn finish(self, title: &str, expected_count: usize) {
         let errors: Vec<String> = self.errors.iter().map(|(kind, error)| format!("{kind} {error:.1e}")).collect();
-        report(&format!("{title}: {} tensors, largest errors: {}", self.compared.len(), errors.join(", ")));
+        eprintln!("{title}: {} tensors, largest errors: {}", self.compared.len(), errors.join(", "));
         assert!(self.failures.is_empty(), "{title}:\n{}", self.failures.join("\n"));
         assert_eq!(self.compared.len(), expected_count, "{title}: number of compared tensors");
     }
@@ -263,7 +262,7 @@ cases! {
 fn run_second_tool<T: Precision>(name: &str, count: usize) {
     let Some(golden) = shared("golden") else { return };
     let case = Case::read(&golden, name);
-    let file = common::golden::TensorFile::read(&golden.join("ctbench").join(format!("{name}.safetensors")));
+    let file = TensorFile::read(&golden.join("ctbench").join(format!("{name}.safetensors")));
     let mut tally = Tally::default();
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
     let classes = case.model.network.output_len();
@@ -311,7 +310,7 @@ fn bounds_stay_below_recorded_counterexamples() {
     let mut points = 0;
     for name in ["mlp_nat", "cnn3_tiny_ibp", "cnn3_ibp"] {
         let case = Case::read(&golden, name);
-        let file = common::golden::TensorFile::read(&golden.join("verification").join(format!("{name}.safetensors")));
+        let file = TensorFile::read(&golden.join("verification").join(format!("{name}.safetensors")));
         let network = &case.model.network;
         let (dimension, classes) = (network.input_len(), network.output_len());
         let theta: Vec<f64> = case.model.theta.iter().map(|&t| f64::from(t)).collect();
@@ -353,6 +352,6 @@ fn bounds_stay_below_recorded_counterexamples() {
         }
     }
     // (7 settings × 30 images + 68 counterexamples) × 5 relaxations.
-    report(&format!("recorded points: {points}"));
+    eprintln!("recorded points: {points}");
     assert_eq!(points, (7 * 30 + 68) * 5);
 }

@@ -1,15 +1,13 @@
 //! Lower slopes from outside: sound wherever they lie, their gradients right, and what does not fit refused.
 
-mod common;
-
-use common::differences::{Count, directions, dot, moved, objective, random_cotangents};
-use common::evaluate::evaluate;
-use common::random::{Kind, Rng, Shape, network, points, region, region_in};
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, EngineError, LayerBounds, LayerSlopes, Reference, Region, Relaxation,
     Spec, Wants,
 };
 use tightrope_network::Network;
+use tightrope_testkit::differences::{Count, directions, dot, moved, objective, random_cotangents};
+use tightrope_testkit::evaluate::evaluate;
+use tightrope_testkit::random::{Kind, Rng, Shape, network, points, region, region_in};
 
 const SLOPED: [Relaxation; 4] =
     [Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];

@@ -1,16 +1,13 @@
 //! The fused engine against the published tools' numbers: every golden case it covers or passes on.
 
-#[allow(dead_code)]
-#[path = "../../engine/tests/common/golden.rs"]
-mod golden;
-
 use std::collections::BTreeMap;
 
-use golden::{Case, Setting, scaled_error, shared, split_key};
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants, certified_cross_entropy,
 };
 use tightrope_fused::{Fused, Isa};
+use tightrope_testkit::golden::{Case, Setting, scaled_error, split_key};
+use tightrope_testkit::shared::shared;
 
 /// Relative to 1 + max |expected|, as the data's description asks of single precision.
 const BOUNDS: f64 = 1e-4;

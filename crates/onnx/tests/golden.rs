@@ -8,7 +8,7 @@ use common::logits;
 use safetensors::{Dtype, SafeTensors};
 use tightrope_network::{Layer, Model};
 use tightrope_onnx::import;
-use tightrope_testkit::shared;
+use tightrope_testkit::shared::shared;
 
 /// A tensor of a safetensors file, widened.
 fn values(file: &SafeTensors, name: &str) -> Vec<f64> {

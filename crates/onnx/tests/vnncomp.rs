@@ -5,7 +5,7 @@ mod common;
 use common::{Random, logits};
 use tightrope_network::Layer;
 use tightrope_onnx::{export_bytes, import, import_bytes};
-use tightrope_testkit::vnncomp;
+use tightrope_testkit::shared::vnncomp;
 
 #[test]
 fn every_network_imports() {

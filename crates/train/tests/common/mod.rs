@@ -4,7 +4,7 @@
 use safetensors::SafeTensors;
 use tightrope_data::{Dataset, Split};
 use tightrope_noise::{Purpose, Stream};
-use tightrope_testkit::shared;
+use tightrope_testkit::shared::shared;
 use tightrope_train::Config;
 
 /// Noisy 8×8 images of three classes, each a bright bar at another place: learnable, not trivial.

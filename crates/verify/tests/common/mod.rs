@@ -5,7 +5,7 @@ use safetensors::SafeTensors;
 use tightrope_engine::Reference;
 use tightrope_network::{Initialisation, Model, Preset};
 use tightrope_noise::{Purpose, Stream};
-use tightrope_testkit::shared;
+use tightrope_testkit::shared::shared;
 use tightrope_verify::Target;
 
 /// The networks with published verdicts that are small enough for every test.

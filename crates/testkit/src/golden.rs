@@ -1,7 +1,7 @@
 //! Reads the golden cases: reference bounds, losses and gradients with their tolerances.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use tightrope_engine::Real;
@@ -42,20 +42,6 @@ impl TensorFile {
     pub fn indices(&self, name: &str) -> Vec<usize> {
         self.get(name).values.iter().map(|&v| v as usize).collect()
     }
-}
-
-/// The folder of shared reference data; `None` (with a message) where it is absent and not required.
-pub fn shared(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("TIGHTROPE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let path = root.join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    let required = std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_some_and(|v| v == "1");
-    assert!(!required, "{} is missing, but TIGHTROPE_REQUIRE_SHARED=1", path.display());
-    eprintln!("SKIPPED: {} is missing; set TIGHTROPE_SHARED to the folder of reference data", path.display());
-    None
 }
 
 /// A golden case: network, inputs and expected values.
