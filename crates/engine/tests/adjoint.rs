@@ -1,9 +1,9 @@
-//! Hand-written adjoints against central differences in f64: every relaxation × network kind × region norm.
+//! Hand-written adjoints against central differences in f64: every relaxation × network family × region norm.
 
 use tightrope_engine::{BoundRequest, Cotangents, Engine, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_network::Network;
 use tightrope_testkit::differences::{Count, directions, dot, moved, objective, random_cotangents};
-use tightrope_testkit::random::{Kind, Rng, Shape, network, region, region_in};
+use tightrope_testkit::random::{Family, Rng, Shape, network, region, region_in};
 
 /// Bounds that the method keeps from IBP carry no gradient by its definition: no cotangent on them.
 fn silence_kept(
@@ -27,8 +27,8 @@ fn silence_kept(
     }
 }
 
-fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Shape, relaxation: Relaxation) {
-    let (network, theta) = network(rng, kind);
+fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape: Shape, relaxation: Relaxation) {
+    let (network, theta) = network(rng, family);
     let batch = rng.integer(1, 2);
     // Clipping at 0 would put bounds of bias-free neurons exactly on the kink at 0.
     let region = region_in((0.05, 0.95), rng, shape, batch, network.input_len(), rng.between(0.3, 1.0));
@@ -94,12 +94,12 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Sha
 
 fn check_relaxation(relaxation: Relaxation) {
     let mut count = Count::default();
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for repeat in 0..6 {
-                let rng = Rng::new((70_000 + kind_index * 1000 + shape_index * 10 + repeat) as u64);
-                let what = format!("{relaxation} {kind:?} {shape:?} {repeat}");
-                check_bounds(&mut count, &what, &rng, kind, shape, relaxation);
+                let rng = Rng::new((70_000 + family_index * 1000 + shape_index * 10 + repeat) as u64);
+                let what = format!("{relaxation} {family:?} {shape:?} {repeat}");
+                check_bounds(&mut count, &what, &rng, family, shape, relaxation);
             }
         }
     }
@@ -134,10 +134,10 @@ fn crown_skip_ibp() {
 #[test]
 fn clean_pass() {
     let mut count = Count::default();
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for repeat in 0..20 {
-            let rng = Rng::new((90_000 + kind_index * 100 + repeat) as u64);
-            let (network, theta) = network(&rng, kind);
+            let rng = Rng::new((90_000 + family_index * 100 + repeat) as u64);
+            let (network, theta) = network(&rng, family);
             // More samples than fit one internal group now and then.
             let batch = if repeat == 0 { 37 } else { rng.integer(1, 3) };
             let x = rng.normals(batch * network.input_len());
@@ -150,11 +150,11 @@ fn clean_pass() {
             let at = |theta: &[f64], x: &[f64]| dot(&Reference.forward(&network, theta, x).unwrap(), &cotangents.lower);
             for direction in directions(&rng, theta.len(), 4) {
                 let value = |t| at(&moved(&theta, t, &direction), &x);
-                count.compare(&format!("{kind:?} θ"), dot(&g_theta, &direction), value);
+                count.compare(&format!("{family:?} θ"), dot(&g_theta, &direction), value);
             }
             for direction in directions(&rng, x.len(), 4) {
                 let value = |t| at(&theta, &moved(&x, t, &direction));
-                count.compare(&format!("{kind:?} input"), dot(&g_input, &direction), value);
+                count.compare(&format!("{family:?} input"), dot(&g_input, &direction), value);
             }
         }
     }
@@ -165,7 +165,7 @@ fn clean_pass() {
 #[test]
 fn wants_select() {
     let rng = Rng::new(5);
-    let (network, theta) = network(&rng, Kind::Residual);
+    let (network, theta) = network(&rng, Family::Residual);
     let region = region(&rng, Shape::Linf, 3, network.input_len(), 1.0);
     for relaxation in Relaxation::ALL {
         let request = BoundRequest::lower(relaxation);
@@ -188,10 +188,10 @@ fn a_batch_is_its_samples() {
         let size = 1.0 + expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() <= 1e-10 * size), "{what}");
     };
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
-            let rng = Rng::new((40_000 + kind_index * 100 + shape_index) as u64);
-            let (network, theta) = network(&rng, kind);
+            let rng = Rng::new((40_000 + family_index * 100 + shape_index) as u64);
+            let (network, theta) = network(&rng, family);
             let (batch, d) = (3, network.input_len());
             let region = region_in((0.05, 0.95), &rng, shape, batch, d, 0.5);
             let rows = network.output_len();
@@ -205,7 +205,7 @@ fn a_batch_is_its_samples() {
                     let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
                     (gradients.theta.unwrap(), gradients.region.unwrap())
                 };
-                let what = format!("{relaxation} {kind:?} {shape:?}");
+                let what = format!("{relaxation} {family:?} {shape:?}");
                 let (whole, whole_region) = pull(&region, &g);
                 let mut sum = vec![0.0; theta.len()];
                 for sample in 0..batch {

@@ -6,7 +6,7 @@ use tightrope_engine::{
     Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
 };
 use tightrope_network::{Initialisation, Network, Preset};
-use tightrope_testkit::random::{Kind, Rng, Shape, network, region};
+use tightrope_testkit::random::{Family, Rng, Shape, network, region};
 
 type Outcome = (Vec<f32>, Gradients<f32>, Vec<(Bounds<f32>, Gradients<f32>)>);
 
@@ -65,7 +65,7 @@ fn thread_count_changes_no_bit() {
 #[test]
 fn the_population_default_is_its_definition() {
     let rng = Rng::new(23);
-    let (network, theta) = network(&rng, Kind::Conv);
+    let (network, theta) = network(&rng, Family::Conv);
     let region = region(&rng, Shape::Linf, 4, network.input_len(), 1.0);
     let classes = network.output_len();
     let labels: Vec<usize> = (0..4).map(|_| rng.integer(0, classes - 1)).collect();

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tightrope_testkit::golden::{Case, Setting, TensorFile, cast, scaled_error, split_key};
-use tightrope_testkit::shared::shared;
-
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, Norm, Real, Reference, Region, Relaxation, Spec, Wants,
     certified_cross_entropy,
 };
+use tightrope_testkit::golden::{Case, TensorFile, cast, relaxation, scaled_error, split_key};
+use tightrope_testkit::shared::shared;
 
 /// Tolerances relative to 1 + max |expected|.
 trait Precision: Real {
@@ -60,25 +59,6 @@ impl Tally {
     }
 }
 
-fn relaxation(method: &str) -> Relaxation {
-    match method {
-        "ibp" | "box" => Relaxation::Ibp,
-        "crown_ibp" | "deeppoly_box_plain" => Relaxation::CrownIbp,
-        "crown" => Relaxation::Crown,
-        "deeppoly_plain" | "crown_meet_ibp_interm" => Relaxation::CrownMeetIbp,
-        "crown_lirpa_default" => Relaxation::CrownSkipIbp,
-        other => panic!("no relaxation for `{other}`"),
-    }
-}
-
-fn region<T: Real>(case: &Case, setting: &Setting, images: usize) -> Region<T> {
-    let dimension = case.model.network.input_len();
-    let norm = if setting.l2 { Norm::L2 } else { Norm::Inf };
-    let x = &case.x::<T>()[..images * dimension];
-    let clip = setting.clip.then_some((T::ZERO, T::ONE));
-    Region::ball(x, dimension, T::from_f64(setting.epsilon), norm, clip).unwrap()
-}
-
 /// The K − 1 margins of each sample followed by its K logits.
 fn margins_and_logits<T: Real>(labels: &[usize], classes: usize) -> Spec<T> {
     let mut matrix = Vec::new();
@@ -103,10 +83,9 @@ fn compare_method<T: Precision>(case: &Case, tag: &str, method: &str, keys: &[St
     let classes = network.output_len();
     let labels = case.labels();
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
-    let setting = setting_of(case, tag);
     let request = BoundRequest { relaxation: relaxation(method), upper: true, layers: true };
     let spec = margins_and_logits(&labels, classes);
-    let region = region::<T>(case, &setting, labels.len());
+    let region = case.region::<T>(tag, labels.len());
     let bounds = Reference.bound(network, &theta, &region, &spec, request).unwrap();
     for rest in keys {
         let key = format!("{tag}.{rest}");
@@ -146,21 +125,12 @@ fn pick<T: Real>(bounds: &Bounds<T>, name: &str, labels: &[usize], length: usize
     }
 }
 
-fn setting_of(case: &Case, tag: &str) -> Setting {
-    let name = match (tag.starts_with("l2"), tag.ends_with("_clip")) {
-        (true, _) => "eps_l2",
-        (false, true) => "eps_linf_clipped",
-        (false, false) => "eps_linf",
-    };
-    Setting::parse(tag, &case.inputs.get(name).values)
-}
-
 /// Compares loss and parameter gradients of one method and setting.
 fn compare_gradients<T: Precision>(case: &Case, tag: &str, method: &str, keys: &[String], tally: &mut Tally) {
     let network = &case.model.network;
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
     let labels = case.labels()[..case.gradient_images].to_vec();
-    let region = region::<T>(case, &setting_of(case, tag), labels.len());
+    let region = case.region::<T>(tag, labels.len());
     let spec = Spec::Margins { labels: labels.clone() };
     let request = BoundRequest::lower(relaxation(method));
     let (bounds, tape) = Reference.bound_taped(network, &theta, &region, &spec, request).unwrap();
@@ -277,7 +247,7 @@ fn run_second_tool<T: Precision>(name: &str, count: usize) {
         }
         let images = expected.shape[0];
         let labels = case.labels()[..images].to_vec();
-        let region = region::<T>(&case, &setting_of(&case, tag), images);
+        let region = case.region::<T>(tag, images);
         let spec = Spec::Margins { labels: labels.clone() };
         let request = BoundRequest::lower(relaxation(method));
         let bounds = Reference.bound(&case.model.network, &theta, &region, &spec, request).unwrap();

@@ -7,7 +7,8 @@ use tightrope_engine::{
 use tightrope_network::Network;
 use tightrope_testkit::differences::{Count, directions, dot, moved, objective, random_cotangents};
 use tightrope_testkit::evaluate::evaluate;
-use tightrope_testkit::random::{Kind, Rng, Shape, network, points, region, region_in};
+use tightrope_testkit::random::{Family, Rng, Shape, network, region, region_in};
+use tightrope_testkit::sampling::points;
 
 const SLOPED: [Relaxation; 4] =
     [Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];
@@ -32,10 +33,10 @@ fn everything(relaxation: Relaxation) -> BoundRequest {
 #[test]
 fn no_point_leaves_a_bound() {
     let mut checked = 0;
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
-            let rng = Rng::new((20_000 + kind_index * 100 + shape_index) as u64);
-            let (network, theta) = network(&rng, kind);
+            let rng = Rng::new((20_000 + family_index * 100 + shape_index) as u64);
+            let (network, theta) = network(&rng, family);
             let region = region(&rng, shape, 2, network.input_len(), rng.between(0.2, 1.5));
             let values: Vec<Vec<Vec<Vec<f64>>>> = (0..2)
                 .map(|sample| {
@@ -58,7 +59,7 @@ fn no_point_leaves_a_bound() {
                             let slack = 1e-9 * (1.0 + l.abs().max(u.abs()));
                             assert!(
                                 l - slack <= value[i] && value[i] <= u + slack,
-                                "{relaxation} {kind:?} {shape:?}, node {}: {} is not in [{l}, {u}]",
+                                "{relaxation} {family:?} {shape:?}, node {}: {} is not in [{l}, {u}]",
                                 layer.node,
                                 value[i]
                             );
@@ -76,11 +77,11 @@ fn no_point_leaves_a_bound() {
 #[test]
 fn gradients() {
     let mut count = Count::default();
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for (index, relaxation) in SLOPED.into_iter().enumerate() {
-                let rng = Rng::new((30_000 + kind_index * 1000 + shape_index * 10 + index) as u64);
-                let (network, theta) = network(&rng, kind);
+                let rng = Rng::new((30_000 + family_index * 1000 + shape_index * 10 + index) as u64);
+                let (network, theta) = network(&rng, family);
                 let region = region_in((0.05, 0.95), &rng, shape, 2, network.input_len(), rng.between(0.3, 1.0));
                 let slopes = random_slopes(&rng, &network, 2, true);
                 let request = everything(relaxation);
@@ -95,7 +96,7 @@ fn gradients() {
                 }
                 let wants = Wants { theta: true, input: true, slopes: true };
                 let found = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
-                let what = format!("{relaxation} {kind:?} {shape:?}");
+                let what = format!("{relaxation} {family:?} {shape:?}");
                 let value = |bounds: Bounds<f64>| objective(&bounds, &cotangents);
                 let of_slopes = found.slopes.unwrap();
                 assert_eq!(of_slopes.iter().map(|layer| layer.node).collect::<Vec<_>>(), network.pre_activations());
@@ -130,7 +131,7 @@ fn gradients() {
 #[test]
 fn own_choice() {
     let rng = Rng::new(77);
-    let (network, theta) = network(&rng, Kind::Residual);
+    let (network, theta) = network(&rng, Family::Residual);
     let region = region(&rng, Shape::Linf, 2, network.input_len(), 1.0);
     let request = everything(Relaxation::Crown);
     let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
@@ -153,7 +154,7 @@ fn own_choice() {
 #[test]
 fn refused() {
     let rng = Rng::new(78);
-    let (network, theta) = network(&rng, Kind::Conv);
+    let (network, theta) = network(&rng, Family::Conv);
     let region = region(&rng, Shape::Linf, 2, network.input_len(), 1.0);
     let node = network.pre_activations()[0];
     let count = 2 * network.node(node).len();

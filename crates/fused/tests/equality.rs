@@ -2,16 +2,18 @@
 
 mod common;
 
-use common::{Case, Chain, Slopes, close, draws, engines, networks, parameters};
+use common::{Case, Slopes, close, engines, networks};
 use tightrope_engine::{Cotangents, Engine, Norm, Reference, Relaxation, Spec, Wants};
 use tightrope_fused::Fused;
+use tightrope_testkit::networks::Chain;
+use tightrope_testkit::random::{draws, uniform};
 
 const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn clean_passes() {
     for (name, network) in networks() {
-        let theta = parameters(&network, 1, 0.0);
+        let theta = uniform(&network, 1, 0.0);
         let wide: Vec<f64> = theta.iter().map(|&v| f64::from(v)).collect();
         for batch in [1, 3, 16, 17, 70] {
             let x = draws(3, batch as u64, batch * network.input_len(), -1.0, 1.0);
@@ -40,7 +42,7 @@ fn bounds_and_gradients() {
     for (name, network) in networks() {
         for relaxation in Relaxation::ALL {
             for engine in engines() {
-                let theta = parameters(&network, 2, 0.0);
+                let theta = uniform(&network, 2, 0.0);
                 Case::new(name, &network, theta.clone(), 3, 0.02, relaxation).check(&engine, TOLERANCE);
                 let all = Case {
                     spec: Spec::Logits,
@@ -61,10 +63,10 @@ fn extremes() {
         for relaxation in Relaxation::ALL {
             for engine in engines() {
                 for (bias, epsilon) in [(30.0, 0.01), (-30.0, 0.01), (0.0, 0.0), (0.0, 50.0), (0.5, 0.05)] {
-                    let theta = parameters(&network, 3, bias);
+                    let theta = uniform(&network, 3, bias);
                     Case::new(name, &network, theta, 2, epsilon, relaxation).check(&engine, TOLERANCE);
                 }
-                let mut sparse = parameters(&network, 4, 0.1);
+                let mut sparse = uniform(&network, 4, 0.1);
                 sparse.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 3 == 0 { 0.0 } else { *w });
                 Case::new(name, &network, sparse, 2, 0.05, relaxation).check(&engine, TOLERANCE);
             }
@@ -79,7 +81,7 @@ fn norms_and_clipping() {
             for (norm, epsilon) in [(Norm::Inf, 0.1), (Norm::L2, 0.3), (Norm::L1, 0.6)] {
                 for clip in [None, Some((0.0, 1.0))] {
                     for engine in engines() {
-                        let theta = parameters(&network, 5, 0.05);
+                        let theta = uniform(&network, 5, 0.05);
                         let base = Case::new(name, &network, theta, 2, epsilon, relaxation);
                         let case =
                             Case { name: format!("{} {norm:?} {clip:?}", base.name), norm, clip, layers: true, ..base };
@@ -103,7 +105,7 @@ fn matrices() {
                 matrix.iter_mut().step_by(2).for_each(|c| *c = 0.0);
                 let offset = draws(8, 1, rows, -1.0, 1.0);
                 for engine in engines() {
-                    let theta = parameters(&network, 6, 0.0);
+                    let theta = uniform(&network, 6, 0.0);
                     let case = Case {
                         spec: Spec::Matrix { rows, matrix: matrix.clone(), offset: offset.clone() },
                         upper: rows == 19,
@@ -132,7 +134,7 @@ fn bands_of_a_wide_stage() {
             .build();
         for slopes in [Slopes::Ignored, Slopes::Own] {
             for engine in engines() {
-                let theta = parameters(&network, 21, 0.0);
+                let theta = uniform(&network, 21, 0.0);
                 let case = Case::new(name, &network, theta, 2, 0.02, Relaxation::Crown);
                 Case { layers: true, slopes, ..case }.check(&engine, TOLERANCE);
             }
@@ -147,7 +149,7 @@ fn batches() {
     for relaxation in Relaxation::ALL {
         for batch in [1, 5, 16, 17, 40] {
             for engine in engines() {
-                let theta = parameters(&network, 7, 0.0);
+                let theta = uniform(&network, 7, 0.0);
                 Case::new(name, &network, theta, batch, 0.02, relaxation).check(&engine, TOLERANCE);
             }
         }
@@ -167,7 +169,7 @@ fn margins_with_images_in_lanes() {
                     continue;
                 }
                 for (bias, epsilon, clip, layers) in [(0.0, 0.03, None, true), (0.5, 0.1, Some((0.0, 1.0)), false)] {
-                    let theta = parameters(&network, 12, bias);
+                    let theta = uniform(&network, 12, bias);
                     let base = Case::new(name, &network, theta, batch, epsilon, relaxation);
                     let case = Case { name: format!("{} {clip:?}", base.name), clip, layers, ..base };
                     case.check(&engine, TOLERANCE);

@@ -2,15 +2,16 @@
 
 mod common;
 
-use common::{draws, engines, networks, parameters};
+use common::{engines, networks};
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec, Wants,
 };
+use tightrope_testkit::random::{draws, uniform};
 
 #[test]
 fn members_match_the_plain_loop() {
     for (name, network) in networks() {
-        let theta = parameters(&network, 1, 0.0);
+        let theta = uniform(&network, 1, 0.0);
         let d = network.input_len();
         let x = draws(3, 0, 5 * d, 0.0, 1.0);
         let region = Region::ball(&x, d, 0.02, Norm::Inf, Some((0.0, 1.0))).unwrap();
@@ -39,7 +40,7 @@ fn threads_do_not_matter() {
     // Convolutions only, and dense stages that a batch's chunks pass together.
     let networks = networks().into_iter().filter(|(name, _)| ["deep", "dense"].contains(name));
     for ((name, network), batch) in networks.flat_map(|network| [1, 2, 40].map(|batch| (network.clone(), batch))) {
-        let theta = parameters(&network, 2, 0.0);
+        let theta = uniform(&network, 2, 0.0);
         let d = network.input_len();
         let x = draws(3, 1, batch * d, 0.0, 1.0);
         let labels: Vec<usize> = (0..batch).map(|i| i % 5).collect();

@@ -2,13 +2,14 @@
 
 mod common;
 
-use common::{draws, engines, networks, parameters};
+use common::{engines, networks};
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, EngineError, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation,
     Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::Network;
+use tightrope_testkit::random::{draws, uniform};
 
 /// Every number that `engine` computes for `network`, as bits.
 fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) -> Vec<u64> {
@@ -52,7 +53,7 @@ fn used_memory_does_not_show() {
         // A second batch size changes the chunks; once is enough for code that all instruction sets share.
         for &batch in if used.isa() == best { &[40, 1][..] } else { &[1] } {
             for (name, network) in networks().into_iter().chain(networks().into_iter().rev()) {
-                let theta = parameters(&network, 31, 0.1);
+                let theta = uniform(&network, 31, 0.1);
                 let fresh = everything(&Fused::on(used.isa()).unwrap(), &network, &theta, batch);
                 let again = everything(&used, &network, &theta, batch);
                 assert!(fresh == again, "{name}, batch {batch}, {}", used.isa().name());
@@ -69,7 +70,7 @@ fn no_number_is_never_a_proof() {
             let d = network.input_len();
             let x = draws(5, 0, 3 * d, 0.0, 1.0);
             let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();
-            let good = parameters(&network, 3, 0.0);
+            let good = uniform(&network, 3, 0.0);
             let before = everything(&engine, &network, &good, 3);
             for bad in [f32::NAN, f32::INFINITY] {
                 let mut theta = good.clone();
@@ -100,7 +101,7 @@ fn misuse_is_refused() {
     let mut list = networks();
     let (_, other) = list.swap_remove(5);
     let (_, network) = list.swap_remove(0);
-    let theta = parameters(&network, 1, 0.0);
+    let theta = uniform(&network, 1, 0.0);
     let d = network.input_len();
     let x = draws(2, 0, 2 * d, 0.0, 1.0);
     let region = Region::ball(&x, d, 0.1, Norm::Inf, None).unwrap();
@@ -114,7 +115,7 @@ fn misuse_is_refused() {
     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     let g = Cotangents::on_lower(bounds.lower);
     // A tape of another network, of another engine, and cotangents of the wrong length.
-    let others = parameters(&other, 1, 0.0);
+    let others = uniform(&other, 1, 0.0);
     assert!(message(engine.vjp(&other, &others, &tape, &g, Wants::THETA)).contains("another network"));
     let (_, foreign) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     assert!(message(engine.vjp(&network, &theta, &foreign, &g, Wants::THETA)).contains("another engine"));

@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::{Case, Chain, Slopes, draws, engines, networks, parameters};
+use common::{Case, Slopes, engines, networks};
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::Fused;
 use tightrope_network::Preset;
+use tightrope_testkit::networks::dense;
+use tightrope_testkit::random::{draws, uniform};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -22,7 +24,7 @@ fn bounds_and_gradients() {
         for relaxation in SLOPED {
             for slopes in [Slopes::Own, Slopes::Given] {
                 for engine in engines() {
-                    let theta = parameters(&network, 12, 0.0);
+                    let theta = uniform(&network, 12, 0.0);
                     let margins = Case::new(name, &network, theta.clone(), 17, 0.03, relaxation);
                     Case { slopes, ..margins }.check(&engine, TOLERANCE);
                     for (norm, clip) in [(Norm::Inf, Some((0.0, 1.0))), (Norm::L2, None)] {
@@ -41,11 +43,11 @@ fn bounds_and_gradients() {
 /// `crown-meet-ibp` where every row has many inputs.
 #[test]
 fn intersections() {
-    let network = Chain::new(&[40]).linear(40).relu().linear(48).relu().linear(33).relu().linear(7).build();
+    let network = dense(&[40, 40, 48, 33, 7]);
     for seed in 0..20 {
         for slopes in [Slopes::Own, Slopes::Given] {
             for engine in engines() {
-                let theta = parameters(&network, 200 + seed, 0.0);
+                let theta = uniform(&network, 200 + seed, 0.0);
                 let case = Case::new("dense", &network, theta, 3, 0.03, Relaxation::CrownMeetIbp);
                 let case = Case { spec: Spec::Logits, upper: true, layers: true, slopes, ..case };
                 case.check(&engine, TOLERANCE);
@@ -59,7 +61,7 @@ fn intersections() {
 #[test]
 fn ascent_tightens() {
     let network = Preset::Cnn3Tiny.build(&[1, 28, 28], 10, None).unwrap();
-    let theta = parameters(&network, 13, 0.0);
+    let theta = uniform(&network, 13, 0.0);
     let engine = Fused::new().unwrap();
     let (batch, d) = (4, network.input_len());
     let x = draws(14, 0, batch * d, 0.0, 1.0);

@@ -1,8 +1,15 @@
-//! A naive evaluator: every layer by its definition, one image, f64, no code shared with the engines.
+//! What a network computes: by a naive evaluator that shares no code with the engines, or by the reference engine.
 
-use tightrope_network::{AvgPool2d, Conv2d, Layer, Network};
+use tightrope_engine::{Engine, Reference};
+use tightrope_network::{AvgPool2d, Conv2d, Layer, Model, Network};
 
-/// Values of every node for one input.
+/// Logits `[N, K]` of inputs `[N, d]` by the reference engine, in double precision from parameters of single precision.
+pub fn logits(model: &Model, inputs: &[f64]) -> Vec<f64> {
+    let theta: Vec<f64> = model.theta.iter().map(|&value| f64::from(value)).collect();
+    Reference.forward(&model.network, &theta, inputs).unwrap()
+}
+
+/// Values of every node for one input, every layer by its definition.
 pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>> {
     let layout = network.parameters();
     let mut values: Vec<Vec<f64>> = Vec::new();

@@ -59,8 +59,8 @@ fn every_attack_breaks_networks_in_every_norm_and_stays_inside() {
 #[test]
 fn published_counterexamples_are_found_again() {
     let Some(verdicts) = verdicts() else { return };
-    for (name, preset) in VERIFICATION {
-        let data = verification(name, preset);
+    for name in VERIFICATION {
+        let data = verification(name);
         for (epsilon, published) in verdicts[name].as_object().unwrap() {
             let threat = ThreatModel { norm: Norm::Inf, epsilon: epsilon.parse().unwrap(), clip: Some((0.0, 1.0)) };
             let sequence = AttackKind::sequence(10);

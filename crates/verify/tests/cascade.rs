@@ -34,8 +34,8 @@ fn timeless(records: &[SampleRecord]) -> Vec<SampleRecord> {
 #[test]
 fn cascade_never_contradicts_published_verdicts_and_decides_most() {
     let Some(verdicts) = verdicts() else { return };
-    for (name, preset) in VERIFICATION {
-        let (model, inputs, labels) = verification(name, preset);
+    for name in VERIFICATION {
+        let (model, inputs, labels) = verification(name);
         let target = Target::new(&model, &Reference, &Reference);
         let indices: Vec<u64> = (0..labels.len() as u64).collect();
         for (epsilon, published) in verdicts[name].as_object().unwrap() {

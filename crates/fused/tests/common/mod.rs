@@ -5,131 +5,32 @@ use tightrope_engine::{
     BoundRequest, Cotangents, Engine, LayerCotangent, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
-use tightrope_network::{Affine, Conv2d, Layer, Network, NetworkBuilder, NodeId, ParameterId};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_network::{Conv2d, Network};
+use tightrope_testkit::networks::{Chain, dense};
+use tightrope_testkit::random::draws;
 
-/// Uniform draws in [low, high).
-pub fn draws(seed: u64, member: u64, count: usize, low: f32, high: f32) -> Vec<f32> {
-    let mut values = vec![0.0; count];
-    Stream::new(seed, Purpose::Test, 0, member).uniform(0, &mut values);
-    values.iter_mut().for_each(|v| *v = low + (high - low) * *v);
-    values
+/// A normalisation of a chain's channels.
+fn input_norm(chain: Chain) -> Chain {
+    let channels = chain.shape()[0];
+    let scale = (0..channels).map(|c| 1.5 - 0.4 * c as f64).collect();
+    let shift = (0..channels).map(|c| -0.3 + 0.1 * c as f64).collect();
+    chain.affine(scale, shift, [false; 2])
 }
 
-/// A sequential network under construction.
-pub struct Chain {
-    builder: NetworkBuilder,
-    last: NodeId,
-    count: usize,
+/// Batch norm of a chain's channels.
+fn norm(chain: Chain) -> Chain {
+    let channels = chain.shape()[0];
+    let scale = (0..channels).map(|c| 0.8 + 0.1 * c as f64).collect();
+    let shift = (0..channels).map(|c| 0.05 * c as f64 - 0.1).collect();
+    chain.affine(scale, shift, [true; 2])
 }
 
-impl Chain {
-    pub fn new(input: &[usize]) -> Self {
-        let builder = NetworkBuilder::new(input).unwrap();
-        Chain { last: builder.input(), builder, count: 0 }
-    }
-
-    fn name(&mut self) -> String {
-        self.count += 1;
-        format!("layer{}", self.count)
-    }
-
-    pub fn conv(mut self, out: usize, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> Self {
-        let in_channels = self.builder.shape(self.last)[0];
-        let name = self.name();
-        let conv = Conv2d {
-            in_channels,
-            out_channels: out,
-            kernel,
-            stride,
-            padding,
-            dilation: [1, 1],
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
-        };
-        self.last = self.builder.conv2d(&name, conv, true, self.last).unwrap();
-        self
-    }
-
-    pub fn dilated(mut self, out: usize, kernel: [usize; 2], dilation: [usize; 2]) -> Self {
-        let in_channels = self.builder.shape(self.last)[0];
-        let name = self.name();
-        let conv = Conv2d {
-            in_channels,
-            out_channels: out,
-            kernel,
-            stride: [1, 1],
-            padding: [1, 1, 1, 1],
-            dilation,
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
-        };
-        self.last = self.builder.conv2d(&name, conv, false, self.last).unwrap();
-        self
-    }
-
-    pub fn norm(mut self) -> Self {
-        let shape = self.builder.shape(self.last).to_vec();
-        let (channels, inner) = (shape[0], shape[1..].iter().product());
-        let name = self.name();
-        let weight = Some(self.builder.parameter(format!("{name}.weight"), &[channels]).unwrap());
-        let bias = Some(self.builder.parameter(format!("{name}.bias"), &[channels]).unwrap());
-        let scale = (0..channels).map(|c| 0.8 + 0.1 * c as f64).collect();
-        let shift = (0..channels).map(|c| 0.05 * c as f64 - 0.1).collect();
-        let affine = Affine { inner, scale, shift, weight, bias };
-        self.last = self.builder.add(name, Layer::Affine(affine), &[self.last]).unwrap();
-        self
-    }
-
-    pub fn input_norm(mut self) -> Self {
-        let channels = self.builder.shape(self.last)[0];
-        let name = self.name();
-        let scale = (0..channels).map(|c| 1.5 - 0.4 * c as f64).collect();
-        let shift = (0..channels).map(|c| -0.3 + 0.1 * c as f64).collect();
-        self.last = self.builder.normalise(&name, scale, shift, self.last).unwrap();
-        self
-    }
-
-    pub fn relu(mut self) -> Self {
-        let name = self.name();
-        self.last = self.builder.add(name, Layer::Relu, &[self.last]).unwrap();
-        self
-    }
-
-    pub fn flatten(mut self) -> Self {
-        let name = self.name();
-        self.last = self.builder.add(name, Layer::Flatten, &[self.last]).unwrap();
-        self
-    }
-
-    pub fn linear(mut self, out: usize) -> Self {
-        let name = self.name();
-        self.last = self.builder.linear(&name, out, true, self.last).unwrap();
-        self
-    }
-
-    pub fn build(self) -> Network {
-        self.builder.build().unwrap()
-    }
-}
-
-/// Random parameters of the usual size; `bias` is added to the biases of hidden layers.
-pub fn parameters(network: &Network, seed: u64, bias: f32) -> Vec<f32> {
-    let mut theta = Vec::new();
-    for (index, info) in network.parameters().iter().enumerate() {
-        let fan: usize = info.shape[1..].iter().product::<usize>().max(1);
-        let values = if info.shape.len() == 1 {
-            let values = draws(seed, index as u64, info.len(), -0.2, 0.2);
-            values.into_iter().map(|v| v + bias).collect()
-        } else {
-            let scale = (3.0 / fan as f32).sqrt();
-            draws(seed, index as u64, info.len(), -scale, scale)
-        };
-        theta.extend(values);
-    }
-    theta
+/// Convolutions and a linear layer with normalisations in all places.
+fn norms() -> Network {
+    let p = [1; 4];
+    let chain = norm(input_norm(Chain::new(&[2, 6, 5])).conv(4, [3, 3], [1, 1], p)).relu();
+    let chain = norm(norm(chain.conv(17, [3, 3], [2, 2], p))).relu().flatten();
+    norm(chain.linear(20)).relu().linear(3).build()
 }
 
 /// Networks that reach every edge of the kernels.
@@ -188,30 +89,13 @@ pub fn networks() -> Vec<(&'static str, Network)> {
                 .linear(5)
                 .build(),
         ),
-        (
-            "norms",
-            Chain::new(&[2, 6, 5])
-                .input_norm()
-                .conv(4, [3, 3], [1, 1], p(1))
-                .norm()
-                .relu()
-                .conv(17, [3, 3], [2, 2], p(1))
-                .norm()
-                .norm()
-                .relu()
-                .flatten()
-                .linear(20)
-                .norm()
-                .relu()
-                .linear(3)
-                .build(),
-        ),
+        ("norms", norms()),
         ("mlp", Chain::new(&[1, 5, 4]).flatten().linear(18).relu().linear(37).relu().linear(6).build()),
-        ("wide", Chain::new(&[20]).linear(40).relu().linear(21).build()),
+        ("wide", dense(&[20, 40, 21])),
         (
             "dilated",
             Chain::new(&[2, 7, 7])
-                .dilated(3, [2, 3], [2, 2])
+                .conv2d(Conv2d { padding: [1; 4], dilation: [2, 2], ..Conv2d::new([2, 3], [2, 3]) }, false)
                 .relu()
                 .conv(4, [3, 3], [2, 2], p(1))
                 .relu()
