@@ -72,7 +72,7 @@ pub fn absolute() -> &'static Model {
         let mut builder = NetworkBuilder::new(&[2]).expect("a shape");
         let sides = ["plus", "minus"].map(|name| {
             let side = builder.linear(name, 1, false, builder.input()).expect("a layer");
-            builder.add(format!("relu {name}"), Layer::Relu, &[side]).expect("a layer")
+            builder.add(format!("relu {name}"), Layer::RELU, &[side]).expect("a layer")
         });
         let sum = builder.add("sum", Layer::Add, &sides).expect("a layer");
         builder.linear("out", 1, false, sum).expect("a layer");

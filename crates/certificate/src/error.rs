@@ -25,6 +25,14 @@ pub enum CertificateError {
     /// The network cannot be used.
     #[error("network: {0}")]
     Network(String),
+    /// The network has a layer of a kind for which there are no proofs.
+    #[error("layer `{layer}`: proofs do not cover layers of kind `{kind}`")]
+    Layer {
+        /// The layer's name.
+        layer: String,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// The time ran out.
     #[error("the time was out before the proof was checked to its end; allow more time")]
     Late,

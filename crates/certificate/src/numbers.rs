@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tightrope_exact::Enclosure;
-use tightrope_network::{Layer, Network, ParameterId, Place, Weights};
+use tightrope_network::{Activation, Layer, Network, ParameterId, Place, Weights};
 
 use crate::error::CertificateError;
 use crate::layers::{Kind, Map, Operation, covered, pixels};
@@ -65,8 +65,11 @@ pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String
         return Err("the units are not one power of two per node".into());
     }
     for (node, &unit) in network.nodes().iter().zip(units) {
-        let passes_on = match node.layer {
-            Layer::Relu | Layer::Flatten | Layer::Add => true,
+        let passes_on = match &node.layer {
+            Layer::Activation(activation) if !activation.is_homogeneous() && unit != 0 => {
+                return Err(format!("`{}` has another unit than 1", node.name));
+            }
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => true,
             Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => false,
         };
         if passes_on && node.inputs.iter().any(|&input| units[input] != unit) {
@@ -129,7 +132,13 @@ pub(crate) fn operations<T: Scalar>(
         };
         operations.push(match &node.layer {
             Layer::Input => Operation::Input,
-            Layer::Relu => Operation::Relu(input),
+            Layer::Activation(Activation::Relu) => Operation::Relu(input),
+            Layer::Activation(
+                Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+            )
+            | Layer::MaxPool2d(_) => {
+                return Err(CertificateError::Layer { layer: node.name.clone(), kind: node.layer.kind() });
+            }
             Layer::Flatten => Operation::Copy(input),
             Layer::Add => Operation::Sum(node.inputs.clone()),
             Layer::Linear(linear) => {

@@ -8,7 +8,7 @@ use tightrope_certificate::{
     Slopes, SlopesId, Step, TreeBuilder, VERSION, check,
 };
 use tightrope_network::{Layer, Model, NetworkBuilder, Weights};
-use tightrope_testkit::networks::{dense, every_kind};
+use tightrope_testkit::networks::{dense, residual};
 use tightrope_testkit::random::Rng;
 use tightrope_vnnlib::{Constraint, Property};
 
@@ -16,7 +16,7 @@ use tightrope_vnnlib::{Constraint, Property};
 fn absolute() -> Model {
     let mut builder = NetworkBuilder::new(&[2]).unwrap();
     let pair = builder.linear("pair", 2, false, builder.input()).unwrap();
-    let relu = builder.add("relu", Layer::Relu, &[pair]).unwrap();
+    let relu = builder.add("relu", Layer::RELU, &[pair]).unwrap();
     builder.linear("sum", 1, false, relu).unwrap();
     Model::new(builder.build().unwrap(), vec![1.0, 1.0, -1.0, -1.0, 1.0, 1.0])
 }
@@ -170,7 +170,7 @@ fn combinations_of_rows() {
 fn convolutional_networks() {
     for seed in 0..4 {
         let rng = Rng::new(seed);
-        let model = model(every_kind(seed.is_multiple_of(2)), &rng);
+        let model = model(residual(seed.is_multiple_of(2)), &rng);
         let (lower, upper) = random_box(&model, 0.2, &rng);
         let mut tree = TreeBuilder::new();
         let refined = tree.refine(TreeBuilder::ROOT, RefinementId(0));

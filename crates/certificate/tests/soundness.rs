@@ -8,9 +8,10 @@ use tightrope_certificate::{
     BoundProof, Checker, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId, Side, Slopes,
     SlopesId, Tree, TreeBuilder,
 };
-use tightrope_engine::{BoundRequest, Engine, Reference, Region, Relaxation, Spec};
+use tightrope_engine::{BoundRequest, Reference, Region, Relaxation, Spec};
 use tightrope_network::Model;
 use tightrope_testkit::differences::dot;
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::networks::dense;
 use tightrope_testkit::random::{Family, Rng};
 use tightrope_testkit::sampling::in_box;
@@ -41,8 +42,8 @@ fn random_model(seed: u64) -> (Model, Rng) {
     let network = if seed.is_multiple_of(2) {
         dense(&[3, 6, 5, 4])
     } else {
-        // Trees split activations.
-        let families: Vec<Family> = Family::ALL.into_iter().filter(|&family| family != Family::Linear).collect();
+        // Trees split ReLUs.
+        let families: Vec<Family> = Family::RELU.into_iter().filter(|&family| family != Family::Linear).collect();
         rng.one_of(&families).recipe().network(&rng)
     };
     (common::model(network, &rng), rng)

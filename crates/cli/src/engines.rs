@@ -2,9 +2,11 @@
 
 use anyhow::bail;
 use clap::ValueEnum;
-use tightrope_engine::{Engine, Real, Reference};
+use tightrope_engine::{BoundRequest, Engine, Real, Reference, Support};
 use tightrope_fused::Fused;
+use tightrope_network::Network;
 
+use crate::context::Context;
 use crate::tensors::Element;
 
 /// `--engine`.
@@ -50,5 +52,13 @@ impl Precision for f64 {
                 bail!("--engine fused computes in f32; use --precision f32, or --engine reference for f64")
             }
         }
+    }
+}
+
+/// Tells under `-v` if the engine leaves a request to the reference engine, and why.
+pub fn tell<T: Real>(context: &Context, engine: &dyn Engine<T>, network: &Network, request: &BoundRequest) {
+    if let Support::Reference { reason } = engine.supports(network, request) {
+        context
+            .detail(&format!("the {} engine leaves this to the reference engine because of {reason}", engine.name()));
     }
 }

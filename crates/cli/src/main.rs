@@ -7,7 +7,6 @@ mod dataset;
 mod engines;
 mod interruption;
 mod memory;
-mod model;
 mod options;
 mod origin;
 mod outputs;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
+use tightrope_attack::ThreatModel;
 use tightrope_engine::Norm;
 use tightrope_train::Config;
-use tightrope_verify::ThreatModel;
 
 use crate::values::{self, Perturbation};
 

@@ -1,9 +1,10 @@
 //! Option values with a syntax of their own: radii, norms, methods, stages.
 
 use clap::{Args, ValueEnum};
+use tightrope_attack::ThreatModel;
 use tightrope_engine::{Norm, Relaxation};
 pub use tightrope_network::number_text as number;
-use tightrope_verify::{Stage, ThreatModel};
+use tightrope_verify::Stage;
 
 /// `--norm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -11,7 +11,7 @@ use tightrope_network::{Layer, Model, NetworkBuilder};
 fn model() -> Model {
     let mut builder = NetworkBuilder::new(&[2]).unwrap();
     let first = builder.linear("first", 4, false, builder.input()).unwrap();
-    let relu = builder.add("relu", Layer::Relu, &[first]).unwrap();
+    let relu = builder.add("relu", Layer::RELU, &[first]).unwrap();
     builder.linear("last", 1, true, relu).unwrap();
     let theta = [[1.0; 2], [-1.0; 2], [1.0; 2], [-1.0; 2]].concat();
     Model::new(builder.build().unwrap(), [&theta[..], &[1.0, 1.0, -1.0, -1.0, 0.0]].concat())

@@ -1,25 +1,32 @@
 //! Regions, specifications and the engines that bound networks and differentiate the bounds.
 //!
-//! Everything above this crate speaks to an engine through the [`Engine`] trait: clean forward
-//! passes, bounds by a [`Relaxation`], and vector–Jacobian products through either.
+//! Everything above this crate speaks to an [`Engine`]: [`Engine::load`] puts a network and θ in place, and the [`Loaded`]
+//! handle gives clean forward passes, bounds by a [`Relaxation`], vector–Jacobian products through either, and the losses
+//! of perturbed members.
 
+pub mod activation;
+mod bounds;
 mod engine;
 mod error;
-mod loss;
+mod gradient;
+mod loaded;
+mod population;
 mod real;
 mod reference;
 mod region;
 mod relaxation;
 mod spec;
+mod substitution;
 
-pub use engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerBounds, LayerCotangent, LayerSlopes, Perturbation,
-    PopulationBatch, RegionGradient, Tape, Wants,
-};
+pub use bounds::{BoundRequest, Bounds, LayerBounds};
+pub use engine::{Engine, Support};
 pub use error::EngineError;
-pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};
+pub use gradient::{Cotangents, Gradients, LayerCotangent, RegionGradient, Tape, Wants};
+pub use loaded::{Loaded, members_in_turn};
+pub use population::{MemberLoss, MemberOutput, MemberRequest, Perturbation};
 pub use real::Real;
-pub use reference::{AffineMap, Reference, Weights};
+pub use reference::Reference;
 pub use region::{Ball, Norm, Region};
-pub use relaxation::Relaxation;
+pub use relaxation::{Final, Intermediate, LowerSlope, Relaxation};
 pub use spec::Spec;
+pub use substitution::{Charges, Domain, Lines, Multiplier, OutwardInterval, SetOf, Trace};

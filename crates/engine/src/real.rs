@@ -34,6 +34,12 @@ pub trait Real:
     const INFINITY: Self;
     /// Not a number.
     const NAN: Self;
+    /// The distance from 1 to the next larger number.
+    const EPSILON: Self;
+    /// The smallest positive number of full precision.
+    const MIN_POSITIVE: Self;
+    /// More than all that underflow can take away in one pass through a network.
+    const UNDERFLOW: Self;
     /// Nearest value to an f64.
     fn from_f64(value: f64) -> Self;
     /// Nearest value to an f32 (exact).
@@ -46,6 +52,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// eˣ.
     fn exp(self) -> Self;
+    /// tanh x.
+    fn tanh(self) -> Self;
     /// ln x.
     fn ln(self) -> Self;
     /// The larger of two numbers; NaN loses.
@@ -71,12 +79,15 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty) => {
+    ($t:ty, $underflow:expr) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const INFINITY: Self = <$t>::INFINITY;
             const NAN: Self = <$t>::NAN;
+            const EPSILON: Self = <$t>::EPSILON;
+            const MIN_POSITIVE: Self = <$t>::MIN_POSITIVE;
+            const UNDERFLOW: Self = $underflow;
             #[inline]
             fn from_f64(value: f64) -> Self {
                 value as $t
@@ -102,6 +113,10 @@ macro_rules! real {
                 <$t>::exp(self)
             }
             #[inline]
+            fn tanh(self) -> Self {
+                <$t>::tanh(self)
+            }
+            #[inline]
             fn ln(self) -> Self {
                 <$t>::ln(self)
             }
@@ -121,5 +136,5 @@ macro_rules! real {
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, 1e-26);
+real!(f64, 1e-290);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Real;
+
 /// How intermediate and final bounds are computed (sources: Gowal et al. 2018; Zhang et al. 2018, 2020; Singh et al. 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relaxation {
@@ -19,7 +21,75 @@ pub enum Relaxation {
     CrownSkipIbp,
 }
 
+/// Where a relaxation takes the bounds of a pre-activation from, from which the lines of the activation are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intermediate {
+    /// Interval arithmetic.
+    Interval,
+    /// Backward substitution to the input.
+    Backward,
+    /// The intersection of both.
+    Intersection,
+    /// Backward substitution where interval arithmetic leaves the neuron unstable, interval arithmetic elsewhere.
+    BackwardIfUnstable,
+}
+
+/// How a relaxation bounds the specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Final {
+    /// Interval arithmetic up to the last linear layer, into which the specification is merged.
+    Interval,
+    /// Backward substitution to the input.
+    Backward,
+}
+
+/// How a relaxation chooses the lower line's slope λ_l of an unstable ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LowerSlope {
+    /// 1 if u > −l, else 0: the line of least area (Singh et al. 2019; Zhang et al. 2018).
+    Adaptive,
+}
+
+impl LowerSlope {
+    /// Whether the lower line over l < 0 < u follows the ReLU's right branch, not its left one.
+    pub fn is_right<T: Real>(self, l: T, u: T) -> bool {
+        match self {
+            LowerSlope::Adaptive => u > -l,
+        }
+    }
+}
+
 impl Relaxation {
+    /// Where intermediate bounds come from.
+    pub fn intermediate(self) -> Intermediate {
+        match self {
+            Relaxation::Ibp | Relaxation::CrownIbp => Intermediate::Interval,
+            Relaxation::Crown => Intermediate::Backward,
+            Relaxation::CrownMeetIbp => Intermediate::Intersection,
+            Relaxation::CrownSkipIbp => Intermediate::BackwardIfUnstable,
+        }
+    }
+
+    /// How the specification is bounded.
+    pub fn last(self) -> Final {
+        match self {
+            Relaxation::Ibp => Final::Interval,
+            Relaxation::CrownIbp | Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
+                Final::Backward
+            }
+        }
+    }
+
+    /// The rule of the lower slopes; none without lines.
+    pub fn lower_slope(self) -> Option<LowerSlope> {
+        match self {
+            Relaxation::Ibp => None,
+            Relaxation::CrownIbp | Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
+                Some(LowerSlope::Adaptive)
+            }
+        }
+    }
+
     /// All relaxations, loosest first.
     pub const ALL: [Relaxation; 5] =
         [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];

@@ -1,8 +1,9 @@
 //! Hand-written adjoints against central differences in f64: every relaxation × network family × region norm.
 
-use tightrope_engine::{BoundRequest, Cotangents, Engine, Reference, Region, Relaxation, Spec, Wants};
+use tightrope_engine::{BoundRequest, Cotangents, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_network::Network;
 use tightrope_testkit::differences::{Count, directions, dot, moved, objective, random_cotangents};
+use tightrope_testkit::evaluate::{Ask, is_settled};
 use tightrope_testkit::random::{Family, Rng, Shape, network, region, region_in};
 
 /// Bounds that the method keeps from IBP carry no gradient by its definition: no cotangent on them.
@@ -16,11 +17,11 @@ fn silence_kept(
     if relaxation != Relaxation::CrownSkipIbp {
         return;
     }
-    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true };
+    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true, until: None };
     let ibp = Reference.bound(network, theta, region, &Spec::Logits, request).unwrap();
     for (cotangent, layer) in cotangents.layers.iter_mut().zip(&ibp.layers) {
         for i in 0..layer.lower.len() {
-            if layer.lower[i] >= 0.0 || layer.upper[i] <= 0.0 {
+            if is_settled(network, layer.node, layer.lower[i], layer.upper[i]) {
                 (cotangent.lower[i], cotangent.upper[i]) = (0.0, 0.0);
             }
         }
@@ -38,14 +39,14 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape:
     } else {
         Spec::Matrix { rows: 2, matrix: rng.normals(2 * classes), offset: rng.normals(2) }
     };
-    let request = BoundRequest { relaxation, upper: true, layers: true };
+    let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
     let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     let mut cotangents = random_cotangents(rng, &network, &bounds);
     silence_kept(&network, &theta, &region, relaxation, &mut cotangents);
     if rng.integer(0, 2) == 0 {
         cotangents.upper.clear();
     }
-    let wants = Wants { theta: true, input: true, slopes: false };
+    let wants = Wants { theta: true, input: true };
     let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
     let (g_theta, g_region) = (gradients.theta.unwrap(), gradients.region.unwrap());
     assert!(gradients.input.is_none());
@@ -143,7 +144,7 @@ fn clean_pass() {
             let x = rng.normals(batch * network.input_len());
             let (logits, tape) = Reference.forward_taped(&network, &theta, &x).unwrap();
             let cotangents = Cotangents::on_lower(rng.normals(logits.len()));
-            let wants = Wants { theta: true, input: true, slopes: false };
+            let wants = Wants { theta: true, input: true };
             let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
             assert!(gradients.region.is_none());
             let (g_theta, g_input) = (gradients.theta.unwrap(), gradients.input.unwrap());
@@ -172,7 +173,7 @@ fn wants_select() {
         let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
         let cotangents = Cotangents::on_lower(rng.normals(bounds.lower.len()));
         let pull = |wants| Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
-        let both = pull(Wants { theta: true, input: true, slopes: false });
+        let both = pull(Wants { theta: true, input: true });
         let (theta_only, region_only) = (pull(Wants::THETA), pull(Wants::INPUT));
         assert!(theta_only.region.is_none() && region_only.theta.is_none());
         assert_eq!(both.theta, theta_only.theta, "{relaxation}");
@@ -196,7 +197,7 @@ fn a_batch_is_its_samples() {
             let region = region_in((0.05, 0.95), &rng, shape, batch, d, 0.5);
             let rows = network.output_len();
             let g = rng.normals(batch * rows);
-            let wants = Wants { theta: true, input: true, slopes: false };
+            let wants = Wants { theta: true, input: true };
             for relaxation in Relaxation::ALL {
                 let pull = |region: &Region<f64>, g: &[f64]| {
                     let request = BoundRequest::lower(relaxation);

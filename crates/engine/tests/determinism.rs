@@ -2,23 +2,25 @@
 
 use rayon::ThreadPoolBuilder;
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerCotangent, Perturbation, PopulationBatch, Reference,
-    Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
+    BoundRequest, Bounds, Cotangents, Gradients, LayerCotangent, Perturbation, PopulationBatch, Reference, Region,
+    Relaxation, Spec, Wants,
 };
 use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::{Family, Rng, Shape, network, region};
+use tightrope_train::{certified_cross_entropy, cross_entropy};
 
 type Outcome = (Vec<f32>, Gradients<f32>, Vec<(Bounds<f32>, Gradients<f32>)>);
 
 /// Everything the engine computes for one batch.
 fn outcome(network: &Network, theta: &[f32], x: &[f32], region: &Region<f32>, labels: &[usize]) -> Outcome {
-    let both = Wants { theta: true, input: true, slopes: false };
+    let both = Wants { theta: true, input: true };
     let (logits, tape) = Reference.forward_taped(network, theta, x).unwrap();
     assert_eq!(logits, Reference.forward(network, theta, x).unwrap());
     let cotangents = Cotangents::on_lower(cross_entropy(&logits, labels).cotangent);
     let clean = Reference.vjp(network, theta, &tape, &cotangents, both).unwrap();
     let bounds = Relaxation::ALL.map(|relaxation| {
-        let request = BoundRequest { relaxation, upper: true, layers: true };
+        let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
         let spec = Spec::Margins { labels: labels.to_vec() };
         let (bounds, tape) = Reference.bound_taped(network, theta, region, &spec, request).unwrap();
         let mut cotangents = Cotangents::on_lower(certified_cross_entropy(&bounds.lower, labels).cotangent);

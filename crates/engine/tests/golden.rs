@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Norm, Real, Reference, Region, Relaxation, Spec, Wants,
-    certified_cross_entropy,
-};
+use tightrope_engine::{BoundRequest, Bounds, Cotangents, Norm, Real, Reference, Region, Relaxation, Spec, Wants};
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::golden::{Case, TensorFile, cast, relaxation, scaled_error, split_key};
 use tightrope_testkit::shared::shared;
+use tightrope_train::certified_cross_entropy;
 
 /// Tolerances relative to 1 + max |expected|.
 trait Precision: Real {
@@ -83,7 +82,7 @@ fn compare_method<T: Precision>(case: &Case, tag: &str, method: &str, keys: &[St
     let classes = network.output_len();
     let labels = case.labels();
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
-    let request = BoundRequest { relaxation: relaxation(method), upper: true, layers: true };
+    let request = BoundRequest { relaxation: relaxation(method), upper: true, layers: true, until: None };
     let spec = margins_and_logits(&labels, classes);
     let region = case.region::<T>(tag, labels.len());
     let bounds = Reference.bound(network, &theta, &region, &spec, request).unwrap();

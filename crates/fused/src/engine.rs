@@ -1,139 +1,22 @@
-//! The [`Engine`] implementation: checks arguments, cuts the batch into chunks and picks the instruction set.
-//!
-//! A batch is cut into chunks whose size depends on the batch alone; chunks run in parallel, each
-//! gradient slot takes a fixed set of chunks, and slots are summed in order. Results are therefore
-//! the same for any number of threads.
+//! The [`Engine`] implementation: picks the instruction set, and says what is left to the reference engine.
 
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerSlopes, Perturbation,
-    PopulationBatch, Reference, Region, Relaxation, Spec, Tape, Wants,
-};
+use tightrope_engine::{BoundRequest, Engine, EngineError, Loaded, LowerSlope, Reference, Support};
 use tightrope_network::Network;
 
-use crate::accumulate::Accumulator;
-use crate::ball::BallRows;
-use crate::bound::{ChunkBounds, Job, Part, StageBounds, Worker};
-use crate::buffer::Buffer;
-use crate::chunks::{bands, bound_all, bound_chunk, image_chunk, parts, pull_back_chunks};
-use crate::clean::{Activations, CleanCotangents};
-use crate::clean_batch::{backward_all, forward_all};
-use crate::interval::{Interval, IntervalCotangents};
-use crate::interval_batch::pull_back_all;
-use crate::isa::{Isa, on_isa};
-use crate::lanes::{Lanes, WIDTH};
-use crate::net::Net;
-use crate::plan::Plan;
-use crate::population::{MemberScratch, losses};
-use crate::product::Shape;
-use crate::signs::{Sign, SignLayout};
-use crate::slopes::SlopeJob;
-use crate::specification::Specification;
-use crate::walk_adjoint::NeuronSums;
-use crate::weights::{Layouts, Weights};
-
-/// Chunks that pass dense stages together where nothing is kept; bounds the memory.
-pub(crate) const GROUP: usize = 8;
+use crate::loaded::LoadedFused;
+use crate::net::plan::Plan;
+use crate::scratch::Scratch;
+use crate::simd::isa::Isa;
 
 /// The fused engine.
 ///
-/// Holds no state but scratch memory, which grows to what the calls need and is reused.
+/// Holds no state but scratch memory, which grows to what the calls need, is reused, and is shared by all handles.
 #[derive(Clone)]
 pub struct Fused {
-    isa: Isa,
-    pub(crate) pool: Arc<Pool>,
-}
-
-/// Free scratch memory: at most as many of each as ever ran at once.
-#[derive(Default)]
-pub(crate) struct Pool {
-    pub(crate) workers: Mutex<Vec<Worker>>,
-    pub(crate) activations: Mutex<Vec<Activations>>,
-    pub(crate) clean: Mutex<Vec<CleanCotangents>>,
-    pub(crate) intervals: Mutex<Vec<Interval>>,
-    pub(crate) cotangents: Mutex<Vec<IntervalCotangents>>,
-    /// Inputs of dense stages with elements in lanes.
-    pub(crate) panels: Mutex<Vec<Buffer>>,
-    pub(crate) parts: Mutex<Vec<Part>>,
-    pub(crate) members: Mutex<Vec<MemberScratch>>,
-    /// Signs of an image's walks, per stage.
-    pub(crate) signs: Mutex<Vec<Vec<Vec<Sign>>>>,
-    weights: Mutex<Vec<Weights>>,
-    pub(crate) accumulators: Mutex<Vec<Accumulator>>,
-    pub(crate) neurons: Mutex<Vec<NeuronSums>>,
-}
-
-pub(crate) fn take<T: Default>(pool: &Mutex<Vec<T>>) -> T {
-    pool.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-}
-
-pub(crate) fn give<T>(pool: &Mutex<Vec<T>>, item: T) {
-    pool.lock().unwrap_or_else(PoisonError::into_inner).push(item);
-}
-
-pub(crate) fn with<T: Default, R>(pool: &Mutex<Vec<T>>, work: impl FnOnce(&mut T) -> R) -> R {
-    let mut item = take(pool);
-    let result = work(&mut item);
-    give(pool, item);
-    result
-}
-
-/// What a taped call leaves behind, and the network it belongs to: the nodes' sizes and the length of θ.
-struct FusedTape {
-    signature: (Vec<usize>, usize),
-    record: Record,
-    pool: Arc<Pool>,
-}
-
-impl Drop for FusedTape {
-    /// Fresh memory costs more than a pass: a batch's maps serve the next batch.
-    fn drop(&mut self) {
-        match &mut self.record {
-            Record::Clean { chunks, .. } => chunks.drain(..).for_each(|chunk| give(&self.pool.activations, chunk)),
-            Record::Bound(record) => {
-                record.intervals.drain(..).for_each(|pass| give(&self.pool.intervals, pass));
-                let signs = record.kept.drain(..).flatten().flat_map(|kept| kept.signs);
-                signs.for_each(|signs| give(&self.pool.signs, signs));
-            }
-            Record::Reference(_) => {}
-        }
-    }
-}
-
-fn signature(network: &Network) -> (Vec<usize>, usize) {
-    (network.nodes().iter().map(|node| node.len()).collect(), network.parameters().total())
-}
-
-/// Everything needed to bound again, unless passes are kept, and the bounds that walks found.
-struct BoundRecord {
-    region: Region<f32>,
-    spec: Spec<f32>,
-    request: BoundRequest,
-    slopes: Vec<LayerSlopes<f32>>,
-    kept: Vec<Option<StageBounds>>,
-    /// The passes of a bound by interval arithmetic alone.
-    intervals: Vec<Interval>,
-}
-
-enum Record {
-    /// Activations per chunk, and the batch.
-    Clean {
-        chunks: Vec<Activations>,
-        batch: usize,
-    },
-    Bound(Box<BoundRecord>),
-    /// A network left to the reference engine.
-    Reference(Tape),
-}
-
-/// The shape of panels for so many planes, and images at once.
-fn panels(isa: Isa, planes: usize, images: usize) -> Shape {
-    unsafe fn of<S: Lanes>(planes: usize, images: usize) -> Shape {
-        Shape::of::<S>(planes, images.div_ceil(WIDTH))
-    }
-    on_isa!(isa, of, planes, images)
+    pub(crate) isa: Isa,
+    pub(crate) scratch: Arc<Scratch>,
 }
 
 impl Fused {
@@ -151,166 +34,21 @@ impl Fused {
     /// If the machine lacks it.
     pub fn on(isa: Isa) -> Result<Self, EngineError> {
         let isa = Isa::named(isa.name())?;
-        Ok(Fused { isa, pool: Arc::default() })
+        Ok(Fused { isa, scratch: Arc::default() })
     }
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
     }
-
-    /// True if the kernels cover `network`; others are computed by the reference engine.
-    pub fn covers(network: &Network) -> bool {
-        Plan::new(network).is_some()
-    }
 }
 
-fn batch_of(network: &Network, inputs: &[f32]) -> Result<usize, EngineError> {
-    let d = network.input_len();
-    if !inputs.len().is_multiple_of(d) {
-        return Err(EngineError::Usage(format!(
-            "{} input values are no multiple of the network's input size {d} ({:?})",
-            inputs.len(),
-            network.input_shape()
-        )));
+/// What of a request the kernels lack, whatever the network.
+pub(crate) fn lacks(request: &BoundRequest) -> Option<&'static str> {
+    match (request.relaxation.lower_slope(), request.until) {
+        (None | Some(LowerSlope::Adaptive), None) => None,
+        (None | Some(LowerSlope::Adaptive), Some(_)) => Some("bounds of a layer in place of the logits"),
     }
-    Ok(inputs.len() / d)
-}
-
-fn check_theta(network: &Network, theta: &[f32]) -> Result<(), EngineError> {
-    EngineError::check_length("θ", theta.len(), network.parameters().total())
-}
-
-impl Fused {
-    /// Runs `work` with the job that the arguments describe.
-    fn with_job<R: Send>(
-        &self,
-        network: &Network,
-        plan: &Plan,
-        theta: &[f32],
-        region: &Region<f32>,
-        spec: &Spec<f32>,
-        request: BoundRequest,
-        slopes: SlopeJob<'_>,
-        [keep, adjoint]: [bool; 2],
-        work: impl FnOnce(&Job<'_>) -> R + Send,
-    ) -> Result<R, EngineError> {
-        check_theta(network, theta)?;
-        EngineError::check_length("the region's samples", region.dimension(), network.input_len())?;
-        let alone = request.relaxation == Relaxation::Ibp;
-        let chunk = bound_chunk(request.relaxation, region.batch());
-        let chunks = region.batch().div_ceil(chunk).max(1);
-        let layouts = Layouts::bounds(plan, request.relaxation, panels(self.isa, 2, chunk), adjoint);
-        // One way into the pool: each from outside costs more than the parallel work of a small batch.
-        rayon::scope(|_| {
-            with(&self.pool.weights, |weights| {
-                // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
-                let check = || match adjoint {
-                    true => Ok(()),
-                    false => {
-                        region.check()?;
-                        spec.check(region.batch(), network.output_len())?;
-                        LayerSlopes::check(slopes.given, network, region.batch(), request.relaxation)
-                    }
-                };
-                let pack = || weights.pack(plan, network.parameters(), theta, layouts);
-                rayon::join(check, pack).0?;
-                let mut net = Net::new(plan, weights, alone.then_some((network.parameters(), theta)));
-                if alone {
-                    net.bands = bands(chunks);
-                }
-                let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
-                Ok(work(&Job {
-                    net: &net,
-                    region,
-                    specification: Specification::new(spec, plan, weights),
-                    relaxation: request.relaxation,
-                    upper: request.upper,
-                    layers: request.layers,
-                    keep,
-                    ball: ball.as_ref(),
-                    signs: (keep || adjoint).then(|| SignLayout::wanted(plan, request.relaxation, region)).flatten(),
-                    slopes,
-                    images: None,
-                    parts: parts(plan, request.relaxation, chunks),
-                    pool: &self.pool,
-                }))
-            })
-        })
-    }
-
-    /// Runs `work` with the clean network at θ, for so many images.
-    fn with_net<R: Send>(
-        &self,
-        network: &Network,
-        plan: &Plan,
-        theta: &[f32],
-        batch: usize,
-        adjoints: [bool; 2],
-        work: impl FnOnce(&Net<'_>) -> R + Send,
-    ) -> R {
-        let layouts = Layouts::points(plan, panels(self.isa, 1, image_chunk(batch)), adjoints);
-        rayon::scope(|_| {
-            with(&self.pool.weights, |weights| {
-                weights.pack(plan, network.parameters(), theta, layouts);
-                let mut net = Net::new(plan, weights, Some((network.parameters(), theta)));
-                net.bands = bands(batch.div_ceil(image_chunk(batch)).max(1));
-                work(&net)
-            })
-        })
-    }
-
-    /// Adds what `sums` hold to the gradient with respect to θ; there are none for an empty batch.
-    fn unpack(
-        &self,
-        network: &Network,
-        plan: &Plan,
-        theta: &[f32],
-        sums: Option<Accumulator>,
-        gradient: Option<&mut [f32]>,
-    ) {
-        if let (Some(sums), Some(gradient)) = (sums, gradient) {
-            sums.sums.unpack(plan, network.parameters(), theta, gradient);
-            give(&self.pool.accumulators, sums);
-        }
-    }
-
-    /// A tape with what `record` says.
-    fn tape(&self, network: &Network, record: Record) -> Tape {
-        Tape(Box::new(FusedTape { signature: signature(network), record, pool: Arc::clone(&self.pool) }))
-    }
-
-    fn collect(plan: &Plan, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
-        let join =
-            |pick: &dyn Fn(&ChunkBounds) -> &[f32]| chunks.iter().flat_map(|c| pick(c).iter().copied()).collect();
-        let layer = |index: usize| LayerBounds {
-            node: plan.stages[index].node,
-            lower: join(&|c| &c.layers[index][0]),
-            upper: join(&|c| &c.layers[index][1]),
-        };
-        Bounds {
-            rows: spec.rows(plan.classes),
-            lower: join(&|c| &c.lower),
-            upper: request.upper.then(|| join(&|c| &c.upper)),
-            layers: if request.layers { (0..plan.hidden()).map(layer).collect() } else { Vec::new() },
-        }
-    }
-}
-
-fn check_cotangents(plan: &Plan, batch: usize, rows: usize, cotangents: &Cotangents<f32>) -> Result<(), EngineError> {
-    EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * rows)?;
-    if !cotangents.upper.is_empty() {
-        EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * rows)?;
-    }
-    for layer in &cotangents.layers {
-        let Some(stage) = plan.stages[..plan.hidden()].iter().find(|stage| stage.node == layer.node) else {
-            return Err(EngineError::Usage(format!("node {} is no pre-activation and has no bounds", layer.node)));
-        };
-        let n = stage.output.len();
-        EngineError::check_length("cotangent of a layer's lower bounds", layer.lower.len(), batch * n)?;
-        EngineError::check_length("cotangent of a layer's upper bounds", layer.upper.len(), batch * n)?;
-    }
-    Ok(())
 }
 
 impl Engine<f32> for Fused {
@@ -318,164 +56,18 @@ impl Engine<f32> for Fused {
         "fused"
     }
 
-    fn forward(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let Some(plan) = Plan::new(network) else { return Reference.forward(network, theta, inputs) };
-        check_theta(network, theta)?;
-        let batch = batch_of(network, inputs)?;
-        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.pool, net, inputs, false);
-        Ok(self.with_net(network, &plan, theta, batch, [false; 2], forward).0)
-    }
-
-    fn forward_taped(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
-        let Some(plan) = Plan::new(network) else {
-            let (logits, tape) = Reference.forward_taped(network, theta, inputs)?;
-            return Ok((logits, self.tape(network, Record::Reference(tape))));
-        };
-        check_theta(network, theta)?;
-        let batch = batch_of(network, inputs)?;
-        let forward = |net: &Net<'_>| on_isa!(self.isa, forward_all, &self.pool, net, inputs, true);
-        let (logits, chunks) = self.with_net(network, &plan, theta, batch, [false; 2], forward);
-        Ok((logits, self.tape(network, Record::Clean { chunks, batch })))
-    }
-
-    fn bound(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        region: &Region<f32>,
-        spec: &Spec<f32>,
-        request: BoundRequest,
-    ) -> Result<Bounds<f32>, EngineError> {
-        let Some(plan) = Plan::new(network) else { return Reference.bound(network, theta, region, spec, request) };
-        self.with_job(network, &plan, theta, region, spec, request, SlopeJob::default(), [false; 2], |job| {
-            let (chunks, _) = on_isa!(self.isa, bound_all, &self.pool, job);
-            Fused::collect(&plan, spec, request, &chunks)
-        })
-    }
-
-    fn bound_taped(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        region: &Region<f32>,
-        spec: &Spec<f32>,
-        request: BoundRequest,
-    ) -> Result<(Bounds<f32>, Tape), EngineError> {
-        self.bound_with_slopes(network, theta, region, spec, request, &[])
-    }
-
-    fn bound_with_slopes(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        region: &Region<f32>,
-        spec: &Spec<f32>,
-        request: BoundRequest,
-        slopes: &[LayerSlopes<f32>],
-    ) -> Result<(Bounds<f32>, Tape), EngineError> {
-        let Some(plan) = Plan::new(network) else {
-            let (bounds, tape) = Reference.bound_with_slopes(network, theta, region, spec, request, slopes)?;
-            return Ok((bounds, self.tape(network, Record::Reference(tape))));
-        };
-        let given = SlopeJob { given: slopes, wanted: false };
-        self.with_job(network, &plan, theta, region, spec, request, given, [true, false], |job| {
-            let (chunks, intervals) = on_isa!(self.isa, bound_all, &self.pool, job);
-            let bounds = Fused::collect(&plan, spec, request, &chunks);
-            let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
-            // The kept passes hold the images already.
-            let region = if request.relaxation == Relaxation::Ibp { region.outline() } else { region.clone() };
-            let slopes = slopes.to_vec();
-            let record = BoundRecord { region, spec: spec.clone(), request, slopes, kept, intervals };
-            (bounds, self.tape(network, Record::Bound(Box::new(record))))
-        })
-    }
-
-    fn vjp(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        tape: &Tape,
-        cotangents: &Cotangents<f32>,
-        wants: Wants,
-    ) -> Result<Gradients<f32>, EngineError> {
-        let Some(tape) = tape.0.downcast_ref::<FusedTape>() else {
-            return Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()));
-        };
-        if tape.signature != signature(network) {
-            return Err(EngineError::Usage("this tape was recorded with another network; record it anew".into()));
-        }
-        let tape = &tape.record;
-        let plan = match (tape, Plan::new(network)) {
-            (Record::Reference(tape), _) => return Reference.vjp(network, theta, tape, cotangents, wants),
-            (_, Some(plan)) => plan,
-            (_, None) => return Err(EngineError::Usage("this tape was recorded for another network".into())),
-        };
-        check_theta(network, theta)?;
-        let mut gradient = wants.theta.then(|| vec![0.0; theta.len()]);
-        let on_theta = gradient.as_deref_mut();
-        match tape {
-            Record::Clean { chunks, batch } => {
-                EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * plan.classes)?;
-                if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
-                    return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
-                }
-                if wants.slopes {
-                    return Err(EngineError::Usage("a clean pass has no slopes".into()));
-                }
-                let layouts = [true, wants.input];
-                let (sums, input) = self.with_net(network, &plan, theta, *batch, layouts, |net| {
-                    let (pool, lower) = (&self.pool, &cotangents.lower);
-                    on_isa!(self.isa, backward_all, pool, net, chunks, *batch, lower, on_theta, wants.input)
-                });
-                self.unpack(network, &plan, theta, sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, input, region: None, slopes: None })
-            }
-            Record::Bound(record) => {
-                let BoundRecord { region, spec, request, slopes, kept, intervals } = &**record;
-                check_cotangents(&plan, region.batch(), spec.rows(plan.classes), cotangents)?;
-                let alone = request.relaxation == Relaxation::Ibp;
-                if wants.slopes && alone {
-                    return Err(EngineError::Usage(
-                        "ibp has no slopes; record a tape of crown-ibp, crown or its variants".into(),
-                    ));
-                }
-                let slopes = SlopeJob { given: slopes, wanted: wants.slopes };
-                let pulled =
-                    self.with_job(network, &plan, theta, region, spec, *request, slopes, [false, true], |job| {
-                        let pool = &self.pool;
-                        if alone {
-                            on_isa!(self.isa, pull_back_all, pool, job, intervals, cotangents, on_theta, wants.input)
-                        } else {
-                            on_isa!(self.isa, pull_back_chunks, pool, job, kept, cotangents, wants)
-                        }
-                    })?;
-                self.unpack(network, &plan, theta, pulled.sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, input: None, region: pulled.region, slopes: pulled.slopes })
-            }
-            Record::Reference(_) => unreachable!("handled above"),
+    fn supports(&self, network: &Network, request: &BoundRequest) -> Support {
+        match (Plan::new(network), lacks(request)) {
+            (Err(reason), _) => Support::Reference { reason },
+            (_, Some(reason)) => Support::Reference { reason: reason.into() },
+            (Ok(_), None) => Support::Own,
         }
     }
 
-    fn population_loss(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        perturbation: Perturbation,
-        pairs: Range<u64>,
-        batch: &PopulationBatch<'_, f32>,
-    ) -> Result<Vec<[f64; 2]>, EngineError> {
-        let Some(plan) = Plan::new(network) else {
-            return Reference.population_loss(network, theta, perturbation, pairs, batch);
-        };
-        check_theta(network, theta)?;
-        let samples = batch.labels.len();
-        if batch.robust_weight < 1.0 {
-            EngineError::check_length("the clean inputs", batch.inputs.len(), samples * plan.dimension)?;
+    fn load(&self, network: &Network, theta: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        match Plan::new(network) {
+            Ok(plan) => Ok(Box::new(LoadedFused::new(self.clone(), network, plan, theta)?)),
+            Err(_) => Reference.load(network, theta),
         }
-        EngineError::check_length("the region's samples", batch.region.dimension(), plan.dimension)?;
-        batch.region.check()?;
-        Spec::<f32>::Margins { labels: batch.labels.to_vec() }.check(batch.region.batch(), plan.classes)?;
-        let layout = network.parameters();
-        Ok(on_isa!(self.isa, losses, &self.pool, &plan, layout, theta, perturbation, pairs, batch))
     }
 }

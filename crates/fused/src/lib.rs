@@ -3,60 +3,33 @@
 //! [`Fused`] implements [`tightrope_engine::Engine`] for networks that are sequences of convolutions,
 //! linear layers, per-channel affine layers and ReLUs; other networks go to the reference engine.
 //!
-//! From the bottom up: `lanes` is sixteen f32 on any instruction set; `block`, `product`, `outer` and `walk_products` are
-//! the micro-kernels; `geometry` and `taps` say which taps connect which positions; `plan`, `weights` and `net` are
-//! a network prepared for the kernels. `clean` and `interval` put images into lanes, `dense` their large dense layers;
-//! `lines`, `relax`, `walk` and `walk_adjoint` put rows into lanes (back-substitution), with `signs` kept between the two
-//! and `terms` shared by the tiles of dense layers, `batch_walk` margins of sixteen images; `bound` and `pullback` compose
-//! them into the named relaxations, `chunks` over a batch; `slopes` are lower slopes from outside; `population` evaluates
-//! perturbed members; `peak` is the yardstick.
+//! From the bottom up, each folder importing only those before it:
+//!
+//! * `simd`: sixteen f32 on any instruction set, aligned memory, and pools of free memory;
+//! * `kernels`: the micro-kernels, a register block of sums each, and `peak`, their yardstick;
+//! * `net`: a network prepared for the kernels: its plan, packed weights and their gradients, which taps connect which
+//!   positions, how a batch is split, and whole stages with images in lanes;
+//! * `clean` and `interval`: points and boxes or balls forward, and their adjoints, images in lanes;
+//! * `backward`: back-substitution. `rows` has the rows of one image in lanes; `images` has a *packet*, sixteen images,
+//!   in lanes, for margins;
+//! * `bound`: the domains composed into the named relaxations, over chunks and batches.
+//!
+//! `population` evaluates perturbed members, `scratch` is all free memory, and `engine` implements the trait.
 
-mod accumulate;
-mod ball;
-mod batch;
-mod batch_lines;
-mod batch_walk;
-mod batch_walk_adjoint;
-mod block;
+mod backward;
 mod bound;
-mod buffer;
-mod chunks;
 mod clean;
-mod clean_batch;
-mod dense;
 mod engine;
-mod exchange;
-mod finish;
-mod geometry;
-mod input;
 mod interval;
-mod interval_ball;
-mod interval_batch;
-mod interval_rows;
-mod isa;
-mod lanes;
-mod lines;
-mod margins;
+mod kernels;
+mod loaded;
 mod net;
-mod outer;
-mod peak;
-mod plan;
+mod packed;
 mod population;
-mod product;
-mod pullback;
-mod relax;
-mod rows;
-mod signs;
-mod slopes;
-mod specification;
-mod sweep;
-mod taps;
-mod terms;
-mod walk;
-mod walk_adjoint;
-mod walk_products;
-mod weights;
+mod scratch;
+mod simd;
+mod tape;
 
 pub use engine::Fused;
-pub use isa::{ISA_VARIABLE, Isa};
-pub use peak::{Operands, peak};
+pub use kernels::peak::{Operands, peak};
+pub use simd::isa::{ISA_VARIABLE, Isa};

@@ -7,57 +7,61 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use tightrope_engine::{Perturbation, PopulationBatch, Relaxation, Spec, certified_cross_entropy, cross_entropy};
+use tightrope_engine::{BoundRequest, Bounds, Final, MemberLoss, MemberOutput, MemberRequest, Perturbation, Spec};
 use tightrope_network::ParameterLayout;
 
-use crate::ball::BallRows;
-use crate::bound::Job;
-use crate::chunks::{bound_all, bound_chunk, image_chunk};
-use crate::clean_batch::forward_all;
-use crate::engine::{Pool, with};
-use crate::interval::Interval;
-use crate::interval_batch::load_all;
-use crate::lanes::{Lanes, WIDTH};
-use crate::net::Net;
-use crate::plan::Plan;
-use crate::product::Shape;
-use crate::slopes::SlopeJob;
-use crate::specification::Specification;
-use crate::weights::{Layouts, Weights};
+use crate::bound::batch::bound_all;
+use crate::bound::forward::ChunkBounds;
+use crate::bound::interval::load_all;
+use crate::bound::job::BoundJob;
+use crate::clean::batch::forward_all;
+use crate::interval::ball_rows::BallRows;
+use crate::interval::chunk::Interval;
+use crate::kernels::product::Shape;
+use crate::net::plan::Plan;
+use crate::net::spec::Specification;
+use crate::net::split::{bound_chunk, image_chunk};
+use crate::net::weights::{Layouts, Weights};
+use crate::net::{Net, Tables};
+use crate::scratch::{MemberScratch, Scratch};
+use crate::simd::lanes::{Lanes, WIDTH};
 
-/// Memory of one worker's members.
-#[derive(Default)]
-pub struct MemberScratch {
-    delta: Vec<f32>,
-    theta: Vec<f32>,
-    weights: Weights,
+/// Makes bounds of those of chunks.
+type Collect<'a> = dyn Fn(&Spec<f32>, BoundRequest, &[ChunkBounds]) -> Bounds<f32> + Sync + 'a;
+
+/// What is evaluated at every member.
+pub struct Population<'a> {
+    pub scratch: &'a Scratch,
+    pub plan: &'a Plan,
+    pub tables: &'a Tables,
+    pub layout: &'a ParameterLayout,
+    pub theta: &'a [f32],
+    pub request: &'a MemberRequest<'a, f32>,
+    pub loss: &'a MemberLoss<'a, f32>,
+    pub collect: &'a Collect<'a>,
 }
 
-/// Mean losses at θ + σδ and θ − σδ of each pair.
+/// Losses at θ + σδ and θ − σδ of each pair.
 ///
 /// # Safety
 /// The machine has `S`.
 pub unsafe fn losses<S: Lanes>(
-    pool: &Pool,
-    plan: &Plan,
-    layout: &ParameterLayout,
-    theta: &[f32],
+    population: &Population<'_>,
     perturbation: Perturbation,
     pairs: Range<u64>,
-    batch: &PopulationBatch<'_, f32>,
 ) -> Vec<[f64; 2]> {
-    let spec = Spec::Margins { labels: batch.labels.to_vec() };
+    let Population { scratch, plan, tables, theta, request, .. } = *population;
     let pairs: Vec<u64> = pairs.collect();
     // The images do not depend on the members' weights.
     let empty = Weights::default();
-    let shared = batch.relaxation == Relaxation::Ibp && batch.robust_weight > 0.0;
+    let shared = request.bounds.filter(|(_, _, how)| how.relaxation.last() == Final::Interval);
     // SAFETY: the machine has `S`.
-    let images = shared.then(|| unsafe { load_all::<S>(&Net::new(plan, &empty, None), batch.region) });
+    let images = shared.map(|(region, ..)| unsafe { load_all::<S>(&Net::new(plan, tables, &empty, None), region) });
     pairs
         .into_par_iter()
         .map(|pair| {
-            with(&pool.members, |scratch| {
-                let MemberScratch { delta, theta: member, weights } = scratch;
+            scratch.members.with(|own| {
+                let MemberScratch { delta, theta: member, weights } = own;
                 delta.resize(theta.len(), 0.0);
                 let stream = perturbation.stream(pair);
                 // SAFETY: the machine has `S`.
@@ -67,61 +71,63 @@ pub unsafe fn losses<S: Lanes>(
                     member.clear();
                     member.extend(theta.iter().zip(&*delta).map(|(&t, &d)| t + scale * d));
                     // SAFETY: as above.
-                    unsafe { mixed_loss::<S>(pool, plan, layout, member, weights, &spec, batch, images.as_deref()) }
+                    unsafe { population.member::<S>(member, weights, images.as_deref()) }
                 })
             })
         })
         .collect()
 }
 
-/// (1 − w)·natural + w·certified mean cross-entropy of one member.
-unsafe fn mixed_loss<S: Lanes>(
-    pool: &Pool,
-    plan: &Plan,
-    layout: &ParameterLayout,
-    theta: &[f32],
-    weights: &mut Weights,
-    spec: &Spec<f32>,
-    batch: &PopulationBatch<'_, f32>,
-    images: Option<&[Interval]>,
-) -> f64 {
-    let mean = |losses: &[f32]| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
-    let weight = batch.robust_weight;
-    let mut loss = 0.0;
-    if weight < 1.0 {
-        let panels = Shape::of::<S>(1, image_chunk(batch.labels.len()) / WIDTH);
-        weights.pack(plan, layout, theta, Layouts::points(plan, panels, [false; 2]));
-        let net = Net::new(plan, weights, Some((layout, theta)));
+impl Population<'_> {
+    /// The loss at `theta`, for which `weights` has memory.
+    unsafe fn member<S: Lanes>(&self, theta: &[f32], weights: &mut Weights, images: Option<&[Interval]>) -> f64 {
         // SAFETY: the caller's word.
-        let (logits, _) = unsafe { forward_all::<S>(pool, &net, batch.inputs, false) };
-        loss += (1.0 - weight) * mean(&cross_entropy(&logits, batch.labels).per_sample);
+        let logits = self.request.inputs.map(|inputs| unsafe { self.logits::<S>(theta, weights, inputs) });
+        // SAFETY: the caller's word.
+        let bounds = self.request.bounds.is_some().then(|| unsafe { self.bounds::<S>(theta, weights, images) });
+        (self.loss)(MemberOutput { logits: logits.as_deref(), bounds: bounds.flatten().as_ref() })
     }
-    if weight > 0.0 {
-        let panels = Shape::of::<S>(2, bound_chunk(batch.relaxation, batch.region.batch()).div_ceil(WIDTH));
-        weights.pack(plan, layout, theta, Layouts::bounds(plan, batch.relaxation, panels, false));
-        let own = (batch.relaxation == Relaxation::Ibp).then_some((layout, theta));
-        let net = Net::new(plan, weights, own);
-        let ball = batch.region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, batch.region.clipped));
-        let job = Job {
+
+    unsafe fn logits<S: Lanes>(&self, theta: &[f32], weights: &mut Weights, inputs: &[f32]) -> Vec<f32> {
+        let batch = inputs.len() / self.plan.dimension;
+        let panels = Shape::of::<S>(1, image_chunk(batch) / WIDTH);
+        weights.pack(self.plan, self.layout, theta, Layouts::points(self.plan, panels, [false; 2]));
+        let net = Net::new(self.plan, self.tables, weights, Some((self.layout, theta)));
+        // SAFETY: the caller's word.
+        unsafe { forward_all::<S>(&self.scratch.clean, &net, inputs, false).0 }
+    }
+
+    unsafe fn bounds<S: Lanes>(
+        &self,
+        theta: &[f32],
+        weights: &mut Weights,
+        images: Option<&[Interval]>,
+    ) -> Option<Bounds<f32>> {
+        let (region, spec, how) = self.request.bounds?;
+        let (plan, layout) = (self.plan, self.layout);
+        let panels = Shape::of::<S>(2, bound_chunk(how.relaxation, region.batch()).div_ceil(WIDTH));
+        weights.pack(plan, layout, theta, Layouts::bounds(plan, how.relaxation, panels, false));
+        let own = (how.relaxation.last() == Final::Interval).then_some((layout, theta));
+        let net = Net::new(plan, self.tables, weights, own);
+        let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
+        let job = BoundJob {
             net: &net,
-            region: batch.region,
+            region,
             specification: Specification::new(spec, plan, weights),
-            relaxation: batch.relaxation,
-            upper: false,
-            layers: false,
+            relaxation: how.relaxation,
+            upper: how.upper,
+            layers: how.layers,
             keep: false,
             ball: ball.as_ref(),
             signs: None,
             images,
             // Members are parallel already.
-            slopes: SlopeJob::default(),
             parts: 1,
-            pool,
+            scratch: &self.scratch.bounds,
+            gradients: &self.scratch.gradients,
         };
         // SAFETY: the caller's word.
-        let (chunks, _) = unsafe { bound_all::<S>(pool, &job) };
-        let margins: Vec<f32> = chunks.iter().flat_map(|chunk| chunk.lower.iter().copied()).collect();
-        loss += weight * mean(&certified_cross_entropy(&margins, batch.labels).per_sample);
+        let (chunks, _) = unsafe { bound_all::<S>(&job) };
+        Some((self.collect)(spec, how, &chunks))
     }
-    loss
 }

@@ -3,8 +3,10 @@
 mod common;
 
 use common::{Case, Slopes, close, engines, networks};
-use tightrope_engine::{Cotangents, Engine, Norm, Reference, Relaxation, Spec, Wants};
+use tightrope_engine::{BoundRequest, Cotangents, Norm, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_fused::Fused;
+use tightrope_network::{Activation, Layer, MaxPool2d};
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::networks::Chain;
 use tightrope_testkit::random::{draws, uniform};
 
@@ -21,7 +23,7 @@ fn clean_passes() {
             let (expected, oracle_tape) = Reference.forward_taped(&network, &wide, &wide_x).unwrap();
             let g = draws(4, 0, expected.len(), -1.0, 1.0);
             let wide_g = g.iter().map(|&v| f64::from(v)).collect();
-            let wants = Wants { theta: true, input: true, slopes: false };
+            let wants = Wants { theta: true, input: true };
             let oracle = Reference.vjp(&network, &wide, &oracle_tape, &Cotangents::on_lower(wide_g), wants).unwrap();
             for engine in engines() {
                 let what = format!("{name}, batch {batch}, {}", engine.isa().name());
@@ -174,6 +176,39 @@ fn margins_with_images_in_lanes() {
                     let case = Case { name: format!("{} {clip:?}", base.name), clip, layers, ..base };
                     case.check(&engine, TOLERANCE);
                 }
+            }
+        }
+    }
+}
+
+/// Kinds that have no kernels give the reference engine's numbers, bit for bit.
+#[test]
+fn kinds_without_kernels_go_to_the_reference() {
+    let kinds = [
+        Layer::Activation(Activation::LeakyRelu { slope: 0.1 }),
+        Layer::Activation(Activation::Sigmoid),
+        Layer::Activation(Activation::Tanh),
+        Layer::Activation(Activation::Clip { lower: -0.5, upper: 0.5 }),
+        Layer::MaxPool2d(MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [0; 4] }),
+    ];
+    for layer in kinds {
+        let chain = Chain::new(&[1, 6, 6]).conv(2, [3, 3], [1, 1], [0; 4]).layer(layer);
+        let network = chain.flatten().linear(5).relu().linear(3).build();
+        let (theta, x) = (uniform(&network, 5, 0.0), draws(6, 0, 2 * 36, 0.0, 1.0));
+        let region = Region::ball(&x, 36, 0.1, Norm::Inf, Some((0.0, 1.0))).unwrap();
+        let wants = Wants { theta: true, input: true };
+        for engine in engines() {
+            let engines: [&dyn Engine<f32>; 2] = [&engine, &Reference];
+            let [got, expected] = engines.map(|engine| engine.forward(&network, &theta, &x).unwrap());
+            assert_eq!(got, expected);
+            for relaxation in Relaxation::ALL {
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
+                let [got, expected] = engines.map(|engine| {
+                    let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
+                    let cotangents = Cotangents::on_lower(vec![1.0; bounds.lower.len()]);
+                    (bounds, engine.vjp(&network, &theta, &tape, &cotangents, wants).unwrap())
+                });
+                assert_eq!(got, expected, "{relaxation}");
             }
         }
     }

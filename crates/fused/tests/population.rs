@@ -4,8 +4,9 @@ mod common;
 
 use common::{engines, networks};
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec, Wants,
 };
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::{draws, uniform};
 
 #[test]
@@ -52,10 +53,10 @@ fn threads_do_not_matter() {
                 let engine = engines().swap_remove(0);
                 for relaxation in Relaxation::ALL {
                     let spec = Spec::Margins { labels: labels.clone() };
-                    let request = BoundRequest { relaxation, upper: true, layers: true };
+                    let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
-                    let wants = Wants { theta: true, input: true, slopes: false };
+                    let wants = Wants { theta: true, input: true };
                     let gradients = engine.vjp(&network, &theta, &tape, &g, wants).unwrap();
                     let region = gradients.region.unwrap();
                     for part in [bounds.lower, gradients.theta.unwrap(), region.center, region.radius] {

@@ -17,11 +17,11 @@ fn recipe(rng: &Rng) -> Recipe {
         if rng.below(4) == 0 {
             pieces.push(Piece::BatchNorm);
         }
-        pieces.push(Piece::Activation);
+        pieces.push(Piece::Relu);
     }
     pieces.push(Piece::Flatten);
     if rng.coin() {
-        pieces.extend([Piece::Hidden, Piece::Activation]);
+        pieces.extend([Piece::Hidden, Piece::Relu]);
     }
     pieces.push(Piece::Logits);
     let knobs = Knobs {

@@ -4,11 +4,12 @@ mod common;
 
 use common::{engines, networks};
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, EngineError, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation,
-    Spec, Wants,
+    BoundRequest, Cotangents, EngineError, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec,
+    Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::Network;
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::{draws, uniform};
 
 /// Every number that `engine` computes for `network`, as bits.
@@ -16,14 +17,14 @@ fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) ->
     let d = network.input_len();
     let x = draws(21, 0, batch * d, 0.0, 1.0);
     let labels: Vec<usize> = (0..batch).map(|i| i % network.output_len()).collect();
-    let wants = Wants { theta: true, input: true, slopes: false };
+    let wants = Wants { theta: true, input: true };
     let mut values = Vec::new();
     let mut push = |part: &[f32]| values.extend(part.iter().map(|v| u64::from(v.to_bits())));
     for norm in [Norm::Inf, Norm::L2] {
         let region = Region::ball(&x, d, 0.05, norm, None).unwrap();
         for relaxation in Relaxation::ALL {
             for spec in [Spec::Margins { labels: labels.clone() }, Spec::Logits] {
-                let request = BoundRequest { relaxation, upper: true, layers: true };
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
                 let (bounds, tape) = engine.bound_taped(network, theta, &region, &spec, request).unwrap();
                 let g = Cotangents::on_lower(bounds.lower.clone());
                 let gradients = engine.vjp(network, theta, &tape, &g, wants).unwrap();

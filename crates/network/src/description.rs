@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::NetworkError;
-use crate::layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
+use crate::layers::Layer;
 use crate::network::{Network, NetworkBuilder, NodeId};
-use crate::parameters::ParameterId;
+use crate::parameters::{ParameterId, ParameterLayout};
 
 /// A network's structure as a file describes it.
 ///
@@ -55,7 +55,7 @@ pub struct LayerDescription {
     /// Names of the layers it reads (`input` for the network's input); the layer before when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Vec<String>>,
-    /// conv2d, linear, affine, avgpool2d, relu, flatten or add.
+    /// Which kind of layer it is.
     pub kind: Kind,
     /// conv2d: output channels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,13 +63,13 @@ pub struct LayerDescription {
     /// linear: output features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_features: Option<usize>,
-    /// conv2d, avgpool2d: window, one number or [height, width].
+    /// conv2d, avgpool2d, maxpool2d: window, one number or [height, width].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Sides>,
-    /// conv2d, avgpool2d: stride; 1 (conv2d) or the window (avgpool2d) when absent.
+    /// conv2d, avgpool2d, maxpool2d: stride; 1 (conv2d) or the window (pooling) when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<Sides>,
-    /// conv2d, avgpool2d: padding, one number, [height, width] or [top, left, bottom, right]; 0 when absent.
+    /// conv2d, avgpool2d, maxpool2d: padding, one number, [height, width] or [top, left, bottom, right]; 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub padding: Option<Sides>,
     /// conv2d: dilation; 1 when absent.
@@ -102,6 +102,15 @@ pub struct LayerDescription {
     /// … and the standard deviation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f64>>,
+    /// leaky_relu: slope below 0; 0.01 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slope: Option<f64>,
+    /// clip: smallest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower: Option<f64>,
+    /// clip: largest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<f64>,
 }
 
 /// Layer kinds in text.
@@ -116,8 +125,19 @@ pub enum Kind {
     Affine,
     /// Average pooling.
     AvgPool2d,
+    /// Max pooling.
+    MaxPool2d,
     /// ReLU.
     Relu,
+    /// Leaky ReLU.
+    #[serde(rename = "leaky_relu")]
+    LeakyRelu,
+    /// Logistic sigmoid.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Clamping to an interval.
+    Clip,
     /// Flatten.
     Flatten,
     /// Sum.
@@ -201,7 +221,7 @@ impl Description {
                     })
                     .collect::<Result<_, _>>()?,
             };
-            let built = layer.layer(&name, &mut builder, &inputs)?;
+            let built = layer.layer(&name, &mut builder, inputs.first().copied())?;
             names.push((name.clone(), builder.add(name, built, &inputs)?));
         }
         builder.build()
@@ -209,52 +229,14 @@ impl Description {
 
     /// The description of an existing network.
     pub fn of(network: &Network) -> Self {
-        let layout = network.parameters();
-        let named = |id: ParameterId| Some(Parameter::Named(layout.get(id).name.clone()));
+        let names = Names(network.parameters());
         let layers = network.nodes()[1..]
             .iter()
-            .map(|node| {
+            .filter_map(|node| {
                 let inputs = node.inputs.iter().map(|&id| network.node(id).name.clone()).collect();
-                let mut text = LayerDescription::new(&node.name, inputs);
-                match &node.layer {
-                    Layer::Input => unreachable!("only node 0 is the input"),
-                    Layer::Relu => text.kind = Kind::Relu,
-                    Layer::Flatten => text.kind = Kind::Flatten,
-                    Layer::Add => text.kind = Kind::Add,
-                    Layer::Linear(linear) => {
-                        text.kind = Kind::Linear;
-                        text.out_features = Some(linear.out_features);
-                        text.weight = named(linear.weight);
-                        text.bias = linear.bias.map_or(Some(Parameter::Present(false)), named);
-                    }
-                    Layer::Conv2d(conv) => {
-                        text.kind = Kind::Conv2d;
-                        text.out_channels = Some(conv.out_channels);
-                        text.kernel = Some(Sides::Each(conv.kernel.to_vec()));
-                        text.stride = Some(Sides::Each(conv.stride.to_vec()));
-                        text.padding = Some(Sides::Each(conv.padding.to_vec()));
-                        text.dilation = Some(Sides::Each(conv.dilation.to_vec()));
-                        text.groups = Some(conv.groups);
-                        text.weight = named(conv.weight);
-                        text.bias = conv.bias.map_or(Some(Parameter::Present(false)), named);
-                    }
-                    Layer::Affine(affine) => {
-                        text.kind = Kind::Affine;
-                        text.inner = Some(affine.inner);
-                        text.scale = Some(affine.scale.clone());
-                        text.shift = Some(affine.shift.clone());
-                        text.weight = affine.weight.and_then(named);
-                        text.bias = affine.bias.and_then(named);
-                    }
-                    Layer::AvgPool2d(pool) => {
-                        text.kind = Kind::AvgPool2d;
-                        text.kernel = Some(Sides::Each(pool.kernel.to_vec()));
-                        text.stride = Some(Sides::Each(pool.stride.to_vec()));
-                        text.padding = Some(Sides::Each(pool.padding.to_vec()));
-                        text.count_include_pad = Some(pool.count_include_pad);
-                    }
-                }
-                text
+                let mut text = LayerDescription::new(&node.name, inputs, node.layer.text_kind()?);
+                node.layer.write(&mut text, names);
+                Some(text)
             })
             .collect();
         Description { version: 1, input: network.input_shape().to_vec(), layers }
@@ -262,11 +244,11 @@ impl Description {
 }
 
 impl LayerDescription {
-    fn new(name: &str, inputs: Vec<String>) -> Self {
+    fn new(name: &str, inputs: Vec<String>, kind: Kind) -> Self {
         LayerDescription {
             name: Some(name.into()),
             inputs: Some(inputs),
-            kind: Kind::Relu,
+            kind,
             out_channels: None,
             out_features: None,
             kernel: None,
@@ -282,120 +264,132 @@ impl LayerDescription {
             shift: None,
             mean: None,
             std: None,
+            slope: None,
+            lower: None,
+            upper: None,
         }
     }
 
-    /// The keys set that this kind does not read.
+    /// The first key set that this kind does not read.
     fn superfluous(&self) -> Option<&'static str> {
-        let (conv, linear, affine, pool) = (
-            self.kind == Kind::Conv2d,
-            self.kind == Kind::Linear,
-            self.kind == Kind::Affine,
-            self.kind == Kind::AvgPool2d,
-        );
+        let keys = self.kind.keys();
         [
-            ("out_channels", self.out_channels.is_some(), conv),
-            ("out_features", self.out_features.is_some(), linear),
-            ("kernel", self.kernel.is_some(), conv || pool),
-            ("stride", self.stride.is_some(), conv || pool),
-            ("padding", self.padding.is_some(), conv || pool),
-            ("dilation", self.dilation.is_some(), conv),
-            ("groups", self.groups.is_some(), conv),
-            ("count_include_pad", self.count_include_pad.is_some(), pool),
-            ("weight", self.weight.is_some(), conv || linear || affine),
-            ("bias", self.bias.is_some(), conv || linear || affine),
-            ("inner", self.inner.is_some(), affine),
-            ("scale", self.scale.is_some(), affine),
-            ("shift", self.shift.is_some(), affine),
-            ("mean", self.mean.is_some(), affine),
-            ("std", self.std.is_some(), affine),
+            ("out_channels", self.out_channels.is_some()),
+            ("out_features", self.out_features.is_some()),
+            ("kernel", self.kernel.is_some()),
+            ("stride", self.stride.is_some()),
+            ("padding", self.padding.is_some()),
+            ("dilation", self.dilation.is_some()),
+            ("groups", self.groups.is_some()),
+            ("count_include_pad", self.count_include_pad.is_some()),
+            ("weight", self.weight.is_some()),
+            ("bias", self.bias.is_some()),
+            ("inner", self.inner.is_some()),
+            ("scale", self.scale.is_some()),
+            ("shift", self.shift.is_some()),
+            ("mean", self.mean.is_some()),
+            ("std", self.std.is_some()),
+            ("slope", self.slope.is_some()),
+            ("lower", self.lower.is_some()),
+            ("upper", self.upper.is_some()),
         ]
         .into_iter()
-        .find_map(|(key, set, reads)| (set && !reads).then_some(key))
+        .find_map(|(key, set)| (set && !keys.contains(&key)).then_some(key))
     }
 
-    fn layer(&self, name: &str, builder: &mut NetworkBuilder, inputs: &[NodeId]) -> Result<Layer, NetworkError> {
+    fn layer(&self, name: &str, builder: &mut NetworkBuilder, input: Option<NodeId>) -> Result<Layer, NetworkError> {
         if let Some(key) = self.superfluous() {
             return Err(NetworkError::layer(name, format!("`{key}` means nothing for this kind of layer; remove it")));
         }
-        let shape = inputs.first().map(|&id| builder.shape(id).to_vec()).unwrap_or_default();
-        let elements: usize = shape.iter().product();
-        match self.kind {
-            Kind::Relu => Ok(Layer::Relu),
-            Kind::Flatten => Ok(Layer::Flatten),
-            Kind::Add => Ok(Layer::Add),
-            Kind::Linear => {
-                let out_features = self.need(name, "out_features", self.out_features)?;
-                let weight = parameter(builder, name, "weight", self.weight.as_ref(), true, &[out_features, elements])?;
-                let weight = weight.ok_or_else(|| NetworkError::layer(name, "a linear layer needs its weight"))?;
-                let bias = parameter(builder, name, "bias", self.bias.as_ref(), true, &[out_features])?;
-                Ok(Layer::Linear(Linear { in_features: elements, out_features, weight, bias }))
-            }
-            Kind::Conv2d => {
-                let out_channels = self.need(name, "out_channels", self.out_channels)?;
-                let kernel = pair(name, "kernel", self.kernel.as_ref(), None)?;
-                let in_channels = if shape.len() == 3 { shape[0] } else { 0 };
-                let groups = self.groups.unwrap_or(1);
-                if in_channels == 0 || groups == 0 || in_channels % groups != 0 {
-                    return Err(NetworkError::layer(
-                        name,
-                        format!("a convolution in {groups} groups cannot read an input of shape {shape:?}"),
-                    ));
-                }
-                let weight_shape = [out_channels, in_channels / groups, kernel[0], kernel[1]];
-                let weight = parameter(builder, name, "weight", self.weight.as_ref(), true, &weight_shape)?;
-                let weight = weight.ok_or_else(|| NetworkError::layer(name, "a convolution needs its weight"))?;
-                let bias = parameter(builder, name, "bias", self.bias.as_ref(), true, &[out_channels])?;
-                Ok(Layer::Conv2d(Conv2d {
-                    in_channels,
-                    out_channels,
-                    kernel,
-                    stride: pair(name, "stride", self.stride.as_ref(), Some([1; 2]))?,
-                    padding: padding(name, self.padding.as_ref())?,
-                    dilation: pair(name, "dilation", self.dilation.as_ref(), Some([1; 2]))?,
-                    groups,
-                    weight,
-                    bias,
-                }))
-            }
-            Kind::AvgPool2d => {
-                let kernel = pair(name, "kernel", self.kernel.as_ref(), None)?;
-                Ok(Layer::AvgPool2d(AvgPool2d {
-                    kernel,
-                    stride: pair(name, "stride", self.stride.as_ref(), Some(kernel))?,
-                    padding: padding(name, self.padding.as_ref())?,
-                    count_include_pad: self.count_include_pad.unwrap_or(true),
-                }))
-            }
-            Kind::Affine => {
-                let (scale, shift) = self.affine_constants(name)?;
-                let inner = self.inner.unwrap_or(elements.checked_div(scale.len()).unwrap_or(0));
-                let channels = scale.len();
-                let weight = parameter(builder, name, "weight", self.weight.as_ref(), false, &[channels])?;
-                let bias = parameter(builder, name, "bias", self.bias.as_ref(), false, &[channels])?;
-                Ok(Layer::Affine(Affine { inner, scale, shift, weight, bias }))
-            }
+        let shape = input.map(|id| builder.shape(id).to_vec()).unwrap_or_default();
+        Layer::read(&mut Reading { text: self, name, shape, builder })
+    }
+}
+
+/// A layer's description being read: where a kind finds what it needs.
+pub(crate) struct Reading<'a> {
+    /// The keys.
+    pub(crate) text: &'a LayerDescription,
+    name: &'a str,
+    /// Output shape of the first node that the layer reads.
+    pub(crate) shape: Vec<usize>,
+    builder: &'a mut NetworkBuilder,
+}
+
+impl Reading<'_> {
+    /// An error about this layer.
+    pub(crate) fn refuse(&self, problem: impl Into<String>) -> NetworkError {
+        NetworkError::layer(self.name, problem)
+    }
+
+    /// A key that must be there.
+    pub(crate) fn need<T>(&self, key: &str, value: Option<T>) -> Result<T, NetworkError> {
+        value.ok_or_else(|| self.refuse(format!("`{key}` is missing")))
+    }
+
+    /// Height and width.
+    pub(crate) fn pair(
+        &self,
+        key: &str,
+        sides: Option<&Sides>,
+        default: Option<[usize; 2]>,
+    ) -> Result<[usize; 2], NetworkError> {
+        match sides {
+            None => self.need(key, default),
+            Some(Sides::All(side)) => Ok([*side; 2]),
+            Some(Sides::Each(list)) => list
+                .as_slice()
+                .try_into()
+                .map_err(|_| self.refuse(format!("`{key}` must be one number or [height, width], got {list:?}"))),
         }
     }
 
-    fn affine_constants(&self, name: &str) -> Result<(Vec<f64>, Vec<f64>), NetworkError> {
-        match (&self.scale, &self.shift, &self.mean, &self.std) {
-            (Some(scale), Some(shift), None, None) => Ok((scale.clone(), shift.clone())),
-            (Some(scale), None, None, None) => Ok((scale.clone(), vec![0.0; scale.len()])),
-            (None, None, Some(mean), Some(std)) if mean.len() == std.len() && std.iter().all(|&s| s > 0.0) => {
-                let scale: Vec<f64> = std.iter().map(|s| 1.0 / s).collect();
-                let shift = mean.iter().zip(&scale).map(|(m, s)| -m * s).collect();
-                Ok((scale, shift))
-            }
-            _ => Err(NetworkError::layer(
-                name,
-                "an affine layer needs `scale` (and `shift`), or `mean` and positive `std` of equal length",
-            )),
+    /// Padding at top, left, bottom and right.
+    pub(crate) fn padding(&self, sides: Option<&Sides>) -> Result<[usize; 4], NetworkError> {
+        match sides {
+            None => Ok([0; 4]),
+            Some(Sides::All(side)) => Ok([*side; 4]),
+            Some(Sides::Each(list)) => match *list.as_slice() {
+                [height, width] => Ok([height, width, height, width]),
+                [top, left, bottom, right] => Ok([top, left, bottom, right]),
+                _ => Err(self.refuse(format!(
+                    "`padding` must be one number, [height, width] or [top, left, bottom, right], got {list:?}"
+                ))),
+            },
         }
     }
 
-    fn need<T>(&self, name: &str, key: &str, value: Option<T>) -> Result<T, NetworkError> {
-        value.ok_or_else(|| NetworkError::layer(name, format!("`{key}` is missing")))
+    /// Reserves the tensor for `role` (weight or bias), if the layer has it.
+    pub(crate) fn parameter(
+        &mut self,
+        role: &str,
+        given: Option<&Parameter>,
+        default: bool,
+        shape: &[usize],
+    ) -> Result<Option<ParameterId>, NetworkError> {
+        let name = match given {
+            Some(Parameter::Named(name)) => name.clone(),
+            Some(Parameter::Present(false)) => return Ok(None),
+            None if !default => return Ok(None),
+            Some(Parameter::Present(true)) | None => format!("{}.{role}", self.name),
+        };
+        self.builder.parameter(name, shape).map(Some)
+    }
+}
+
+/// The names of a network's parameters, for the descriptions of its layers.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a>(&'a ParameterLayout);
+
+impl Names<'_> {
+    /// A parameter's name.
+    pub(crate) fn of(self, id: ParameterId) -> Parameter {
+        Parameter::Named(self.0.get(id).name.clone())
+    }
+
+    /// A parameter's name, or that there is none where one is usual.
+    pub(crate) fn of_or_none(self, id: Option<ParameterId>) -> Parameter {
+        id.map_or(Parameter::Present(false), |id| self.of(id))
     }
 }
 
@@ -418,46 +412,4 @@ fn unreadable(origin: &str, mut problem: String) -> NetworkError {
         }
     }
     NetworkError::Description { origin: origin.into(), problem }
-}
-
-fn parameter(
-    builder: &mut NetworkBuilder,
-    layer: &str,
-    role: &str,
-    given: Option<&Parameter>,
-    default: bool,
-    shape: &[usize],
-) -> Result<Option<ParameterId>, NetworkError> {
-    let name = match given {
-        Some(Parameter::Named(name)) => name.clone(),
-        Some(Parameter::Present(false)) => return Ok(None),
-        None if !default => return Ok(None),
-        _ => format!("{layer}.{role}"),
-    };
-    builder.parameter(name, shape).map(Some)
-}
-
-fn pair(name: &str, key: &str, sides: Option<&Sides>, default: Option<[usize; 2]>) -> Result<[usize; 2], NetworkError> {
-    match sides {
-        None => default.ok_or_else(|| NetworkError::layer(name, format!("`{key}` is missing"))),
-        Some(Sides::All(side)) => Ok([*side; 2]),
-        Some(Sides::Each(list)) => list.as_slice().try_into().map_err(|_| {
-            NetworkError::layer(name, format!("`{key}` must be one number or [height, width], got {list:?}"))
-        }),
-    }
-}
-
-fn padding(name: &str, sides: Option<&Sides>) -> Result<[usize; 4], NetworkError> {
-    match sides {
-        None => Ok([0; 4]),
-        Some(Sides::All(side)) => Ok([*side; 4]),
-        Some(Sides::Each(list)) => match *list.as_slice() {
-            [height, width] => Ok([height, width, height, width]),
-            [top, left, bottom, right] => Ok([top, left, bottom, right]),
-            _ => Err(NetworkError::layer(
-                name,
-                format!("`padding` must be one number, [height, width] or [top, left, bottom, right], got {list:?}"),
-            )),
-        },
-    }
 }

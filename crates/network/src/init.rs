@@ -2,7 +2,7 @@
 
 use tightrope_noise::{Purpose, Stream};
 
-use crate::layer::Layer;
+use crate::layers::{LayerParameters, Start};
 use crate::network::Network;
 use crate::parameters::ParameterId;
 
@@ -21,20 +21,18 @@ impl Initialisation {
         let layout = network.parameters();
         let mut theta = vec![0.0; layout.total()];
         let stream = Stream::new(seed, Purpose::Init, 0, 0);
-        let last = network.nodes().iter().rposition(|node| matches!(node.layer, Layer::Linear(_) | Layer::Conv2d(_)));
+        let last = network.nodes().iter().rposition(|node| node.layer.fan_in().is_some());
         for (id, node) in network.nodes().iter().enumerate() {
-            let (weight, bias, fan_in) = match &node.layer {
-                Layer::Conv2d(conv) => {
-                    (conv.weight, conv.bias, conv.in_channels / conv.groups * conv.kernel[0] * conv.kernel[1])
-                }
-                Layer::Linear(linear) => (linear.weight, linear.bias, linear.in_features),
-                Layer::Affine(affine) => {
-                    if let Some(weight) = affine.weight {
+            let LayerParameters { weight, bias } = node.layer.parameters();
+            let fan_in = match node.layer.start() {
+                None => continue,
+                Some(Start::Identity) => {
+                    if let Some(weight) = weight {
                         layout.slice_mut(&mut theta, weight).fill(1.0);
                     }
                     continue;
                 }
-                _ => continue,
+                Some(Start::Random { fan_in }) => fan_in,
             };
             let mut fill = |id: ParameterId, gaussian: bool, scale: f32| {
                 let offset = layout.get(id).offset as u64;
@@ -48,13 +46,9 @@ impl Initialisation {
                 }
             };
             if self == Initialisation::Ibp && Some(id) != last {
-                fill(weight, true, std::f32::consts::TAU.sqrt() / fan_in as f32);
+                weight.into_iter().for_each(|id| fill(id, true, std::f32::consts::TAU.sqrt() / fan_in as f32));
             } else {
-                let bound = 1.0 / (fan_in as f32).sqrt();
-                fill(weight, false, bound);
-                if let Some(bias) = bias {
-                    fill(bias, false, bound);
-                }
+                weight.into_iter().chain(bias).for_each(|id| fill(id, false, 1.0 / (fan_in as f32).sqrt()));
             }
         }
         theta

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::layer::{Affine, AvgPool2d, Conv2d, Layer, Linear};
+use crate::layers::{Affine, AvgPool2d, Conv2d, Layer, Linear, MaxPool2d, Needs};
 use crate::parameters::{ParameterId, ParameterLayout};
 use crate::{NetworkError, Weights};
 
@@ -110,16 +110,16 @@ impl Network {
         self.nodes[self.output()].len()
     }
 
-    /// The same network with `nodes` of the same shapes and parameters.
-    pub(crate) fn with_nodes(&self, nodes: Vec<Node>) -> Network {
-        Network { nodes, parameters: self.parameters.clone() }
+    /// A network of nodes that another network's builder has checked, and of the parameters they use.
+    pub(crate) fn from_parts(nodes: Vec<Node>, parameters: ParameterLayout) -> Network {
+        Network { nodes, parameters }
     }
 
-    /// The pre-activation nodes, that is the inputs of the ReLUs in network order, each once.
+    /// The pre-activation nodes, that is the inputs of the activations in network order, each once.
     pub fn pre_activations(&self) -> Vec<NodeId> {
         let mut ids = Vec::new();
         for node in &self.nodes {
-            if node.layer == Layer::Relu && !ids.contains(&node.inputs[0]) {
+            if matches!(node.layer, Layer::Activation(_)) && !ids.contains(&node.inputs[0]) {
                 ids.push(node.inputs[0]);
             }
         }
@@ -261,25 +261,8 @@ impl NetworkBuilder {
                 format!("parameter `{}` has shape {:?}, the layer needs {shape:?}", info.name, info.shape),
             ))
         };
-        let (weight, weight_shape, bias, bias_len) = match layer {
-            Layer::Conv2d(conv) => {
-                let per_group = conv.in_channels.checked_div(conv.groups).unwrap_or(0);
-                let shape = vec![conv.out_channels, per_group, conv.kernel[0], conv.kernel[1]];
-                (Some(conv.weight), shape, conv.bias, conv.out_channels)
-            }
-            Layer::Linear(linear) => {
-                (Some(linear.weight), vec![linear.out_features, linear.in_features], linear.bias, linear.out_features)
-            }
-            Layer::Affine(affine) => (affine.weight, vec![affine.scale.len()], affine.bias, affine.scale.len()),
-            _ => return Ok(()),
-        };
-        if let Some(id) = weight {
-            check(id, &weight_shape)?;
-        }
-        if let Some(id) = bias {
-            check(id, &[bias_len])?;
-        }
-        Ok(())
+        let Needs { weight, bias } = layer.needs();
+        weight.into_iter().chain(bias).try_for_each(|(id, shape)| check(id, &shape))
     }
 
     /// Appends a convolution with parameters `{name}.weight` and, if `bias`, `{name}.bias`.
@@ -330,17 +313,16 @@ impl NetworkBuilder {
         self.add(name, Layer::AvgPool2d(pool), &[input])
     }
 
+    /// Appends a max pooling.
+    pub fn max_pool2d(&mut self, name: &str, pool: MaxPool2d, input: NodeId) -> Result<NodeId, NetworkError> {
+        self.add(name, Layer::MaxPool2d(pool), &[input])
+    }
+
     /// Fails unless the parameters stand in θ as the layers use them: each by one layer, in node order, weight before bias.
     fn check_layout(&self) -> Result<(), NetworkError> {
         let mut next = 0;
         for node in &self.nodes {
-            let (weight, bias) = match &node.layer {
-                Layer::Conv2d(conv) => (Some(conv.weight), conv.bias),
-                Layer::Linear(linear) => (Some(linear.weight), linear.bias),
-                Layer::Affine(affine) => (affine.weight, affine.bias),
-                _ => (None, None),
-            };
-            for id in weight.into_iter().chain(bias) {
+            for id in node.layer.parameters().iter() {
                 if id.0 != next {
                     return Err(NetworkError::layer(
                         &node.name,

@@ -1,7 +1,7 @@
 //! The named architectures of the field.
 
 use crate::NetworkError;
-use crate::layer::{Conv2d, Layer};
+use crate::layers::{Conv2d, Layer};
 use crate::network::{Network, NetworkBuilder, NodeId};
 
 /// Architectures by name; layers are called by their index, so that parameters are `0.weight`, `2.weight`, ….
@@ -143,7 +143,7 @@ impl Chain {
 
     fn relu(&mut self) -> Result<&mut Self, NetworkError> {
         let name = self.next_name();
-        self.last = self.builder.add(name, Layer::Relu, &[self.last])?;
+        self.last = self.builder.add(name, Layer::RELU, &[self.last])?;
         Ok(self)
     }
 

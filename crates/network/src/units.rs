@@ -1,6 +1,6 @@
 //! Networks whose values are counted in other units, powers of two, which changes no digit of any number.
 
-use crate::layer::Layer;
+use crate::layers::Layer;
 use crate::network::{Model, Network};
 use crate::weights::{Place, Weights};
 
@@ -21,7 +21,8 @@ impl Network {
     /// The model that maps inputs x·2^(−units\[0\]) to outputs y·2^(−units\[last\]) wherever this network with `weights` maps x
     /// to y, every node's values being those of this network times 2^(−unit of the node).
     ///
-    /// None if a ReLU, reshape, pooling or sum has another unit than its inputs, or a number would leave the range of f64.
+    /// None if a ReLU, reshape, pooling or sum has another unit than its inputs, an activation that is not homogeneous has
+    /// any but 0, or a number would leave the range of f64.
     pub fn in_units(&self, weights: &Weights, units: &[i32]) -> Option<Model> {
         let mut nodes = self.nodes().to_vec();
         let mut theta = weights.theta().to_vec();
@@ -31,16 +32,22 @@ impl Network {
             let input = node.inputs.first().copied().unwrap_or(0);
             let (factor, summand) = (unit(input) - unit(id), -unit(id));
             let mut powers = Powers { factor, summand, scale: 0, shift: -unit(input) };
-            let parameters = match &mut node.layer {
+            let parameters = node.layer.parameters();
+            match &mut node.layer {
                 Layer::Input => continue,
-                Layer::Relu | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) => {
+                Layer::Activation(activation) if !activation.is_homogeneous() => {
+                    if unit(input) != 0 || unit(id) != 0 {
+                        return None;
+                    }
+                    continue;
+                }
+                Layer::Activation(_) | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) | Layer::MaxPool2d(_) => {
                     if node.inputs.iter().any(|&input| unit(input) != unit(id)) {
                         return None;
                     }
                     continue;
                 }
-                Layer::Conv2d(conv) => (Some(conv.weight), conv.bias),
-                Layer::Linear(linear) => (Some(linear.weight), linear.bias),
+                Layer::Conv2d(_) | Layer::Linear(_) => {}
                 Layer::Affine(affine) => {
                     // Without a trainable factor the constants take its part.
                     if affine.weight.is_none() {
@@ -48,10 +55,9 @@ impl Network {
                     }
                     affine.scale.iter_mut().try_for_each(|value| multiply(value, powers.scale))?;
                     affine.shift.iter_mut().try_for_each(|value| multiply(value, powers.shift))?;
-                    (affine.weight, affine.bias)
                 }
-            };
-            for (parameter, power) in [(parameters.0, powers.factor), (parameters.1, powers.summand)] {
+            }
+            for (parameter, power) in [(parameters.weight, powers.factor), (parameters.bias, powers.summand)] {
                 let Some(info) = parameter.map(|parameter| self.parameters().get(parameter)) else { continue };
                 theta[info.range()].iter_mut().try_for_each(|value| multiply(value, power))?;
                 for (place, own) in &mut finer {
@@ -72,7 +78,7 @@ impl Network {
         for (place, power) in finer {
             scaled.refine(place, weights.finer()[&place].scaled(power));
         }
-        Some(Model::with_weights(self.with_nodes(nodes), scaled))
+        Some(Model::with_weights(Network::from_parts(nodes, self.parameters().clone()), scaled))
     }
 }
 
@@ -96,7 +102,7 @@ mod tests {
         let third = 1.0 / 3.0;
         let first = builder.normalise("normalise", vec![third], vec![0.5], builder.input()).unwrap();
         let linear = builder.linear("linear", 1, true, first).unwrap();
-        let relu = builder.add("relu", crate::Layer::Relu, &[linear]).unwrap();
+        let relu = builder.add("relu", crate::Layer::RELU, &[linear]).unwrap();
         builder.linear("last", 1, true, relu).unwrap();
         let network = builder.build().unwrap();
         let mut weights = Weights::new(vec![3.0, -1.0, 1e18, 7.0]);

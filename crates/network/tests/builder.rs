@@ -73,10 +73,10 @@ fn layers_that_do_not_follow_their_inputs() {
     refused(builder.linear("l", 3, true, 0), "put a flatten before it");
     let mut builder = image();
     refused(builder.add("a", Layer::Add, &[0]), "cannot have 1 inputs");
-    refused(builder.add("r", Layer::Relu, &[0, 0]), "cannot have 2 inputs");
-    refused(builder.add("r", Layer::Relu, &[4]), "reads node 4, which does not exist yet");
+    refused(builder.add("r", Layer::RELU, &[0, 0]), "cannot have 2 inputs");
+    refused(builder.add("r", Layer::RELU, &[4]), "reads node 4, which does not exist yet");
     refused(builder.add("i", Layer::Input, &[]), "stands only at the start");
-    refused(builder.add("input", Layer::Relu, &[0]), "two layers have this name");
+    refused(builder.add("input", Layer::RELU, &[0]), "two layers have this name");
     let flat = builder.add("f", Layer::Flatten, &[0]).unwrap();
     refused(builder.add("s", Layer::Add, &[0, flat]), "adds shapes [2, 6, 5] and [60], which differ");
     refused(builder.conv2d("c", conv(2, 1, 1), false, flat), "needs an input [channels, height, width], got [60]");
@@ -135,12 +135,12 @@ fn parameters_out_of_turn() {
 fn whole_networks_that_are_none() {
     refused(NetworkBuilder::new(&[2]).unwrap().build(), "needs at least one layer");
     let mut builder = image();
-    builder.add("r", Layer::Relu, &[0]).unwrap();
+    builder.add("r", Layer::RELU, &[0]).unwrap();
     refused(builder.build(), "layer `r`: the output must be a flat vector of logits, got [2, 6, 5]");
     let mut builder = NetworkBuilder::new(&[2]).unwrap();
-    let unread: NodeId = builder.add("unread", Layer::Relu, &[0]).unwrap();
+    let unread: NodeId = builder.add("unread", Layer::RELU, &[0]).unwrap();
     assert_eq!(unread, 1);
-    builder.add("last", Layer::Relu, &[0]).unwrap();
+    builder.add("last", Layer::RELU, &[0]).unwrap();
     refused(builder.build(), "layer `unread`: nothing reads this layer");
 }
 
@@ -148,8 +148,8 @@ fn whole_networks_that_are_none() {
 fn networks_too_large_for_memory_are_refused() {
     let mut builder = NetworkBuilder::new(&[1 << 25]).unwrap();
     let input = builder.input();
-    let relu = builder.add("r", Layer::Relu, &[input]).unwrap();
-    refused(builder.add("s", Layer::Relu, &[relu]), "more than 2²⁶ values");
+    let relu = builder.add("r", Layer::RELU, &[input]).unwrap();
+    refused(builder.add("s", Layer::RELU, &[relu]), "more than 2²⁶ values");
     // Padding makes a huge image from a small one.
     let mut layer = conv(2, 16, 3);
     layer.padding = [2000; 4];

@@ -1,6 +1,8 @@
 //! Networks as text: every kind goes both ways, and mistakes are named.
 
-use tightrope_network::{Affine, AvgPool2d, Conv2d, Description, Layer, Network, NetworkBuilder, ParameterId, Preset};
+use tightrope_network::{
+    Activation, Affine, AvgPool2d, Conv2d, Description, Layer, MaxPool2d, Network, NetworkBuilder, ParameterId, Preset,
+};
 
 const EVERY_KIND: &str = r#"
     version = 1
@@ -53,6 +55,29 @@ const EVERY_KIND: &str = r#"
     count_include_pad = false
 
     [[layers]]
+    kind = "leaky_relu"
+
+    [[layers]]
+    kind = "maxpool2d"
+    kernel = [2, 3]
+    padding = [1, 0, 0, 2]
+
+    [[layers]]
+    kind = "clip"
+    lower = -0.5
+    upper = 6.0
+
+    [[layers]]
+    kind = "sigmoid"
+
+    [[layers]]
+    kind = "tanh"
+
+    [[layers]]
+    kind = "leaky_relu"
+    slope = 0.25
+
+    [[layers]]
     kind = "flatten"
 
     [[layers]]
@@ -69,10 +94,27 @@ fn every_kind() -> Network {
 fn text_says_what_the_layers_are() {
     let network = every_kind();
     let names: Vec<&str> = network.parameters().iter().map(|info| info.name.as_str()).collect();
-    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "8.weight", "last"];
+    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "14.weight", "last"];
     assert_eq!(names, expected);
     let kinds: Vec<&str> = network.nodes().iter().map(|node| node.layer.kind()).collect();
-    let expected = ["input", "affine", "conv2d", "affine", "relu", "conv2d", "add", "avgpool2d", "flatten", "linear"];
+    let expected = [
+        "input",
+        "affine",
+        "conv2d",
+        "affine",
+        "relu",
+        "conv2d",
+        "add",
+        "avgpool2d",
+        "leaky_relu",
+        "maxpool2d",
+        "clip",
+        "sigmoid",
+        "tanh",
+        "leaky_relu",
+        "flatten",
+        "linear",
+    ];
     assert_eq!(kinds, expected);
     assert_eq!(network.node(6).inputs, [5, 4, 2]);
     let conv = Conv2d {
@@ -90,6 +132,12 @@ fn text_says_what_the_layers_are() {
     assert_eq!(network.node(2).shape, [6, 5, 7]);
     let pool = AvgPool2d { kernel: [2; 2], stride: [2; 2], padding: [1; 4], count_include_pad: false };
     assert_eq!(network.node(7).layer, Layer::AvgPool2d(pool));
+    assert_eq!(network.node(8).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.01 }));
+    let pool = MaxPool2d { kernel: [2, 3], stride: [2, 3], padding: [1, 0, 0, 2] };
+    assert_eq!(network.node(9).layer, Layer::MaxPool2d(pool));
+    assert_eq!((&network.node(7).shape[..], &network.node(9).shape[..]), (&[6, 3, 4][..], &[6, 2, 2][..]));
+    assert_eq!(network.node(10).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
+    assert_eq!(network.node(13).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
     let Layer::Affine(first) = &network.node(1).layer else { panic!("{:?}", network.node(1)) };
     assert_eq!((first.inner, first.scale[0], first.shift[1]), (72, 2.0, -0.2 * (1.0 / 0.6)));
 }
@@ -172,6 +220,16 @@ fn descriptions_that_make_no_network() {
     refused(&layers("{ kind = \"conv2d\", out_channels = 3 }"), &["layer `0`", "`kernel` is missing"]);
     refused(&layers("{ kind = \"conv2d\", kernel = 3 }"), &["`out_channels` is missing"]);
     refused(&layers("{ kind = \"relu\", kernel = 3 }"), &["`kernel` means nothing for this kind of layer"]);
+    refused(&layers("{ kind = \"leaky_relu\", slope = 1.0 }"), &["layer `0`", "slope 1 is not in [0, 1)"]);
+    refused(&layers("{ kind = \"leaky_relu\", slope = nan }"), &["slope NaN is not in"]);
+    refused(&layers("{ kind = \"relu\", slope = 0.1 }"), &["`slope` means nothing"]);
+    refused(&layers("{ kind = \"clip\", lower = 1.0 }"), &["`upper` is missing"]);
+    refused(&layers("{ kind = \"clip\", upper = 1.0 }"), &["`lower` is missing"]);
+    refused(&layers("{ kind = \"clip\", lower = 1.0, upper = 1.0 }"), &["lower < upper"]);
+    refused(&layers("{ kind = \"clip\", lower = -inf, upper = 1.0 }"), &["finite ends"]);
+    refused(&layers("{ kind = \"maxpool2d\", kernel = 2, padding = 2 }"), &["as large as the window"]);
+    refused(&layers("{ kind = \"maxpool2d\", kernel = 2, count_include_pad = true }"), &["`count_include_pad` means"]);
+    refused(&layers("{ kind = \"flatten\" }, { kind = \"maxpool2d\", kernel = 2 }"), &["pooling needs an input"]);
     refused(&layers("{ kind = \"flatten\", scale = [1.0] }"), &["`scale` means nothing"]);
     refused(
         &layers("{ kind = \"conv2d\", out_channels = 3, kernel = [1, 2, 3] }"),

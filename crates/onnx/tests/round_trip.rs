@@ -3,7 +3,9 @@
 mod common;
 
 use common::{assert_same, random_model};
-use tightrope_network::{Affine, Initialisation, Layer, Model, NetworkBuilder, Normalisation, Preset};
+use tightrope_network::{
+    Activation, Affine, Initialisation, Layer, MaxPool2d, Model, NetworkBuilder, Normalisation, Preset,
+};
 use tightrope_onnx::{export, export_bytes, import, import_bytes};
 use tightrope_testkit::evaluate::logits;
 use tightrope_testkit::random::draws;
@@ -90,7 +92,7 @@ fn channels_across_axes_keep_their_function() {
 fn awkward_names_do_not_collide() {
     let mut builder = NetworkBuilder::new(&[4]).unwrap();
     let first = builder.linear("logits.output", 3, true, builder.input()).unwrap();
-    let second = builder.add("logits", Layer::Relu, &[first]).unwrap();
+    let second = builder.add("logits", Layer::RELU, &[first]).unwrap();
     let third = builder.linear("", 3, false, second).unwrap();
     let weight = builder.parameter("logits.output.2", &[2, 3]).unwrap();
     let linear = tightrope_network::Linear { in_features: 3, out_features: 2, weight, bias: None };
@@ -125,6 +127,16 @@ fn refuses_what_it_cannot_write() {
     builder.add("big", Layer::Affine(huge), &[0]).unwrap();
     let huge = Model::new(builder.build().unwrap(), vec![]);
     assert!(export_bytes(&huge).unwrap_err().to_string().contains("layer `big`"));
+
+    let pool = Layer::MaxPool2d(MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [0; 4] });
+    for layer in [pool, Layer::Activation(Activation::Tanh), Layer::Activation(Activation::LeakyRelu { slope: 0.1 })] {
+        let mut builder = NetworkBuilder::new(&[1, 2, 2]).unwrap();
+        let kind = layer.kind();
+        let bent = builder.add("bent", layer, &[0]).unwrap();
+        builder.add("flat", Layer::Flatten, &[bent]).unwrap();
+        let message = export_bytes(&Model::new(builder.build().unwrap(), vec![])).unwrap_err().to_string();
+        assert!(message.contains("layer `bent`") && message.contains(&format!("kind `{kind}`")), "{message}");
+    }
 }
 
 #[test]

@@ -1,12 +1,94 @@
 //! What a network computes: by a naive evaluator that shares no code with the engines, or by the reference engine.
 
-use tightrope_engine::{Engine, Reference};
-use tightrope_network::{AvgPool2d, Conv2d, Layer, Model, Network};
+use tightrope_engine::activation::activation;
+use tightrope_engine::{
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, Real, Reference, Region, Spec, Tape, Wants,
+};
+use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d, Model, Network, NodeId};
+
+/// One question to an engine about a network at θ, which is loaded for it alone: tests ask at many θ, once or twice each.
+/// Everything fails as the methods of the same names of [`tightrope_engine::Loaded`] do.
+pub trait Ask<T: Real>: Engine<T> {
+    /// Logits `[N, K]`.
+    ///
+    /// # Errors
+    /// If θ or the inputs do not fit.
+    fn forward(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<Vec<T>, EngineError> {
+        self.load(network, theta)?.forward(inputs)
+    }
+
+    /// Logits with a tape.
+    ///
+    /// # Errors
+    /// If θ or the inputs do not fit.
+    fn forward_taped(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError> {
+        self.load(network, theta)?.forward_taped(inputs)
+    }
+
+    /// Bounds of `spec` over each sample's region.
+    ///
+    /// # Errors
+    /// If θ, the region or the specification do not fit.
+    fn bound(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+    ) -> Result<Bounds<T>, EngineError> {
+        self.load(network, theta)?.bound(region, spec, request)
+    }
+
+    /// Bounds with a tape.
+    ///
+    /// # Errors
+    /// If θ, the region or the specification do not fit.
+    fn bound_taped(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+    ) -> Result<(Bounds<T>, Tape), EngineError> {
+        self.load(network, theta)?.bound_taped(region, spec, request)
+    }
+
+    /// Pulls cotangents back through a tape of the same network and θ.
+    ///
+    /// # Errors
+    /// If θ, the tape or the cotangents do not fit.
+    fn vjp(
+        &self,
+        network: &Network,
+        theta: &[T],
+        tape: &Tape,
+        cotangents: &Cotangents<T>,
+        wants: Wants,
+    ) -> Result<Gradients<T>, EngineError> {
+        self.load(network, theta)?.vjp(tape, cotangents, wants)
+    }
+}
+
+impl<T: Real, E: Engine<T> + ?Sized> Ask<T> for E {}
 
 /// Logits `[N, K]` of inputs `[N, d]` by the reference engine, in double precision from parameters of single precision.
 pub fn logits(model: &Model, inputs: &[f64]) -> Vec<f64> {
     let theta: Vec<f64> = model.theta.iter().map(|&value| f64::from(value)).collect();
     Reference.forward(&model.network, &theta, inputs).unwrap()
+}
+
+/// Whether the bounds [l, u] of a neuron of `node` make no difference to any line: what reads it is affine there.
+pub fn is_settled(network: &Network, node: NodeId, l: f64, u: f64) -> bool {
+    let readers = |id: NodeId| network.nodes().iter().enumerate().filter(move |(_, node)| node.inputs.contains(&id));
+    readers(node).all(|(reader, read)| match &read.layer {
+        Layer::Activation(kind) => {
+            let is_pooled = readers(reader).any(|(_, node)| matches!(node.layer, Layer::MaxPool2d(_)));
+            activation::<f64>(*kind).is_affine_on(l, u) && !is_pooled
+        }
+        layer => layer.is_affine(),
+    })
 }
 
 /// Values of every node for one input, every layer by its definition.
@@ -18,7 +100,7 @@ pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>
         let shape = |i: usize| network.node(node.inputs[i]).shape.as_slice();
         let value = match &node.layer {
             Layer::Input => input.to_vec(),
-            Layer::Relu => of(0).iter().map(|&v| if v > 0.0 { v } else { 0.0 }).collect(),
+            Layer::Activation(activation) => of(0).iter().map(|&v| activate(*activation, v)).collect(),
             Layer::Flatten => of(0).to_vec(),
             Layer::Add => (0..node.len()).map(|e| (0..node.inputs.len()).map(|i| of(i)[e]).sum()).collect(),
             Layer::Linear(linear) => {
@@ -43,10 +125,21 @@ pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>
                 convolve(conv, weight, bias, of(0), shape(0), &node.shape)
             }
             Layer::AvgPool2d(pool) => average(pool, of(0), shape(0), &node.shape),
+            Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
         };
         values.push(value);
     }
     values
+}
+
+fn activate(activation: Activation, v: f64) -> f64 {
+    match activation {
+        Activation::Relu => v.max(0.0),
+        Activation::LeakyRelu { slope } => v.max(slope * v),
+        Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+        Activation::Tanh => v.tanh(),
+        Activation::Clip { lower, upper } => v.clamp(lower, upper),
+    }
 }
 
 /// The input pixel under a tap, or `None` in the padding.
@@ -106,6 +199,28 @@ fn average(pool: &AvgPool2d, x: &[f64], input: &[usize], output: &[usize]) -> Ve
                 }
                 let divisor = if pool.count_include_pad { pool.kernel[0] * pool.kernel[1] } else { count };
                 y.push(sum / divisor as f64);
+            }
+        }
+    }
+    y
+}
+
+fn maximum(pool: &MaxPool2d, x: &[f64], input: &[usize], output: &[usize]) -> Vec<f64> {
+    let mut y = Vec::new();
+    for c in 0..output[0] {
+        for oy in 0..output[1] {
+            for ox in 0..output[2] {
+                let mut largest = f64::NEG_INFINITY;
+                for ky in 0..pool.kernel[0] {
+                    for kx in 0..pool.kernel[1] {
+                        let py = pixel(oy, pool.stride[0], ky, 1, pool.padding[0], input[1]);
+                        let px = pixel(ox, pool.stride[1], kx, 1, pool.padding[1], input[2]);
+                        if let (Some(py), Some(px)) = (py, px) {
+                            largest = largest.max(x[(c * input[1] + py) * input[2] + px]);
+                        }
+                    }
+                }
+                y.push(largest);
             }
         }
     }

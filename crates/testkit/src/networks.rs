@@ -48,7 +48,7 @@ impl Chain {
 
     /// max(x, 0).
     pub fn relu(self) -> Self {
-        self.layer(Layer::Relu)
+        self.layer(Layer::RELU)
     }
 
     /// One axis.
@@ -122,9 +122,9 @@ pub fn dense(widths: &[usize]) -> Network {
     hidden.iter().fold(Chain::new(&[inputs]), |chain, &width| chain.linear(width).relu()).linear(outputs).build()
 }
 
-/// A network of every layer kind with three outputs: normalisation, batch norm, padded, strided, dilated and grouped
-/// convolutions, a residual block, pooling.
-pub fn every_kind(count_include_pad: bool) -> Network {
+/// A residual network with three outputs: normalisation, batch norm, padded, strided, dilated and grouped convolutions, ReLUs,
+/// average pooling.
+pub fn residual(count_include_pad: bool) -> Network {
     let mut chain = Chain::new(&[2, 4, 5])
         .affine(vec![1.7, 0.3], vec![-0.2, 0.4], [false; 2])
         .conv2d(Conv2d { padding: [1, 1, 1, 0], groups: 2, ..Conv2d::new([2, 4], [3, 2]) }, true)

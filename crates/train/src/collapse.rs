@@ -1,5 +1,6 @@
 //! Runs that end with a network which has learned nothing.
 
+use tightrope_engine::Loaded;
 use tightrope_network::number_text;
 
 use crate::TrainError;
@@ -9,13 +10,17 @@ use crate::trainer::Job;
 /// Samples whose predictions are looked at.
 const SAMPLES: usize = 1000;
 
-/// What to tell if the network with `theta` predicts one class whatever it sees, or its loss is above that of guessing.
-pub(crate) fn warning(job: &Job<'_>, theta: &[f32], last: Option<&EpochMetrics>) -> Result<Option<String>, TrainError> {
+/// What to tell if the network of `at` predicts one class whatever it sees, or its loss is above that of guessing.
+pub(crate) fn warning(
+    job: &Job,
+    at: &dyn Loaded<f32>,
+    last: Option<&EpochMetrics>,
+) -> Result<Option<String>, TrainError> {
     let classes = job.network.output_len();
     let guess = (classes as f64).ln();
-    let data = job.test.unwrap_or(job.train);
+    let data = job.test.as_ref().unwrap_or(&job.train);
     let count = data.len().min(SAMPLES);
-    let logits = job.engine.forward(&job.network, theta, &data.images[..count * data.image_len()])?;
+    let logits = at.forward(&data.images[..count * data.image_len()])?;
     let predictions: Vec<usize> = logits.chunks(classes).map(largest).collect();
     let one = predictions.iter().all(|&class| class == predictions[0]);
     let varied = data.labels[..count].iter().any(|&label| label != data.labels[0]);

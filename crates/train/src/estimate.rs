@@ -1,10 +1,10 @@
 //! One step's gradient: a training loss under the smoothing estimator of the configuration.
 
-use tightrope_engine::Perturbation;
+use tightrope_engine::{Loaded, Perturbation};
 
 use crate::config::{SmoothingKind, SmoothingSection};
 use crate::methods::{Evaluated, Method, Minibatch, natural_loss};
-use crate::smoothing::{grad, pgpe_gradient, pgpe_loss, rgs};
+use crate::smoothing::{pgpe_gradient, pgpe_loss, rgs};
 use crate::state::Tally;
 use crate::{TrainError, smoothing::Estimate};
 
@@ -17,16 +17,19 @@ pub struct StepEstimate {
     pub tally: Tally,
 }
 
-/// The gradient of `method` on `batch` at `theta` with noise of standard deviation `sigma`, addressed by the batch's seed and step.
+/// The gradient of `method` on `batch` at the θ of `at` with noise of standard deviation `sigma`, addressed by the batch's
+/// seed and step.
 ///
-/// With `measure`, accuracies that do not fall off the estimator are measured at `theta` by extra evaluations.
+/// `sample` is another handle of the same network, on which RGS puts θ + δ. With `measure`, accuracies that do not fall
+/// off the estimator are measured at θ by extra evaluations.
 ///
 /// # Errors
 /// If the engine refuses or PGPE is asked for σ = 0.
 pub fn estimate(
     method: &dyn Method,
     batch: &Minibatch<'_>,
-    theta: &[f32],
+    at: &dyn Loaded<f32>,
+    sample: &mut dyn Loaded<f32>,
     smoothing: &SmoothingSection,
     sigma: f64,
     measure: bool,
@@ -34,25 +37,31 @@ pub fn estimate(
     let perturbation = Perturbation { seed: batch.seed, step: batch.step, sigma: sigma as f32 };
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
-    let mut gradient = |theta: &[f32]| {
-        let (evaluated, gradient) = method.gradient(batch, theta)?;
+    let mut gradient = |at: &dyn Loaded<f32>| {
+        let (evaluated, gradient) = method.gradient(batch, at)?;
         tally.count(&evaluated, samples);
         Ok((evaluated.loss, gradient))
     };
     let estimate = match smoothing.kind {
-        SmoothingKind::Grad => grad(theta, gradient)?,
-        SmoothingKind::Rgs => rgs(theta, &perturbation, smoothing.samples, &mut gradient)?,
+        SmoothingKind::Grad => {
+            let (loss, gradient) = gradient(at)?;
+            Estimate { loss, gradient }
+        }
+        SmoothingKind::Rgs => rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
+            sample.update(theta)?;
+            gradient(sample)
+        })?,
         SmoothingKind::Pgpe => {
-            let losses = method.population_loss(batch, theta, perturbation, 0..smoothing.population / 2)?;
-            let gradient = pgpe_gradient(theta.len(), &perturbation, &losses)?;
+            let losses = method.population_loss(batch, at, perturbation, 0..smoothing.population / 2)?;
+            let gradient = pgpe_gradient(at.theta().len(), &perturbation, &losses)?;
             if measure {
-                tally.count(&method.loss(batch, theta)?, samples);
+                tally.count(&method.loss(batch, at)?, samples);
             }
             Estimate { loss: pgpe_loss(&losses), gradient }
         }
     };
     if measure && tally.natural_seen == 0 {
-        let (_, correct) = natural_loss(batch, theta)?;
+        let (_, correct) = natural_loss(batch, at)?;
         tally.count(&Evaluated { natural_correct: Some(correct), ..Evaluated::default() }, samples);
     }
     tally.samples = samples;

@@ -1,10 +1,11 @@
 //! Natural and certified accuracy on a data set.
 
 use tightrope_data::Dataset;
-use tightrope_engine::{BoundRequest, Engine, Norm, Region, Relaxation, Spec, certified_cross_entropy, cross_entropy};
-use tightrope_network::Network;
+use tightrope_engine::{BoundRequest, Loaded, Region, Relaxation, Spec};
 
 use crate::TrainError;
+use crate::loss::{certified_cross_entropy, cross_entropy};
+use crate::methods::StepThreat;
 
 /// Samples per engine call.
 const BATCH: usize = 256;
@@ -36,24 +37,22 @@ impl Evaluation {
     }
 }
 
-/// Evaluates the first `limit` samples (0 for all) of `data` with `relaxation` under the `threat` (ε, norm, data range).
+/// Evaluates the network of `at` on the first `limit` samples (0 for all) of `data` with `relaxation` under `threat`.
 /// `stop` is asked before each batch; after a yes there is no evaluation.
 ///
 /// # Errors
 /// If the engine refuses, as for pixels outside the data range.
 pub fn evaluate(
-    engine: &dyn Engine<f32>,
-    network: &Network,
-    theta: &[f32],
+    at: &dyn Loaded<f32>,
     data: &Dataset,
     limit: usize,
-    threat: (f32, Norm, Option<(f32, f32)>),
+    threat: StepThreat,
     relaxation: Relaxation,
     mut stop: impl FnMut() -> bool,
 ) -> Result<Option<Evaluation>, TrainError> {
     let count = if limit == 0 { data.len() } else { limit.min(data.len()) };
-    let (epsilon, norm, clip) = threat;
-    let d = network.input_len();
+    let StepThreat { epsilon, norm, clip } = threat;
+    let d = at.network().input_len();
     let mut total = Evaluation::default();
     let (mut natural_loss, mut certified_loss) = (0.0, 0.0);
     for first in (0..count).step_by(BATCH) {
@@ -62,10 +61,10 @@ pub fn evaluate(
         }
         let range = first..(first + BATCH).min(count);
         let (inputs, labels) = (&data.images[range.start * d..range.end * d], &data.labels[range]);
-        let natural = cross_entropy(&engine.forward(network, theta, inputs)?, labels);
+        let natural = cross_entropy(&at.forward(inputs)?, labels);
         let region = Region::ball(inputs, d, epsilon, norm, clip)?;
         let spec = Spec::Margins { labels: labels.to_vec() };
-        let bounds = engine.bound(network, theta, &region, &spec, BoundRequest::lower(relaxation))?;
+        let bounds = at.bound(&region, &spec, BoundRequest::lower(relaxation))?;
         let certified = certified_cross_entropy(&bounds.lower, labels);
         total.samples += labels.len();
         total.natural_correct += natural.correct;

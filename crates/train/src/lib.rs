@@ -4,14 +4,17 @@
 //! for any number of threads, and after any interruption and resumption.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use tightrope_data::{Split, load};
 //! use tightrope_engine::Reference;
 //! use tightrope_train::{Config, Job, Silent, train};
 //!
 //! let overrides = ["dataset=digits", "model=mlp", "limit_train=64", "train.epochs=1", "train.eval_limit=32"];
 //! let config = Config::parse("", "(inline)", &overrides.map(String::from))?;
-//! let (data, test) = (load("digits", Split::Train, None)?, load("digits", Split::Test, None)?);
-//! let outcome = train(&Job::new(&config, &Reference, &data, Some(&test))?, None, &mut Silent)?;
+//! let split = |split| load("digits", split, None).map(Arc::new);
+//! let job = Job::new(&config, Arc::new(Reference), split(Split::Train)?, Some(split(Split::Test)?))?;
+//! let outcome = train(&job, None, &mut Silent)?;
 //! assert_eq!(outcome.metrics.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -21,6 +24,7 @@ mod config;
 mod error;
 mod estimate;
 mod evaluate;
+mod loss;
 pub mod methods;
 pub mod optimiser;
 mod progress;
@@ -37,6 +41,7 @@ pub use config::{
 pub use error::TrainError;
 pub use estimate::{StepEstimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
+pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};
 pub use progress::{EpochMetrics, Flow, Plan, Progress, Silent, StepReport, TestMetrics};
 pub use run::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, MANIFEST_FILE, METRICS_FILE, RunFolder};
 pub use state::{State, Tally};

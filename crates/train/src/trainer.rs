@@ -1,9 +1,10 @@
 //! The training loop.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tightrope_data::{Dataset, shuffled};
-use tightrope_engine::{Engine, Relaxation};
+use tightrope_engine::{Engine, Loaded, Relaxation};
 use tightrope_network::{Model, Network};
 
 use crate::TrainError;
@@ -11,7 +12,7 @@ use crate::collapse;
 use crate::config::{Config, Scheduled, SmoothingKind};
 use crate::estimate::estimate;
 use crate::evaluate::evaluate;
-use crate::methods::{self, Method, Minibatch};
+use crate::methods::{self, Method, Minibatch, StepThreat};
 use crate::optimiser::{add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
@@ -20,13 +21,14 @@ use crate::state::{State, Tally};
 /// Accuracies that do not fall off the loss are measured every so many steps of an epoch, so that they cost little.
 const MEASURE_EVERY: usize = 10;
 
-/// A training run that fits together: configuration, network, engine and data.
-pub struct Job<'a> {
+/// A training run that fits together: configuration, network, engine and data, the latter two shared with whoever else
+/// holds them.
+pub struct Job {
     pub(crate) config: Config,
     pub(crate) network: Network,
-    pub(crate) engine: &'a dyn Engine<f32>,
-    pub(crate) train: &'a Dataset,
-    pub(crate) test: Option<&'a Dataset>,
+    pub(crate) engine: Arc<dyn Engine<f32>>,
+    pub(crate) train: Arc<Dataset>,
+    pub(crate) test: Option<Arc<Dataset>>,
     initial: Option<Vec<f32>>,
     method: Box<dyn Method>,
     relaxation: Relaxation,
@@ -45,16 +47,16 @@ pub struct Outcome {
     pub warning: Option<String>,
 }
 
-impl<'a> Job<'a> {
+impl Job {
     /// The job that `config` describes, with the network that it names and a fresh θ.
     ///
     /// # Errors
     /// If the configuration is out of range, or network and data do not fit each other.
     pub fn new(
         config: &Config,
-        engine: &'a dyn Engine<f32>,
-        train: &'a Dataset,
-        test: Option<&'a Dataset>,
+        engine: Arc<dyn Engine<f32>>,
+        train: Arc<Dataset>,
+        test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let network = config.network(&train.shape, train.classes)?;
         Job::with_network(config, network, None, engine, train, test)
@@ -65,15 +67,15 @@ impl<'a> Job<'a> {
         config: &Config,
         network: Network,
         initial: Option<Vec<f32>>,
-        engine: &'a dyn Engine<f32>,
-        train: &'a Dataset,
-        test: Option<&'a Dataset>,
+        engine: Arc<dyn Engine<f32>>,
+        train: Arc<Dataset>,
+        test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let config = config.clone().resolved()?;
         if let Some(theta) = &initial {
             network.check_theta(theta)?;
         }
-        for data in [Some(train), test].into_iter().flatten() {
+        for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
         }
         let method = methods::method(&config.method.name)?;
@@ -148,13 +150,12 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// If the engine refuses, the loss diverges or the folder cannot be written.
-pub fn train(
-    job: &Job<'_>,
-    folder: Option<&mut RunFolder>,
-    progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
     let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new(), warning: None };
     let mut state = run.open(progress)?;
+    let mut at = job.engine.load(&job.network, &state.theta)?;
+    // The estimators' own handle, for perturbed parameters.
+    let mut sample = job.engine.load(&job.network, &state.theta)?;
     let steps = job.steps_per_epoch();
     let weights = weight_ranges(&job.network);
     progress.started(&run.plan(&state));
@@ -165,10 +166,11 @@ pub fn train(
             let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
             let first = state.position * job.config.train.batch;
             let chosen = &order[first..(first + job.config.train.batch).min(order.len())];
-            let (inputs, labels) = gather(job.train, chosen);
+            let (inputs, labels) = gather(&job.train, chosen);
             let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
-            let step = estimate(&*job.method, &batch, &state.theta, &job.config.smoothing, scheduled.sigma, measure)?;
+            let smoothing = &job.config.smoothing;
+            let step = estimate(&*job.method, &batch, &*at, &mut *sample, smoothing, scheduled.sigma, measure)?;
             let mut gradient = step.estimate.gradient;
             add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
             let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
@@ -178,6 +180,7 @@ pub fn train(
             if let Some(&value) = state.theta.iter().find(|value| !value.is_finite()) {
                 must_be_sane("a parameter", f64::from(value), f64::MAX, &state)?;
             }
+            at.update(&state.theta)?;
             state.tally.add(&step.tally);
             state.position += 1;
             state.step += 1;
@@ -188,12 +191,12 @@ pub fn train(
                 return Ok(run.outcome(state, false));
             }
         }
-        let Some(metrics) = run.end_epoch(&mut state, progress)? else { return Ok(run.outcome(state, false)) };
+        let Some(metrics) = run.end_epoch(&mut state, &*at, progress)? else { return Ok(run.outcome(state, false)) };
         progress.epoch(&metrics);
         run.metrics.push(metrics);
     }
     run.finish()?;
-    if let Some(warning) = collapse::warning(job, &state.theta, run.metrics.last())? {
+    if let Some(warning) = collapse::warning(job, &*at, run.metrics.last())? {
         progress.remark(&warning);
         run.warning = Some(warning);
     }
@@ -218,24 +221,14 @@ fn gather(data: &Dataset, chosen: &[usize]) -> (Vec<f32>, Vec<usize>) {
 }
 
 fn minibatch<'b>(
-    job: &'b Job<'_>,
+    job: &'b Job,
     inputs: &'b [f32],
     labels: &'b [usize],
     scheduled: &Scheduled,
     step: u64,
 ) -> Minibatch<'b> {
-    Minibatch {
-        engine: job.engine,
-        network: &job.network,
-        inputs,
-        labels,
-        epsilon: scheduled.epsilon as f32,
-        norm: job.config.norm(),
-        clip: job.config.clip(),
-        robust_weight: scheduled.robust_weight,
-        seed: job.config.seed,
-        step,
-    }
+    let threat = StepThreat { epsilon: scheduled.epsilon as f32, norm: job.config.norm(), clip: job.config.clip() };
+    Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step)
 }
 
 /// Wall-clock times; they go into reports and metrics, never into the state.
@@ -268,15 +261,15 @@ impl Clock {
 }
 
 /// A job under way: what surrounds the steps.
-struct Run<'a, 'b> {
-    job: &'a Job<'b>,
+struct Run<'a> {
+    job: &'a Job,
     folder: Option<&'a mut RunFolder>,
     clock: Clock,
     metrics: Vec<EpochMetrics>,
     warning: Option<String>,
 }
 
-impl Run<'_, '_> {
+impl Run<'_> {
     /// The state to start from, and the folder's first files.
     fn open(&mut self, progress: &mut dyn Progress) -> Result<State, TrainError> {
         let mut state = self.job.initial_state();
@@ -338,6 +331,7 @@ impl Run<'_, '_> {
     fn end_epoch(
         &mut self,
         state: &mut State,
+        at: &dyn Loaded<f32>,
         progress: &mut dyn Progress,
     ) -> Result<Option<EpochMetrics>, TrainError> {
         let job = self.job;
@@ -348,10 +342,10 @@ impl Run<'_, '_> {
         let epoch = state.epoch + 1;
         let every = job.config.train.eval_every;
         let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
-        let test = match job.test {
+        let test = match &job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
-                let Some(metrics) = self.evaluate(data, &state.theta, progress)? else {
+                let Some(metrics) = self.evaluate(data, at, progress)? else {
                     self.checkpoint_if_due(state, Flow::Stop)?;
                     return Ok(None);
                 };
@@ -387,15 +381,15 @@ impl Run<'_, '_> {
     fn evaluate(
         &self,
         data: &Dataset,
-        theta: &[f32],
+        at: &dyn Loaded<f32>,
         progress: &mut dyn Progress,
     ) -> Result<Option<TestMetrics>, TrainError> {
         let (job, start) = (self.job, Instant::now());
         let config = &job.config;
-        let threat = (config.eps as f32, config.norm(), config.clip());
+        let threat = StepThreat { epsilon: config.eps as f32, norm: config.norm(), clip: config.clip() };
         let limit = config.train.eval_limit.unwrap_or(0);
         let stop = || progress.flow() == Flow::Stop;
-        let Some(result) = evaluate(job.engine, &job.network, theta, data, limit, threat, job.relaxation, stop)? else {
+        let Some(result) = evaluate(at, data, limit, threat, job.relaxation, stop)? else {
             return Ok(None);
         };
         Ok(Some(TestMetrics {

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{bars, config};
 use tightrope_data::{Dataset, Split};
@@ -15,13 +16,13 @@ use tightrope_train::{
     Plan, Progress, RunFolder, Silent, StepReport, TrainError, train,
 };
 
-fn data() -> (Dataset, Dataset) {
-    (bars(Split::Train, 70), bars(Split::Test, 30))
+fn data() -> (Arc<Dataset>, Arc<Dataset>) {
+    (bars(Split::Train, 70).into(), bars(Split::Test, 30).into())
 }
 
 fn run_in(config: &Config, folder: &Path, resume: bool, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
     let (train_set, test_set) = data();
-    let job = Job::new(config, &Reference, &train_set, Some(&test_set))?;
+    let job = Job::new(config, Arc::new(Reference), train_set, Some(test_set))?;
     let command = ["tightrope".to_string(), "train".to_string()];
     let mut folder = if resume { RunFolder::resume(folder, &command)? } else { RunFolder::create(folder, &command)? };
     train(&job, Some(&mut folder), progress)
@@ -29,7 +30,7 @@ fn run_in(config: &Config, folder: &Path, resume: bool, progress: &mut dyn Progr
 
 fn run(config: &Config) -> Outcome {
     let (train_set, test_set) = data();
-    train(&Job::new(config, &Reference, &train_set, Some(&test_set)).unwrap(), None, &mut Silent).unwrap()
+    train(&Job::new(config, Arc::new(Reference), train_set, Some(test_set)).unwrap(), None, &mut Silent).unwrap()
 }
 
 fn bits(theta: &[f32]) -> Vec<u32> {
@@ -270,7 +271,7 @@ fn an_evaluation_can_be_left_and_is_done_on_resumption() {
 fn a_collapsed_run_says_so_and_names_what_to_change() {
     let collapsed = config(&["eps=0.5", "train.lr=0.5", "train.epochs=2", "warmup.shape=constant"]);
     let (train_set, test_set) = data();
-    let job = Job::new(&collapsed, &Reference, &train_set, Some(&test_set)).unwrap();
+    let job = Job::new(&collapsed, Arc::new(Reference), train_set, Some(test_set)).unwrap();
     let mut heard = Heard::default();
     let warning = train(&job, None, &mut heard).unwrap().warning.unwrap();
     assert_eq!(heard.0, std::slice::from_ref(&warning));
@@ -353,9 +354,10 @@ fn another_run_is_not_resumed() {
         let message = run_in(&config(&[change]), root.path(), true, &mut Silent).unwrap_err().to_string();
         assert!(message.contains(&format!("`{key}`")) && message.contains("--out"), "{change}: {message}");
     }
-    let (mut train_set, _) = data();
+    let mut train_set = bars(Split::Train, 70);
     let refusal = |train_set: &Dataset, network| {
-        let job = Job::with_network(&config(&[]), network, None, &Reference, train_set, None).unwrap();
+        let job = Job::with_network(&config(&[]), network, None, Arc::new(Reference), train_set.clone().into(), None)
+            .unwrap();
         let mut folder = RunFolder::resume(root.path(), &[]).unwrap();
         train(&job, Some(&mut folder), &mut Silent).unwrap_err().to_string()
     };
@@ -416,7 +418,7 @@ fn divergence_stops_the_run_and_keeps_the_checkpoint() {
     let message = error.to_string();
     assert!(message.contains("step") && message.contains("train.lr"), "{message}");
     let (train_set, _) = data();
-    let job = Job::new(&wild, &Reference, &train_set, None).unwrap();
+    let job = Job::new(&wild, Arc::new(Reference), train_set, None).unwrap();
     let mut folder = RunFolder::resume(root.path(), &[]).unwrap();
     // The checkpoint is whole: the run goes on from it and diverges at the same place.
     assert_eq!(train(&job, Some(&mut folder), &mut Silent).unwrap_err().to_string(), message);
@@ -426,10 +428,10 @@ fn divergence_stops_the_run_and_keeps_the_checkpoint() {
 #[test]
 fn an_absurd_loss_is_an_error() {
     let root = tempfile::tempdir().unwrap();
-    let (mut train_set, _) = data();
+    let mut train_set = bars(Split::Train, 70);
     train_set.images.iter_mut().for_each(|value| *value *= 1e22);
     let unclipped = config(&["clip=false", "warmup.shape=constant", "init=default", "method.name=standard"]);
-    let job = Job::new(&unclipped, &Reference, &train_set, None).unwrap();
+    let job = Job::new(&unclipped, Arc::new(Reference), train_set.into(), None).unwrap();
     let mut folder = RunFolder::create(&root.path().join("run"), &[]).unwrap();
     let error = train(&job, Some(&mut folder), &mut Silent).unwrap_err();
     let TrainError::Diverged { what: "the loss", value, .. } = error else { panic!("{error}") };
@@ -438,15 +440,19 @@ fn an_absurd_loss_is_an_error() {
 
 #[test]
 fn unusable_data_is_refused_before_training() {
-    let (good, _) = data();
-    let refusal = |config: &Config, set: &Dataset| match Job::new(config, &Reference, set, None) {
+    let good = bars(Split::Train, 70);
+    let refusal = |config: &Config, set: &Dataset| match Job::new(config, Arc::new(Reference), set.clone().into(), None)
+    {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };
     let mut set = good.clone();
     set.labels[4] = 7;
     let network = Preset::Mlp.build(&[1, 8, 8], 3, None).unwrap();
-    let message = Job::with_network(&config(&[]), network, None, &Reference, &set, None).err().unwrap().to_string();
+    let message = Job::with_network(&config(&[]), network, None, Arc::new(Reference), set.into(), None)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(message.contains("sample 4") && message.contains("label 7"), "{message}");
     let mut set = good.clone();
     set.images[64 * 2] = f32::NAN;
@@ -457,7 +463,7 @@ fn unusable_data_is_refused_before_training() {
     // Pixels outside the clipped data range are an error of the first step, not a crash.
     let mut set = good.clone();
     set.images[3] = 3.0;
-    let message = train(&Job::new(&config(&[]), &Reference, &set, None).unwrap(), None, &mut Silent);
+    let message = train(&Job::new(&config(&[]), Arc::new(Reference), set.into(), None).unwrap(), None, &mut Silent);
     assert!(message.unwrap_err().to_string().contains("data range"));
 }
 
@@ -489,7 +495,7 @@ fn observers_see_every_step_and_epoch() {
     }
     let (train_set, test_set) = data();
     let config = config(&["train.eval_every=2", "limit_train=40", "train.eval_limit=10"]);
-    let job = Job::new(&config, &Reference, &train_set, Some(&test_set)).unwrap();
+    let job = Job::new(&config, Arc::new(Reference), train_set, Some(test_set)).unwrap();
     let mut seen = Seen::default();
     let outcome = train(&job, None, &mut seen).unwrap();
     let plan = seen.plan.unwrap();

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use tightrope_attack::AttackError;
 use tightrope_engine::EngineError;
 
-use crate::log::Difference;
+use crate::cascade::log::Difference;
 
 /// Everything the verify crate can refuse; each message says what was wrong and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,14 @@ pub enum VerifyError {
     /// A setting that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The network has a layer of a kind that complete verification and α-CROWN do not cover.
+    #[error("layer `{layer}`: complete verification and alpha-crown do not cover layers of kind `{kind}`")]
+    Layer {
+        /// The layer's name.
+        layer: String,
+        /// Its kind.
+        kind: &'static str,
+    },
     /// A file could not be read or written.
     #[error("{path}: {problem}", path = path.display())]
     File {
@@ -64,6 +73,16 @@ pub enum VerifyError {
         /// What differs; never empty.
         differences: Vec<Difference>,
     },
+}
+
+/// The cascade refuses what its attack refuses, for the same reason.
+impl From<AttackError> for VerifyError {
+    fn from(error: AttackError) -> Self {
+        match error {
+            AttackError::Engine(error) => VerifyError::Engine(error),
+            AttackError::Usage(problem) => VerifyError::Usage(problem),
+        }
+    }
 }
 
 impl VerifyError {

@@ -7,7 +7,7 @@ use tightrope_network::{Model, Network};
 use tightrope_vnnlib::{Constraint, Property};
 
 use crate::VerifyError;
-use crate::complete::{Judge, Program};
+use crate::complete::{Handle, Judge};
 
 /// What became of a counterexample that was replayed.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub fn replay_counterexample(model: &Model, property: &Property, input: &[f64]) 
         }
         Err(_) => None,
     };
-    let program = Program::<f64>::new(network, &weights);
+    let program = Handle::<f64>::new(network, &weights);
     let exact = OnceLock::new();
     let satisfied = |row: &Constraint, y: &[f64]| {
         let value = row.coefficients.iter().zip(y).map(|(c, y)| c * y).sum::<f64>();
@@ -90,7 +90,7 @@ where
     Reference: Engine<T>,
 {
     let narrow = |values: &[f64]| -> Vec<T> { values.iter().map(|&value| T::from_f64(value)).collect() };
-    let logits = Reference.forward(network, &narrow(theta), &narrow(input))?;
+    let logits = Reference.load(network, &narrow(theta))?.forward(&narrow(input))?;
     Ok(logits.into_iter().map(Real::to_f64).collect())
 }
 

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{VERIFICATION, small, verdicts, verification};
+use tightrope_attack::{Attack, AttackError, AttackKind, AttackOutcome, AttackPlan, Samples, Target, ThreatModel};
 use tightrope_engine::{Norm, Reference};
 use tightrope_network::{Layer, Model, NetworkBuilder};
-use tightrope_verify::{Attack, AttackKind, AttackOutcome, AttackPlan, Samples, Target, ThreatModel, VerifyError};
 
 fn plan(kinds: &[AttackKind], steps: usize, restarts: usize) -> AttackPlan {
     AttackPlan { kinds: kinds.to_vec(), attack: Attack { steps, restarts, ..Attack::default() }, targets: 9 }
@@ -108,7 +108,7 @@ fn attacks_depend_on_neither_batches_nor_threads() {
 fn random_starts_leave_flat_places() {
     let mut builder = NetworkBuilder::new(&[1]).unwrap();
     let hidden = builder.linear("hidden", 2, true, builder.input()).unwrap();
-    let hidden = builder.add("relu", Layer::Relu, &[hidden]).unwrap();
+    let hidden = builder.add("relu", Layer::RELU, &[hidden]).unwrap();
     builder.linear("out", 2, true, hidden).unwrap();
     let model = Model::new(builder.build().unwrap(), vec![1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -0.9]);
     let threat = ThreatModel { norm: Norm::Inf, epsilon: 1.0, clip: None };
@@ -127,7 +127,7 @@ fn plans_that_make_no_sense_are_refused() {
     let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.1, clip: None };
     let refused = |plan: AttackPlan, part: &str| {
         let problem = plan.run(&target, &threat, &samples).unwrap_err();
-        assert!(matches!(&problem, VerifyError::Usage(text) if text.contains(part)), "{problem}");
+        assert!(matches!(&problem, AttackError::Usage(text) if text.contains(part)), "{problem}");
     };
     refused(plan(&[AttackKind::ApgdCe], 5, 0), "--restarts 1");
     refused(AttackPlan { targets: 0, ..plan(&[AttackKind::ApgdTargeted], 5, 1) }, "--targets 1");

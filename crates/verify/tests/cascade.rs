@@ -5,11 +5,9 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{VERIFICATION, small, verdicts, verification};
+use tightrope_attack::{Attack, AttackError, Samples, Target, ThreatModel};
 use tightrope_engine::{Norm, Reference};
-use tightrope_verify::{
-    AlphaBudget, Attack, Cascade, CertifyLog, SampleRecord, Samples, Settings, Stage, Target, ThreatModel, Verdict,
-    VerifyError,
-};
+use tightrope_verify::{AlphaBudget, Cascade, CertifyLog, LogSettings, SampleRecord, Stage, Verdict, VerifyError};
 
 fn cascade(epsilon: f64) -> Cascade {
     Cascade {
@@ -150,7 +148,7 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = cascade(0.02);
-    let settings = Settings::from([("eps".to_string(), 0.02.into())]);
+    let settings = LogSettings::from([("eps".to_string(), 0.02.into())]);
     let mut log = CertifyLog::create(&path, &settings).unwrap();
     let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(whole.iter().map(|r| r.index).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
@@ -202,7 +200,7 @@ fn settings_without_sense_are_refused() {
     let twice = Cascade { stages: vec![Stage::Pgd, Stage::Pgd], ..cascade(0.02) };
     assert!(matches!(twice.certify(&target, &samples), Err(VerifyError::Usage(_))));
     let attack = Attack { restarts: 0, ..Attack::default() };
-    assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(VerifyError::Usage(_))));
+    assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(AttackError::Usage(_))));
     let outside = Samples { labels: &[4], ..samples };
     assert!(matches!(cascade(0.02).certify(&target, &outside), Err(VerifyError::Engine(_))));
     let ball = Cascade { threat: ThreatModel { norm: Norm::L2, ..cascade(0.02).threat }, ..cascade(0.02) };
@@ -246,7 +244,7 @@ fn an_observer_stops_the_cascade_and_the_log_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = cascade(0.02);
-    let settings = Settings::new();
+    let settings = LogSettings::new();
     let mut log = CertifyLog::create(&path, &settings).unwrap();
     let stopped = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(VerifyError::Interrupted)));
@@ -263,7 +261,7 @@ fn records_of_other_data_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = Cascade { stages: vec![], ..cascade(0.02) };
-    let mut log = CertifyLog::create(&path, &Settings::new()).unwrap();
+    let mut log = CertifyLog::create(&path, &LogSettings::new()).unwrap();
     let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
     let mut refused = |change: fn(&mut SampleRecord), part: &str| {
         let mut done = whole.clone();

@@ -2,17 +2,35 @@
 
 use std::time::Duration;
 
-use tightrope_certificate::Checker;
-use tightrope_network::{Initialisation, Network, Preset, Weights};
+use tightrope_certificate::{CaseProof, Checker, Proof};
+use tightrope_network::{Activation, Initialisation, Layer, Network, Preset, Weights};
 use tightrope_testkit::networks::{Chain, dense};
 use tightrope_testkit::random::{Rng, draws};
 use tightrope_testkit::sampling::in_box;
-use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
+use tightrope_verify::VerifyError;
+use tightrope_verify::complete::{AlphaCrown, Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 /// Parameters of a network.
 fn parameters(network: &Network, seed: u64) -> Vec<f32> {
     Initialisation::Default.theta(network, seed).iter().map(|v| 2.0 * v).collect()
+}
+
+#[test]
+fn kinds_that_are_not_covered_are_refused() {
+    for activation in [Activation::Sigmoid, Activation::LeakyRelu { slope: 0.1 }] {
+        let network = Chain::new(&[1]).layer(Layer::Activation(activation)).build();
+        let weights = Weights::new(vec![]);
+        let property = property(1, &[(&[1.0], 0.0)]);
+        let decision = decide(&network, &weights, &property, &Settings::default(), &|_| {});
+        for refused in [decision.err(), AlphaCrown::new(&network, &weights).err()] {
+            let Some(VerifyError::Layer { layer, kind }) = refused else { panic!("{refused:?}") };
+            assert_eq!((layer.as_str(), kind), ("layer 1", activation.kind()));
+        }
+        let proof = Proof { cases: vec![CaseProof::default()], ..Proof::default() };
+        let message = Checker::new(&network, &weights).check(&property, &proof).unwrap_err().to_string();
+        assert!(message.contains("layer `layer 1`") && message.contains(activation.kind()), "{message}");
+    }
 }
 
 /// Weights `[out][in]` and biases of each linear layer of these widths, in f64.

@@ -5,13 +5,13 @@ mod common;
 use std::time::Duration;
 
 use common::case;
+use tightrope_attack::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
 use tightrope_engine::{Engine, Norm, Reference};
 use tightrope_network::{Initialisation, Model, Preset};
 use tightrope_testkit::evaluate::logits;
 use tightrope_testkit::random::{Rng, draws};
 use tightrope_testkit::sampling::in_box;
 use tightrope_verify::complete::{Outcome, Settings, decide};
-use tightrope_verify::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 /// Points tried in all.

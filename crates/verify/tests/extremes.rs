@@ -23,7 +23,7 @@ fn beyond(inputs: usize, factor: f64) -> Model {
     let mut builder = NetworkBuilder::new(&[inputs]).unwrap();
     let first = builder.linear("first", 1, false, builder.input()).unwrap();
     let second = builder.linear("second", 2, false, first).unwrap();
-    let relu = builder.add("relu", Layer::Relu, &[second]).unwrap();
+    let relu = builder.add("relu", Layer::RELU, &[second]).unwrap();
     builder.linear("last", 1, false, relu).unwrap();
     let mut theta = vec![factor; inputs + 2];
     theta.extend([1.0, -1.0]);
@@ -75,7 +75,7 @@ fn quotients_are_neither_too_wide_nor_too_narrow() {
 #[test]
 fn relus_may_read_the_input_itself() {
     let mut builder = NetworkBuilder::new(&[1]).unwrap();
-    let relu = builder.add("relu", Layer::Relu, &[builder.input()]).unwrap();
+    let relu = builder.add("relu", Layer::RELU, &[builder.input()]).unwrap();
     builder.linear("last", 1, true, relu).unwrap();
     let model = Model::with_weights(builder.build().unwrap(), Weights::new(vec![1.0, 0.25]));
     let mut case = Case::closed(vec![-1.0], vec![0.0], vec![vec![Constraint::below(vec![1.0], 0.25)]]);

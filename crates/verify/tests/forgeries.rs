@@ -30,9 +30,9 @@ fn network(seed: u64, scale: f64) -> Model {
     let affine = Affine { inner: 1, scale: vec![third, 1.5], shift: vec![0.125, -0.25], weight: None, bias: None };
     let first = builder.add("normalise", Layer::Affine(affine), &[0]).unwrap();
     let first = builder.linear("first", 5, true, first).unwrap();
-    let relu = builder.add("relu0", Layer::Relu, &[first]).unwrap();
+    let relu = builder.add("relu0", Layer::RELU, &[first]).unwrap();
     let second = builder.linear("second", 4, true, relu).unwrap();
-    let relu = builder.add("relu1", Layer::Relu, &[second]).unwrap();
+    let relu = builder.add("relu1", Layer::RELU, &[second]).unwrap();
     builder.linear("last", 2, true, relu).unwrap();
     let network = builder.build().unwrap();
     let rng = Rng::new(seed);

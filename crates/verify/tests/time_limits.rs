@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::small;
+use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerSlopes, Reference, Region, Relaxation, Spec,
     Tape, Wants,
 };
 use tightrope_network::Network;
-use tightrope_verify::{AlphaBudget, Attack, Cascade, Samples, Stage, Target, ThreatModel, Verdict};
+use tightrope_verify::{AlphaBudget, Cascade, Stage, Verdict};
 
 /// The reference engine, which needs [`Slow::EACH`] longer for each sample that it bounds.
 #[derive(Default)]

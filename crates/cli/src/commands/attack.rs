@@ -6,8 +6,9 @@ use std::time::Instant;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
+use tightrope_attack::{Attack, AttackKind, AttackOutcome, AttackPlan, Samples, Target};
 use tightrope_network::Network;
-use tightrope_verify::{Attack, AttackKind, AttackOutcome, AttackPlan, Cascade, Proportion, Samples, Target};
+use tightrope_verify::{Cascade, Proportion};
 
 use crate::context::Context;
 use crate::dataset::{SampleOptions, TestSamples};
@@ -16,7 +17,7 @@ use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::tensors::{TensorShape, TensorWriter};
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{model, outputs, table};
+use crate::{outputs, table};
 
 /// Settings of the attack, as `attack` and `certify` offer them.
 #[derive(Clone, Debug, Args)]
@@ -101,7 +102,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     anyhow::ensure!(options.targets > 0, "--targets 0: a targeted attack needs at least one class to aim at");
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
-    let model = model::load(&options.model)?;
+    let model = tightrope::load(&options.model)?;
     let TestSamples { set: inputs, title: name, .. } = options.samples.load(&mut origin, &model.network)?;
     let d = model.network.input_len();
     let kinds = match options.kind {
@@ -112,7 +113,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let writer = options.output.as_ref().map(|path| Adversarial::create(path, inputs.len(), &model.network));
     let mut writer = writer.transpose()?;
 
-    let target = Target::new(&model, &*engine, &*exact);
+    let target = Target::new(&model, &*engine, &*exact)?;
     let bar = Bar::new(context, "attack", inputs.len());
     let (mut correct, mut robust) = (0, 0);
     let mut broken_by = vec![0; plan.kinds.len()];
@@ -121,7 +122,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let indices: Vec<u64> = (first as u64..(first + labels.len()) as u64).collect();
         let x = &inputs.images[first * d..(first + labels.len()) * d];
         let outcome = plan.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
-        correct += tightrope_engine::cross_entropy(&target.logits(x)?, labels).correct;
+        correct += tightrope_train::cross_entropy(&target.logits(x)?, labels).correct;
         robust += outcome.broken.iter().filter(|&&broken| !broken).count();
         for (count, &kind) in broken_by.iter_mut().zip(&plan.kinds) {
             *count += outcome.broken_by.iter().filter(|&&by| by == Some(kind)).count();

@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
-use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Region, Spec, Wants, certified_cross_entropy, cross_entropy,
-};
+use tightrope_attack::ThreatModel;
+use tightrope_engine::{BoundRequest, Cotangents, Loaded, Norm, Region, Spec, Wants};
 use tightrope_network::{Network, NodeId, number_text};
-use tightrope_verify::ThreatModel;
+use tightrope_train::{certified_cross_entropy, cross_entropy};
 use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 
 use crate::commands::bounds::optimised::Optimised;
 use crate::context::Context;
-use crate::engines::{EngineChoice, Precision, PrecisionChoice};
-use crate::model;
+use crate::engines::{self, EngineChoice, Precision, PrecisionChoice};
 use crate::outputs;
 use crate::progress::Bar;
 use crate::tensors::{Inputs, TensorShape, TensorWriter};
@@ -105,8 +103,8 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     let engine = T::engine(options.engine)?;
     let clip = options.clip.as_deref().map(clip_range).transpose()?;
     let model = match options.precision {
-        PrecisionChoice::F32 => model::load(&options.model)?,
-        PrecisionChoice::F64 => model::load_exact(&options.model)?,
+        PrecisionChoice::F32 => tightrope::load(&options.model)?,
+        PrecisionChoice::F64 => tightrope::load_exact(&options.model)?,
     };
     let network = &model.network;
     let weights = model.weights();
@@ -120,7 +118,9 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     )?;
     let theta: Vec<T> = weights.theta().iter().map(|&v| T::from_f64(v)).collect();
     let alpha = (options.method == Method::AlphaCrown).then(|| AlphaCrown::new(network, &weights)).transpose()?;
-    let run = Run { engine: &*engine, network, theta: &theta, alpha: alpha.as_ref(), options };
+    let at = engine.load(network, &theta)?;
+    engines::tell(context, &*engine, network, &BoundRequest::lower(options.method.relaxation()));
+    let run = Run { network, at: &*at, alpha: alpha.as_ref(), options };
     let metadata = [
         ("method", options.method.name().to_string()),
         ("norm", values::norm_name(options.norm.into()).to_string()),
@@ -182,9 +182,8 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
 
 /// What stays the same over all chunks.
 struct Run<'a, T> {
-    engine: &'a dyn Engine<T>,
     network: &'a Network,
-    theta: &'a [T],
+    at: &'a dyn Loaded<T>,
     /// For optimised bounds.
     alpha: Option<&'a AlphaCrown<'a>>,
     options: &'a Options,
@@ -237,7 +236,7 @@ impl<T: Precision> Run<'_, T> {
     }
 
     fn chunk(&self, chunk: &Chunk<'_, T>, writer: &mut TensorWriter, totals: &mut Totals<T>) -> anyhow::Result<()> {
-        let logits = self.engine.forward(self.network, self.theta, chunk.x)?;
+        let logits = self.at.forward(chunk.x)?;
         totals.correct += cross_entropy(&logits, chunk.labels).correct;
         writer.write("logits", chunk.first, &logits)?;
         let options = self.options;
@@ -263,10 +262,10 @@ impl<T: Precision> Run<'_, T> {
         let spec = Spec::Margins { labels: chunk.labels.to_vec() };
         let request = BoundRequest::lower(self.options.method.relaxation());
         let (bounds, tape) = if self.options.gradients {
-            let (bounds, tape) = self.engine.bound_taped(self.network, self.theta, &chunk.region, &spec, request)?;
+            let (bounds, tape) = self.at.bound_taped(&chunk.region, &spec, request)?;
             (bounds, Some(tape))
         } else {
-            (self.engine.bound(self.network, self.theta, &chunk.region, &spec, request)?, None)
+            (self.at.bound(&chunk.region, &spec, request)?, None)
         };
         let mut margins = bounds.lower;
         if let Some(alpha) = alpha {
@@ -287,7 +286,7 @@ impl<T: Precision> Run<'_, T> {
         if let Some(tape) = tape {
             // The cotangent belongs to the chunk's mean; the file holds that of all samples.
             let cotangents = Cotangents::on_lower(loss.cotangent.iter().map(|&c| c * chunk.share).collect());
-            let gradients = self.engine.vjp(self.network, self.theta, &tape, &cotangents, Wants::THETA)?;
+            let gradients = self.at.vjp(&tape, &cotangents, Wants::THETA)?;
             let gradient = gradients.theta.context("the engine returned no parameter gradient")?;
             totals.gradient.iter_mut().zip(gradient).for_each(|(total, g)| *total += g);
         }
@@ -295,8 +294,9 @@ impl<T: Precision> Run<'_, T> {
     }
 
     fn layers(&self, chunk: &Chunk<'_, T>, alpha: Option<&Optimised>, writer: &mut TensorWriter) -> anyhow::Result<()> {
-        let request = BoundRequest { relaxation: self.options.method.relaxation(), upper: true, layers: true };
-        let mut bounds = self.engine.bound(self.network, self.theta, &chunk.region, &Spec::Logits, request)?;
+        let request =
+            BoundRequest { upper: true, layers: true, ..BoundRequest::lower(self.options.method.relaxation()) };
+        let mut bounds = self.at.bound(&chunk.region, &Spec::Logits, request)?;
         if let Some(alpha) = alpha {
             alpha.tighten_layers(&mut bounds);
         }

@@ -9,22 +9,24 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use tightrope_attack::Target;
 use tightrope_data::Dataset;
+use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
 use tightrope_verify::{
-    AlphaBudget, Cascade, CertifyLog, LOG_FILE, Proportion, SampleRecord, Settings, Stage, Summary, Target, Verdict,
+    AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, Proportion, SampleRecord, Stage, Summary, Verdict,
     VerifyError,
 };
 
 use crate::commands::attack::AttackOptions;
 use crate::context::Context;
 use crate::dataset::{SampleOptions, TestSamples};
-use crate::engines::{EngineChoice, Precision};
+use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{memory, model, outputs, shell, table};
+use crate::{memory, outputs, shell, table};
 
 /// After a signal, what is at hand may take so long; the log is whole at any moment, so that nothing else is lost.
 const GRACE: Duration = Duration::from_secs(5);
@@ -107,7 +109,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
             );
         }
     }
-    let model = model::load(&options.model)?;
+    let model = tightrope::load(&options.model)?;
     let samples = options.samples.load(&mut origin, &model.network)?;
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)
@@ -165,7 +167,14 @@ pub fn certify(
             samples.all
         );
     }
-    let target = Target::new(model, &*engine, &*exact);
+    let target = Target::new(model, &*engine, &*exact)?;
+    let bounded = cascade.stages.iter().find_map(|stage| match stage {
+        Stage::Bound(relaxation) => Some(*relaxation),
+        _ => None,
+    });
+    if let Some(relaxation) = bounded {
+        engines::tell(context, &*engine, &model.network, &BoundRequest::lower(relaxation));
+    }
     let bar = Bar::new(context, "certify", set.len());
     let mut seen = Tally::default();
     done.iter().filter(|record| record.index < set.len() as u64).for_each(|record| seen.add(record));
@@ -201,10 +210,10 @@ pub fn certify(
 }
 
 /// Everything that must agree for a log to be continued.
-fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<Settings> {
-    let mut settings = Settings::from(
+fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<LogSettings> {
+    let mut settings = LogSettings::from(
         [
-            ("model", json!(model::checksum(model)?)),
+            ("model", json!(tightrope::checksum(model))),
             ("dataset", json!(set.name)),
             ("split", json!(set.split.name())),
             ("data", json!(set.checksum)),
@@ -241,7 +250,7 @@ fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> an
 }
 
 /// The log to write and the records it holds already.
-fn open_log(job: &Job, settings: &Settings, context: &Context) -> anyhow::Result<(CertifyLog, Vec<SampleRecord>)> {
+fn open_log(job: &Job, settings: &LogSettings, context: &Context) -> anyhow::Result<(CertifyLog, Vec<SampleRecord>)> {
     let path = &job.log;
     if job.begin == Begin::Resume {
         if path.exists() {

@@ -9,7 +9,6 @@ use tightrope_certificate::{Certificate, check};
 use tightrope_vnnlib::Property;
 
 use crate::context::Context;
-use crate::model;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope check proof.cert network.onnx property.vnnlib\n\n\
@@ -32,11 +31,11 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
     let certificate = Certificate::read(&options.certificate)?;
     let property = Property::read(&options.property)?;
-    let model = model::load_exact(&options.model)?;
+    let model = tightrope::load_exact(&options.model)?;
     let report = check(&certificate, &model.network, &model.weights(), &property, None)
         .map_err(|error| anyhow::anyhow!("{}: proves nothing: {error}", options.certificate.display()))?;
     let seconds = start.elapsed().as_secs_f64();
-    let (network, statement) = (model::hexadecimal(&certificate.network), model::hexadecimal(&certificate.property));
+    let (network, statement) = (hexadecimal(&certificate.network), hexadecimal(&certificate.property));
     let arithmetic = match report.exact_leaves {
         0 => "f64, every rounding against the proof".to_string(),
         exact => format!("f64, every rounding against the proof; exact in {exact} of {} leaves", report.leaves),
@@ -69,4 +68,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Lower-case hexadecimal.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

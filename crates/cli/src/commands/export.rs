@@ -8,7 +8,7 @@ use serde_json::json;
 use tightrope_network::{Description, Model, write_atomically};
 
 use crate::context::Context;
-use crate::{model, outputs};
+use crate::outputs;
 
 /// `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,7 +51,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         written.push(("the description of -o", &*description));
     }
     outputs::check(&written, &[&options.model])?;
-    let model = model::load(&options.model)?;
+    let model = tightrope::load(&options.model)?;
     if model.exact.is_some() {
         context
             .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");

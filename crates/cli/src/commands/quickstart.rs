@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 use serde_json::json;
+use tightrope_attack::{Attack, ThreatModel};
 use tightrope_data::Split;
 use tightrope_engine::Norm;
 use tightrope_train::{Config, RunFolder};
-use tightrope_verify::{AlphaBudget, Attack, Cascade, LOG_FILE, Stage, ThreatModel};
+use tightrope_verify::{AlphaBudget, Cascade, LOG_FILE, Stage};
 
 use crate::commands::certify::{self, Begin, Job};
 use crate::commands::train::Run;

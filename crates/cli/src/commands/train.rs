@@ -1,21 +1,23 @@
 //! `tightrope train`: from a recipe and flags to a run folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_data::{Dataset, Split};
+use tightrope_engine::{BoundRequest, Engine};
 use tightrope_network::Network;
 use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
 
 use crate::commands::certify::Begin;
 use crate::context::Context;
 use crate::dataset::{self, DataDir};
-use crate::engines::{EngineChoice, Precision};
+use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::progress::Training;
-use crate::{memory, model, outputs, shell, values};
+use crate::{memory, outputs, shell, values};
 
 /// Name of the exported network in a run folder.
 const ONNX_FILE: &str = "model.onnx";
@@ -223,7 +225,7 @@ impl Run<'_> {
         if self.begin == Begin::Resume {
             RunFolder::check_begun(self.folder)?;
         }
-        let engine = f32::engine(self.engine)?;
+        let engine: Arc<dyn Engine<f32>> = f32::engine(self.engine)?.into();
         let (train, test) = self.samples()?;
         let network = self.config.network(&train.shape, train.classes)?;
         let sets: Vec<&Dataset> = [Some(&train), test.as_ref()].into_iter().flatten().collect();
@@ -233,7 +235,8 @@ impl Run<'_> {
             from if !from.is_empty() && !begun => Some(start(Path::new(from), &network)?),
             _ => None,
         };
-        let job = Job::with_network(self.config, network, initial, &*engine, &train, test.as_ref())?;
+        let job =
+            Job::with_network(self.config, network, initial, Arc::clone(&engine), Arc::new(train), test.map(Arc::new))?;
         let command: Vec<String> =
             std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
         let mut folder = match self.begin {
@@ -251,6 +254,7 @@ impl Run<'_> {
             "engine {name} ({kernels}), {threads} threads, command {}",
             shell::this_command(&[], &[])
         ));
+        engines::tell(context, &*engine, job.network(), &BoundRequest::lower(self.config.eval_relaxation()?));
         if self.begin == Begin::Resume && !begun {
             context.note(&format!(
                 "{}: the run was stopped before its first checkpoint; it begins from the start",
@@ -309,7 +313,7 @@ impl Run<'_> {
 
 /// The parameters of the model at `from`, which must be those of `network`.
 fn start(from: &Path, network: &Network) -> anyhow::Result<Vec<f32>> {
-    let model = model::load(from).context("--init-from")?;
+    let model = tightrope::load(from).context("--init-from")?;
     let shapes = |network: &Network| network.parameters().iter().map(|info| info.shape.clone()).collect::<Vec<_>>();
     let (theirs, ours) = (shapes(&model.network), shapes(network));
     if theirs == ours {

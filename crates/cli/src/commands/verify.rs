@@ -17,7 +17,6 @@ use tightrope_verify::{Replay, replay_counterexample};
 use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
 use crate::context::Context;
-use crate::model;
 use crate::outputs;
 use crate::progress::Bar;
 use crate::values;
@@ -300,7 +299,7 @@ impl<'a> Job<'a> {
             Err(VnnlibError::Late { .. }) => return Ok(Answer::late(start.elapsed())),
             property => property?,
         };
-        let model = model::load_exact(model_path)?;
+        let model = tightrope::load_exact(model_path)?;
         let preparation = start.elapsed();
         if let Some(contradiction) = &property.contradiction {
             self.context.note(&format!(

@@ -1,25 +1,21 @@
 //! Bounds of one group of samples: the domains composed into the named relaxations, and the adjoint of the whole.
 
-use tightrope_network::NodeId;
+use tightrope_network::{Layer, Node, NodeId};
 
 use super::affine::MapGradients;
-use super::backward::{Relaxation as Lines, Set, Sinks, Walk};
-use super::interval::{Intervals, Pair};
+use super::backward::{NodeLines, Set, Sinks, Walk};
+use super::interval::{Intervals, Pair, on_ends};
 use super::kernel_norm;
 use super::plan::Plan;
-use crate::{BoundRequest, Cotangents, Real, Region, Relaxation, Spec, Wants};
+use crate::{BoundRequest, Cotangents, Final, Intermediate, Real, Region, Spec, Wants};
 
-/// Where the bounds of a pre-activation come from.
+/// Where the bounds of a node that lines are made from come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// The interval pass.
-    Interval,
-    /// Back-substitution of every neuron.
-    Walk,
-    /// The intersection of both.
-    Meet,
-    /// Back-substitution of the neurons that the interval pass leaves unstable.
-    Skip,
+    /// As the relaxation says.
+    Relaxation(Intermediate),
+    /// The bounds of an activation's input, mapped.
+    Image,
 }
 
 /// One group of samples with everything its adjoint needs.
@@ -27,13 +23,11 @@ pub(super) struct Group<T> {
     region: Region<T>,
     spec: Spec<T>,
     request: BoundRequest,
-    /// Given lower slopes `[batch, n]`, by node.
-    slopes: Vec<Option<Vec<T>>>,
     intervals: Intervals<T>,
     /// Bounds that replace interval arithmetic where a ball allows exact ones, by node.
     known: Vec<Option<Pair<T>>>,
-    /// Pre-activation bounds used by the ReLUs, `[batch, n]`, by node.
-    pre_activations: Vec<Option<Pair<T>>>,
+    /// Bounds that lines are made from, `[batch, n]`, by node.
+    bounded: Vec<Option<Pair<T>>>,
     pub(super) lower: Vec<T>,
     pub(super) upper: Vec<T>,
 }
@@ -44,20 +38,6 @@ pub(super) struct GroupGradient<T> {
     pub(super) center: Vec<T>,
     /// Cotangent of the box radii `[batch, d]`.
     pub(super) radius: Vec<T>,
-    /// Cotangents of the lower slopes `[batch, n]`, by node, if wanted.
-    pub(super) slopes: Option<Vec<Option<Vec<T>>>>,
-}
-
-fn origin<T: Real>(plan: &Plan<'_, T>, region: &Region<T>, relaxation: Relaxation, id: NodeId) -> Origin {
-    let exact = if region.ball.is_some() { plan.is_affine[id] } else { plan.interval_is_exact[id] };
-    match relaxation {
-        // For balls the exact bounds of affine nodes are given to the interval pass.
-        _ if exact => Origin::Interval,
-        Relaxation::Ibp | Relaxation::CrownIbp => Origin::Interval,
-        Relaxation::Crown => Origin::Walk,
-        Relaxation::CrownMeetIbp => Origin::Meet,
-        Relaxation::CrownSkipIbp => Origin::Skip,
-    }
 }
 
 /// ±unit vectors: the lower (even) and upper (odd) rows of the given neurons.
@@ -70,43 +50,37 @@ fn unit_rows<T: Real>(neurons: &[(usize, bool)], n: usize) -> Vec<T> {
 }
 
 impl<T: Real> Group<T> {
-    /// Bounds `spec` over `region`; specification and slopes must be the group's own (labels or matrices sliced).
-    pub(super) fn new(
-        plan: &Plan<'_, T>,
-        region: Region<T>,
-        spec: Spec<T>,
-        request: BoundRequest,
-        slopes: Vec<Option<Vec<T>>>,
-    ) -> Self {
+    /// Bounds `spec` over `region`; the specification must be the group's own (labels or matrices sliced).
+    pub(super) fn new(plan: &Plan<T>, region: Region<T>, spec: Spec<T>, request: BoundRequest) -> Self {
         let count = plan.maps.len();
         let mut group = Group {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
             known: (0..count).map(|_| None).collect(),
-            pre_activations: (0..count).map(|_| None).collect(),
+            bounded: (0..count).map(|_| None).collect(),
             lower: Vec::new(),
             upper: Vec::new(),
             region,
             spec,
             request,
-            slopes,
         };
         if group.region.ball.is_some() {
-            for &id in plan.pre_activations.iter().filter(|&&id| plan.is_affine[id]) {
+            for id in group.to_bound(plan).filter(|&id| plan.is_affine[id]) {
                 group.known[id] = Some(group.bound_over_ball(plan, id));
             }
         }
         let needed = group.needed_intervals(plan);
         group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known);
-        for &id in &plan.pre_activations {
-            let bounds = group.bound_pre_activation(plan, id);
-            group.pre_activations[id] = Some(bounds);
+        let nodes: Vec<NodeId> = group.to_bound(plan).collect();
+        for id in nodes {
+            let bounds = group.bound_node(plan, id);
+            group.bounded[id] = Some(bounds);
         }
         group.bound_spec(plan);
         group
     }
 
-    /// Bounds of an affine pre-activation over a ball.
-    fn bound_over_ball(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
+    /// Bounds of an affine node over a ball.
+    fn bound_over_ball(&self, plan: &Plan<T>, id: NodeId) -> Pair<T> {
         let batch = self.region.batch();
         if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
             return kernel_norm::bounds(plan, ball, id, batch);
@@ -118,38 +92,77 @@ impl<T: Real> Group<T> {
         pair
     }
 
-    fn needed_intervals(&self, plan: &Plan<'_, T>) -> Vec<bool> {
-        let all_up_to = match self.request.relaxation {
-            Relaxation::Ibp => plan.elision_node() + 1,
-            _ => plan.pre_activations.iter().max().map_or(0, |&id| id + 1),
+    /// The node whose values the specification's rows stand on.
+    fn last(&self, plan: &Plan<T>) -> NodeId {
+        self.request.until.unwrap_or_else(|| plan.network.output())
+    }
+
+    /// The nodes before it whose bounds give the lines of others.
+    fn to_bound<'s>(&self, plan: &'s Plan<T>) -> impl DoubleEndedIterator<Item = NodeId> + use<'s, T> {
+        let last = self.last(plan);
+        plan.bounded.iter().copied().filter(move |&id| id < last)
+    }
+
+    fn needed_intervals(&self, plan: &Plan<T>) -> Vec<bool> {
+        let all_up_to = match self.request.relaxation.last() {
+            Final::Interval => plan.elision_node(self.last(plan)) + 1,
+            Final::Backward => self.to_bound(plan).max().map_or(0, |id| id + 1),
         };
         (0..plan.maps.len())
-            .map(|id| match self.request.relaxation {
-                Relaxation::Crown if self.region.ball.is_some() => plan.is_affine[id],
-                Relaxation::Crown => plan.interval_is_exact[id],
-                _ => id < all_up_to,
+            .map(|id| match self.request.relaxation.intermediate() {
+                Intermediate::Backward => self.is_exact(plan, id),
+                Intermediate::Interval | Intermediate::Intersection | Intermediate::BackwardIfUnstable => {
+                    id < all_up_to
+                }
             })
             .collect()
     }
 
-    fn origin(&self, plan: &Plan<'_, T>, id: NodeId) -> Origin {
-        origin(plan, &self.region, self.request.relaxation, id)
+    /// True for affine nodes whose interval bounds are exact; over balls the interval pass is given exact ones.
+    fn is_exact(&self, plan: &Plan<T>, id: NodeId) -> bool {
+        if self.region.ball.is_some() { plan.is_affine[id] } else { plan.interval_is_exact[id] }
     }
 
-    /// Lines of one sample for the pre-activations bounded so far.
-    fn lines(&self, sample: usize) -> Vec<Option<Lines<T>>> {
-        let of = |(pair, slopes): (&Option<Pair<T>>, &Option<Vec<T>>)| {
-            pair.as_ref().map(|pair| {
-                let n = pair.lower.len() / self.region.batch();
-                let range = sample * n..(sample + 1) * n;
-                let slopes = slopes.as_ref().map(|slopes| &slopes[range.clone()]);
-                Lines::new(&pair.lower[range.clone()], &pair.upper[range.clone()], slopes)
-            })
+    /// Where the bounds of a node come from: exact intervals serve every relaxation.
+    fn origin(&self, plan: &Plan<T>, id: NodeId) -> Origin {
+        match self.request.relaxation.intermediate() {
+            _ if self.is_exact(plan, id) => Origin::Relaxation(Intermediate::Interval),
+            Intermediate::Interval => Origin::Relaxation(Intermediate::Interval),
+            Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable
+                if plan.is_image(id) =>
+            {
+                Origin::Image
+            }
+            intermediate @ (Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
+                Origin::Relaxation(intermediate)
+            }
+        }
+    }
+
+    /// Lines of one sample for the nodes whose inputs are bounded so far.
+    fn lines(&self, plan: &Plan<T>, sample: usize) -> Vec<Option<NodeLines<T>>> {
+        let Some(rule) = self.request.relaxation.lower_slope() else { return Vec::new() };
+        let of = |(id, node): (NodeId, &Node)| {
+            let pair = self.bounded[*node.inputs.first()?].as_ref()?;
+            let n = pair.lower.len() / self.region.batch();
+            let range = sample * n..(sample + 1) * n;
+            let (lower, upper) = (&pair.lower[range.clone()], &pair.upper[range]);
+            match &node.layer {
+                Layer::Activation(_) => Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule))),
+                Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper))),
+                Layer::Input
+                | Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten
+                | Layer::Add => None,
+            }
         };
-        self.pre_activations.iter().zip(&self.slopes).map(of).collect()
+        plan.network.nodes().iter().enumerate().map(of).collect()
     }
 
-    /// Pre-activation bounds of one sample, by node.
+    /// The bounds that lines are made from, of one sample, by node.
     fn sample_bounds(&self, sample: usize) -> Vec<Option<Pair<T>>> {
         let of = |pair: &Option<Pair<T>>| {
             pair.as_ref().map(|pair| {
@@ -158,15 +171,15 @@ impl<T: Real> Group<T> {
                 Pair { lower: pair.lower[range.clone()].to_vec(), upper: pair.upper[range].to_vec() }
             })
         };
-        self.pre_activations.iter().map(of).collect()
+        self.bounded.iter().map(of).collect()
     }
 
     /// Walks the neurons of node `id` for which `wanted` holds and writes their bounds into `pair` (`[batch, n]`).
     fn walk_neurons(
         &self,
-        plan: &Plan<'_, T>,
+        plan: &Plan<T>,
         sample: usize,
-        lines: &[Option<Lines<T>>],
+        lines: &[Option<NodeLines<T>>],
         id: NodeId,
         wanted: impl Fn(usize) -> bool,
         pair: &mut Pair<T>,
@@ -187,39 +200,52 @@ impl<T: Real> Group<T> {
         }
     }
 
-    fn bound_pre_activation(&self, plan: &Plan<'_, T>, id: NodeId) -> Pair<T> {
-        let origin = self.origin(plan, id);
-        if origin == Origin::Interval {
-            return self.intervals.ends(id);
-        }
+    /// Bounds of a node that lines are made from.
+    fn bound_node(&self, plan: &Plan<T>, id: NodeId) -> Pair<T> {
         let n = plan.network.node(id).len();
-        let interval = if origin == Origin::Walk { None } else { Some(self.intervals.ends(id)) };
-        let mut pair = match (&interval, origin) {
-            (Some(interval), Origin::Skip) => interval.clone(),
-            _ => Pair::zeros(self.region.batch() * n),
+        let batch = self.region.batch();
+        let walk = |pair: &mut Pair<T>, wanted: &dyn Fn(usize) -> bool| {
+            for sample in 0..batch {
+                let lines = self.lines(plan, sample);
+                self.walk_neurons(plan, sample, &lines, id, |i| wanted(sample * n + i), pair);
+            }
         };
-        for sample in 0..self.region.batch() {
-            let lines = self.lines(sample);
-            let unstable = |i: usize| match (&interval, origin) {
-                (Some(interval), Origin::Skip) => {
-                    interval.lower[sample * n + i] < T::ZERO && interval.upper[sample * n + i] > T::ZERO
-                }
-                _ => true,
-            };
-            self.walk_neurons(plan, sample, &lines, id, unstable, &mut pair);
+        let intermediate = match self.origin(plan, id) {
+            Origin::Image => {
+                let (f, input) = (plan.activation(id), self.input_bounds(plan, id));
+                return Pair { lower: f.values(&input.lower), upper: f.values(&input.upper) };
+            }
+            Origin::Relaxation(intermediate) => intermediate,
+        };
+        match intermediate {
+            Intermediate::Interval => self.intervals.ends(id),
+            Intermediate::Backward => {
+                let mut pair = Pair::zeros(batch * n);
+                walk(&mut pair, &|_| true);
+                pair
+            }
+            Intermediate::Intersection => {
+                let interval = self.intervals.ends(id);
+                let mut pair = Pair::zeros(batch * n);
+                walk(&mut pair, &|_| true);
+                pair.lower.iter_mut().zip(&interval.lower).for_each(|(a, &b)| *a = a.max(b));
+                pair.upper.iter_mut().zip(&interval.upper).for_each(|(a, &b)| *a = a.min(b));
+                pair
+            }
+            Intermediate::BackwardIfUnstable => {
+                let interval = self.intervals.ends(id);
+                let mut pair = interval.clone();
+                walk(&mut pair, &|i| !plan.is_settled(id, interval.lower[i], interval.upper[i]));
+                pair
+            }
         }
-        if let (Some(interval), Origin::Meet) = (&interval, origin) {
-            pair.lower.iter_mut().zip(&interval.lower).for_each(|(a, &b)| *a = a.max(b));
-            pair.upper.iter_mut().zip(&interval.upper).for_each(|(a, &b)| *a = a.min(b));
-        }
-        pair
     }
 
     /// Node and set at which the walks of the specification end, for one sample.
-    fn spec_stop<'s>(&'s self, plan: &Plan<'_, T>, sample: usize) -> (NodeId, Set<'s, T>) {
-        let stop = plan.elision_node();
+    fn spec_stop<'s>(&'s self, plan: &Plan<T>, sample: usize) -> (NodeId, Set<'s, T>) {
+        let stop = plan.elision_node(self.last(plan));
         let over_ball = self.region.ball.is_some() && plan.is_affine[stop];
-        if self.request.relaxation != Relaxation::Ibp || over_ball {
+        if self.request.relaxation.last() == Final::Backward || over_ball {
             return (0, Set::of_region(&self.region, sample));
         }
         let n = plan.network.node(stop).len();
@@ -227,17 +253,25 @@ impl<T: Real> Group<T> {
         (stop, Set::of_box(&self.intervals.center[stop][range.clone()], &self.intervals.radius[stop][range]))
     }
 
-    /// Rows of the specification of one sample that are not identically 0, as (row index, negated coefficients?).
-    fn spec_rows(matrix: &[T], classes: usize, upper: bool) -> Vec<(usize, bool)> {
-        let live = matrix.chunks_exact(classes).map(|row| row.iter().any(|&c| c != T::ZERO));
-        live.enumerate()
-            .filter(|(_, live)| *live)
-            .flat_map(|(r, _)| [(r, false), (r, true)])
-            .filter(|(_, is_upper)| upper || !is_upper)
-            .collect()
+    /// Rows of the specification of one sample that are not identically 0, as (row index, is upper).
+    fn spec_rows(&self, plan: &Plan<T>, matrix: &[T], upper: bool) -> Vec<(usize, bool)> {
+        let live: Vec<usize> = match self.request.until {
+            Some(node) => (0..plan.network.node(node).len()).collect(),
+            None => {
+                let rows = matrix.chunks_exact(plan.network.output_len()).enumerate();
+                rows.filter(|(_, row)| row.iter().any(|&c| c != T::ZERO)).map(|(r, _)| r).collect()
+            }
+        };
+        let sides: &[bool] = if upper { &[false, true] } else { &[false] };
+        live.into_iter().flat_map(|r| sides.iter().map(move |&is_upper| (r, is_upper))).collect()
     }
 
-    fn spec_coefficients(matrix: &[T], classes: usize, rows: &[(usize, bool)]) -> Vec<T> {
+    /// Coefficients of such rows, negated for upper bounds.
+    fn spec_coefficients(&self, plan: &Plan<T>, matrix: &[T], rows: &[(usize, bool)]) -> Vec<T> {
+        if let Some(node) = self.request.until {
+            return unit_rows(rows, plan.network.node(node).len());
+        }
+        let classes = plan.network.output_len();
         rows.iter()
             .flat_map(|&(r, is_upper)| {
                 matrix[r * classes..(r + 1) * classes].iter().map(move |&c| if is_upper { -c } else { c })
@@ -245,22 +279,35 @@ impl<T: Real> Group<T> {
             .collect()
     }
 
-    fn bound_spec(&mut self, plan: &Plan<'_, T>) {
-        let classes = plan.network.output_len();
-        let output = plan.network.output();
-        let rows = self.spec.rows(classes);
-        let offset = self.spec.offset_of(classes);
+    /// C of one sample; empty where the rows are the elements of a node.
+    fn spec_matrix(&self, plan: &Plan<T>, sample: usize) -> Vec<T> {
+        match self.request.until {
+            Some(_) => Vec::new(),
+            None => self.spec.matrix_of(sample, plan.network.output_len()),
+        }
+    }
+
+    /// d.
+    fn spec_offset(&self, plan: &Plan<T>) -> Vec<T> {
+        match self.request.until {
+            Some(node) => vec![T::ZERO; plan.network.node(node).len()],
+            None => self.spec.offset_of(plan.network.output_len()),
+        }
+    }
+
+    fn bound_spec(&mut self, plan: &Plan<T>) {
+        let last = self.last(plan);
+        let offset = self.spec_offset(plan);
         for sample in 0..self.region.batch() {
-            let matrix = self.spec.matrix_of(sample, classes);
-            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(sample) };
+            let matrix = self.spec_matrix(plan, sample);
+            let lines = self.lines(plan, sample);
             let (stop, set) = self.spec_stop(plan, sample);
             let walk = Walk { plan, lines: &lines, stop, set };
             let mut lower = offset.clone();
             let mut upper = offset.clone();
-            for chunk in Self::spec_rows(&matrix, classes, self.request.upper).chunks(walk.chunk_rows(output)) {
-                let coefficients = Self::spec_coefficients(&matrix, classes, chunk);
-                for (&(row, is_upper), value) in chunk.iter().zip(walk.lower_bounds(output, coefficients, chunk.len()))
-                {
+            for chunk in self.spec_rows(plan, &matrix, self.request.upper).chunks(walk.chunk_rows(last)) {
+                let coefficients = self.spec_coefficients(plan, &matrix, chunk);
+                for (&(row, is_upper), value) in chunk.iter().zip(walk.lower_bounds(last, coefficients, chunk.len())) {
                     if is_upper {
                         upper[row] += -value;
                     } else {
@@ -268,7 +315,6 @@ impl<T: Real> Group<T> {
                     }
                 }
             }
-            debug_assert_eq!(lower.len(), rows);
             self.lower.extend(lower);
             if self.request.upper {
                 self.upper.extend(upper);
@@ -276,9 +322,26 @@ impl<T: Real> Group<T> {
         }
     }
 
+    /// Bounds of the input of activation `id`.
+    fn input_bounds(&self, plan: &Plan<T>, id: NodeId) -> &Pair<T> {
+        let input = plan.network.node(id).inputs[0];
+        match &self.bounded[input] {
+            Some(pair) => pair,
+            None => unreachable!("node {input} is not bounded yet"),
+        }
+    }
+
     /// Bounds of the pre-activations, in network order.
-    pub(super) fn layers<'s>(&'s self, plan: &'s Plan<'_, T>) -> impl Iterator<Item = (NodeId, &'s Pair<T>)> {
-        plan.pre_activations.iter().filter_map(|&id| self.pre_activations[id].as_ref().map(|pair| (id, pair)))
+    pub(super) fn layers<'s>(&'s self, plan: &'s Plan<T>) -> impl Iterator<Item = (NodeId, &'s Pair<T>)> {
+        plan.pre_activations.iter().filter_map(|&id| self.bounded[id].as_ref().map(|pair| (id, pair)))
+    }
+
+    /// Rows per sample.
+    pub(super) fn rows(&self, plan: &Plan<T>) -> usize {
+        match self.request.until {
+            Some(node) => plan.network.node(node).len(),
+            None => self.spec.rows(plan.network.output_len()),
+        }
     }
 
     /// Samples in the group.
@@ -289,22 +352,18 @@ impl<T: Real> Group<T> {
     /// Pulls the group's own slice of the cotangents back; adds weight gradients to `weights`.
     pub(super) fn backward(
         &self,
-        plan: &Plan<'_, T>,
+        plan: &Plan<T>,
         cotangents: &Cotangents<T>,
         mut weights: Option<&mut MapGradients<T>>,
         wants: Wants,
     ) -> GroupGradient<T> {
         let batch = self.region.batch();
         let dimension = self.region.dimension();
-        let zeros = |id| plan.pre_activations.contains(&id).then(|| vec![T::ZERO; batch * plan.network.node(id).len()]);
-        let mut region = GroupGradient {
-            center: vec![T::ZERO; batch * dimension],
-            radius: vec![T::ZERO; batch * dimension],
-            slopes: wants.slopes.then(|| (0..plan.maps.len()).map(zeros).collect()),
-        };
-        // Cotangents of the pre-activation bounds, by node, and of the interval pass.
+        let mut region =
+            GroupGradient { center: vec![T::ZERO; batch * dimension], radius: vec![T::ZERO; batch * dimension] };
+        // Cotangents of the bounds that lines are made from, by node, and of the interval pass.
         let mut bounds: Vec<Option<Pair<T>>> =
-            self.pre_activations.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
+            self.bounded.iter().map(|pair| pair.as_ref().map(|pair| Pair::zeros(pair.lower.len()))).collect();
         for layer in &cotangents.layers {
             if let Some(target) = &mut bounds[layer.node] {
                 target.lower.iter_mut().zip(&layer.lower).for_each(|(t, &g)| *t += g);
@@ -313,20 +372,33 @@ impl<T: Real> Group<T> {
         }
         let mut intervals = self.intervals.zero_cotangents();
         self.spec_backward(plan, cotangents, &mut weights, &mut region, &mut bounds, &mut intervals);
-        for &id in plan.pre_activations.iter().rev() {
+        for id in self.to_bound(plan).rev() {
             let Some(g) = bounds[id].take() else { continue };
-            match self.origin(plan, id) {
-                Origin::Interval => intervals.add_on_ends(id, 0, &g.lower, &g.upper),
-                Origin::Walk => self.walk_backward(plan, id, &g, &mut weights, &mut region, &mut bounds),
-                origin => {
-                    let (on_walk, on_interval) = self.split(id, g, origin);
-                    intervals.add_on_ends(id, 0, &on_interval.lower, &on_interval.upper);
-                    self.walk_backward(plan, id, &on_walk, &mut weights, &mut region, &mut bounds);
+            let on_walk = match self.origin(plan, id) {
+                Origin::Image => {
+                    let (f, known) = (plan.activation(id), self.input_bounds(plan, id));
+                    if let Some(target) = &mut bounds[plan.network.node(id).inputs[0]] {
+                        f.pull_back(&known.lower, &g.lower, &mut target.lower);
+                        f.pull_back(&known.upper, &g.upper, &mut target.upper);
+                    }
+                    continue;
                 }
-            }
+                Origin::Relaxation(Intermediate::Interval) => {
+                    intervals.add_on_ends(id, 0, &g.lower, &g.upper);
+                    continue;
+                }
+                Origin::Relaxation(Intermediate::Backward) => g,
+                Origin::Relaxation(Intermediate::BackwardIfUnstable) => self.on_unstable(plan, id, g),
+                Origin::Relaxation(Intermediate::Intersection) => {
+                    let (on_walk, on_interval) = self.split(id, g);
+                    intervals.add_on_ends(id, 0, &on_interval.lower, &on_interval.upper);
+                    on_walk
+                }
+            };
+            self.walk_backward(plan, id, &on_walk, &mut weights, &mut region, &mut bounds);
         }
         self.intervals.backward(plan, batch, &self.known, &mut intervals, weights.as_deref_mut(), wants.input);
-        for &id in plan.pre_activations.iter().filter(|&&id| self.known[id].is_some()) {
+        for id in self.to_bound(plan).filter(|&id| self.known[id].is_some()) {
             let (center, radius) = (&intervals.center[id], &intervals.radius[id]);
             if let Some(ball) = kernel_norm::ball_for(plan, &self.region, id) {
                 let mut epsilon = vec![T::ZERO; batch];
@@ -335,14 +407,11 @@ impl<T: Real> Group<T> {
                 region.radius.iter_mut().step_by(dimension).zip(epsilon).for_each(|(r, g)| *r += g);
                 continue;
             }
-            let half = T::from_f64(0.5);
-            let on_bounds = Pair {
-                lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
-                upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),
-            };
+            let on_bounds = on_ends(center, radius);
             self.walk_backward(plan, id, &on_bounds, &mut weights, &mut region, &mut bounds);
         }
-        if wants.input && !intervals.center[0].is_empty() {
+        // Where the input itself is bounded over a ball, its cotangents went through the walk above.
+        if wants.input && !intervals.center[0].is_empty() && self.known[0].is_none() {
             region.center.iter_mut().zip(&intervals.center[0]).for_each(|(t, &g)| *t += g);
             region.radius.iter_mut().zip(&intervals.radius[0]).for_each(|(t, &g)| *t += g);
         }
@@ -358,59 +427,55 @@ impl<T: Real> Group<T> {
 
     fn spec_backward(
         &self,
-        plan: &Plan<'_, T>,
+        plan: &Plan<T>,
         cotangents: &Cotangents<T>,
         weights: &mut Option<&mut MapGradients<T>>,
         region: &mut GroupGradient<T>,
         bounds: &mut [Option<Pair<T>>],
         intervals: &mut Intervals<T>,
     ) {
-        let classes = plan.network.output_len();
-        let output = plan.network.output();
-        let rows = self.spec.rows(classes);
+        let last = self.last(plan);
+        let rows = self.rows(plan);
         let upper_wanted = !cotangents.upper.is_empty();
         for sample in 0..self.region.batch() {
             let g_of = |&(row, is_upper): &(usize, bool)| {
                 if is_upper { -cotangents.upper[sample * rows + row] } else { cotangents.lower[sample * rows + row] }
             };
-            let matrix = self.spec.matrix_of(sample, classes);
-            let mut live = Self::spec_rows(&matrix, classes, upper_wanted);
+            let matrix = self.spec_matrix(plan, sample);
+            let mut live = self.spec_rows(plan, &matrix, upper_wanted);
             live.retain(|row| g_of(row) != T::ZERO);
             if live.is_empty() {
                 continue;
             }
-            let lines = if self.request.relaxation == Relaxation::Ibp { Vec::new() } else { self.lines(sample) };
+            let lines = self.lines(plan, sample);
             let known = self.sample_bounds(sample);
             let (stop, set) = self.spec_stop(plan, sample);
             let n = plan.network.node(stop).len();
             let range = sample * n..(sample + 1) * n;
-            let set_sink =
-                if stop == 0 && (self.request.relaxation != Relaxation::Ibp || intervals.center[0].is_empty()) {
-                    (&mut region.center[range.clone()], &mut region.radius[range])
-                } else if stop == 0 {
-                    (&mut intervals.center[0][range.clone()], &mut intervals.radius[0][range])
-                } else {
-                    (&mut intervals.center[stop][range.clone()], &mut intervals.radius[stop][range])
-                };
+            let backward = self.request.relaxation.last() == Final::Backward;
+            let set_sink = if stop == 0 && (backward || intervals.center[0].is_empty()) {
+                (&mut region.center[range.clone()], &mut region.radius[range])
+            } else if stop == 0 {
+                (&mut intervals.center[0][range.clone()], &mut intervals.radius[0][range])
+            } else {
+                (&mut intervals.center[stop][range.clone()], &mut intervals.radius[stop][range])
+            };
             let walk = Walk { plan, lines: &lines, stop, set };
-            let mut slopes = region.slopes.as_deref().map(|slopes| sample_zeros(slopes, self.region.batch()));
-            let mut sinks =
-                Sinks { weights: weights.as_deref_mut(), set: Some(set_sink), slopes: slopes.as_deref_mut() };
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set: Some(set_sink) };
             let mut sample_bounds = zeros_like(&known);
-            for chunk in live.chunks(walk.chunk_rows(output)) {
+            for chunk in live.chunks(walk.chunk_rows(last)) {
                 let g: Vec<T> = chunk.iter().map(g_of).collect();
-                let coefficients = Self::spec_coefficients(&matrix, classes, chunk);
-                walk.adjoint(output, coefficients, &g, &mut sinks, &known, &mut sample_bounds);
+                let coefficients = self.spec_coefficients(plan, &matrix, chunk);
+                walk.adjoint(last, coefficients, &g, &mut sinks, &known, &mut sample_bounds);
             }
             add_sample(bounds, &sample_bounds, sample);
-            region.add_slopes(slopes.as_deref(), sample);
         }
     }
 
     /// The adjoint of [`Self::walk_neurons`]: `g` are cotangents on the bounds of node `id`, `[batch, n]`.
     fn walk_backward(
         &self,
-        plan: &Plan<'_, T>,
+        plan: &Plan<T>,
         id: NodeId,
         g: &Pair<T>,
         weights: &mut Option<&mut MapGradients<T>>,
@@ -428,66 +493,49 @@ impl<T: Real> Group<T> {
             if live.is_empty() {
                 continue;
             }
-            let lines = self.lines(sample);
+            let lines = self.lines(plan, sample);
             let known = self.sample_bounds(sample);
             let range = sample * dimension..(sample + 1) * dimension;
             let walk = Walk { plan, lines: &lines, stop: 0, set: Set::of_region(&self.region, sample) };
             let set = Some((&mut region.center[range.clone()], &mut region.radius[range]));
-            let mut slopes = region.slopes.as_deref().map(|slopes| sample_zeros(slopes, self.region.batch()));
-            let mut sinks = Sinks { weights: weights.as_deref_mut(), set, slopes: slopes.as_deref_mut() };
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set };
             let mut sample_bounds = zeros_like(&known);
             for chunk in live.chunks(walk.chunk_rows(id)) {
                 let g: Vec<T> = chunk.iter().map(g_of).collect();
                 walk.adjoint(id, unit_rows(chunk, n), &g, &mut sinks, &known, &mut sample_bounds);
             }
             add_sample(bounds, &sample_bounds, sample);
-            region.add_slopes(slopes.as_deref(), sample);
         }
     }
 
+    /// The cotangents on bounds of neurons that interval arithmetic leaves unstable; by definition of the method the
+    /// interval bounds of the others carry no gradient.
+    fn on_unstable(&self, plan: &Plan<T>, id: NodeId, mut g: Pair<T>) -> Pair<T> {
+        let interval = self.intervals.ends(id);
+        for i in 0..g.lower.len() {
+            if plan.is_settled(id, interval.lower[i], interval.upper[i]) {
+                (g.lower[i], g.upper[i]) = (T::ZERO, T::ZERO);
+            }
+        }
+        g
+    }
+
     /// Divides cotangents between the walk and the interval pass by which of the two gave each bound.
-    fn split(&self, id: NodeId, g: Pair<T>, origin: Origin) -> (Pair<T>, Pair<T>) {
+    fn split(&self, id: NodeId, g: Pair<T>) -> (Pair<T>, Pair<T>) {
         let interval = self.intervals.ends(id);
         let mut on_walk = g;
         let mut on_interval = Pair::zeros(on_walk.lower.len());
-        let Some(used) = &self.pre_activations[id] else { unreachable!("pre-activation {id} is not bounded") };
+        let Some(used) = &self.bounded[id] else { unreachable!("node {id} is not bounded") };
         for i in 0..on_walk.lower.len() {
-            match origin {
-                Origin::Skip => {
-                    if !(interval.lower[i] < T::ZERO && interval.upper[i] > T::ZERO) {
-                        // Kept interval bounds carry no gradient, by definition of the method.
-                        (on_walk.lower[i], on_walk.upper[i]) = (T::ZERO, T::ZERO);
-                    }
-                }
-                _ => {
-                    if used.lower[i] == interval.lower[i] {
-                        on_interval.lower[i] = std::mem::take(&mut on_walk.lower[i]);
-                    }
-                    if used.upper[i] == interval.upper[i] {
-                        on_interval.upper[i] = std::mem::take(&mut on_walk.upper[i]);
-                    }
-                }
+            if used.lower[i] == interval.lower[i] {
+                on_interval.lower[i] = std::mem::take(&mut on_walk.lower[i]);
+            }
+            if used.upper[i] == interval.upper[i] {
+                on_interval.upper[i] = std::mem::take(&mut on_walk.upper[i]);
             }
         }
         (on_walk, on_interval)
     }
-}
-
-impl<T: Real> GroupGradient<T> {
-    /// Adds one sample's cotangents of the lower slopes to those of the batch.
-    fn add_slopes(&mut self, of_sample: Option<&[Option<Vec<T>>]>, sample: usize) {
-        let (Some(total), Some(of_sample)) = (&mut self.slopes, of_sample) else { return };
-        for (target, source) in total.iter_mut().zip(of_sample) {
-            if let (Some(target), Some(source)) = (target, source) {
-                target[sample * source.len()..].iter_mut().zip(source).for_each(|(t, &g)| *t += g);
-            }
-        }
-    }
-}
-
-/// Zeros for one sample of `slopes`.
-fn sample_zeros<T: Real>(slopes: &[Option<Vec<T>>], batch: usize) -> Vec<Option<Vec<T>>> {
-    slopes.iter().map(|layer| layer.as_ref().map(|layer| vec![T::ZERO; layer.len() / batch])).collect()
 }
 
 fn zeros_like<T: Real>(pairs: &[Option<Pair<T>>]) -> Vec<Option<Pair<T>>> {

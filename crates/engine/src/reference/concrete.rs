@@ -1,18 +1,32 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
-use tightrope_network::Layer;
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::plan::Plan;
 use crate::Real;
 
 /// Values of every node, `[batch, n]` each.
-pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
-    let mut values: Vec<Vec<T>> = Vec::with_capacity(plan.maps.len());
-    for (id, node) in plan.network.nodes().iter().enumerate() {
+pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
+    let last = plan.network.output();
+    along(plan, inputs.to_vec(), batch, last, |id, x| plan.activation(id).values(x))
+}
+
+/// Values of the nodes up to `last`; `activation` maps (node, its input's values) to an activation's values.
+pub(super) fn along<T: Real>(
+    plan: &Plan<T>,
+    inputs: Vec<T>,
+    batch: usize,
+    last: NodeId,
+    mut activation: impl FnMut(NodeId, &[T]) -> Vec<T>,
+) -> Vec<Vec<T>> {
+    let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
+    values.push(inputs);
+    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(1) {
         let value = match &node.layer {
-            Layer::Input => inputs.to_vec(),
-            Layer::Relu => values[node.inputs[0]].iter().map(|&v| v.relu()).collect(),
+            Layer::Input => unreachable!("only node 0 is the input"),
+            Layer::Activation(_) => activation(id, &values[node.inputs[0]]),
+            Layer::MaxPool2d(_) => plan.max_pool(id).values(&values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -20,7 +34,7 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
                 }
                 sum
             }
-            _ => {
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
                 map.add_bias(&mut y);
@@ -34,7 +48,7 @@ pub(super) fn forward<T: Real>(plan: &Plan<'_, T>, inputs: &[T], batch: usize) -
 
 /// Pulls `cotangent` on the output back to the weights and, if wanted, the input.
 pub(super) fn backward<T: Real>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     values: &[Vec<T>],
     cotangent: &[T],
     batch: usize,
@@ -52,20 +66,21 @@ pub(super) fn backward<T: Real>(
             }
         }
         match &node.layer {
-            Layer::Relu => {
+            Layer::Activation(_) => {
                 let input = node.inputs[0];
-                for ((target, &g), &v) in cotangents[input].iter_mut().zip(&g).zip(&values[input]) {
-                    if v > T::ZERO {
-                        *target += g;
-                    }
-                }
+                plan.activation(id).pull_back(&values[input], &g, &mut cotangents[input]);
+            }
+            Layer::MaxPool2d(_) => {
+                let input = node.inputs[0];
+                plan.max_pool(id).pull_back(&values[input], &g, &mut cotangents[input]);
             }
             Layer::Add => {
                 for &input in &node.inputs {
                     cotangents[input].iter_mut().zip(&g).for_each(|(t, &g)| *t += g);
                 }
             }
-            _ => {
+            Layer::Input => unreachable!("only node 0 is the input"),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {
                     weights.add_weight(id, map, Weights::Signed, &values[input], &g, batch);

@@ -1,6 +1,6 @@
 //! The interval domain (IBP, Gowal et al. 2018): centre and radius of every node, and their adjoint.
 //!
-//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0.
+//! Affine: c' = W c + b, r' = |W| r. Activations and max pooling: the images of both ends.
 
 use tightrope_network::{Layer, NodeId};
 
@@ -30,7 +30,7 @@ impl<T: Real> Pair<T> {
 impl<T: Real> Intervals<T> {
     /// Interval bounds of the nodes marked in `needed` (closed under inputs); at nodes with an
     /// entry in `known` those bounds are taken instead.
-    pub(super) fn forward(plan: &Plan<'_, T>, region: &Region<T>, needed: &[bool], known: &[Option<Pair<T>>]) -> Self {
+    pub(super) fn forward(plan: &Plan<T>, region: &Region<T>, needed: &[bool], known: &[Option<Pair<T>>]) -> Self {
         let batch = region.batch();
         let count = plan.maps.len();
         let mut result = Intervals { center: vec![Vec::new(); count], radius: vec![Vec::new(); count] };
@@ -40,13 +40,16 @@ impl<T: Real> Intervals<T> {
             } else {
                 match &node.layer {
                     Layer::Input => (region.center.clone(), region.radius.clone()),
-                    Layer::Relu => {
-                        let pair = result.ends(node.inputs[0]);
-                        let clamp = |values: Vec<T>| -> Vec<T> { values.into_iter().map(T::relu).collect() };
-                        from_ends(&clamp(pair.lower), &clamp(pair.upper))
+                    Layer::Activation(_) => {
+                        let (pair, f) = (result.ends(node.inputs[0]), plan.activation(id));
+                        from_ends(&f.values(&pair.lower), &f.values(&pair.upper))
+                    }
+                    Layer::MaxPool2d(_) => {
+                        let (pair, pool) = (result.ends(node.inputs[0]), plan.max_pool(id));
+                        from_ends(&pool.values(&pair.lower), &pool.values(&pair.upper))
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
-                    _ => {
+                    Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                         let (input, map) = (node.inputs[0], plan.map(id));
                         let mut center = map.apply(Weights::Signed, &result.center[input], batch);
                         map.add_bias(&mut center);
@@ -88,7 +91,7 @@ impl<T: Real> Intervals<T> {
     /// Cotangents that reach the input stay in node 0; those that reach a node of `known` stay there.
     pub(super) fn backward(
         &self,
-        plan: &Plan<'_, T>,
+        plan: &Plan<T>,
         batch: usize,
         known: &[Option<Pair<T>>],
         cotangents: &mut Intervals<T>,
@@ -105,16 +108,21 @@ impl<T: Real> Intervals<T> {
                 continue;
             }
             match &node.layer {
-                Layer::Relu => {
-                    let input = node.inputs[0];
-                    let half = T::from_f64(0.5);
-                    for i in 0..g_center.len() {
-                        let (c, r) = (self.center[input][i], self.radius[input][i]);
-                        let g_lower = if c - r > T::ZERO { (g_center[i] - g_radius[i]) * half } else { T::ZERO };
-                        let g_upper = if c + r > T::ZERO { (g_center[i] + g_radius[i]) * half } else { T::ZERO };
-                        cotangents.center[input][i] += g_lower + g_upper;
-                        cotangents.radius[input][i] += g_upper - g_lower;
-                    }
+                Layer::Activation(_) => {
+                    let (input, f) = (node.inputs[0], plan.activation(id));
+                    let (ends, on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
+                    let mut g = Pair::zeros(ends.lower.len());
+                    f.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
+                    f.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
+                }
+                Layer::MaxPool2d(_) => {
+                    let (input, pool) = (node.inputs[0], plan.max_pool(id));
+                    let (ends, on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
+                    let mut g = Pair::zeros(ends.lower.len());
+                    pool.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
+                    pool.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
                 }
                 Layer::Add => {
                     for &input in &node.inputs {
@@ -122,7 +130,8 @@ impl<T: Real> Intervals<T> {
                         cotangents.radius[input].iter_mut().zip(&g_radius).for_each(|(t, &g)| *t += g);
                     }
                 }
-                _ => {
+                Layer::Input => unreachable!("only node 0 is the input"),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], plan.map(id));
                     if let Some(weights) = weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &self.center[input], &g_center, batch);
@@ -144,6 +153,15 @@ fn from_ends<T: Real>(lower: &[T], upper: &[T]) -> (Vec<T>, Vec<T>) {
     let center = lower.iter().zip(upper).map(|(&l, &u)| (l + u) * half).collect();
     let radius = lower.iter().zip(upper).map(|(&l, &u)| (u - l) * half).collect();
     (center, radius)
+}
+
+/// The adjoint of [`from_ends`].
+pub(super) fn on_ends<T: Real>(center: &[T], radius: &[T]) -> Pair<T> {
+    let half = T::from_f64(0.5);
+    Pair {
+        lower: center.iter().zip(radius).map(|(&c, &r)| (c - r) * half).collect(),
+        upper: center.iter().zip(radius).map(|(&c, &r)| (c + r) * half).collect(),
+    }
 }
 
 fn sum<T: Real>(values: &[Vec<T>], inputs: &[NodeId]) -> Vec<T> {

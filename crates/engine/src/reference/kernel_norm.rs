@@ -12,7 +12,7 @@ use super::plan::Plan;
 use crate::{Ball, Norm, Real, Region};
 
 /// The ball of `region` if node `id` is bounded this way: an unclipped ℓ2 ball and a convolution of the input.
-pub(super) fn ball_for<'r, T: Real>(plan: &Plan<'_, T>, region: &'r Region<T>, id: NodeId) -> Option<&'r Ball<T>> {
+pub(super) fn ball_for<'r, T: Real>(plan: &Plan<T>, region: &'r Region<T>, id: NodeId) -> Option<&'r Ball<T>> {
     let node = plan.network.node(id);
     let first = matches!(node.layer, Layer::Conv2d(_)) && node.inputs == [0];
     region.ball.as_ref().filter(|ball| first && ball.norm == Norm::L2 && !region.clipped)
@@ -24,7 +24,7 @@ fn norms<T: Real>(map: &Map<T>, channels: usize) -> Vec<T> {
 }
 
 /// Bounds of node `id`, `[batch, n]`.
-pub(super) fn bounds<T: Real>(plan: &Plan<'_, T>, ball: &Ball<T>, id: NodeId, batch: usize) -> Pair<T> {
+pub(super) fn bounds<T: Real>(plan: &Plan<T>, ball: &Ball<T>, id: NodeId, batch: usize) -> Pair<T> {
     let (map, node) = (plan.map(id), plan.network.node(id));
     let mut center = map.apply(Weights::Signed, &ball.center, batch);
     map.add_bias(&mut center);
@@ -38,7 +38,7 @@ pub(super) fn bounds<T: Real>(plan: &Plan<'_, T>, ball: &Ball<T>, id: NodeId, ba
 
 /// Pulls cotangents on centre and radius of node `id` back to the weights, the ball's centre and, per sample, ε.
 pub(super) fn backward<T: Real>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     ball: &Ball<T>,
     id: NodeId,
     (g_center, g_radius): (&[T], &[T]),

@@ -9,21 +9,26 @@ mod affine;
 mod backward;
 mod bounds;
 mod concrete;
+mod enclosure;
 mod gemm;
 mod interval;
 mod kernel_norm;
 mod lanes;
+mod max_pool;
 mod plan;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use rayon::prelude::*;
-use tightrope_network::Network;
+use tightrope_network::{Network, NodeId};
 
 use crate::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerBounds, LayerCotangent, LayerSlopes, Real,
-    Region, RegionGradient, Relaxation, Spec, Tape, Wants,
+    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Intermediate, LayerBounds,
+    LayerCotangent, Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Real, Region, RegionGradient,
+    Relaxation, Spec, Support, Tape, Trace, Wants, members_in_turn,
 };
 use affine::MapGradients;
-pub use affine::{Map as AffineMap, Weights};
 use bounds::Group;
 use plan::Plan;
 
@@ -36,10 +41,13 @@ const BATCHED_GROUP: usize = 16;
 /// Number of gradient accumulators a batch is spread over; bounds their memory.
 const ACCUMULATORS: usize = 16;
 
+/// Samples of a group, and the values of every node.
+type CleanGroup<T> = (usize, Vec<Vec<T>>);
+
 /// What a clean pass leaves behind: each group's node values.
 struct CleanTape<T> {
     signature: Signature,
-    groups: Vec<(usize, Vec<Vec<T>>)>,
+    groups: Vec<CleanGroup<T>>,
 }
 
 /// What a bound pass leaves behind.
@@ -47,7 +55,6 @@ struct BoundTape<T> {
     signature: Signature,
     groups: Vec<Group<T>>,
     rows: usize,
-    relaxation: Relaxation,
 }
 
 /// Tells networks of different shape apart: the nodes' sizes and the length of θ.
@@ -68,9 +75,9 @@ impl Signature {
 }
 
 fn group_size(relaxation: Relaxation) -> usize {
-    match relaxation {
-        Relaxation::Ibp | Relaxation::CrownIbp => BATCHED_GROUP,
-        _ => 1,
+    match relaxation.intermediate() {
+        Intermediate::Interval => BATCHED_GROUP,
+        Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable => 1,
     }
 }
 
@@ -100,37 +107,44 @@ fn slice_spec<T: Real>(spec: &Spec<T>, classes: usize, first: usize, count: usiz
 }
 
 fn bound_groups<T: Real>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     region: &Region<T>,
     spec: &Spec<T>,
     request: BoundRequest,
-    slopes: &[LayerSlopes<T>],
 ) -> Result<Vec<Group<T>>, EngineError> {
     let classes = plan.network.output_len();
     EngineError::check_length("a sample of the region", region.dimension(), plan.network.input_len())?;
     region.check()?;
     spec.check(region.batch(), classes)?;
-    LayerSlopes::check(slopes, plan.network, region.batch(), request.relaxation)?;
+    if let Some(node) = request.until {
+        if node == 0 || node >= plan.network.nodes().len() {
+            return Err(EngineError::Usage(format!("the network has no layer {node} to bound")));
+        }
+        if *spec != Spec::Logits {
+            return Err(EngineError::Usage(
+                "a node's bounds are those of its elements; give the specification of logits".into(),
+            ));
+        }
+    }
     let size = group_size(request.relaxation);
     let groups = (0..region.batch().div_ceil(size)).into_par_iter().map(|index| {
         let first = index * size;
         let count = size.min(region.batch() - first);
-        let slopes_of = |id| {
-            let layer = slopes.iter().find(|layer| layer.node == id)?;
-            let n = plan.network.node(id).len();
-            Some(layer.lower[first * n..(first + count) * n].to_vec())
-        };
-        let slopes = (0..plan.maps.len()).map(slopes_of).collect();
-        Group::new(plan, region.slice(first, count), slice_spec(spec, classes, first, count), request, slopes)
+        Group::new(plan, region.slice(first, count), slice_spec(spec, classes, first, count), request)
     });
     Ok(groups.collect())
 }
 
-fn collect_bounds<T: Real>(plan: &Plan<'_, T>, groups: &[Group<T>], rows: usize, request: BoundRequest) -> Bounds<T> {
+fn collect_bounds<T: Real>(plan: &Plan<T>, groups: &[Group<T>], spec: &Spec<T>, request: BoundRequest) -> Bounds<T> {
+    let rows = match request.until {
+        Some(node) => plan.network.node(node).len(),
+        None => spec.rows(plan.network.output_len()),
+    };
     let mut bounds = Bounds { rows, lower: Vec::new(), upper: request.upper.then(Vec::new), layers: Vec::new() };
     if request.layers {
+        let last = request.until.unwrap_or_else(|| plan.network.output());
         let empty = |&node| LayerBounds { node, lower: Vec::new(), upper: Vec::new() };
-        bounds.layers = plan.pre_activations.iter().map(empty).collect();
+        bounds.layers = plan.pre_activations.iter().filter(|&&node| node < last).map(empty).collect();
     }
     for group in groups {
         bounds.lower.extend_from_slice(&group.lower);
@@ -149,7 +163,7 @@ fn collect_bounds<T: Real>(plan: &Plan<'_, T>, groups: &[Group<T>], rows: usize,
 ///
 /// Group g always belongs to slot g mod [`ACCUMULATORS`], whatever the number of threads.
 fn accumulate<T: Real, R: Send>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     groups: usize,
     theta_wanted: bool,
     work: impl Fn(usize, Option<&mut MapGradients<T>>) -> R + Sync,
@@ -177,7 +191,7 @@ fn accumulate<T: Real, R: Send>(
 }
 
 fn clean_vjp<T: Real>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     tape: &CleanTape<T>,
     cotangents: &Cotangents<T>,
     wants: Wants,
@@ -188,16 +202,13 @@ fn clean_vjp<T: Real>(
     if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
         return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
     }
-    if wants.slopes {
-        return Err(EngineError::Usage("a clean pass has no slopes".into()));
-    }
     let (theta, inputs) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
         let (count, values) = &tape.groups[index];
         let first = index * BATCHED_GROUP * classes;
         let g = &cotangents.lower[first..first + count * classes];
         concrete::backward(plan, values, g, *count, weights, wants.input)
     });
-    Ok(Gradients { theta, input: wants.input.then(|| inputs.concat()), region: None, slopes: None })
+    Ok(Gradients { theta, input: wants.input.then(|| inputs.concat()), region: None })
 }
 
 /// The cotangents of samples `first .. first + count`.
@@ -225,15 +236,12 @@ fn slice_cotangents<T: Real>(
 }
 
 fn bound_vjp<T: Real>(
-    plan: &Plan<'_, T>,
+    plan: &Plan<T>,
     tape: &BoundTape<T>,
     cotangents: &Cotangents<T>,
     wants: Wants,
 ) -> Result<Gradients<T>, EngineError> {
     let batch: usize = tape.groups.iter().map(Group::batch).sum();
-    if wants.slopes && tape.relaxation == Relaxation::Ibp {
-        return Err(EngineError::Usage("ibp has no slopes; record a tape of crown-ibp, crown or its variants".into()));
-    }
     EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * tape.rows)?;
     if !cotangents.upper.is_empty() {
         EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * tape.rows)?;
@@ -260,13 +268,6 @@ fn bound_vjp<T: Real>(
         let own = slice_cotangents(cotangents, tape.rows, batch, firsts[index], group.batch());
         group.backward(plan, &own, weights, wants)
     });
-    let slopes = wants.slopes.then(|| {
-        let of = |&node: &usize| {
-            let layers = regions.iter().filter_map(|group| group.slopes.as_ref()?[node].as_deref());
-            LayerSlopes { node, lower: layers.flatten().copied().collect() }
-        };
-        plan.pre_activations.iter().map(of).collect()
-    });
     let region = wants.input.then(|| {
         let mut gradient = RegionGradient { center: Vec::new(), radius: Vec::new() };
         for group in regions {
@@ -275,7 +276,7 @@ fn bound_vjp<T: Real>(
         }
         gradient
     });
-    Ok(Gradients { theta, input: None, region, slopes })
+    Ok(Gradients { theta, input: None, region })
 }
 
 impl<T: Real> Engine<T> for Reference {
@@ -283,88 +284,134 @@ impl<T: Real> Engine<T> for Reference {
         "reference"
     }
 
-    fn forward(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<Vec<T>, EngineError> {
-        let plan = Plan::new(network, theta)?;
-        batch_of(network, inputs)?;
-        let d = network.input_len();
+    fn supports(&self, _: &Network, _: &BoundRequest) -> Support {
+        Support::Own
+    }
+
+    fn load(&self, network: &Network, theta: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
+        Ok(Box::new(LoadedReference::new(Arc::new(network.clone()), theta)?))
+    }
+}
+
+/// A network with its maps in place.
+struct LoadedReference<T> {
+    theta: Vec<T>,
+    plan: Plan<T>,
+}
+
+impl<T: Real> LoadedReference<T> {
+    fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
+        Ok(LoadedReference { plan: Plan::new(network, theta)?, theta: theta.to_vec() })
+    }
+
+    /// The clean pass of each group of samples.
+    fn clean_groups(&self, inputs: &[T]) -> Result<Vec<CleanGroup<T>>, EngineError> {
+        batch_of(&self.plan.network, inputs)?;
+        let d = self.plan.network.input_len();
+        let groups = inputs.par_chunks(BATCHED_GROUP * d).map(|chunk| {
+            let count = chunk.len() / d;
+            (count, concrete::forward(&self.plan, chunk, count))
+        });
+        Ok(groups.collect())
+    }
+}
+
+impl<T: Real> Loaded<T> for LoadedReference<T> {
+    fn network(&self) -> &Network {
+        &self.plan.network
+    }
+
+    fn theta(&self) -> &[T] {
+        &self.theta
+    }
+
+    fn update(&mut self, theta: &[T]) -> Result<(), EngineError> {
+        *self = LoadedReference::new(Arc::clone(&self.plan.network), theta)?;
+        Ok(())
+    }
+
+    fn forward(&self, inputs: &[T]) -> Result<Vec<T>, EngineError> {
+        batch_of(&self.plan.network, inputs)?;
+        let d = self.plan.network.input_len();
         let logits: Vec<Vec<T>> = inputs
             .par_chunks(BATCHED_GROUP * d)
-            .map(|chunk| concrete::forward(&plan, chunk, chunk.len() / d).pop().unwrap_or_default())
+            .map(|chunk| concrete::forward(&self.plan, chunk, chunk.len() / d).pop().unwrap_or_default())
             .collect();
         Ok(logits.concat())
     }
 
-    fn forward_taped(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError> {
-        let plan = Plan::new(network, theta)?;
-        batch_of(network, inputs)?;
-        let d = network.input_len();
-        let groups: Vec<(usize, Vec<Vec<T>>)> = inputs
-            .par_chunks(BATCHED_GROUP * d)
-            .map(|chunk| (chunk.len() / d, concrete::forward(&plan, chunk, chunk.len() / d)))
-            .collect();
-        let output = network.output();
+    fn forward_taped(&self, inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError> {
+        let groups = self.clean_groups(inputs)?;
+        let output = self.plan.network.output();
         let logits = groups.iter().flat_map(|(_, values)| values[output].iter().copied()).collect();
-        Ok((logits, Tape(Box::new(CleanTape { signature: Signature::of(network), groups }))))
+        let tape = CleanTape { signature: Signature::of(&self.plan.network), groups };
+        Ok((logits, Tape(Box::new(tape))))
     }
 
-    fn bound(
-        &self,
-        network: &Network,
-        theta: &[T],
-        region: &Region<T>,
-        spec: &Spec<T>,
-        request: BoundRequest,
-    ) -> Result<Bounds<T>, EngineError> {
-        let plan = Plan::new(network, theta)?;
-        let groups = bound_groups(&plan, region, spec, request, &[])?;
-        Ok(collect_bounds(&plan, &groups, spec.rows(network.output_len()), request))
+    fn bound(&self, region: &Region<T>, spec: &Spec<T>, request: BoundRequest) -> Result<Bounds<T>, EngineError> {
+        let groups = bound_groups(&self.plan, region, spec, request)?;
+        Ok(collect_bounds(&self.plan, &groups, spec, request))
     }
 
     fn bound_taped(
         &self,
-        network: &Network,
-        theta: &[T],
         region: &Region<T>,
         spec: &Spec<T>,
         request: BoundRequest,
     ) -> Result<(Bounds<T>, Tape), EngineError> {
-        self.bound_with_slopes(network, theta, region, spec, request, &[])
-    }
-
-    fn bound_with_slopes(
-        &self,
-        network: &Network,
-        theta: &[T],
-        region: &Region<T>,
-        spec: &Spec<T>,
-        request: BoundRequest,
-        slopes: &[LayerSlopes<T>],
-    ) -> Result<(Bounds<T>, Tape), EngineError> {
-        let plan = Plan::new(network, theta)?;
-        let groups = bound_groups(&plan, region, spec, request, slopes)?;
-        let rows = spec.rows(network.output_len());
-        let bounds = collect_bounds(&plan, &groups, rows, request);
-        let tape = BoundTape { signature: Signature::of(network), groups, rows, relaxation: request.relaxation };
+        let groups = bound_groups(&self.plan, region, spec, request)?;
+        let bounds = collect_bounds(&self.plan, &groups, spec, request);
+        let tape = BoundTape { signature: Signature::of(&self.plan.network), groups, rows: bounds.rows };
         Ok((bounds, Tape(Box::new(tape))))
     }
 
-    fn vjp(
-        &self,
-        network: &Network,
-        theta: &[T],
-        tape: &Tape,
-        cotangents: &Cotangents<T>,
-        wants: Wants,
-    ) -> Result<Gradients<T>, EngineError> {
-        let plan = Plan::new(network, theta)?;
+    fn vjp(&self, tape: &Tape, cotangents: &Cotangents<T>, wants: Wants) -> Result<Gradients<T>, EngineError> {
         if let Some(tape) = tape.0.downcast_ref::<CleanTape<T>>() {
-            tape.signature.check(network)?;
-            clean_vjp(&plan, tape, cotangents, wants)
+            tape.signature.check(&self.plan.network)?;
+            clean_vjp(&self.plan, tape, cotangents, wants)
         } else if let Some(tape) = tape.0.downcast_ref::<BoundTape<T>>() {
-            tape.signature.check(network)?;
-            bound_vjp(&plan, tape, cotangents, wants)
+            tape.signature.check(&self.plan.network)?;
+            bound_vjp(&self.plan, tape, cotangents, wants)
         } else {
             Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()))
         }
+    }
+
+    fn members(
+        &self,
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+        request: &MemberRequest<'_, T>,
+        loss: &MemberLoss<'_, T>,
+    ) -> Result<Vec<[f64; 2]>, EngineError> {
+        let mut own = LoadedReference::new(Arc::clone(&self.plan.network), &self.theta)?;
+        members_in_turn(&mut own, perturbation, pairs, request, loss)
+    }
+
+    fn substitute(
+        &self,
+        domain: &Domain<'_, T>,
+        start: NodeId,
+        rows: Vec<T>,
+        count: usize,
+        trace: Option<&mut Trace<T>>,
+        charges: Option<&Charges<T>>,
+    ) -> (Vec<T>, Vec<T>) {
+        domain.bound(&self.plan, start, rows, count, trace, charges)
+    }
+
+    fn relaxed(&self, domain: &Domain<'_, T>, last: NodeId, trace: &Trace<T>, points: Vec<T>) -> Vec<Vec<T>> {
+        domain.relaxed(&self.plan, last, trace, points)
+    }
+
+    fn enclose(&self, node: NodeId, before: &[OutwardInterval<T>], sets: usize) -> OutwardInterval<T> {
+        enclosure::enclose(&self.plan, &self.theta, node, before, sets)
+    }
+
+    fn summands(&self, node: NodeId, input: &[T]) -> Option<[Vec<T>; 2]> {
+        let map = self.plan.maps[node].as_ref()?;
+        let mut bias = vec![T::ZERO; map.outputs];
+        map.add_bias(&mut bias);
+        Some([map.apply(affine::Weights::Signed, input, 1), bias])
     }
 }

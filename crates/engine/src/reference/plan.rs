@@ -1,18 +1,32 @@
-//! What is worked out once per call: every node's map and how the nodes relate to the ReLUs.
+//! What is worked out once per θ: every node's map or function, and how the nodes relate to those that are not affine.
 
-use tightrope_network::{Layer, Network, NodeId};
+use std::sync::Arc;
+
+use tightrope_network::{Layer, Network, Node, NodeId};
 
 use super::affine::Map;
+use super::max_pool::MaxPool;
+use crate::activation::{Activation, activation};
 use crate::{EngineError, Real};
 
 /// A network with its weights in place.
-pub(super) struct Plan<'a, T> {
-    pub(super) network: &'a Network,
+pub(super) struct Plan<T> {
+    pub(super) network: Arc<Network>,
     /// One map per affine node.
     pub(super) maps: Vec<Option<Map<T>>>,
+    /// One function per activation node.
+    activations: Vec<Option<Box<dyn Activation<T>>>>,
+    /// The windows of each max-pooling node.
+    max_pools: Vec<Option<MaxPool>>,
     /// Pre-activation nodes in network order.
     pub(super) pre_activations: Vec<NodeId>,
-    /// True for nodes with no ReLU before them: affine functions of the input.
+    /// Place of each node in that list.
+    pub(super) position: Vec<Option<usize>>,
+    /// Nodes whose bounds give the lines of others, in the order of those: the pre-activations and the inputs of max pooling.
+    pub(super) bounded: Vec<NodeId>,
+    /// The activation and max-pooling nodes that read a node.
+    readers: Vec<Vec<NodeId>>,
+    /// True for nodes with no activation or max pooling before them: affine functions of the input.
     pub(super) is_affine: Vec<bool>,
     /// True for affine nodes whose interval bounds over a box are exact: at most one mixing layer after diagonal ones, and diagonal ones after it.
     pub(super) interval_is_exact: Vec<bool>,
@@ -26,30 +40,103 @@ enum Mixing {
     More,
 }
 
-impl<'a, T: Real> Plan<'a, T> {
+impl<T: Real> Plan<T> {
     /// Reads the weights of `network` from `theta`.
-    pub(super) fn new(network: &'a Network, theta: &[T]) -> Result<Self, EngineError> {
+    pub(super) fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
-        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(network, theta, id)).collect();
+        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(&network, theta, id)).collect();
         let mut is_affine = Vec::new();
         let mut mixing = Vec::new();
         for (node, map) in network.nodes().iter().zip(&maps) {
-            let affine = node.layer != Layer::Relu && node.inputs.iter().all(|&input| is_affine[input]);
+            let affine = node.layer.is_affine() && node.inputs.iter().all(|&input| is_affine[input]);
             let before = node
                 .inputs
                 .iter()
                 .map(|&input| mixing[input])
                 .fold(Mixing::None, |a: Mixing, b| if b > a { b } else { a });
-            mixing.push(match (&node.layer, map) {
-                (Layer::Input, _) => Mixing::None,
-                (_, Some(map)) if map.is_diagonal() => before,
-                (_, Some(_)) if before == Mixing::None => Mixing::Once,
-                _ => Mixing::More,
+            mixing.push(match map {
+                None if node.inputs.is_empty() => Mixing::None,
+                Some(map) if map.is_diagonal() => before,
+                Some(_) if before == Mixing::None => Mixing::Once,
+                Some(_) | None => Mixing::More,
             });
             is_affine.push(affine);
         }
         let interval_is_exact = is_affine.iter().zip(&mixing).map(|(&a, &m)| a && m < Mixing::More).collect();
-        Ok(Plan { network, maps, pre_activations: network.pre_activations(), is_affine, interval_is_exact })
+        let nodes = network.nodes();
+        let (mut bounded, mut readers) = (Vec::new(), vec![Vec::new(); nodes.len()]);
+        let (mut activations, mut max_pools) = (Vec::new(), Vec::new());
+        for (id, node) in nodes.iter().enumerate() {
+            let (function, pool) = match &node.layer {
+                Layer::Activation(kind) => (Some(activation(*kind)), None),
+                Layer::MaxPool2d(pool) => {
+                    (None, Some(MaxPool::new(pool, &network.node(node.inputs[0]).shape, &node.shape)))
+                }
+                Layer::Input
+                | Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten
+                | Layer::Add => (None, None),
+            };
+            if function.is_some() || pool.is_some() {
+                let input = node.inputs[0];
+                if readers[input].is_empty() {
+                    bounded.push(input);
+                }
+                readers[input].push(id);
+            }
+            activations.push(function);
+            max_pools.push(pool);
+        }
+        let pre_activations = network.pre_activations();
+        let mut position = vec![None; network.nodes().len()];
+        pre_activations.iter().enumerate().for_each(|(place, &id)| position[id] = Some(place));
+        Ok(Plan {
+            network,
+            maps,
+            activations,
+            max_pools,
+            pre_activations,
+            position,
+            bounded,
+            readers,
+            is_affine,
+            interval_is_exact,
+        })
+    }
+
+    /// The function of an activation node.
+    pub(super) fn activation(&self, id: NodeId) -> &dyn Activation<T> {
+        match &self.activations[id] {
+            Some(function) => &**function,
+            None => unreachable!("node {id} is no activation"),
+        }
+    }
+
+    /// The windows of a max-pooling node.
+    pub(super) fn max_pool(&self, id: NodeId) -> &MaxPool {
+        match &self.max_pools[id] {
+            Some(pool) => pool,
+            None => unreachable!("node {id} is no max pooling"),
+        }
+    }
+
+    /// True for an activation whose bounds are those of its input, mapped: nothing is better for one function of one number.
+    ///
+    /// That of an activation read by another one is bounded like every pre-activation.
+    pub(super) fn is_image(&self, id: NodeId) -> bool {
+        self.activations[id].is_some() && !self.pre_activations.contains(&id)
+    }
+
+    /// True if no line depends on the bounds [l, u] of a neuron of node `id`: what reads it is affine there, and is not read
+    /// by a max pooling.
+    pub(super) fn is_settled(&self, id: NodeId, l: T, u: T) -> bool {
+        self.readers[id].iter().all(|&reader| {
+            let is_affine = self.activations[reader].as_ref().is_some_and(|f| f.is_affine_on(l, u));
+            is_affine && (self.readers[reader].is_empty() || !self.is_image(reader))
+        })
     }
 
     /// The map of an affine node.
@@ -60,12 +147,16 @@ impl<'a, T: Real> Plan<'a, T> {
         }
     }
 
-    /// The node whose output the last linear layer reads, where specifications are merged; the output itself if it is not linear.
-    pub(super) fn elision_node(&self) -> NodeId {
-        let output = self.network.output();
-        match self.network.node(output).layer {
-            Layer::Linear(_) => self.network.node(output).inputs[0],
-            _ => output,
+    /// The node whose output the linear layer `last` reads, where specifications are merged; `last` itself if it is not linear.
+    pub(super) fn elision_node(&self, last: NodeId) -> NodeId {
+        if let Layer::Linear(_) = self.network.node(last).layer {
+            return self.network.node(last).inputs[0];
         }
+        last
     }
+}
+
+/// Where a pass for complete verification meets a node of a kind that it does not cover, or the input beyond the start.
+pub(super) fn not_covered(node: &Node) -> ! {
+    unreachable!("`{}` is of kind `{}`", node.name, node.layer.kind())
 }

@@ -2,10 +2,11 @@
 #![allow(dead_code)]
 
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, LayerCotangent, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, LayerCotangent, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::{Conv2d, Network};
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::networks::{Chain, dense};
 use tightrope_testkit::random::draws;
 
@@ -240,7 +241,7 @@ impl Case<'_> {
                 Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
             }
         };
-        let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers };
+        let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers, until: None };
         let theta = wide(&self.theta);
         let slopes = if self.slopes == Slopes::Given { self.given_slopes(region.batch()) } else { Vec::new() };
         let oracle_slopes: Vec<_> =

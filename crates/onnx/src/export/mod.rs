@@ -10,7 +10,7 @@ mod graph;
 use std::path::Path;
 
 use prost::Message;
-use tightrope_network::{Layer, Model, Network, Node, ParameterId, write_atomically};
+use tightrope_network::{Activation, Layer, Model, Network, Node, ParameterId, write_atomically};
 
 use crate::error::{OnnxError, Problem};
 use crate::proto::{
@@ -98,7 +98,16 @@ fn layer(
     };
     let (operator, attributes) = match &node.layer {
         Layer::Input => return Ok(()),
-        Layer::Relu => ("Relu", vec![]),
+        Layer::Activation(Activation::Relu) => ("Relu", vec![]),
+        Layer::Activation(
+            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+        )
+        | Layer::MaxPool2d(_) => {
+            return Err(Problem::Layer {
+                layer: node.name.clone(),
+                problem: format!("layers of kind `{}` cannot be written as ONNX", node.layer.kind()),
+            });
+        }
         Layer::Flatten => ("Flatten", vec![int("axis", 1)]),
         Layer::Add if node.inputs.len() > 2 => ("Sum", vec![]),
         Layer::Add => ("Add", vec![]),

@@ -154,7 +154,7 @@ impl Drafts {
                     Layer::Affine(Affine { inner, scale: scale.values, shift: shift.values, weight, bias })
                 }
                 Operation::AvgPool2d(pool) => Layer::AvgPool2d(pool),
-                Operation::Relu => Layer::Relu,
+                Operation::Relu => Layer::RELU,
                 Operation::Flatten => Layer::Flatten,
                 Operation::Add => Layer::Add,
             };

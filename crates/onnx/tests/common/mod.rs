@@ -4,7 +4,7 @@
 use tightrope_network::{Layer, Model};
 use tightrope_testkit::random::{Constants, Knobs, Piece, Recipe, Rng, gaussian};
 
-/// A random model of every layer kind with numbers that a file gives back: an image part, perhaps with a residual block, and
+/// A random model of every layer kind that is written, with numbers that come back: an image part, perhaps with a residual block, and
 /// a flat part.
 pub fn random_model(seed: u64) -> Model {
     let rng = Rng::new(seed);
@@ -17,9 +17,9 @@ pub fn random_model(seed: u64) -> Model {
         if rng.coin() {
             pieces.push(Piece::BatchNorm);
         }
-        pieces.push(Piece::Activation);
+        pieces.push(Piece::Relu);
         if rng.coin() {
-            pieces.extend([Piece::Residual, Piece::Activation]);
+            pieces.extend([Piece::Residual, Piece::Relu]);
         }
     }
     if rng.coin() {
@@ -31,7 +31,7 @@ pub fn random_model(seed: u64) -> Model {
         if rng.coin() {
             pieces.push(Piece::BatchNorm);
         }
-        pieces.push(Piece::Activation);
+        pieces.push(Piece::Relu);
     }
     pieces.push(Piece::Logits);
     let knobs = Knobs {

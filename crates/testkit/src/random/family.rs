@@ -31,15 +31,19 @@ pub enum Family {
     AffineLast,
     /// Ends with a flattened convolution.
     ConvLast,
-    /// No activation at all.
+    /// No ReLU at all.
     Linear,
-    /// Three pieces of any kind.
+    /// Three pieces of any kind but those of the families below.
     Mixed,
+    /// Activations other than ReLU, sometimes two on one node.
+    Activations,
+    /// Max pooling of the input, of a layer or of an activation, and sometimes twice.
+    MaxPooled,
 }
 
 impl Family {
-    /// All of them.
-    pub const ALL: [Family; 13] = [
+    /// Those without activations other than ReLU and without max pooling.
+    pub const RELU: [Family; 13] = [
         Family::Dense,
         Family::Conv,
         Family::GroupedConv,
@@ -55,30 +59,50 @@ impl Family {
         Family::Mixed,
     ];
 
+    /// All of them.
+    pub const ALL: [Family; 15] = {
+        let mut all = [Family::Activations; 15];
+        let mut index = 0;
+        while index < Family::RELU.len() {
+            all[index] = Family::RELU[index];
+            index += 1;
+        }
+        all[14] = Family::MaxPooled;
+        all
+    };
+
     /// What its networks are made of.
     pub fn recipe(self) -> Recipe {
         use Piece::{
-            Activation, Any, AvgPool, BatchNorm, Conv, DepthwiseConv, Flatten, GroupedConv, Hidden, Logits, Normalise,
-            Residual,
+            Activation, AvgPool, BatchNorm, Conv, DepthwiseConv, Flatten, GroupedConv, Hidden, Logits, MaxPool,
+            Normalise, OneOf, Relu, Residual, SameConv, TwoActivations,
         };
-        let head = [Flatten, Hidden, Activation, Logits];
+        const ANY: Piece = OneOf(&[&[Conv], &[GroupedConv], &[AvgPool], &[Residual], &[BatchNorm], &[SameConv]]);
+        const PERHAPS_RELU: Piece = OneOf(&[&[], &[Relu]]);
+        let head = [Flatten, Hidden, Relu, Logits];
         let body: &[Piece] = match self {
-            Family::Dense => &[Flatten, Hidden, Activation],
-            Family::Conv => &[Conv, Activation, Conv, Activation],
-            Family::GroupedConv => &[DepthwiseConv, Activation, GroupedConv, Activation],
-            Family::Normalised => &[Normalise, Conv, Activation],
-            Family::BatchNorm => &[Conv, BatchNorm, Activation, Conv, BatchNorm, Activation],
-            Family::PooledInput => &[AvgPool, Conv, Activation],
-            Family::PooledFeatures => &[Conv, Activation, AvgPool],
-            Family::Residual => &[Conv, Activation, Residual, Activation],
-            Family::Composed => &[Conv, AvgPool, Residual, Activation],
-            Family::AffineLast | Family::ConvLast => &[Conv, Activation],
+            Family::Dense => &[Flatten, Hidden, Relu],
+            Family::Conv => &[Conv, Relu, Conv, Relu],
+            Family::GroupedConv => &[DepthwiseConv, Relu, GroupedConv, Relu],
+            Family::Normalised => &[Normalise, Conv, Relu],
+            Family::BatchNorm => &[Conv, BatchNorm, Relu, Conv, BatchNorm, Relu],
+            Family::PooledInput => &[AvgPool, Conv, Relu],
+            Family::PooledFeatures => &[Conv, Relu, AvgPool],
+            Family::Residual => &[Conv, Relu, Residual, Relu],
+            Family::Composed => &[Conv, AvgPool, Residual, Relu],
+            Family::AffineLast | Family::ConvLast => &[Conv, Relu],
             Family::Linear => &[BatchNorm, Conv],
-            Family::Mixed => &[Any, Any, Any],
+            Family::Mixed => &[ANY, PERHAPS_RELU, ANY, PERHAPS_RELU, ANY, PERHAPS_RELU],
+            Family::Activations => &[Conv, Activation, SameConv, TwoActivations],
+            Family::MaxPooled => &[
+                OneOf(&[&[], &[Conv], &[Conv, Relu], &[Conv, Activation]]),
+                MaxPool,
+                OneOf(&[&[], &[SameConv, Relu, MaxPool]]),
+            ],
         };
         let end: &[Piece] = match self {
             Family::ConvLast => &[Conv, Flatten],
-            Family::AffineLast => &[Flatten, Hidden, Activation, Logits, BatchNorm],
+            Family::AffineLast => &[Flatten, Hidden, Relu, Logits, BatchNorm],
             Family::Linear => &[Flatten, Logits],
             Family::Dense
             | Family::Conv
@@ -89,7 +113,9 @@ impl Family {
             | Family::PooledFeatures
             | Family::Residual
             | Family::Composed
-            | Family::Mixed => &head,
+            | Family::Mixed
+            | Family::Activations
+            | Family::MaxPooled => &head,
         };
         let hidden = (4..=if self == Family::Dense { 40 } else { 8 }).collect();
         Recipe { pieces: [body, end].concat(), knobs: Knobs { hidden, ..Knobs::default() } }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use tightrope_network::{Layer, Network};
+use tightrope_network::Network;
 
 use super::Piece;
 use super::rng::Rng;
@@ -39,8 +39,6 @@ pub struct Knobs {
     pub hidden: Vec<usize>,
     /// Numbers of outputs of [`Piece::Logits`].
     pub classes: Vec<usize>,
-    /// Layers without parameters that stand for [`Piece::Activation`].
-    pub activations: Vec<Layer>,
     /// The constants of affine layers.
     pub constants: Constants,
 }
@@ -58,7 +56,6 @@ impl Default for Knobs {
             dilation: 2,
             hidden: (4..=8).collect(),
             classes: (3..=5).collect(),
-            activations: vec![Layer::Relu],
             constants: Constants::Any,
         }
     }

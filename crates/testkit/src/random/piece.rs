@@ -1,15 +1,20 @@
 //! What random networks are made of, one arm per piece: a new layer kind is one more here.
 
-use tightrope_network::{AvgPool2d, Conv2d};
+use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d};
 
 use super::network::{Constants, Draw};
+use super::rng::Rng;
 use crate::networks::Chain;
 
 /// A part of a random network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// One of the knobs' activations.
+    /// max(x, 0).
+    Relu,
+    /// Any other activation, with random constants.
     Activation,
+    /// Two activations of one layer, summed.
+    TwoActivations,
     /// A convolution of one group with random geometry that fits its image.
     Conv,
     /// The same in two groups where the channels allow them.
@@ -20,7 +25,9 @@ pub enum Piece {
     SameConv,
     /// An average pooling with random geometry that fits its image.
     AvgPool,
-    /// x + conv(activation(conv(x))), at times with batch norm and at times with x counted twice.
+    /// A max pooling with random geometry that fits its image.
+    MaxPool,
+    /// x + conv(relu(conv(x))), at times with batch norm and at times with x counted twice.
     Residual,
     /// An affine layer of constants.
     Normalise,
@@ -32,22 +39,20 @@ pub enum Piece {
     Hidden,
     /// A linear layer of the network's number of classes.
     Logits,
-    /// One of [`Piece::OF_IMAGES`], at times with an activation.
-    Any,
+    /// One of several lists of pieces.
+    OneOf(&'static [&'static [Piece]]),
 }
 
 impl Piece {
-    /// The pieces with parameters or geometry that map images to images.
-    pub const OF_IMAGES: [Piece; 6] =
-        [Piece::Conv, Piece::GroupedConv, Piece::AvgPool, Piece::Residual, Piece::BatchNorm, Piece::SameConv];
-
     /// The chain with this piece at its end.
     ///
     /// # Panics
     /// Where it does not fit: images after [`Piece::Flatten`], linear layers before.
     pub(super) fn append(self, chain: Chain, draw: &Draw<'_>) -> Chain {
         match self {
-            Piece::Activation => chain.layer(draw.rng.one_of(&draw.knobs.activations).clone()),
+            Piece::Relu => chain.relu(),
+            Piece::Activation => chain.layer(Layer::Activation(activation(draw.rng))),
+            Piece::TwoActivations => two_activations(chain, draw),
             Piece::Conv => conv(chain, draw, 1),
             Piece::GroupedConv => conv(chain, draw, 2),
             Piece::DepthwiseConv => {
@@ -60,6 +65,7 @@ impl Piece {
                 chain.conv2d(conv, draw.rng.coin())
             }
             Piece::AvgPool => avg_pool(chain, draw),
+            Piece::MaxPool => max_pool(chain, draw),
             Piece::Residual => residual(chain, draw),
             Piece::Normalise => normalise(chain, draw),
             Piece::BatchNorm => batch_norm(chain, draw),
@@ -67,11 +73,7 @@ impl Piece {
             Piece::Flatten => chain.flatten(),
             Piece::Hidden => chain.linear_with(draw.hidden, draw.rng.coin()),
             Piece::Logits => chain.linear_with(draw.classes, draw.rng.coin()),
-            Piece::Any => {
-                let piece = *draw.rng.one_of(&Piece::OF_IMAGES);
-                let chain = piece.append(chain, draw);
-                if draw.rng.coin() { Piece::Activation.append(chain, draw) } else { chain }
-            }
+            Piece::OneOf(lists) => draw.rng.one_of(lists).iter().fold(chain, |chain, piece| piece.append(chain, draw)),
         }
     }
 }
@@ -117,14 +119,48 @@ fn avg_pool(chain: Chain, draw: &Draw<'_>) -> Chain {
     }
 }
 
+fn max_pool(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let Draw { rng, knobs, .. } = draw;
+    let side = [chain.shape()[1], chain.shape()[2]];
+    loop {
+        let kernel = [(); 2].map(|()| rng.integer(1, knobs.kernel));
+        let pool = MaxPool2d {
+            kernel,
+            stride: [(); 2].map(|()| rng.integer(1, knobs.stride)),
+            padding: [0, 1, 0, 1].map(|axis| rng.integer(0, kernel[axis] - 1)),
+        };
+        if pool.output_side(side).is_ok() {
+            return chain.layer(Layer::MaxPool2d(pool));
+        }
+    }
+}
+
+/// Any activation but ReLU.
+fn activation(rng: &Rng) -> Activation {
+    match rng.below(4) {
+        0 => Activation::LeakyRelu { slope: rng.between(0.0, 0.9) },
+        1 => Activation::Sigmoid,
+        2 => Activation::Tanh,
+        _ => Activation::Clip { lower: rng.between(-1.0, 0.0), upper: rng.between(0.1, 1.5) },
+    }
+}
+
+fn two_activations(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let read = chain.node();
+    let chain = Piece::Activation.append(chain, draw);
+    let first = chain.node();
+    let chain = Piece::OneOf(&[&[Piece::Activation], &[Piece::Relu]]).append(chain.from(read), draw);
+    let second = chain.node();
+    chain.sum(&[first, second])
+}
+
 fn residual(chain: Chain, draw: &Draw<'_>) -> Chain {
     let skip = chain.node();
     let mut chain = Piece::SameConv.append(chain, draw);
     if draw.rng.coin() {
         chain = Piece::BatchNorm.append(chain, draw);
     }
-    chain = Piece::Activation.append(chain, draw);
-    chain = Piece::SameConv.append(chain, draw);
+    chain = Piece::SameConv.append(chain.relu(), draw);
     let branch = chain.node();
     if draw.rng.coin() { chain.sum(&[branch, skip]) } else { chain.sum(&[skip, branch, skip]) }
 }

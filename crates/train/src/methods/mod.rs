@@ -7,45 +7,70 @@ mod relaxed;
 mod standard;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use tightrope_engine::{Cotangents, Engine, Norm, Perturbation, Region, Relaxation, Wants, cross_entropy};
-use tightrope_network::Network;
+use tightrope_engine::{Cotangents, Loaded, Norm, Perturbation, Region, Relaxation, Wants};
 
 pub use relaxed::Relaxed;
 pub use standard::Standard;
 
 use crate::TrainError;
-use crate::smoothing::Noise;
+use crate::loss::cross_entropy;
 
 /// What a training loss is evaluated on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub struct Minibatch<'a> {
-    /// Engine that computes.
-    pub engine: &'a dyn Engine<f32>,
-    /// Network structure.
-    pub network: &'a Network,
     /// Clean inputs `[N, d]`.
     pub inputs: &'a [f32],
     /// One label per sample.
     pub labels: &'a [usize],
-    /// Radius ε ≥ 0 of this step.
-    pub epsilon: f32,
-    /// Norm of the perturbation.
-    pub norm: Norm,
-    /// Data range that perturbed inputs are clipped to.
-    pub clip: Option<(f32, f32)>,
+    /// The perturbations of this step.
+    pub threat: StepThreat,
     /// Weight w in [0, 1] of the robust part.
     pub robust_weight: f64,
     /// Seed of the run, for methods that draw random numbers.
     pub seed: u64,
     /// Optimiser step, for methods that draw random numbers.
     pub step: u64,
+    region: OnceLock<Region<f32>>,
 }
 
-impl Minibatch<'_> {
-    /// The perturbation sets of the samples.
-    pub fn region(&self) -> Result<Region<f32>, TrainError> {
-        Ok(Region::ball(self.inputs, self.network.input_len(), self.epsilon, self.norm, self.clip)?)
+/// The perturbations of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepThreat {
+    /// Radius ε ≥ 0.
+    pub epsilon: f32,
+    /// Norm.
+    pub norm: Norm,
+    /// Data range that perturbed inputs are clipped to.
+    pub clip: Option<(f32, f32)>,
+}
+
+impl<'a> Minibatch<'a> {
+    /// The batch of `inputs` with `labels`.
+    pub fn new(
+        inputs: &'a [f32],
+        labels: &'a [usize],
+        threat: StepThreat,
+        robust_weight: f64,
+        seed: u64,
+        step: u64,
+    ) -> Self {
+        Minibatch { inputs, labels, threat, robust_weight, seed, step, region: OnceLock::new() }
+    }
+
+    /// The perturbation sets of the samples, made once however many members or samples of θ ask for them.
+    ///
+    /// # Errors
+    /// If an input lies outside the data range by more than ε or is no number.
+    pub fn region(&self) -> Result<&Region<f32>, TrainError> {
+        if let Some(region) = self.region.get() {
+            return Ok(region);
+        }
+        let StepThreat { epsilon, norm, clip } = self.threat;
+        let dimension = self.inputs.len() / self.labels.len().max(1);
+        let region = Region::ball(self.inputs, dimension, epsilon, norm, clip)?;
+        Ok(self.region.get_or_init(|| region))
     }
 }
 
@@ -67,28 +92,29 @@ pub trait Method: Send + Sync {
     /// The name in configurations.
     fn name(&self) -> &'static str;
 
-    /// The loss at `theta`.
-    fn loss(&self, batch: &Minibatch<'_>, theta: &[f32]) -> Result<Evaluated, TrainError>;
+    /// The loss at the θ of `at`.
+    ///
+    /// # Errors
+    /// If the engine refuses.
+    fn loss(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Evaluated, TrainError>;
 
-    /// The loss and its gradient `[|θ|]` at `theta`.
-    fn gradient(&self, batch: &Minibatch<'_>, theta: &[f32]) -> Result<(Evaluated, Vec<f32>), TrainError>;
+    /// The loss and its gradient `[|θ|]`.
+    ///
+    /// # Errors
+    /// As [`Method::loss`].
+    fn gradient(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(Evaluated, Vec<f32>), TrainError>;
 
-    /// The losses at θ + δ and θ − δ of each member in `pairs`; methods that the engine can
-    /// evaluate for a whole population at once override this.
+    /// The losses at θ + δ and θ − δ of each member in `pairs`.
+    ///
+    /// # Errors
+    /// As [`Method::loss`].
     fn population_loss(
         &self,
         batch: &Minibatch<'_>,
-        theta: &[f32],
+        at: &dyn Loaded<f32>,
         perturbation: Perturbation,
         pairs: Range<u64>,
-    ) -> Result<Vec<[f64; 2]>, TrainError> {
-        let mut sample = vec![0.0; theta.len()];
-        let mut at = |pair, sign| {
-            perturbation.perturb(theta, pair, sign, &mut sample);
-            self.loss(batch, &sample).map(|evaluated| evaluated.loss)
-        };
-        pairs.map(|pair| Ok([at(pair, 1.0)?, at(pair, -1.0)?])).collect()
-    }
+    ) -> Result<Vec<[f64; 2]>, TrainError>;
 }
 
 /// Names of the methods of this version, in the order of help texts.
@@ -131,20 +157,23 @@ fn mean(losses: &[f32]) -> f64 {
     losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
 }
 
-/// Mean natural cross-entropy and the number of correct samples at `theta`.
-pub(crate) fn natural_loss(batch: &Minibatch<'_>, theta: &[f32]) -> Result<(f64, usize), TrainError> {
-    let logits = batch.engine.forward(batch.network, theta, batch.inputs)?;
-    let natural = cross_entropy(&logits, batch.labels);
+/// Mean natural cross-entropy and the number of correct samples.
+pub(crate) fn natural_loss(batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(f64, usize), TrainError> {
+    let natural = cross_entropy(&at.forward(batch.inputs)?, batch.labels);
     Ok((mean(&natural.per_sample), natural.correct))
 }
 
 /// As [`natural_loss`], with the gradient of `weight` times the loss.
-fn natural_gradient(batch: &Minibatch<'_>, theta: &[f32], weight: f64) -> Result<(f64, usize, Vec<f32>), TrainError> {
-    let (logits, tape) = batch.engine.forward_taped(batch.network, theta, batch.inputs)?;
+fn natural_gradient(
+    batch: &Minibatch<'_>,
+    at: &dyn Loaded<f32>,
+    weight: f64,
+) -> Result<(f64, usize, Vec<f32>), TrainError> {
+    let (logits, tape) = at.forward_taped(batch.inputs)?;
     let natural = cross_entropy(&logits, batch.labels);
     let cotangents = Cotangents::on_lower(scaled(natural.cotangent, weight));
-    let gradients = batch.engine.vjp(batch.network, theta, &tape, &cotangents, Wants::THETA)?;
-    Ok((mean(&natural.per_sample), natural.correct, theta_of(gradients.theta, theta)))
+    let gradients = at.vjp(&tape, &cotangents, Wants::THETA)?;
+    Ok((mean(&natural.per_sample), natural.correct, theta_of(gradients.theta, at)))
 }
 
 fn scaled(mut cotangent: Vec<f32>, weight: f64) -> Vec<f32> {
@@ -153,6 +182,6 @@ fn scaled(mut cotangent: Vec<f32>, weight: f64) -> Vec<f32> {
 }
 
 /// An engine that returns no gradient found that nothing depends on θ.
-fn theta_of(gradient: Option<Vec<f32>>, theta: &[f32]) -> Vec<f32> {
-    gradient.unwrap_or_else(|| vec![0.0; theta.len()])
+fn theta_of(gradient: Option<Vec<f32>>, at: &dyn Loaded<f32>) -> Vec<f32> {
+    gradient.unwrap_or_else(|| vec![0.0; at.theta().len()])
 }

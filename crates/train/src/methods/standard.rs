@@ -1,7 +1,12 @@
 //! Standard training: natural cross-entropy, no robustness.
 
-use super::{Evaluated, Method, Minibatch, natural_gradient, natural_loss};
+use std::ops::Range;
+
+use tightrope_engine::{Loaded, MemberRequest, Perturbation};
+
+use super::{Evaluated, Method, Minibatch, mean, natural_gradient, natural_loss};
 use crate::TrainError;
+use crate::loss::cross_entropy;
 
 /// Natural cross-entropy on the clean inputs; ε and the robust weight are ignored.
 #[derive(Clone, Copy, Debug)]
@@ -12,14 +17,27 @@ impl Method for Standard {
         "standard"
     }
 
-    fn loss(&self, batch: &Minibatch<'_>, theta: &[f32]) -> Result<Evaluated, TrainError> {
-        let (loss, correct) = natural_loss(batch, theta)?;
+    fn loss(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Evaluated, TrainError> {
+        let (loss, correct) = natural_loss(batch, at)?;
         Ok(evaluated(loss, correct))
     }
 
-    fn gradient(&self, batch: &Minibatch<'_>, theta: &[f32]) -> Result<(Evaluated, Vec<f32>), TrainError> {
-        let (loss, correct, gradient) = natural_gradient(batch, theta, 1.0)?;
+    fn gradient(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(Evaluated, Vec<f32>), TrainError> {
+        let (loss, correct, gradient) = natural_gradient(batch, at, 1.0)?;
         Ok((evaluated(loss, correct), gradient))
+    }
+
+    fn population_loss(
+        &self,
+        batch: &Minibatch<'_>,
+        at: &dyn Loaded<f32>,
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+    ) -> Result<Vec<[f64; 2]>, TrainError> {
+        let request = MemberRequest { inputs: Some(batch.inputs), bounds: None };
+        Ok(at.members(perturbation, pairs, &request, &|output| {
+            mean(&cross_entropy(output.logits.unwrap_or_default(), batch.labels).per_sample)
+        })?)
     }
 }
 

@@ -6,11 +6,7 @@ use tightrope_network::{Layer, Network};
 
 /// Where in θ the weights of the convolutions and linear layers stand (no biases, no affine layers).
 pub fn weight_ranges(network: &Network) -> Vec<Range<usize>> {
-    let weight = |layer: &Layer| match layer {
-        Layer::Conv2d(conv) => Some(conv.weight),
-        Layer::Linear(linear) => Some(linear.weight),
-        _ => None,
-    };
+    let weight = |layer: &Layer| layer.fan_in().and(layer.parameters().weight);
     network
         .nodes()
         .iter()

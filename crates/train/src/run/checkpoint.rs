@@ -72,16 +72,16 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn network_hash(job: &Job<'_>) -> String {
+fn network_hash(job: &Job) -> String {
     sha256(serde_json::to_string(&Description::of(&job.network)).unwrap_or_default().as_bytes())
 }
 
-fn data_identity(job: &Job<'_>) -> String {
+fn data_identity(job: &Job) -> String {
     format!("{} {} {} {}", job.train.name, job.train.split, job.train.len(), job.train.checksum)
 }
 
 /// Writes `state` to `path`, whole or not at all.
-pub(super) fn write(path: &Path, job: &Job<'_>, state: &State) -> Result<(), TrainError> {
+pub(super) fn write(path: &Path, job: &Job, state: &State) -> Result<(), TrainError> {
     let config = job.config.to_toml();
     let mut header = Header {
         version: VERSION,
@@ -156,7 +156,7 @@ pub(super) fn stored_config(path: &Path) -> Result<String, TrainError> {
 }
 
 /// Reads the state at `path` and checks that it is whole and belongs to `job`.
-pub(super) fn read(path: &Path, job: &Job<'_>) -> Result<State, TrainError> {
+pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     let damaged = |problem: &dyn std::fmt::Display| damaged(path, problem);
     let bytes = std::fs::read(path).map_err(|e| TrainError::file(path, e))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
@@ -204,7 +204,7 @@ pub(super) fn read(path: &Path, job: &Job<'_>) -> Result<State, TrainError> {
 /// Keys that may change at a resumption, because steps already done do not depend on them.
 const FREE: [&str; 2] = ["train.checkpoint_steps", "train.checkpoint_seconds"];
 
-fn check_identity(path: &Path, job: &Job<'_>, header: &Header) -> Result<(), TrainError> {
+fn check_identity(path: &Path, job: &Job, header: &Header) -> Result<(), TrainError> {
     let mismatch = |key: &str, was: String, now: String| {
         let path = path.parent().unwrap_or(path).into();
         Err(TrainError::Mismatch { path, key: key.into(), was, now })

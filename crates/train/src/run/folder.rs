@@ -203,7 +203,7 @@ impl RunFolder {
     }
 
     /// Writes the first files and returns what to start from.
-    pub(crate) fn begin(&mut self, job: &Job<'_>, initial: State) -> Result<Beginning, TrainError> {
+    pub(crate) fn begin(&mut self, job: &Job, initial: State) -> Result<Beginning, TrainError> {
         let file = self.path.join(CHECKPOINT_FILE);
         let resumed = self.resumes && file.is_file();
         let state = if resumed { checkpoint::read(&file, job)? } else { initial };
@@ -229,7 +229,7 @@ impl RunFolder {
         Ok(Beginning { state, metrics, remarks })
     }
 
-    pub(crate) fn checkpoint(&self, job: &Job<'_>, state: &State) -> Result<(), TrainError> {
+    pub(crate) fn checkpoint(&self, job: &Job, state: &State) -> Result<(), TrainError> {
         checkpoint::write(&self.path.join(CHECKPOINT_FILE), job, state)
     }
 

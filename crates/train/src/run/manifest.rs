@@ -75,7 +75,7 @@ struct Session {
 
 impl Manifest {
     /// The manifest of `job`; the sessions of the file at `path` are kept if the run is `resumed`.
-    pub(super) fn open(path: &Path, job: &Job<'_>, instructions: Option<&str>, resumed: bool) -> Self {
+    pub(super) fn open(path: &Path, job: &Job, instructions: Option<&str>, resumed: bool) -> Self {
         let old = || serde_json::from_slice::<Manifest>(&std::fs::read(path).ok()?).ok();
         let data = |set: &Dataset| Data {
             name: set.name.clone(),
@@ -98,7 +98,7 @@ impl Manifest {
                 architecture: std::env::consts::ARCH.into(),
                 instructions: instructions.map(Into::into),
             },
-            data: [Some(job.train), job.test].into_iter().flatten().map(data).collect(),
+            data: [Some(&job.train), job.test.as_ref()].into_iter().flatten().map(|set| data(set)).collect(),
             sessions: if resumed { old().map_or_else(Vec::new, |old| old.sessions) } else { Vec::new() },
         }
     }

@@ -30,7 +30,7 @@ pub trait Noise: Sync {
     }
 }
 
-/// The same values as [`tightrope_engine::Engine::population_loss`] uses.
+/// The same values as [`tightrope_engine::Loaded::members`] uses.
 impl Noise for Perturbation {
     fn sigma(&self) -> f64 {
         f64::from(self.sigma)

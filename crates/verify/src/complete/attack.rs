@@ -1,14 +1,18 @@
 //! Gradient descent towards unsafe outputs of one case; what it finds counts once it is confirmed.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
+use tightrope_attack::InputBox;
+use tightrope_attack::pgd::{self, StepSizes};
+use tightrope_attack::search::{Evaluated, Search};
 use tightrope_engine::Real;
 use tightrope_noise::{Purpose, Stream};
 
+use super::bound::handle::Handle;
+use super::bound::root::Setting;
 use super::point::{Found, Judge, seen_in_single};
 use super::problem::Conjunction;
-use super::program::Program;
-use super::root::Setting;
 
 /// Values of the network that one pass may hold.
 const CHUNK_ELEMENTS: usize = 1 << 22;
@@ -18,53 +22,29 @@ const SINGLE_ERROR: f32 = 256.0 * f32::EPSILON;
 const DOUBLE_ERROR: f64 = 4096.0 * f64::EPSILON;
 
 /// Searches the box of one case.
-pub(crate) struct Attack<'a> {
-    pub fast: &'a Program<'a, f32>,
+pub(crate) struct CaseAttack<'a> {
+    pub fast: &'a Handle<'a, f32>,
     pub judge: Judge<'a>,
     conjunctions: &'a [Conjunction],
     lower: &'a [f64],
     upper: &'a [f64],
-    /// The box rounded inwards; where no f32 lies inside, the nearest one.
-    low: Vec<f32>,
-    high: Vec<f32>,
+    /// The box in f32.
+    single: InputBox<f32>,
 }
 
-impl<'a> Attack<'a> {
+impl<'a> CaseAttack<'a> {
     /// For the case with `setting` and `conjunctions`.
     pub(crate) fn new(setting: &'a Setting<'a>, judge: Judge<'a>, conjunctions: &'a [Conjunction]) -> Self {
-        let inwards = |(&l, &u): (&f64, &f64)| {
-            let (mut low, mut high) = (l as f32, u as f32);
-            if f64::from(low) < l {
-                low = low.next_up();
-            }
-            if f64::from(high) > u {
-                high = high.next_down();
-            }
-            if low <= high { (low, high) } else { (l as f32, l as f32) }
-        };
-        let (low, high) = setting.lower.iter().zip(&setting.upper).map(inwards).unzip();
         let (lower, upper) = (&setting.lower[..], &setting.upper[..]);
-        Attack { fast: setting.fast, judge, conjunctions, lower, upper, low, high }
-    }
-
-    fn dimension(&self) -> usize {
-        self.low.len()
-    }
-
-    /// Moves points into the box.
-    fn project(&self, points: &mut [f32]) {
-        for point in points.chunks_exact_mut(self.dimension()) {
-            for (i, p) in point.iter_mut().enumerate() {
-                *p = p.max(self.low[i]).min(self.high[i]);
-            }
-        }
+        let single = InputBox::inside(lower.iter().copied().zip(upper.iter().copied()));
+        CaseAttack { fast: setting.fast, judge, conjunctions, lower, upper, single }
     }
 
     /// An f32 point as one of the exact box, whose ends are those of the box.
     fn widened(&self, point: &[f32]) -> Vec<f64> {
         let coordinate = |(i, &p): (usize, &f32)| match p {
-            p if p <= self.low[i] => self.lower[i],
-            p if p >= self.high[i] => self.upper[i],
+            p if p <= self.single.low[i] => self.lower[i],
+            p if p >= self.single.high[i] => self.upper[i],
             p => f64::from(p),
         };
         point.iter().enumerate().map(coordinate).collect()
@@ -73,12 +53,11 @@ impl<'a> Attack<'a> {
     /// Tries points `[count, d]` of the box, each against its conjunction in `targets`.
     pub(crate) fn check(&self, points: &[f64], targets: &[usize]) -> Option<Found> {
         let program = self.judge.program;
-        let d = self.dimension();
+        let d = self.single.dimension();
         let chunk = rows_per_pass(program);
         let mut weak = None;
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
-            let values = program.run(points.to_vec(), targets.len());
-            let output = &values[program.network.output()];
+            let output = program.outputs(points);
             let outputs = output.chunks_exact(output.len() / targets.len());
             for ((point, y), &target) in points.chunks_exact(d).zip(outputs).zip(targets) {
                 if self.conjunctions[target].may_hold(y, DOUBLE_ERROR)
@@ -110,76 +89,25 @@ impl<'a> Attack<'a> {
     /// search only after the last step, as one that it sees is worth more to whoever runs the network.
     pub(crate) fn descend(
         &self,
-        mut points: Vec<f32>,
+        points: Vec<f32>,
         targets: &[usize],
         steps: usize,
-        first: f32,
+        first: f64,
         deadline: Instant,
     ) -> Option<Found> {
-        let d = self.dimension();
+        let d = self.single.dimension();
         let chunk = rows_per_pass(self.fast);
-        self.project(&mut points);
-        let mut weak = None;
-        for (points, targets) in points.chunks_mut(chunk * d).zip(targets.chunks(chunk)) {
-            for step in 0..=steps {
-                let last = step == steps || Instant::now() >= deadline;
-                let size = first * 0.02_f32.powf(step as f32 / steps.max(1) as f32);
-                if let Some(found) = self.step(points, targets, (!last).then_some(size), &mut weak) {
-                    return Some(found);
-                }
-                if last {
-                    break;
-                }
-            }
-            if Instant::now() >= deadline {
+        let sizes = StepSizes { first, last: first / 50.0, steps };
+        let mut search = CaseDescent { attack: self, targets, deadline, strong: None, weak: None };
+        for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
+            search.targets = targets;
+            let points = points.chunks_exact(d).flat_map(|point| self.single.cut(point.to_vec())).collect();
+            let Ok(()) = pgd::descend(&mut search, steps, sizes, (0..targets.len()).collect(), points);
+            if search.strong.is_some() || search.is_late() {
                 break;
             }
         }
-        weak
-    }
-
-    /// Looks at the points and, with a `size`, moves them on.
-    fn step(
-        &self,
-        points: &mut [f32],
-        targets: &[usize],
-        size: Option<f32>,
-        weak: &mut Option<Found>,
-    ) -> Option<Found> {
-        let (d, count) = (self.dimension(), targets.len());
-        let values = self.fast.run(points.to_vec(), count);
-        let y = &values[self.fast.network.output()];
-        let k = y.len() / count;
-        let mut cotangent = vec![0.0_f32; y.len()];
-        for (row, &target) in targets.iter().enumerate() {
-            let conjunction = &self.conjunctions[target];
-            let y = &y[row * k..(row + 1) * k];
-            let Some(worst) = conjunction.worst_row(y) else { continue };
-            // Within the error of f32 the last point may be one, too.
-            let promising = match size {
-                Some(_) => conjunction.excess(worst, y) <= 0.0,
-                None => conjunction.may_hold(y, SINGLE_ERROR),
-            };
-            if promising {
-                match self.confirm(&self.widened(&points[row * d..(row + 1) * d]), target) {
-                    Some(Confirmed::Strong(found)) => return Some(found),
-                    Some(Confirmed::Weak(found)) => *weak = weak.take().or(Some(found)),
-                    None => {}
-                }
-            }
-            let row = &mut cotangent[row * k..(row + 1) * k];
-            row.iter_mut().zip(&conjunction.rows()[worst].coefficients).for_each(|(g, &c)| *g = c as f32);
-        }
-        let size = size?;
-        let gradient = self.fast.gradient(&values, cotangent, count);
-        for (point, gradient) in points.chunks_exact_mut(d).zip(gradient.chunks_exact(d)) {
-            for (i, (p, &g)) in point.iter_mut().zip(gradient).enumerate() {
-                let sign = f32::from(u8::from(g > 0.0)) - f32::from(u8::from(g < 0.0));
-                *p -= size * (self.high[i] - self.low[i]) * sign;
-            }
-        }
-        self.project(points);
-        None
+        search.strong.or(search.weak)
     }
 
     /// Descends from the middle and from random points, `restarts` for each conjunction in `targets`.
@@ -191,7 +119,7 @@ impl<'a> Attack<'a> {
         seed: u64,
         deadline: Instant,
     ) -> Option<Found> {
-        let d = self.dimension();
+        let d = self.single.dimension();
         let mut draws = vec![0.0; d];
         for restart in restarts {
             let mut points = Vec::with_capacity(targets.len() * d);
@@ -200,7 +128,7 @@ impl<'a> Attack<'a> {
                     0 => draws.fill(0.5),
                     _ => Stream::new(seed, Purpose::Attack, target as u64, restart as u64).uniform(0, &mut draws),
                 }
-                points.extend((0..d).map(|i| self.low[i] + draws[i] * (self.high[i] - self.low[i])));
+                points.extend(self.single.point_at(&draws));
             }
             // Alternating coarse and fine steps.
             let first = if restart % 2 == 0 { 0.25 } else { 0.05 };
@@ -214,9 +142,8 @@ impl<'a> Attack<'a> {
 
     /// The `count` conjunctions of `targets` that the middle of the box comes nearest to, nearest first.
     pub(crate) fn nearest(&self, targets: &[usize], count: usize) -> Vec<usize> {
-        let middle = self.low.iter().zip(&self.high).map(|(l, h)| l + 0.5 * (h - l)).collect();
-        let values = self.fast.run(middle, 1);
-        let y = &values[self.fast.network.output()];
+        let middle = self.single.point_at(&vec![0.5; self.single.dimension()]);
+        let y = &self.fast.outputs(&middle);
         let excess = |target: usize| {
             let conjunction = &self.conjunctions[target];
             conjunction.worst_row(y).map_or(f32::NEG_INFINITY, |row| conjunction.excess(row, y))
@@ -228,12 +155,116 @@ impl<'a> Attack<'a> {
     }
 }
 
+/// The descents of one call; keeps what they find.
+struct CaseDescent<'s, 'a> {
+    attack: &'s CaseAttack<'a>,
+    /// The conjunction of each start.
+    targets: &'s [usize],
+    deadline: Instant,
+    /// A counterexample that f32 arithmetic sees, which ends the search.
+    strong: Option<Found>,
+    /// The first that it does not see.
+    weak: Option<Found>,
+}
+
+impl CaseDescent<'_, '_> {
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// Confirms what looks like a counterexample among the points of `starts` with `outputs [starts, k]`. Returns each
+    /// start's row with the largest excess, or none as soon as the search is over.
+    fn look(&mut self, starts: &[usize], points: &[f32], outputs: &[f32], is_last: bool) -> Option<Vec<Option<usize>>> {
+        let attack = self.attack;
+        let rows = points.chunks_exact(attack.single.dimension());
+        let rows = starts.iter().zip(rows.zip(outputs.chunks_exact(outputs.len() / starts.len())));
+        let mut worst_rows = Vec::with_capacity(starts.len());
+        for (&start, (point, y)) in rows {
+            let target = self.targets[start];
+            let conjunction = &attack.conjunctions[target];
+            let worst = conjunction.worst_row(y);
+            worst_rows.push(worst);
+            let Some(worst) = worst else { continue };
+            // Within the error of f32 the last point may be one, too.
+            let promising = match is_last {
+                false => conjunction.excess(worst, y) <= 0.0,
+                true => conjunction.may_hold(y, SINGLE_ERROR),
+            };
+            if promising {
+                match attack.confirm(&attack.widened(point), target) {
+                    Some(Confirmed::Strong(found)) => {
+                        self.strong = Some(found);
+                        return None;
+                    }
+                    Some(Confirmed::Weak(found)) => self.weak = self.weak.take().or(Some(found)),
+                    None => {}
+                }
+            }
+        }
+        Some(worst_rows)
+    }
+}
+
+/// The loss of a point is the largest excess of its conjunction's rows.
+impl<'a> Search<f32> for CaseDescent<'_, 'a> {
+    type Set<'s>
+        = &'s InputBox<f32>
+    where
+        Self: 's;
+    type Error = Infallible;
+
+    fn set(&self, _: usize) -> &InputBox<f32> {
+        &self.attack.single
+    }
+
+    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Vec<Evaluated<f32>>, Infallible> {
+        if self.is_late() {
+            self.finish(active, points)?;
+            return Ok(Vec::new());
+        }
+        let (fast, d) = (self.attack.fast, self.attack.single.dimension());
+        let mut losses = Vec::with_capacity(active.len());
+        let gradients = fast.gradient(points, |outputs| {
+            let worst_rows = self.look(active, points, outputs, false)?;
+            let k = outputs.len() / active.len();
+            let mut cotangent = vec![0.0_f32; outputs.len()];
+            for (i, (&start, worst)) in active.iter().zip(worst_rows).enumerate() {
+                let conjunction = &self.attack.conjunctions[self.targets[start]];
+                let Some(worst) = worst else {
+                    losses.push(f64::NEG_INFINITY);
+                    continue;
+                };
+                let range = i * k..(i + 1) * k;
+                losses.push(f64::from(conjunction.excess(worst, &outputs[range.clone()])));
+                let coefficients = &conjunction.rows()[worst].coefficients;
+                cotangent[range].iter_mut().zip(coefficients).for_each(|(g, &c)| *g = c as f32);
+            }
+            Some(cotangent)
+        });
+        let Some(gradients) = gradients else { return Ok(Vec::new()) };
+        let rows = active.iter().zip(losses).zip(points.chunks_exact(d).zip(gradients.chunks_exact(d)));
+        let evaluated = rows.map(|((&start, loss), (point, gradient))| Evaluated {
+            start,
+            point: point.to_vec(),
+            loss,
+            gradient: gradient.to_vec(),
+        });
+        Ok(evaluated.collect())
+    }
+
+    fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), Infallible> {
+        let fast = self.attack.fast;
+        self.look(active, points, &fast.outputs(points), true);
+        Ok(())
+    }
+}
+
 /// A counterexample of exact arithmetic, which f32 arithmetic sees (strong) or not (weak).
 enum Confirmed {
     Strong(Found),
     Weak(Found),
 }
 
-fn rows_per_pass<T: Real>(program: &Program<'_, T>) -> usize {
+fn rows_per_pass<T: Real>(program: &Handle<'_, T>) -> usize {
     (CHUNK_ELEMENTS / program.elements(program.network.output())).max(1)
 }

@@ -1,27 +1,28 @@
 //! The order of things: units, bounds, attack on what they leave, branch and bound, case by case.
 
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use num_bigint::BigInt;
 use rayon::prelude::*;
-use tightrope_certificate::{ExactNetwork, Proof, TreeBuilder};
+use tightrope_certificate::{Proof, TreeBuilder};
 use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
-use super::ascent::Ascent;
-use super::attack::Attack;
+use super::attack::CaseAttack;
+use super::bound::ascent::Ascent;
+use super::bound::handle::Handle;
+use super::bound::prepared::{Learned, Prepared};
+use super::bound::root::{Root, Setting};
 use super::boxes::Boxes;
-use super::branch::Choice;
 use super::endgame::Endgame;
 use super::point::{Found, Judge, Point};
 use super::problem::{Conjunction, conjunctions};
-use super::program::Program;
 use super::record::Recorder;
-use super::region::Regions;
-use super::root::{Root, Setting};
 use super::settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};
+use super::tree::branch::Choice;
+use super::tree::region::Regions;
 use super::tree::{End, Round, Tree};
 use super::units::units;
 use crate::VerifyError;
@@ -31,7 +32,8 @@ use crate::VerifyError;
 /// `progress` hears of every round of branch and bound.
 ///
 /// # Errors
-/// If the property does not fit the network or a setting makes no sense.
+/// If the property does not fit the network, the network has layers of a kind that is not covered, or a setting makes no
+/// sense.
 pub fn decide(
     network: &Network,
     weights: &Weights,
@@ -41,18 +43,31 @@ pub fn decide(
 ) -> Result<Decision, VerifyError> {
     let start = Instant::now();
     check(network, weights, property, settings)?;
+    decide_prepared(&Prepared::new(network, weights)?, property, settings, None, progress, start)
+}
+
+/// [`decide`] for a network that is loaded; a search over the box of the only case goes on from what is `learned` about it.
+pub(crate) fn decide_prepared(
+    prepared: &Prepared<'_>,
+    property: &Property,
+    settings: &Settings,
+    learned: Option<&Learned>,
+    progress: &(dyn Fn(Progress) + Sync),
+    start: Instant,
+) -> Result<Decision, VerifyError> {
+    let (network, weights) = (prepared.network, prepared.weights);
     let work = || {
-        let Some(units) = units(network, weights, property) else {
-            return Work::new(network, weights, property, settings, progress, start).run();
-        };
+        let usual = || Work::new(prepared, property, settings, learned, progress, start).run();
+        let Some(units) = units(prepared, property) else { return usual() };
         let (input, output) = (units[0], units[network.output()]);
         match (network.in_units(weights, &units), in_units(property, input, output)) {
             (Some(model), Some(property)) => {
                 let weights = model.weights();
-                let decision = Work::new(&model.network, &weights, &property, settings, progress, start).run()?;
+                let prepared = Prepared::new(&model.network, &weights)?;
+                let decision = Work::new(&prepared, &property, settings, None, progress, start).run()?;
                 Ok(in_usual_units(decision, units, output))
             }
-            _ => Work::new(network, weights, property, settings, progress, start).run(),
+            _ => usual(),
         }
     };
     match settings.threads {
@@ -163,25 +178,23 @@ const BLOCK: usize = 64;
 
 /// One call.
 struct Work<'a> {
-    fast: Program<'a, f32>,
-    exact: Program<'a, f64>,
-    /// The network in exact arithmetic, once it is needed.
-    exact_network: OnceLock<Option<ExactNetwork>>,
-    weights: &'a Weights,
+    prepared: &'a Prepared<'a>,
     property: &'a Property,
     settings: &'a Settings,
+    /// About the box of the only case.
+    learned: Option<&'a Learned>,
     progress: &'a (dyn Fn(Progress) + Sync),
     start: Instant,
     deadline: Instant,
 }
 
-/// One case on its way.
+/// The search of one case.
 #[derive(Clone, Copy)]
-struct Job<'a> {
+struct CaseSearch<'a> {
     index: usize,
     setting: &'a Setting<'a>,
     conjunctions: &'a [Conjunction],
-    attack: &'a Attack<'a>,
+    attack: &'a CaseAttack<'a>,
     endgame: &'a Endgame<'a>,
 }
 
@@ -195,22 +208,20 @@ enum CaseEnd {
 
 impl<'a> Work<'a> {
     fn new(
-        network: &'a Network,
-        weights: &'a Weights,
+        prepared: &'a Prepared<'a>,
         property: &'a Property,
         settings: &'a Settings,
+        learned: Option<&'a Learned>,
         progress: &'a (dyn Fn(Progress) + Sync),
         start: Instant,
     ) -> Self {
         // Longer than any run lasts.
         let timeout = settings.timeout.min(Duration::from_secs(1 << 32));
         Work {
-            fast: Program::new(network, weights),
-            exact: Program::new(network, weights),
-            exact_network: OnceLock::new(),
-            weights,
+            prepared,
             property,
             settings,
+            learned: learned.filter(|_| property.cases.len() == 1),
             progress,
             start,
             deadline: start + timeout,
@@ -287,14 +298,16 @@ impl<'a> Work<'a> {
         let empty_box = case.lower.iter().zip(&case.upper).any(|(l, u)| l > u);
         if case.unsafe_outputs.is_empty() || empty_box {
             if let Some(proof) = proof {
-                Recorder::new(proof, &self.exact.pre, 0).finish().map_err(certificate)?;
+                Recorder::new(proof, &self.prepared.exact.pre, 0).finish().map_err(certificate)?;
             }
             return Ok(CaseEnd::Holds);
         }
-        let setting = Setting::new(&self.fast, &self.exact, &case.lower, &case.upper, self.settings.sound);
+        let setting =
+            Setting::new(&self.prepared.fast, &self.prepared.exact, &case.lower, &case.upper, self.settings.sound);
         let list = conjunctions(case);
-        let judge = Judge { program: &self.exact, weights: self.weights, exact: &self.exact_network, case };
-        let attack = Attack::new(&setting, judge, &list);
+        let Prepared { exact, weights, exact_network, .. } = self.prepared;
+        let judge = Judge { program: exact, weights, exact: exact_network, case };
+        let attack = CaseAttack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {
             // Every output is unsafe: any point of the box will do, its middle for one.
@@ -306,20 +319,20 @@ impl<'a> Work<'a> {
                 None => CaseEnd::Unknown(f64::NEG_INFINITY),
             });
         }
-        let job = Job { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
+        let search = CaseSearch { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
         if self.attacks_first() {
             let first = self.settings.attack_restarts.min(FIRST_STARTS);
             let all: Vec<usize> = (0..list.len()).collect();
             let targets = if all.len() > FIRST_TARGETS { attack.nearest(&all, FIRST_TARGETS) } else { all };
-            if let Some(found) = self.attack(&job, &targets, 0..first, statistics) {
+            if let Some(found) = self.attack(&search, &targets, 0..first, statistics) {
                 return Ok(CaseEnd::Violated(found));
             }
         }
-        let mut recorder = proof.map(|proof| Recorder::new(proof, &self.exact.pre, list.len()));
+        let mut recorder = proof.map(|proof| Recorder::new(proof, &self.prepared.exact.pre, list.len()));
         let end = if self.splits_inputs(case) {
-            self.by_inputs(job, recorder.as_mut(), statistics)
+            self.by_inputs(search, recorder.as_mut(), statistics)
         } else {
-            self.by_relus(job, recorder.as_mut(), statistics)
+            self.by_relus(search, recorder.as_mut(), statistics)
         };
         Ok(match end {
             End::Refuted => {
@@ -348,66 +361,81 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn by_inputs(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
+    fn by_inputs(
+        &self,
+        search: CaseSearch<'_>,
+        mut recorder: Option<&mut Recorder<'_>>,
+        statistics: &mut Statistics,
+    ) -> End {
         let begin = Instant::now();
         // Margins from interval arithmetic alone are wider, but where cases are many all that comes before the boxes counts.
         let rounding = match self.property.cases.len() > FIRST_CASES {
-            true => job.setting.plain_rounding(),
-            false => job.setting.root(&self.ascent(0), self.deadline).rounding,
+            true => search.setting.plain_rounding(),
+            false => search.setting.root(&self.ascent(0), self.deadline).rounding,
         };
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let boxes = Boxes {
-            setting: job.setting,
+            setting: search.setting,
             rounding: &rounding,
-            conjunctions: job.conjunctions,
-            attack: job.attack,
-            endgame: job.endgame,
-            attack_open: &|open| self.attack_rest(&job, open, &mut Statistics::default()),
+            conjunctions: search.conjunctions,
+            attack: search.attack,
+            endgame: search.endgame,
+            attack_open: &|open| self.attack_rest(&search, open, &mut Statistics::default()),
             batch: self.settings.batch,
             queue_bytes: self.settings.queue_bytes,
             deadline: self.deadline,
         };
-        let nodes = vec![TreeBuilder::ROOT; job.conjunctions.len()];
+        let nodes = vec![TreeBuilder::ROOT; search.conjunctions.len()];
         let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], true, |_, _| false));
-        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(job.index, statistics));
+        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(search.index, statistics));
         statistics.branch_seconds += begin.elapsed().as_secs_f64();
         end
     }
 
-    fn by_relus(&self, job: Job<'_>, mut recorder: Option<&mut Recorder<'_>>, statistics: &mut Statistics) -> End {
+    fn by_relus(
+        &self,
+        search: CaseSearch<'_>,
+        mut recorder: Option<&mut Recorder<'_>>,
+        statistics: &mut Statistics,
+    ) -> End {
         let begin = Instant::now();
         let mut ascent = self.ascent(0);
-        let mut root = job.setting.root(&ascent, self.deadline);
-        let bias = biases(&self.fast);
+        let mut root = match self.learned {
+            Some(learned) => Arc::clone(&learned.root),
+            None => Arc::new(search.setting.root(&ascent, self.deadline)),
+        };
+        let bias = biases(&self.prepared.fast);
         // Bounds first, and the attack on what they leave open: most conjunctions of a long list need no more.
         let mut left: Vec<usize> = {
-            let tree = self.tree(job, &root, &bias, recorder.is_some());
-            tree.begin(&ascent, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
+            let tree = self.tree(search, &root, &bias, recorder.is_some());
+            tree.begin(&ascent, self.learned, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
         };
         if !left.is_empty() {
             left.sort_unstable();
             statistics.root_seconds += begin.elapsed().as_secs_f64();
-            if let Some(found) = self.attack_rest(&job, &left, statistics) {
+            if let Some(found) = self.attack_rest(&search, &left, statistics) {
                 return End::Violated(found);
             }
         }
         let begin = Instant::now();
         if !left.is_empty() && self.settings.root_iterations > 0 {
             ascent = self.ascent(self.settings.root_iterations);
-            let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-            root = job.setting.root(&ascent, (begin + share).min(self.deadline));
+            if self.learned.is_none() {
+                let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
+                root = Arc::new(search.setting.root(&ascent, (begin + share).min(self.deadline)));
+            }
         }
         let nodes: Vec<usize> = match recorder.as_deref_mut() {
             Some(recorder) => {
                 let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
                 let refinement = recorder.refinement(&root.derivation(), true, is_unstable);
-                (0..job.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
+                (0..search.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
             }
             None => Vec::new(),
         };
-        let tree = self.tree(job, &root, &bias, recorder.is_some());
-        let open = tree.begin(&ascent, recorder.as_deref_mut(), &nodes);
+        let tree = self.tree(search, &root, &bias, recorder.is_some());
+        let open = tree.begin(&ascent, self.learned, recorder.as_deref_mut(), &nodes);
         statistics.root_seconds += begin.elapsed().as_secs_f64();
         let begin = Instant::now();
         let end = if open.is_empty() {
@@ -416,23 +444,23 @@ impl<'a> Work<'a> {
             let worst = open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min);
             End::of(Some(worst), self.deadline)
         } else {
-            tree.search(open, recorder, &mut self.reporter(job.index, statistics))
+            tree.search(open, recorder, &mut self.reporter(search.index, statistics))
         };
         statistics.branch_seconds += begin.elapsed().as_secs_f64();
         end
     }
 
-    fn tree<'t>(&self, job: Job<'t>, root: &'t Root, bias: &'t [Vec<f32>], keep: bool) -> Tree<'t> {
+    fn tree<'t>(&self, search: CaseSearch<'t>, root: &'t Root, bias: &'t [Vec<f32>], keep: bool) -> Tree<'t> {
         Tree {
-            setting: job.setting,
+            setting: search.setting,
             root,
-            conjunctions: job.conjunctions,
-            attack: job.attack,
-            endgame: job.endgame,
+            conjunctions: search.conjunctions,
+            attack: search.attack,
+            endgame: search.endgame,
             regions: Regions {
-                setting: job.setting,
+                setting: search.setting,
                 root,
-                conjunctions: job.conjunctions,
+                conjunctions: search.conjunctions,
                 bias,
                 ascent: self.ascent(self.settings.region_iterations),
                 keep,
@@ -469,24 +497,24 @@ impl<'a> Work<'a> {
 
     fn attack(
         &self,
-        job: &Job<'_>,
+        search: &CaseSearch<'_>,
         targets: &[usize],
         restarts: std::ops::Range<usize>,
         statistics: &mut Statistics,
     ) -> Option<Found> {
         let begin = Instant::now();
         let settings = self.settings;
-        let found = job.attack.restarts(targets, restarts, settings.attack_steps, settings.seed, self.deadline);
+        let found = search.attack.restarts(targets, restarts, settings.attack_steps, settings.seed, self.deadline);
         statistics.attack_seconds += begin.elapsed().as_secs_f64();
         found
     }
 
     /// The rest of the random starts, on the conjunctions that bounds have left open.
-    fn attack_rest(&self, job: &Job<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
-        let all = self.attacks_first() && job.conjunctions.len() <= FIRST_TARGETS;
+    fn attack_rest(&self, search: &CaseSearch<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
+        let all = self.attacks_first() && search.conjunctions.len() <= FIRST_TARGETS;
         let done = if all { FIRST_STARTS } else { 0 };
         let restarts = done.min(self.settings.attack_restarts)..self.settings.attack_restarts;
-        self.attack(job, open, restarts, statistics)
+        self.attack(search, open, restarts, statistics)
     }
 
     fn ascent(&self, iterations: usize) -> Ascent {
@@ -514,13 +542,11 @@ fn unstable(lower: &[Vec<f64>], upper: &[Vec<f64>]) -> Vec<(usize, usize)> {
 }
 
 /// The bias of the layer of each pre-activation, by position; 0 where it is no affine layer's output.
-fn biases(program: &Program<'_, f32>) -> Vec<Vec<f32>> {
+fn biases(program: &Handle<'_, f32>) -> Vec<Vec<f32>> {
     let bias = |&id: &usize| {
-        let mut bias = vec![0.0; program.network.node(id).len()];
-        if let Some(map) = &program.maps[id] {
-            map.add_bias(&mut bias);
-        }
-        bias
+        let zero = vec![0.0; program.network.node(program.network.node(id).inputs.first().copied().unwrap_or(0)).len()];
+        let [_, bias] = program.at.summands(id, &zero).unwrap_or_default();
+        if bias.is_empty() { vec![0.0; program.network.node(id).len()] } else { bias }
     };
     program.pre.iter().map(bias).collect()
 }

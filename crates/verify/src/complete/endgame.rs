@@ -3,18 +3,19 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::attack::Attack;
-use super::exact::{Decided, Exact, Refutation, Set};
+use tightrope_engine::OutwardInterval;
+
+use super::attack::CaseAttack;
+use super::bound::root::{Layers, Setting};
+use super::exact::{Exact, ExactOutcome, Refutation, Set};
 use super::point::Found;
 use super::problem::Conjunction;
-use super::region::Sign;
-use super::root::{Layers, Setting};
-use super::rounding::{Interval, interval_step};
+use super::tree::region::Sign;
 
 /// Decides parts of one case exactly.
 pub(crate) struct Endgame<'a> {
     pub setting: &'a Setting<'a>,
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub conjunctions: &'a [Conjunction],
     pub deadline: Instant,
     /// Bounds of |z| by node over the case's box.
@@ -31,7 +32,7 @@ pub(crate) enum Ended {
 impl<'a> Endgame<'a> {
     pub(crate) fn new(
         setting: &'a Setting<'a>,
-        attack: &'a Attack<'a>,
+        attack: &'a CaseAttack<'a>,
         conjunctions: &'a [Conjunction],
         deadline: Instant,
     ) -> Self {
@@ -83,9 +84,11 @@ impl<'a> Endgame<'a> {
             deadline: self.deadline,
         };
         match exact.decide(&set, conjunction) {
-            Decided::Refuted(refutation) => Ended::Refuted(refutation),
-            Decided::Violated(point) => judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated),
-            Decided::Open => Ended::Open,
+            ExactOutcome::Refuted(refutation) => Ended::Refuted(refutation),
+            ExactOutcome::Violated(point) => {
+                judge.settle(&point, conjunction.rows()).map_or(Ended::Open, Ended::Violated)
+            }
+            ExactOutcome::Open => Ended::Open,
         }
     }
 
@@ -95,11 +98,11 @@ impl<'a> Endgame<'a> {
 
     fn make_magnitudes(&self) -> Vec<Vec<f64>> {
         let (lower, upper) = (self.setting.lower.clone(), self.setting.upper.clone());
-        let mut intervals = vec![Interval { reach: vec![0.0; lower.len()], lower, upper }];
+        let mut intervals = vec![OutwardInterval { reach: vec![0.0; lower.len()], lower, upper }];
         for id in 1..self.setting.exact.network.nodes().len() {
-            let next = interval_step(self.setting.exact, id, &intervals, 1);
+            let next = self.setting.exact.at.enclose(id, &intervals, 1);
             intervals.push(next);
         }
-        intervals.iter().map(Interval::magnitude).collect()
+        intervals.iter().map(OutwardInterval::magnitude).collect()
     }
 }

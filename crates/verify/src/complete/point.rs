@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 
 use tightrope_certificate::ExactNetwork;
+use tightrope_engine::OutwardInterval;
 use tightrope_engine::Real;
 use tightrope_exact::{Dyadic, Enclosure};
 use tightrope_network::Weights;
 use tightrope_vnnlib::{Case, Constraint};
 
-use super::program::Program;
-use super::rounding::{Interval, interval_step};
+use super::bound::handle::Handle;
 
 /// numerators / denominator.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub(crate) struct Found {
 
 /// Confirms counterexamples of one case.
 pub(crate) struct Judge<'a> {
-    pub program: &'a Program<'a, f64>,
+    pub program: &'a Handle<'a, f64>,
     pub weights: &'a Weights,
     /// Made when it is needed first.
     pub exact: &'a OnceLock<Option<ExactNetwork>>,
@@ -169,11 +169,11 @@ impl Judge<'_> {
     }
 
     /// Interval arithmetic with every rounding outwards, at one point.
-    fn enclosed(&self, input: &[f64]) -> Interval {
+    fn enclosed(&self, input: &[f64]) -> OutwardInterval<f64> {
         let reach = vec![0.0; input.len()];
-        let mut intervals = vec![Interval { lower: input.to_vec(), upper: input.to_vec(), reach }];
+        let mut intervals = vec![OutwardInterval { lower: input.to_vec(), upper: input.to_vec(), reach }];
         for id in 1..self.program.network.nodes().len() {
-            let next = interval_step(self.program, id, &intervals, 1);
+            let next = self.program.at.enclose(id, &intervals, 1);
             intervals.push(next);
         }
         intervals.pop().unwrap_or_default()
@@ -181,7 +181,7 @@ impl Judge<'_> {
 }
 
 /// What row·y can be for y in `output`, every rounding outwards.
-fn range(row: &Constraint, output: &Interval) -> [f64; 2] {
+fn range(row: &Constraint, output: &OutwardInterval<f64>) -> [f64; 2] {
     let (mut low, mut high, mut size) = (0.0_f64, 0.0_f64, 0.0_f64);
     for (&c, (&l, &u)) in row.coefficients.iter().zip(output.lower.iter().zip(&output.upper)) {
         let (a, b) = if c >= 0.0 { (c * l, c * u) } else { (c * u, c * l) };
@@ -205,12 +205,11 @@ fn satisfied(row: &Constraint, output: &[Enclosure], scale: &Dyadic) -> bool {
 }
 
 /// Whether f32 arithmetic of a program sees the same at the nearest f32 point.
-pub(crate) fn seen_in_single<T: Real>(program: &Program<'_, T>, input: &[f64], rows: &[Constraint]) -> bool {
-    let nearest = input.iter().map(|&x| T::from_f32(x as f32)).collect();
-    let values = program.run(nearest, 1);
-    let output = &values[program.network.output()];
+pub(crate) fn seen_in_single<T: Real>(program: &Handle<'_, T>, input: &[f64], rows: &[Constraint]) -> bool {
+    let nearest: Vec<T> = input.iter().map(|&x| T::from_f32(x as f32)).collect();
+    let output = program.outputs(&nearest);
     rows.iter().all(|row| {
-        let value: f64 = row.coefficients.iter().zip(output).map(|(c, y)| c * y.to_f64()).sum();
+        let value: f64 = row.coefficients.iter().zip(&output).map(|(c, y)| c * y.to_f64()).sum();
         if row.strict { value < row.bound } else { value <= row.bound }
     })
 }

@@ -5,10 +5,10 @@ use tightrope_certificate::{
     BoundProof, CaseProof, CertificateError, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement,
     RefinementId, Side, Slopes, SlopesId, Tree, TreeBuilder,
 };
+use tightrope_engine::Multiplier;
 
-use super::dual::Multiplier;
+use super::bound::root::Derived;
 use super::exact::Refutation;
-use super::region::Derived;
 
 /// The trees of one case and what they share with those of other cases.
 pub(crate) struct Recorder<'a> {

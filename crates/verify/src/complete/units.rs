@@ -1,10 +1,10 @@
 //! Units in which a network's values are neither very large nor very small, so that f32 can search and f64 can prove.
 
-use tightrope_engine::Weights as Which;
-use tightrope_network::{Layer, Network, Weights};
+use tightrope_network::{Activation, Layer};
 use tightrope_vnnlib::Property;
 
-use super::program::Program;
+use super::bound::handle::{Handle, not_covered};
+use super::bound::prepared::Prepared;
 
 /// Binary digits before or behind the point up to which values are left as they are.
 const USUAL: i64 = 40;
@@ -13,10 +13,10 @@ const USUAL: i64 = 40;
 ///
 /// Values are looked at in the middle of the first case's box and at two of its corners. Nodes that only pass values on
 /// share their inputs' units, so that networks of ReLUs compute the same in all units, digit by digit.
-pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -> Option<Vec<i32>> {
+pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<i32>> {
     let case = property.cases.first()?;
-    let program = Program::<f64>::new(network, weights);
-    let nodes = network.nodes();
+    let program = &prepared.exact;
+    let nodes = program.network.nodes();
     // In each chain of such nodes the first one stands for all.
     let mut group: Vec<usize> = (0..nodes.len()).collect();
     let find = |group: &[usize], mut node: usize| {
@@ -26,7 +26,11 @@ pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -
         node
     };
     for (id, node) in nodes.iter().enumerate() {
-        if matches!(node.layer, Layer::Relu | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_)) {
+        let passes_on = match &node.layer {
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) => true,
+            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) => false,
+        };
+        if passes_on {
             for &input in &node.inputs {
                 let (a, b) = (find(&group, input), find(&group, id));
                 group[a.max(b)] = a.min(b);
@@ -36,7 +40,7 @@ pub(crate) fn units(network: &Network, weights: &Weights, property: &Property) -
     let mut largest: Vec<Option<i64>> = vec![None; nodes.len()];
     for share in [0.5, 0.0, 1.0] {
         let point: Vec<f64> = case.lower.iter().zip(&case.upper).map(|(l, u)| l + share * (u - l)).collect();
-        for (id, size) in sizes(&program, point)?.into_iter().enumerate() {
+        for (id, size) in sizes(program, point)?.into_iter().enumerate() {
             let place = &mut largest[find(&group, id)];
             *place = (*place).max(size);
         }
@@ -56,13 +60,13 @@ fn exponent(value: f64) -> i64 {
 
 /// The exponent of the largest value of each node at a point; none for nodes that are all 0. None at all if even single
 /// layers leave f64.
-fn sizes(program: &Program<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>> {
+fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>> {
     // Values are kept as v·2^e with the largest |v| near 1.
     let mut values: Vec<(Vec<f64>, i64)> = vec![normalised(point, 0)?];
     for (id, node) in program.network.nodes().iter().enumerate().skip(1) {
         let (input, unit) = &values[node.inputs[0]];
         let next = match &node.layer {
-            Layer::Relu => (input.iter().map(|v| v.max(0.0)).collect(), *unit),
+            Layer::Activation(Activation::Relu) => (input.iter().map(|v| v.max(0.0)).collect(), *unit),
             Layer::Add => {
                 let top = node.inputs.iter().map(|&input| values[input].1).max().unwrap_or(0);
                 let mut sum = vec![0.0; node.len()];
@@ -72,11 +76,10 @@ fn sizes(program: &Program<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>
                 }
                 (sum, top)
             }
-            _ => {
-                let map = program.map(id);
-                let (product, unit) = normalised(map.apply(Which::Signed, input, 1), *unit)?;
-                let mut bias = vec![0.0; node.len()];
-                map.add_bias(&mut bias);
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                let [product, bias] = program.at.summands(id, input)?;
+                let (product, unit) = normalised(product, *unit)?;
                 let (bias, bias_unit) = normalised(bias, 0)?;
                 let zero = |v: &[f64]| v.iter().all(|v| *v == 0.0);
                 let top = match (zero(&product), zero(&bias)) {

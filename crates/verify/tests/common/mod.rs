@@ -1,12 +1,12 @@
 //! What the tests share: published verdicts with their networks, and a small network of their own.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use tightrope_attack::Target;
 use tightrope_engine::Reference;
 use tightrope_network::{Initialisation, Model, Preset};
 use tightrope_testkit::golden::{Case, TensorFile, cast};
 use tightrope_testkit::random::draws;
 use tightrope_testkit::shared::shared;
-use tightrope_verify::Target;
 
 /// The networks with published verdicts that are small enough for every test.
 pub const VERIFICATION: [&str; 2] = ["mlp_nat", "cnn3_tiny_ibp"];

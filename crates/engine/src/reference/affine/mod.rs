@@ -15,6 +15,7 @@ use super::lanes::sum;
 use crate::Real;
 use conv::ConvGeometry;
 use pool::PoolGeometry;
+pub(super) use pool::windows;
 
 enum Kind {
     Dense { inputs: usize, outputs: usize },
@@ -56,7 +57,7 @@ enum Source {
 }
 
 impl<T: Real> Map<T> {
-    /// The map of node `id`, or `None` for input, ReLU and sum nodes.
+    /// The map of node `id`, or `None` for the input, activations, max pooling and sums.
     pub fn of(network: &Network, theta: &[T], id: NodeId) -> Option<Self> {
         let node = network.node(id);
         let layout = network.parameters();
@@ -64,7 +65,7 @@ impl<T: Real> Map<T> {
         let inputs = input_shape.iter().product();
         let read = |id: ParameterId| layout.slice(theta, id).to_vec();
         let (kind, signed, bias, source) = match &node.layer {
-            Layer::Input | Layer::Relu | Layer::Add => return None,
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Add => return None,
             Layer::Flatten => (Kind::Identity, Vec::new(), Vec::new(), Source::Constant),
             Layer::Linear(linear) => (
                 Kind::Dense { inputs: linear.in_features, outputs: linear.out_features },
@@ -101,6 +102,23 @@ impl<T: Real> Map<T> {
         };
         let absolute = signed.iter().map(|w: &T| w.abs()).collect();
         Some(Map { kind, inputs, outputs: node.len(), signed, absolute, bias, source })
+    }
+
+    /// |b| of each output element, with both parts taken absolutely where the bias is a rounded sum.
+    pub(super) fn bias_magnitude(&self, layout: &ParameterLayout, theta: &[T]) -> Vec<T> {
+        if let (Kind::Channel { inner }, Source::Affine { weight, bias, shift, .. }) = (&self.kind, &self.source) {
+            let value = |id: Option<ParameterId>, channel: usize, otherwise: T| {
+                id.map_or(otherwise, |id| layout.slice(theta, id)[channel])
+            };
+            let part = |channel: usize| {
+                let factor = value(*weight, channel, T::ONE);
+                (factor * T::from_f64(shift[channel])).abs() + value(*bias, channel, T::ZERO).abs()
+            };
+            return (0..self.outputs).map(|element| part(element / inner)).collect();
+        }
+        let mut bias = vec![T::ZERO; self.outputs];
+        self.add_bias(&mut bias);
+        bias.iter().map(|b| b.abs()).collect()
     }
 
     /// True if each output element depends on one input element only, so that interval bounds through it are exact.
@@ -141,7 +159,9 @@ impl<T: Real> Map<T> {
                 geometry.apply(&self.signed, x, batch, &mut y, Some(mask));
                 y
             }
-            _ => self.apply(Weights::Signed, x, batch),
+            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Identity => {
+                self.apply(Weights::Signed, x, batch)
+            }
         }
     }
 
@@ -149,7 +169,9 @@ impl<T: Real> Map<T> {
     pub(super) fn window_reach(&self, mask: &[bool]) -> Vec<bool> {
         match &self.kind {
             Kind::Conv(geometry) => geometry.window_reach(mask),
-            _ => unreachable!("only convolutions have windows"),
+            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Identity => {
+                unreachable!("only convolutions have windows")
+            }
         }
     }
 

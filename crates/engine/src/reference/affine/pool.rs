@@ -14,29 +14,42 @@ pub(super) struct PoolGeometry {
     factors: Vec<f64>,
 }
 
-impl PoolGeometry {
-    pub(super) fn new(pool: &AvgPool2d, input: &[usize], output: &[usize]) -> Self {
-        let (height, width) = (input[1], input[2]);
-        let mut windows = Vec::with_capacity(output[1] * output[2]);
-        let mut factors = Vec::with_capacity(output[1] * output[2]);
-        for oy in 0..output[1] {
-            for ox in 0..output[2] {
-                let mut window = Vec::new();
-                for ky in 0..pool.kernel[0] {
-                    for kx in 0..pool.kernel[1] {
-                        let y = (oy * pool.stride[0] + ky).wrapping_sub(pool.padding[0]);
-                        let x = (ox * pool.stride[1] + kx).wrapping_sub(pool.padding[1]);
-                        if y < height && x < width {
-                            window.push((y * width + x) as u32);
-                        }
+/// The offsets within an input plane of `input` height and width that each output position's window covers, without padding.
+pub(in crate::reference) fn windows(
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 4],
+    [height, width]: [usize; 2],
+    output: [usize; 2],
+) -> Vec<Vec<u32>> {
+    let mut windows = Vec::with_capacity(output[0] * output[1]);
+    for oy in 0..output[0] {
+        for ox in 0..output[1] {
+            let mut window = Vec::new();
+            for ky in 0..kernel[0] {
+                for kx in 0..kernel[1] {
+                    let y = (oy * stride[0] + ky).wrapping_sub(padding[0]);
+                    let x = (ox * stride[1] + kx).wrapping_sub(padding[1]);
+                    if y < height && x < width {
+                        window.push((y * width + x) as u32);
                     }
                 }
-                let count = if pool.count_include_pad { pool.kernel[0] * pool.kernel[1] } else { window.len() };
-                factors.push(1.0 / count.max(1) as f64);
-                windows.push(window);
             }
+            windows.push(window);
         }
-        PoolGeometry { planes: input[0], input_plane: height * width, positions: windows.len(), windows, factors }
+    }
+    windows
+}
+
+impl PoolGeometry {
+    pub(super) fn new(pool: &AvgPool2d, input: &[usize], output: &[usize]) -> Self {
+        let windows = windows(pool.kernel, pool.stride, pool.padding, [input[1], input[2]], [output[1], output[2]]);
+        let count = |window: &Vec<u32>| match pool.count_include_pad {
+            true => pool.kernel[0] * pool.kernel[1],
+            false => window.len(),
+        };
+        let factors = windows.iter().map(|window| 1.0 / count(window).max(1) as f64).collect();
+        PoolGeometry { planes: input[0], input_plane: input[1] * input[2], positions: windows.len(), windows, factors }
     }
 
     /// y = W x.

@@ -2,30 +2,39 @@
 //!
 //! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
 
+mod activation;
 mod concretise;
+mod domain;
 mod reach;
-mod relu;
 
 use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::interval::Pair;
+use super::max_pool::PoolLines;
 use super::plan::Plan;
 use crate::Real;
+use crate::activation::Lines;
 
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
-use relu::LineCotangent;
-pub(super) use relu::Relaxation;
 
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 18;
 
+/// The lines of one node for one image.
+pub(super) enum NodeLines<T> {
+    /// Of each element.
+    Activation(Lines<T>),
+    /// Of each window.
+    MaxPool(PoolLines<T>),
+}
+
 /// Back-substitution for one image.
-pub(super) struct Walk<'a, 'p, T> {
-    pub(super) plan: &'a Plan<'p, T>,
-    /// Lines of the pre-activations known so far, by node.
-    pub(super) lines: &'a [Option<Relaxation<T>>],
+pub(super) struct Walk<'a, T> {
+    pub(super) plan: &'a Plan<T>,
+    /// Lines of the activations and max-pooling nodes whose inputs are bounded so far, by node.
+    pub(super) lines: &'a [Option<NodeLines<T>>],
     /// Node whose values are concretised: the input, or the node before the last linear layer for IBP.
     pub(super) stop: NodeId,
     /// Set of values of `stop`.
@@ -37,11 +46,9 @@ pub(super) struct Sinks<'a, T> {
     pub(super) weights: Option<&'a mut MapGradients<T>>,
     /// Centre and radius of the set at `stop`.
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
-    /// Lower slopes of this image, by node.
-    pub(super) slopes: Option<&'a mut [Option<Vec<T>>]>,
 }
 
-impl<T: Real> Walk<'_, '_, T> {
+impl<T: Real> Walk<'_, T> {
     /// Rows per chunk for rows that start at `start`.
     pub(super) fn chunk_rows(&self, start: NodeId) -> usize {
         let elements: usize = self.plan.network.nodes()[..=start].iter().map(|node| node.len()).sum();
@@ -70,16 +77,18 @@ impl<T: Real> Walk<'_, '_, T> {
                 coefficients[id].clone_from(&row);
             }
             match &node.layer {
-                Layer::Relu => {
-                    let Some(lines) = &self.lines[input] else {
-                        unreachable!("pre-activation {input} is not bounded yet")
-                    };
-                    lines.substitute(&mut row, &mut values);
+                Layer::Activation(_) | Layer::MaxPool2d(_) => {
+                    match &self.lines[id] {
+                        Some(NodeLines::Activation(lines)) => activation::substitute(lines, &mut row, &mut values),
+                        Some(NodeLines::MaxPool(lines)) => row = lines.substitute(&row, &mut values),
+                        None => unreachable!("node {input} is not bounded yet"),
+                    }
                     accumulate(&mut coefficients[input], row);
                 }
                 Layer::Flatten => accumulate(&mut coefficients[input], row),
                 Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone())),
-                _ => {
+                Layer::Input => unreachable!("walks end at the input at the latest"),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
                     let map = self.plan.map(id);
                     map.bias_dot(&row, &mut values);
                     let target = &mut coefficients[input];
@@ -98,14 +107,15 @@ impl<T: Real> Walk<'_, '_, T> {
 
     /// The adjoint of [`Self::lower_bounds`] for cotangents `g` `[count]`.
     ///
-    /// Adds to the sinks and to `bounds`, the cotangents of the pre-activation bounds by node, for this image.
+    /// Adds to the sinks and to `bounds`, the cotangents of the bounds that lines were made from (`bounded`) by node, for
+    /// this image.
     pub(super) fn adjoint(
         &self,
         start: NodeId,
         rows: Vec<T>,
         g: &[T],
         sinks: &mut Sinks<'_, T>,
-        pre_activations: &[Option<Pair<T>>],
+        bounded: &[Option<Pair<T>>],
         bounds: &mut [Option<Pair<T>>],
     ) {
         let count = g.len();
@@ -124,21 +134,25 @@ impl<T: Real> Walk<'_, '_, T> {
             }
             let node = &nodes[id];
             cotangents[id] = match &node.layer {
-                Layer::Relu => {
+                Layer::Activation(_) | Layer::MaxPool2d(_) => {
                     let input = node.inputs[0];
                     let (Some(lines), Some(known), Some(target)) =
-                        (&self.lines[input], &pre_activations[input], &mut bounds[input])
+                        (&self.lines[id], &bounded[input], &mut bounds[input])
                     else {
-                        unreachable!("pre-activation {input} is not bounded")
+                        unreachable!("node {input} is not bounded")
                     };
-                    let mut line = LineCotangent::zeros(known.lower.len());
-                    let mut g_rows = cotangents[input].clone();
-                    lines.adjoint(&coefficients[id], &mut g_rows, g, &mut line);
-                    line.pull_back(&known.lower, &known.upper, &mut target.lower, &mut target.upper);
-                    if let Some(Some(slopes)) = sinks.slopes.as_deref_mut().map(|slopes| &mut slopes[input]) {
-                        line.add_lower_slopes(&known.lower, &known.upper, slopes);
+                    match lines {
+                        NodeLines::MaxPool(lines) => lines.adjoint(&coefficients[id], &cotangents[input], g, target),
+                        NodeLines::Activation(lines) => {
+                            let (l, u) = (&known.lower, &known.upper);
+                            let mut on_lines = Lines::zeros(l.len());
+                            let mut g_rows = cotangents[input].clone();
+                            activation::adjoint(lines, &coefficients[id], &mut g_rows, g, &mut on_lines);
+                            let f = self.plan.activation(id);
+                            f.lines_adjoint(l, u, &on_lines, &mut target.lower, &mut target.upper);
+                            g_rows
+                        }
                     }
-                    g_rows
                 }
                 Layer::Add => {
                     let mut sum = cotangents[node.inputs[0]].clone();
@@ -147,7 +161,8 @@ impl<T: Real> Walk<'_, '_, T> {
                     }
                     sum
                 }
-                _ => {
+                Layer::Input => unreachable!("walks end at the input at the latest"),
+                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], self.plan.map(id));
                     if let Some(weights) = sinks.weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &cotangents[input], &coefficients[id], count);

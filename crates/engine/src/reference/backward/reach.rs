@@ -27,7 +27,7 @@ impl Reach {
 }
 
 /// The reach of `rows` (`[count, n]` on node `start`) at every node up to `start`.
-pub(super) fn reach<T: Real>(plan: &Plan<'_, T>, start: NodeId, rows: &[T], count: usize) -> Vec<Reach> {
+pub(super) fn reach<T: Real>(plan: &Plan<T>, start: NodeId, rows: &[T], count: usize) -> Vec<Reach> {
     let nodes = plan.network.nodes();
     let mut result = vec![Reach::Nothing; start + 1];
     result[start] = match nodes[start].shape.as_slice() {
@@ -45,11 +45,18 @@ pub(super) fn reach<T: Real>(plan: &Plan<'_, T>, start: NodeId, rows: &[T], coun
     };
     for id in (1..=start).rev() {
         let node = &nodes[id];
-        let passed = match (&node.layer, &result[id]) {
-            (_, Reach::Nothing) => continue,
-            (Layer::Relu | Layer::Add | Layer::Affine(_), reach) => reach.clone(),
-            (Layer::Conv2d(_), Reach::Some(mask)) => Reach::Some(plan.map(id).window_reach(mask)),
-            _ => Reach::Everything,
+        if matches!(result[id], Reach::Nothing) {
+            continue;
+        }
+        let passed = match &node.layer {
+            Layer::Activation(_) | Layer::Add | Layer::Affine(_) => result[id].clone(),
+            Layer::Conv2d(_) => match &result[id] {
+                Reach::Some(mask) => Reach::Some(plan.map(id).window_reach(mask)),
+                Reach::Nothing | Reach::Everything => Reach::Everything,
+            },
+            Layer::Input | Layer::Linear(_) | Layer::AvgPool2d(_) | Layer::MaxPool2d(_) | Layer::Flatten => {
+                Reach::Everything
+            }
         };
         node.inputs.iter().for_each(|&input| result[input].merge(&passed));
     }

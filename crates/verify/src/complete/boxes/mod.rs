@@ -10,19 +10,17 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
+use tightrope_engine::{Charges, Domain, Lines, OutwardInterval, SetOf};
 use tightrope_network::NodeId;
 
-use super::attack::Attack;
-use super::dual::{Domain, SetOf};
+use super::attack::CaseAttack;
+use super::bound::root::{Layers, Setting};
 use super::endgame::{Ended, Endgame};
 use super::exact::Refutation;
-use super::lines::Lines;
 use super::point::Found;
 use super::problem::Conjunction;
-use super::queue::Queue;
 use super::record::Recorder;
-use super::root::{Layers, Setting};
-use super::rounding::{Interval, Rounding, interval_step};
+use super::tree::queue::Queue;
 use super::tree::{End, Round};
 use outputs::{Best, Outputs};
 use whole::{Whole, WholeEnd};
@@ -57,7 +55,7 @@ impl Item {
 }
 
 /// What bounding one box gave.
-struct Bounded {
+struct BoundedBox {
     item: Item,
     layers: Layers,
     /// Per open conjunction its bound; none where there was no time for it.
@@ -71,9 +69,9 @@ struct Bounded {
 /// Branch and bound over the inputs of one case.
 pub(crate) struct Boxes<'a> {
     pub setting: &'a Setting<'a>,
-    pub rounding: &'a Rounding<f64>,
+    pub rounding: &'a Charges<f64>,
     pub conjunctions: &'a [Conjunction],
-    pub attack: &'a Attack<'a>,
+    pub attack: &'a CaseAttack<'a>,
     pub endgame: &'a Endgame<'a>,
     /// Attacks the conjunctions that the first round has left open.
     pub attack_open: &'a (dyn Fn(&[usize]) -> Option<Found> + Sync),
@@ -114,7 +112,7 @@ impl Boxes<'_> {
             let mut found = None;
             let kept = chunks.into_iter().map(|chunk| without_decided(chunk, &mut found));
             let chunks: Vec<Vec<Item>> = kept.filter(|chunk| !chunk.is_empty()).collect();
-            let results: Vec<(Vec<Bounded>, Option<Found>)> =
+            let results: Vec<(Vec<BoundedBox>, Option<Found>)> =
                 chunks.into_par_iter().map(|chunk| self.bound(chunk)).collect();
             for (boxes, counterexample) in results {
                 found = found.or(counterexample);
@@ -146,11 +144,11 @@ impl Boxes<'_> {
     /// Records what is refuted and cuts the box for the rest; the bound if it is too small to be cut.
     fn branch(
         &self,
-        bounded: Bounded,
+        bounded: BoundedBox,
         queue: &mut Queue<Item>,
         recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
     ) -> Option<f64> {
-        let Bounded { item, layers, best, exact, influence } = bounded;
+        let BoundedBox { item, layers, best, exact, influence } = bounded;
         let mut open = Vec::new();
         let mut worst = f64::INFINITY;
         for ((&(c, node), best), exact) in item.open.iter().zip(&best).zip(&exact) {
@@ -236,7 +234,7 @@ impl Boxes<'_> {
     /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
     ///
     /// A conjunction whose bound is within rounding of 0 is decided exactly.
-    fn bound(&self, chunk: Vec<Item>) -> (Vec<Bounded>, Option<Found>) {
+    fn bound(&self, chunk: Vec<Item>) -> (Vec<BoundedBox>, Option<Found>) {
         if Instant::now() >= self.deadline {
             return (chunk.into_iter().map(Self::untouched).collect(), None);
         }
@@ -245,14 +243,14 @@ impl Boxes<'_> {
         let lower: Vec<f64> = chunk.iter().flat_map(|item| &item.lower).copied().collect();
         let upper: Vec<f64> = chunk.iter().flat_map(|item| &item.upper).copied().collect();
         let reach = vec![0.0; lower.len()];
-        let mut intervals = vec![Interval { lower: lower.clone(), upper: upper.clone(), reach }];
+        let mut intervals = vec![OutwardInterval { lower: lower.clone(), upper: upper.clone(), reach }];
         let mut lines: Vec<Lines<f64>> = Vec::new();
         let ends = (&lower[..], &upper[..]);
         // The margins of the last layers need no interval bounds.
         let last = program.pre.iter().max().copied().unwrap_or_default();
         for id in 0..=last {
             if id > 0 {
-                let interval = interval_step(program, id, &intervals, sets);
+                let interval = program.at.enclose(id, &intervals, sets);
                 intervals.push(interval);
             }
             if let Some(position) = program.position[id] {
@@ -265,7 +263,7 @@ impl Boxes<'_> {
             }
         }
         let layers = (0..sets).map(|set| {
-            let of = |values: &dyn Fn(&Interval) -> &Vec<f64>| -> Vec<Vec<f64>> {
+            let of = |values: &dyn Fn(&OutwardInterval<f64>) -> &Vec<f64>| -> Vec<Vec<f64>> {
                 program
                     .pre
                     .iter()
@@ -299,7 +297,7 @@ impl Boxes<'_> {
                 });
             }
             let best = best.into_iter().map(Some).collect();
-            boxes.push(Bounded { item, layers, best, exact, influence });
+            boxes.push(BoundedBox { item, layers, best, exact, influence });
         }
         (boxes, found)
     }
@@ -311,7 +309,7 @@ impl Boxes<'_> {
         sets: usize,
         (lower, upper): (&[f64], &[f64]),
         lines: &[Lines<f64>],
-        interval: &mut Interval,
+        interval: &mut OutwardInterval<f64>,
     ) {
         let program = self.setting.exact;
         let n = program.network.node(id).len();
@@ -328,7 +326,7 @@ impl Boxes<'_> {
                 rows[(2 * place + 1) * n + e % n] = -1.0;
             }
             let domain = domain(lower, upper, lines, &of);
-            let (values, errors) = domain.bound(program, id, rows, of.len(), None, Some(self.rounding));
+            let (values, errors) = program.at.substitute(&domain, id, rows, of.len(), None, Some(self.rounding));
             let values = self.setting.lowered(values, &errors);
             for (&e, pair) in elements.iter().zip(values.chunks_exact(2)) {
                 interval.lower[e] = interval.lower[e].max(pair[0].min(interval.upper[e]));
@@ -344,12 +342,12 @@ impl Boxes<'_> {
     }
 
     /// A box that there was no time for.
-    fn untouched(item: Item) -> Bounded {
+    fn untouched(item: Item) -> BoundedBox {
         let open = item.open.len();
         let best = vec![None; open];
         // Without influences it is not cut.
         let influence = Vec::new();
-        Bounded { item, layers: Layers::default(), best, exact: (0..open).map(|_| None).collect(), influence }
+        BoundedBox { item, layers: Layers::default(), best, exact: (0..open).map(|_| None).collect(), influence }
     }
 }
 
@@ -375,7 +373,7 @@ fn longest(item: &Item, influence: &[f64]) -> Option<(usize, f64)> {
 }
 
 /// Intersects the bounds of a position with those of the boxes cut.
-fn meet_parents(chunk: &[Item], position: usize, interval: &mut Interval) {
+fn meet_parents(chunk: &[Item], position: usize, interval: &mut OutwardInterval<f64>) {
     let n = interval.lower.len() / chunk.len();
     for (set, item) in chunk.iter().enumerate() {
         let Some(parent) = &item.parent else { continue };

@@ -1,10 +1,10 @@
 //! The conjunctions that are open over some boxes: the bound of each by its best row or the best mixture of its rows.
 
-use super::super::dual::Trace;
-use super::super::lines::Lines;
-use super::super::program::Program;
+use tightrope_engine::{Lines, Trace};
+
 use super::combination::{RowForm, best_weights};
 use super::{Boxes, Item, domain};
+use crate::complete::bound::handle::Handle;
 
 /// How many times the margin for rounding errors a bound may be below 0 to be decided exactly.
 const NEAR: f64 = 256.0;
@@ -38,7 +38,7 @@ pub(super) struct Outputs {
 }
 
 /// Rows over some boxes, bounded.
-struct Bounded {
+struct BoundedRows {
     /// Bounds less the rows' right sides.
     values: Vec<f64>,
     /// What these may be off by through rounding.
@@ -135,11 +135,11 @@ impl Boxes<'_> {
         weights: &[(usize, Vec<f32>)],
         (lower, upper): (&[f64], &[f64]),
         lines: &[Lines<f64>],
-    ) -> Bounded {
+    ) -> BoundedRows {
         if of.is_empty() {
-            return Bounded { values: Vec::new(), errors: Vec::new(), coefficients: Vec::new() };
+            return BoundedRows { values: Vec::new(), errors: Vec::new(), coefficients: Vec::new() };
         }
-        let program: &Program<'_, f64> = self.setting.exact;
+        let program: &Handle<'_, f64> = self.setting.exact;
         let output = program.network.output();
         let mut rows = Vec::new();
         let mut offsets = Vec::with_capacity(of.len());
@@ -150,24 +150,24 @@ impl Boxes<'_> {
         let domain = domain(lower, upper, lines, of);
         let mut trace = Trace::default();
         let (mut values, mut errors) =
-            domain.bound(program, output, rows, of.len(), Some(&mut trace), Some(self.rounding));
+            program.at.substitute(&domain, output, rows, of.len(), Some(&mut trace), Some(self.rounding));
         errors.iter_mut().zip(&offsets).for_each(|(e, (_, more))| *e += more);
         values.iter_mut().zip(&offsets).for_each(|(v, (bound, _))| *v -= bound);
-        Bounded { values, errors, coefficients: trace.input }
+        BoundedRows { values, errors, coefficients: trace.input }
     }
 
     /// The value of a row with the margin for rounding errors taken off, if it is to be.
-    fn lowered(&self, rows: &Bounded, place: usize) -> f64 {
+    fn lowered(&self, rows: &BoundedRows, place: usize) -> f64 {
         self.setting.lowered_value(rows.values[place], rows.errors[place])
     }
 
-    fn best(&self, rows: &Bounded, place: usize, weights: Vec<f32>) -> Best {
+    fn best(&self, rows: &BoundedRows, place: usize, weights: Vec<f32>) -> Best {
         let near = rows.values[place] > -NEAR * rows.errors[place];
         Best { weights, bound: self.lowered(rows, place), near, place }
     }
 }
 
-impl Bounded {
+impl BoundedRows {
     /// A row as a form of the input.
     fn form<'s>(&'s self, place: usize, item: &Item) -> RowForm<'s> {
         let d = item.lower.len();

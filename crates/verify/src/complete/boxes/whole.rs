@@ -6,10 +6,10 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::endgame::{Ended, Endgame};
-use super::super::exact::Refutation;
-use super::super::point::Found;
-use super::super::root::Layers;
+use crate::complete::bound::root::Layers;
+use crate::complete::endgame::{Ended, Endgame};
+use crate::complete::exact::Refutation;
+use crate::complete::point::Found;
 
 /// What an exact product costs, in products of floating-point numbers.
 const EXACT_PRICE: u64 = 512;

@@ -10,7 +10,7 @@ use tightrope_exact::Dyadic;
 
 use super::point::Point;
 use super::problem::Conjunction;
-use super::region::Sign;
+use super::tree::region::Sign;
 use simplex::{Demand, Solution};
 
 /// Most ReLUs whose signs are enumerated.
@@ -44,7 +44,7 @@ pub(crate) enum Refutation {
 }
 
 /// What came of a set.
-pub(crate) enum Decided {
+pub(crate) enum ExactOutcome {
     Refuted(Refutation),
     /// A point of the set that satisfies the conjunction, as exact arithmetic says.
     Violated(Point),
@@ -104,9 +104,9 @@ impl Exact<'_> {
     }
 
     /// Decides whether an input of `set` satisfies every row of `conjunction`.
-    pub(crate) fn decide(&self, set: &Set<'_>, conjunction: &Conjunction) -> Decided {
+    pub(crate) fn decide(&self, set: &Set<'_>, conjunction: &Conjunction) -> ExactOutcome {
         if !self.is_feasible(set) {
-            return Decided::Open;
+            return ExactOutcome::Open;
         }
         let mut places = Vec::new();
         for position in 0..self.pre.len() {
@@ -116,7 +116,7 @@ impl Exact<'_> {
         }
         let mut search = Search { exact: self, set, conjunction, places, programs: 0 };
         let mut trail = Trail { signs: set.splits.clone(), ..Trail::default() };
-        search.descend(&mut trail, 0).unwrap_or(Decided::Open)
+        search.descend(&mut trail, 0).unwrap_or(ExactOutcome::Open)
     }
 }
 
@@ -135,7 +135,7 @@ impl Set<'_> {
 
 impl Search<'_> {
     /// Goes on from `places[next]`.
-    fn descend(&mut self, trail: &mut Trail, next: usize) -> Result<Decided, GivenUp> {
+    fn descend(&mut self, trail: &mut Trail, next: usize) -> Result<ExactOutcome, GivenUp> {
         if Instant::now() >= self.exact.deadline || self.programs > MOST_PROGRAMS {
             return Err(GivenUp);
         }
@@ -158,23 +158,25 @@ impl Search<'_> {
             // A side that no input reaches needs no further sign.
             let decided = match self.program(trail)? {
                 Ok(_) => self.descend(trail, next + 1),
-                Err(refutation) => Ok(Decided::Refuted(refutation)),
+                Err(refutation) => Ok(ExactOutcome::Refuted(refutation)),
             };
             trail.pop_demand();
             trail.signs.pop();
             match decided? {
-                Decided::Refuted(refutation) => children.push(refutation),
+                ExactOutcome::Refuted(refutation) => children.push(refutation),
                 other => return Ok(other),
             }
         }
         match <[Refutation; 2]>::try_from(children) {
-            Ok(children) => Ok(Decided::Refuted(Refutation::Split { position, index, children: Box::new(children) })),
+            Ok(children) => {
+                Ok(ExactOutcome::Refuted(Refutation::Split { position, index, children: Box::new(children) }))
+            }
             Err(_) => Err(GivenUp),
         }
     }
 
     /// Every sign is known: the rows are linear.
-    fn leaf(&mut self, trail: &mut Trail) -> Result<Decided, GivenUp> {
+    fn leaf(&mut self, trail: &mut Trail) -> Result<ExactOutcome, GivenUp> {
         let rows = self.conjunction.rows();
         for (r, row) in rows.iter().enumerate() {
             let coefficients = row.coefficients.iter().map(|&c| c.into()).collect();
@@ -188,8 +190,8 @@ impl Search<'_> {
         };
         (0..rows.len()).for_each(|_| trail.pop_demand());
         Ok(match solution? {
-            Ok(point) => Decided::Violated(point),
-            Err(refutation) => Decided::Refuted(refutation),
+            Ok(point) => ExactOutcome::Violated(point),
+            Err(refutation) => ExactOutcome::Refuted(refutation),
         })
     }
 

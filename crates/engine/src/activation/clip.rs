@@ -1,0 +1,143 @@
+//! Clip, min(max(x, a), b): two chords, or a constant where that takes less room.
+//!
+//! With m = (l + u)/2, the upper line on an interval that is not affine is
+//! * the chord from l to u, if u ≤ b (only the kink at a is inside, f is convex);
+//! * else the line from (l, f(l)) to (b, b), if m < b: where l ≥ a this is x itself;
+//! * else the constant b.
+//!
+//! The lower line is the same turned by 180°: the chord if l ≥ a, else the line from (a, a) to (u, f(u)) if m > a, else
+//! the constant a. Of two candidates that both touch f, the one with the smaller value at m has less area above f: the
+//! adaptive rule of ReLU (a = 0, b = ∞), which takes slope 1 if u > −l.
+
+use super::line::chord_adjoint;
+use super::relu::NARROW;
+use super::{Activation, Line};
+use crate::{LowerSlope, Real};
+
+/// min(max(x, lower), upper).
+#[derive(Debug)]
+pub(super) struct Clip<T> {
+    lower: T,
+    upper: T,
+}
+
+/// One line of the relaxation.
+enum Choice<T> {
+    /// Through (p, f(p)) and (q, f(q)); each of the two is l or u, or a kink that stays where it is.
+    Chord { p: End<T>, q: End<T> },
+    /// The same value everywhere.
+    Constant(T),
+}
+
+/// An end of a chord.
+#[derive(Clone, Copy)]
+enum End<T> {
+    L,
+    U,
+    Kink(T),
+}
+
+impl<T: Real> Clip<T> {
+    pub(super) fn new(lower: f64, upper: f64) -> Self {
+        Clip { lower: T::from_f64(lower), upper: T::from_f64(upper) }
+    }
+
+    /// Lower and upper line for an interval with a kink inside.
+    fn choices(&self, l: T, u: T) -> [Choice<T>; 2] {
+        let (a, b) = (self.lower, self.upper);
+        let middle = (l + u) * T::from_f64(0.5);
+        let below = if l >= a {
+            Choice::Chord { p: End::L, q: End::U }
+        } else if middle > a {
+            Choice::Chord { p: End::Kink(a), q: End::U }
+        } else {
+            Choice::Constant(a)
+        };
+        let above = if u <= b {
+            Choice::Chord { p: End::L, q: End::U }
+        } else if middle < b {
+            Choice::Chord { p: End::L, q: End::Kink(b) }
+        } else {
+            Choice::Constant(b)
+        };
+        [below, above]
+    }
+
+    /// Position of an end, and f there.
+    fn point(&self, end: End<T>, l: T, u: T) -> (T, T) {
+        let x = match end {
+            End::L => l,
+            End::U => u,
+            End::Kink(x) => x,
+        };
+        (x, self.value(x))
+    }
+
+    fn line(&self, choice: &Choice<T>, l: T, u: T) -> Line<T> {
+        match *choice {
+            Choice::Constant(value) => Line::constant(value),
+            Choice::Chord { p, q } => Line::chord(self.point(p, l, u), self.point(q, l, u)),
+        }
+    }
+
+    fn adjoint(&self, choice: &Choice<T>, l: T, u: T, g: Line<T>) -> (T, T) {
+        let Choice::Chord { p, q } = *choice else { return (T::ZERO, T::ZERO) };
+        let (at_p, at_q) = (self.point(p, l, u), self.point(q, l, u));
+        let slope = Line::chord(at_p, at_q).slope;
+        let far = at_q.0.max(at_p.0 + T::from_f64(NARROW));
+        let (on_p, on_q) = chord_adjoint((at_p.0, self.derivative(at_p.0)), (far, self.derivative(at_q.0)), slope, g);
+        let of = |wanted: fn(End<T>) -> bool| {
+            let part = |end, g| if wanted(end) { g } else { T::ZERO };
+            part(p, on_p) + part(q, on_q)
+        };
+        (of(|end| matches!(end, End::L)), of(|end| matches!(end, End::U)))
+    }
+}
+
+impl<T: Real> Activation<T> for Clip<T> {
+    fn value(&self, x: T) -> T {
+        if x <= self.lower {
+            self.lower
+        } else if x >= self.upper {
+            self.upper
+        } else {
+            x
+        }
+    }
+
+    fn derivative(&self, x: T) -> T {
+        if x > self.lower && x < self.upper { T::ONE } else { T::ZERO }
+    }
+
+    fn is_affine_on(&self, l: T, u: T) -> bool {
+        let (l, u) = (l.min(u), l.max(u));
+        u <= self.lower || l >= self.upper || (l >= self.lower && u <= self.upper)
+    }
+
+    fn line_pair(&self, l: T, u: T, _: LowerSlope) -> (Line<T>, Line<T>) {
+        let (l, u) = (l.min(u), l.max(u));
+        if self.is_affine_on(l, u) {
+            let line = if u <= self.lower {
+                Line::constant(self.lower)
+            } else if l >= self.upper {
+                Line::constant(self.upper)
+            } else {
+                Line::IDENTITY
+            };
+            return (line, line);
+        }
+        let [below, above] = self.choices(l, u);
+        let size = self.value(l).abs().max(self.value(u).abs());
+        (self.line(&below, l, u).lowered(l, u, size), self.line(&above, l, u).raised(l, u, size))
+    }
+
+    fn line_pair_adjoint(&self, l: T, u: T, (g_below, g_above): (Line<T>, Line<T>)) -> (T, T) {
+        // Bounds that rounding has swapped are as good as equal, where every line is affine or nearly so.
+        if self.is_affine_on(l, u) || l > u {
+            return (T::ZERO, T::ZERO);
+        }
+        let [below, above] = self.choices(l, u);
+        let (a, b) = (self.adjoint(&below, l, u, g_below), self.adjoint(&above, l, u, g_above));
+        (a.0 + b.0, a.1 + b.1)
+    }
+}

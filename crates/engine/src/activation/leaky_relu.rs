@@ -1,0 +1,57 @@
+//! Leaky ReLU, a·x + (1 − a)·max(x, 0): the lines of ReLU, tilted.
+//!
+//! For l < 0 < u: upper line a + (1 − a)·λ_u with intercept (1 − a)·μ_u, the chord; lower line x if u > −l, else a·x.
+
+use super::relu::{is_unstable, upper, upper_adjoint};
+use super::{Activation, Line};
+use crate::{LowerSlope, Real};
+
+/// x where x > 0, slope·x elsewhere.
+#[derive(Debug)]
+pub(super) struct LeakyRelu<T> {
+    slope: T,
+}
+
+impl<T: Real> LeakyRelu<T> {
+    pub(super) fn new(slope: f64) -> Self {
+        LeakyRelu { slope: T::from_f64(slope) }
+    }
+
+    fn left(&self) -> Line<T> {
+        Line { slope: self.slope, intercept: T::ZERO }
+    }
+}
+
+impl<T: Real> Activation<T> for LeakyRelu<T> {
+    fn value(&self, x: T) -> T {
+        if x <= T::ZERO { self.slope * x } else { x }
+    }
+
+    fn derivative(&self, x: T) -> T {
+        if x > T::ZERO { T::ONE } else { self.slope }
+    }
+
+    fn is_affine_on(&self, l: T, u: T) -> bool {
+        !is_unstable(l, u)
+    }
+
+    fn line_pair(&self, l: T, u: T, rule: LowerSlope) -> (Line<T>, Line<T>) {
+        if is_unstable(l, u) {
+            let (rest, relu) = (T::ONE - self.slope, upper(l, u));
+            let above = Line { slope: self.slope + rest * relu.slope, intercept: rest * relu.intercept };
+            (if rule.is_right(l, u) { Line::IDENTITY } else { self.left() }, above)
+        } else if l >= T::ZERO {
+            (Line::IDENTITY, Line::IDENTITY)
+        } else {
+            (self.left(), self.left())
+        }
+    }
+
+    fn line_pair_adjoint(&self, l: T, u: T, (_, g): (Line<T>, Line<T>)) -> (T, T) {
+        if !is_unstable(l, u) {
+            return (T::ZERO, T::ZERO);
+        }
+        let rest = T::ONE - self.slope;
+        upper_adjoint(l, u, Line { slope: rest * g.slope, intercept: rest * g.intercept })
+    }
+}

@@ -1,0 +1,109 @@
+//! Lines slope·x + intercept: chords, tangents, their adjoints, and the lines of a whole layer.
+
+use crate::Real;
+
+/// slope·x + intercept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line<T> {
+    /// Slope.
+    pub slope: T,
+    /// Value at 0.
+    pub intercept: T,
+}
+
+/// A line below and a line above every neuron of a layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lines<T> {
+    /// Slopes of the lower lines.
+    pub lower_slope: Vec<T>,
+    /// Intercepts of the lower lines; empty if all are 0.
+    pub lower_intercept: Vec<T>,
+    /// Slopes of the upper lines.
+    pub upper_slope: Vec<T>,
+    /// Intercepts of the upper lines.
+    pub upper_intercept: Vec<T>,
+}
+
+/// Intercepts of inexact lines give way by this many units of rounding of the numbers they come from.
+const ROUNDINGS: f64 = 16.0;
+
+impl<T: Real> Line<T> {
+    pub(super) const ZERO: Self = Line { slope: T::ZERO, intercept: T::ZERO };
+    pub(super) const IDENTITY: Self = Line { slope: T::ONE, intercept: T::ZERO };
+
+    pub(super) fn constant(value: T) -> Self {
+        Line { slope: T::ZERO, intercept: value }
+    }
+
+    /// The line through (x, y).
+    pub(super) fn through(x: T, y: T, slope: T) -> Self {
+        Line { slope, intercept: y - slope * x }
+    }
+
+    /// The chord through (p, f(p)) and (q, f(q)), p < q.
+    pub(super) fn chord((p, at_p): (T, T), (q, at_q): (T, T)) -> Self {
+        Self::through(p, at_p, (at_q - at_p) / (q - p))
+    }
+
+    /// What rounding can have moved the line by on [l, u], where it stands for values up to `size`.
+    fn rounding(self, l: T, u: T, size: T) -> T {
+        let reach = self.slope.abs() * l.abs().max(u.abs());
+        T::from_f64(ROUNDINGS) * T::EPSILON * (reach + size.abs() + self.intercept.abs())
+    }
+
+    /// The line lowered by what rounding can have raised it by on [l, u].
+    pub(super) fn lowered(self, l: T, u: T, size: T) -> Self {
+        Line { intercept: self.intercept - self.rounding(l, u, size), ..self }
+    }
+
+    /// The line raised by what rounding can have lowered it by on [l, u].
+    pub(super) fn raised(self, l: T, u: T, size: T) -> Self {
+        Line { intercept: self.intercept + self.rounding(l, u, size), ..self }
+    }
+}
+
+/// The adjoint of a chord: the cotangents of p and q for the cotangent `g` of the line through (p, f(p)) and (q, f(q))
+/// with slope `slope`.
+///
+/// ∂slope/∂p = (slope − f′(p))/(q − p), ∂slope/∂q = (f′(q) − slope)/(q − p), and the line passes through (p, f(p)).
+/// A tangent at p through (q, f(q)) is the chord with f′(p) = slope: it does not depend on where p moves.
+pub(super) fn chord_adjoint<T: Real>((p, slope_at_p): (T, T), (q, slope_at_q): (T, T), slope: T, g: Line<T>) -> (T, T) {
+    let g_slope = g.slope - p * g.intercept;
+    let on_p = (slope - slope_at_p) / (q - p) * g_slope + (slope_at_p - slope) * g.intercept;
+    let on_q = (slope_at_q - slope) / (q - p) * g_slope;
+    (on_p, on_q)
+}
+
+impl<T: Real> Lines<T> {
+    /// Zeros for `n` neurons, with room for cotangents of all four numbers.
+    pub fn zeros(n: usize) -> Self {
+        let zeros = || vec![T::ZERO; n];
+        Lines { lower_slope: zeros(), lower_intercept: zeros(), upper_slope: zeros(), upper_intercept: zeros() }
+    }
+
+    pub(super) fn with_capacity(n: usize) -> Self {
+        let room = || Vec::with_capacity(n);
+        Lines { lower_slope: room(), lower_intercept: room(), upper_slope: room(), upper_intercept: room() }
+    }
+
+    pub(super) fn push(&mut self, lower: Line<T>, upper: Line<T>) {
+        self.lower_slope.push(lower.slope);
+        self.lower_intercept.push(lower.intercept);
+        self.upper_slope.push(upper.slope);
+        self.upper_intercept.push(upper.intercept);
+    }
+
+    /// Forgets lower intercepts that are all 0.
+    pub(super) fn finish(&mut self) {
+        if self.lower_intercept.iter().all(|&intercept| intercept == T::ZERO) {
+            self.lower_intercept.clear();
+        }
+    }
+
+    /// Lower and upper line of neuron `i`.
+    pub fn pair(&self, i: usize) -> (Line<T>, Line<T>) {
+        let intercept = self.lower_intercept.get(i).copied().unwrap_or(T::ZERO);
+        let lower = Line { slope: self.lower_slope[i], intercept };
+        (lower, Line { slope: self.upper_slope[i], intercept: self.upper_intercept[i] })
+    }
+}

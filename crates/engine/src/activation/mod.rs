@@ -1,0 +1,95 @@
+//! Activations as the domains see them: value, derivative, interval image and two bounding lines, with adjoints.
+//!
+//! One file per function. A file states the function of one number; what the domains call works on slices, so that the
+//! choice of the function costs nothing per element.
+
+mod clip;
+mod leaky_relu;
+mod line;
+mod relu;
+mod s_shaped;
+mod sigmoid;
+mod tanh;
+
+use std::fmt::Debug;
+
+use tightrope_network::Activation as Kind;
+
+use crate::{LowerSlope, Real};
+pub use line::{Line, Lines};
+use s_shaped::SShaped;
+
+/// A non-decreasing function f of one number.
+///
+/// Bounds passed to it are those of its argument x: l ≤ x ≤ u. Where rounding has left l > u by a few units in the last
+/// place, lines are sound between the two.
+pub trait Activation<T: Real>: Debug + Send + Sync {
+    /// f(x); NaN for NaN.
+    fn value(&self, x: T) -> T;
+
+    /// f′(x); at a kink that of one of its sides.
+    fn derivative(&self, x: T) -> T;
+
+    /// Whether f is affine on [l, u], so that its lines are f itself and better bounds of x change nothing.
+    fn is_affine_on(&self, l: T, u: T) -> bool;
+
+    /// A line below f and one above it on [l, u]; u − l is finite. `rule` says which where the lower one may be chosen.
+    fn line_pair(&self, l: T, u: T, rule: LowerSlope) -> (Line<T>, Line<T>);
+
+    /// Pulls cotangents on the numbers of [`Activation::line_pair`] back to l and u, with the case that l and u fall into
+    /// taken as given.
+    fn line_pair_adjoint(&self, l: T, u: T, g: (Line<T>, Line<T>)) -> (T, T);
+
+    /// f(x) of each element.
+    fn values(&self, x: &[T]) -> Vec<T> {
+        x.iter().map(|&x| self.value(x)).collect()
+    }
+
+    /// target += f′(x)·g for each element; where f′ is 0 nothing passes, whatever g is.
+    fn pull_back(&self, x: &[T], g: &[T], target: &mut [T]) {
+        for ((target, &x), &g) in target.iter_mut().zip(x).zip(g) {
+            let derivative = self.derivative(x);
+            if derivative != T::ZERO {
+                *target += derivative * g;
+            }
+        }
+    }
+
+    /// The lines of each element; NaN where a bound is not finite, so that bounds which overflowed do not pass for others.
+    fn lines(&self, lower: &[T], upper: &[T], rule: LowerSlope) -> Lines<T> {
+        let mut lines = Lines::with_capacity(lower.len());
+        for (&l, &u) in lower.iter().zip(upper) {
+            if (u - l).is_finite() {
+                let (below, above) = self.line_pair(l, u, rule);
+                lines.push(below, above);
+            } else {
+                lines.push(Line { slope: T::NAN, intercept: T::ZERO }, Line { slope: T::NAN, intercept: T::NAN });
+            }
+        }
+        lines.finish();
+        lines
+    }
+
+    /// The adjoint of [`Activation::lines`]: adds to the cotangents of the bounds.
+    fn lines_adjoint(&self, lower: &[T], upper: &[T], g: &Lines<T>, g_lower: &mut [T], g_upper: &mut [T]) {
+        for i in 0..lower.len() {
+            let pair = g.pair(i);
+            if pair != (Line::ZERO, Line::ZERO) {
+                let (on_lower, on_upper) = self.line_pair_adjoint(lower[i], upper[i], pair);
+                g_lower[i] += on_lower;
+                g_upper[i] += on_upper;
+            }
+        }
+    }
+}
+
+/// The function that a layer of `kind` applies.
+pub fn activation<T: Real>(kind: Kind) -> Box<dyn Activation<T>> {
+    match kind {
+        Kind::Relu => Box::new(relu::Relu),
+        Kind::LeakyRelu { slope } => Box::new(leaky_relu::LeakyRelu::new(slope)),
+        Kind::Sigmoid => Box::new(SShaped(sigmoid::Sigmoid)),
+        Kind::Tanh => Box::new(SShaped(tanh::Tanh)),
+        Kind::Clip { lower, upper } => Box::new(clip::Clip::new(lower, upper)),
+    }
+}

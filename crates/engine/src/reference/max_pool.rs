@@ -1,0 +1,120 @@
+//! Max pooling in every domain: values, interval image and lines, with adjoints.
+//!
+//! For bounds [l_i, u_i] of a window's inputs: the lower line is y ≥ x_j for the j with the largest l_j. If l_j ≥ u_i for
+//! every other i, then y = x_j exactly; else the upper line is the constant max u_i.
+
+use tightrope_network::MaxPool2d;
+
+use super::affine::windows;
+use super::interval::Pair;
+use crate::Real;
+
+/// The windows of one max-pooling node.
+pub(super) struct MaxPool {
+    input_plane: usize,
+    /// Input offsets of each output position's window within a plane, without padding; none is empty.
+    windows: Vec<Vec<u32>>,
+}
+
+/// Lines of one max-pooling node for one sample.
+pub(super) struct PoolLines<T> {
+    /// Inputs of the node.
+    inputs: usize,
+    /// Of each output: the input that the lower line follows.
+    follows: Vec<usize>,
+    /// Of each output: the constant upper line, or none where the output is the input followed.
+    ceiling: Vec<Option<Ceiling<T>>>,
+}
+
+/// The largest upper bound of a window.
+#[derive(Clone, Copy)]
+struct Ceiling<T> {
+    value: T,
+    /// The input it belongs to.
+    input: usize,
+}
+
+impl MaxPool {
+    pub(super) fn new(pool: &MaxPool2d, input: &[usize], output: &[usize]) -> Self {
+        let windows = windows(pool.kernel, pool.stride, pool.padding, [input[1], input[2]], [output[1], output[2]]);
+        MaxPool { input_plane: input[1] * input[2], windows }
+    }
+
+    /// For each output of a batch the position in `x` of its window and the window.
+    fn places(&self, elements: usize) -> impl Iterator<Item = (usize, &[u32])> {
+        let planes = (0..elements).step_by(self.input_plane);
+        planes.flat_map(|start| self.windows.iter().map(move |window| (start, window.as_slice())))
+    }
+
+    /// The position in `x` (`[batch, n]`) of each output's largest input, the first of equal ones; NaN is the largest.
+    fn peaks<T: Real>(&self, x: &[T]) -> Vec<usize> {
+        let peak = |(start, window): (usize, &[u32])| {
+            let mut places = window.iter().map(|&offset| start + offset as usize);
+            let first = places.next().unwrap_or(start);
+            let is_nan = |v: T| v.partial_cmp(&v).is_none();
+            places.fold(first, |best, i| if x[i] > x[best] || (is_nan(x[i]) && !is_nan(x[best])) { i } else { best })
+        };
+        self.places(x.len()).map(peak).collect()
+    }
+
+    /// The largest value of each window; `x` is `[batch, n]`.
+    pub(super) fn values<T: Real>(&self, x: &[T]) -> Vec<T> {
+        self.peaks(x).into_iter().map(|i| x[i]).collect()
+    }
+
+    /// The adjoint of [`MaxPool::values`] at `x`: adds to `target`.
+    pub(super) fn pull_back<T: Real>(&self, x: &[T], g: &[T], target: &mut [T]) {
+        self.peaks(x).into_iter().zip(g).for_each(|(i, &g)| target[i] += g);
+    }
+
+    /// The lines for bounds `[n]` of one sample's inputs.
+    pub(super) fn lines<T: Real>(&self, lower: &[T], upper: &[T]) -> PoolLines<T> {
+        let follows = self.peaks(lower);
+        let ceilings = self.peaks(upper).into_iter().zip(self.places(lower.len())).zip(&follows);
+        let ceiling = ceilings
+            .map(|((input, (start, window)), &followed)| {
+                let mut others = window.iter().map(|&offset| start + offset as usize).filter(|&i| i != followed);
+                let is_settled = others.all(|i| lower[followed] >= upper[i]);
+                (!is_settled).then_some(Ceiling { value: upper[input], input })
+            })
+            .collect();
+        PoolLines { inputs: lower.len(), follows, ceiling }
+    }
+}
+
+impl<T: Real> PoolLines<T> {
+    /// Coefficients on the outputs to coefficients on the inputs, for lower bounds: a positive coefficient takes the lower
+    /// line, a negative one the upper line.
+    pub(super) fn substitute(&self, rows: &[T], constants: &mut [T]) -> Vec<T> {
+        let mut result = vec![T::ZERO; constants.len() * self.inputs];
+        let targets = result.chunks_exact_mut(self.inputs);
+        for ((row, target), constant) in rows.chunks_exact(self.follows.len()).zip(targets).zip(constants) {
+            for ((&a, &followed), ceiling) in row.iter().zip(&self.follows).zip(&self.ceiling) {
+                match ceiling {
+                    Some(ceiling) if a < T::ZERO => *constant += a * ceiling.value,
+                    Some(_) | None => target[followed] += a,
+                }
+            }
+        }
+        result
+    }
+
+    /// The adjoint of [`PoolLines::substitute`] for `rows`: from `g_inputs` on its result and `g_constants` to the
+    /// cotangents of `rows`; adds those of the upper bounds of the inputs to `bounds`.
+    pub(super) fn adjoint(&self, rows: &[T], g_inputs: &[T], g_constants: &[T], bounds: &mut Pair<T>) -> Vec<T> {
+        let mut result = Vec::with_capacity(rows.len());
+        let g_rows = g_inputs.chunks_exact(self.inputs);
+        for ((row, g_row), &g_constant) in rows.chunks_exact(self.follows.len()).zip(g_rows).zip(g_constants) {
+            for ((&a, &followed), ceiling) in row.iter().zip(&self.follows).zip(&self.ceiling) {
+                match ceiling {
+                    Some(ceiling) if a < T::ZERO => {
+                        bounds.upper[ceiling.input] += a * g_constant;
+                        result.push(ceiling.value * g_constant);
+                    }
+                    Some(_) | None => result.push(g_row[followed]),
+                }
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,97 @@
+//! A-priori bounds of the rounding errors of back-substitution.
+//!
+//! The backward pass keeps, for every x of the box that satisfies the splits, the exact inequality
+//!
+//! > c·y ≥ Σ_k Â_k·z_k + v̂ − e
+//!
+//! over the nodes k whose coefficients wait to be substituted, with Â and v̂ the *rounded* numbers at hand. A step replaces
+//! Â_k·z_k by coefficients on the node's inputs; computed in floating point these differ from the exact ones by at most
+//! γ·|Â_k||W| (dot products of at most N terms in any order, fused or not, have relative error γ = N·u/(1 − N·u) on the
+//! sum of absolute values; Higham 2002, ch. 3), which changes the right side by at most γ·|Â_k|·(|W|·M), M being a bound of
+//! |z| over the box for the node's inputs. Bias terms give γ·|Â_k|·|b|, ReLU steps at most γ·|Â_k|·M of the pre-activation
+//! (slopes are in [0, 1], intercepts at most M, and the lines are valid as rounded), sums over several consumers of a
+//! node and multipliers γ·|Â_k|·M of the node itself, and the running value v̂ one unit of roundoff per addition. All of
+//! it is a dot product of |Â_k| with one vector per node, V_k = |W|·M + |b| + M, known before any row is bounded; that
+//! sum, times γ with N twice the size of the largest node and enlarged for its own rounding, is the margin.
+//!
+//! Weights that are no f64 (products and quotients that an import computed) stand as the nearest one: one more factor
+//! (1 + δ), |δ| ≤ u, on some products, which the generous N covers as well.
+
+use tightrope_network::{Network, NodeId};
+
+use crate::Real;
+
+/// Enlarges sums that are rounded themselves.
+pub(crate) const GENEROUS: f64 = 1.0 + 1e-6;
+
+/// What one pass through each node can cost at most per unit of coefficient, in the engine's precision.
+#[derive(Clone, Debug)]
+pub struct Charges<T> {
+    /// V_k by node.
+    charges: Vec<Vec<T>>,
+    gamma: T,
+}
+
+/// γ for a network: N is twice the largest node, and some for the few extra terms.
+pub(crate) fn gamma<T: Real>(network: &Network) -> T {
+    let longest = network.nodes().iter().map(|node| node.len()).max().unwrap_or(1);
+    let n = T::from_f64((2 * longest + 64) as f64) * T::EPSILON / T::from_f64(2.0);
+    if n < T::ONE { n / (T::ONE - n) } else { T::INFINITY }
+}
+
+impl<T: Real> Charges<T> {
+    /// Charges nothing yet; nodes are added in order by [`Self::push`].
+    pub fn new(network: &Network) -> Self {
+        Charges { charges: Vec::new(), gamma: gamma(network) }
+    }
+
+    /// Adds the next node: |z| ≤ `magnitude` over the box, and `reach` = |W|·M + |b| (affine nodes) or M of the inputs.
+    pub fn push(&mut self, magnitude: &[T], reach: &[T]) {
+        self.charges.push(magnitude.iter().zip(reach).map(|(&m, &r)| m + r).collect());
+    }
+
+    /// The charges of a row that is a rounded combination of exact ones, which add up to `absolute` and right sides to
+    /// `bound`, taken absolutely: γ·Σ|c|·M enlarged.
+    pub fn combination(&self, node: NodeId, absolute: &[T], bound: T) -> T {
+        self.gamma * T::from_f64(GENEROUS) * (absolute_dot(absolute, &self.charges[node]) + bound)
+    }
+
+    /// errors += what passing node `id` with the coefficients `rows` can cost; `values` are the constants so far.
+    pub(crate) fn charge(&self, id: NodeId, rows: &[T], values: &[T], errors: &mut [T]) {
+        let charges = &self.charges[id];
+        for ((row, &value), error) in rows.chunks_exact(charges.len()).zip(values).zip(errors) {
+            *error += absolute_dot(row, charges) + value.abs();
+        }
+    }
+
+    /// The margin for a sum of charges and the final value.
+    pub(crate) fn finish(&self, error: T, value: T) -> T {
+        // The last summand stands for underflow.
+        (error + value.abs()) * self.gamma * T::from_f64(GENEROUS) + T::UNDERFLOW
+    }
+}
+
+/// Lanes of the sums below, so that the compiler vectorises them.
+const LANES: usize = 16;
+
+/// Σ f(i) over `n` elements in lanes.
+#[inline(always)]
+pub(crate) fn lane_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let whole = n / LANES * LANES;
+    for first in (0..whole).step_by(LANES) {
+        for (lane, total) in lanes.iter_mut().enumerate() {
+            *total += f(first + lane);
+        }
+    }
+    let mut total = T::ZERO;
+    lanes.iter().for_each(|&lane| total += lane);
+    (whole..n).for_each(|i| total += f(i));
+    total
+}
+
+/// Σ |a|·v.
+pub(crate) fn absolute_dot<T: Real>(a: &[T], v: &[T]) -> T {
+    let v = &v[..a.len()];
+    lane_sum(a.len(), |i| a[i].abs() * v[i])
+}

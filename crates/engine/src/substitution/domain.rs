@@ -1,0 +1,87 @@
+//! Sets over which rows are bounded one by one: boxes, lines, slopes and split multipliers of each row's own.
+
+use super::Lines;
+use crate::Real;
+
+/// A signed multiplier of a split neuron of one row: −β if it is active, +β if inactive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Multiplier<T> {
+    /// Position of the pre-activation node.
+    pub position: usize,
+    /// Element of it.
+    pub index: usize,
+    /// What is added to its coefficient.
+    pub value: T,
+}
+
+/// Which set of lines or boxes a row uses.
+#[derive(Clone, Copy)]
+pub enum SetOf<'a> {
+    /// All rows the only one.
+    Only,
+    /// Each row its own.
+    Own,
+    /// As listed.
+    Listed(&'a [u32]),
+}
+
+impl SetOf<'_> {
+    pub(crate) fn of(self, row: usize) -> usize {
+        match self {
+            SetOf::Only => 0,
+            SetOf::Own => row,
+            SetOf::Listed(sets) => sets[row] as usize,
+        }
+    }
+}
+
+/// What rows are bounded over: boxes, lines, and possibly slopes and multipliers of each row's own.
+#[derive(Clone, Copy)]
+pub struct Domain<'a, T> {
+    /// Lower ends of the boxes `[sets, d]`.
+    pub lower: &'a [T],
+    /// Upper ends.
+    pub upper: &'a [T],
+    /// Which box a row uses.
+    pub box_of: SetOf<'a>,
+    /// Lines by position, at least those before the rows' start.
+    pub lines: &'a [Lines<T>],
+    /// Which lines a row uses.
+    pub lines_of: SetOf<'a>,
+    /// Lower slopes of each row `[rows, n]` by position, in place of the lines' own.
+    pub slopes: Option<&'a [Vec<T>]>,
+    /// Multipliers of each row.
+    pub multipliers: Option<&'a [Vec<Multiplier<T>>]>,
+}
+
+/// What a backward pass leaves behind for the forward pass.
+#[derive(Default)]
+pub struct Trace<T> {
+    /// Coefficients on the ReLU outputs by node, `[rows, n]`; empty for other nodes.
+    pub post: Vec<Vec<T>>,
+    /// Coefficients on the input `[rows, d]`.
+    pub input: Vec<T>,
+}
+
+impl<T: Real> Domain<'_, T> {
+    /// The minimisers `[count, d]` for coefficients on the input; the middle of the box where a coefficient is 0.
+    pub fn minimisers(&self, rows: &[T], count: usize) -> Vec<T> {
+        let d = rows.len() / count;
+        let half = T::from_f64(0.5);
+        let mut points = Vec::with_capacity(rows.len());
+        for (index, row) in rows.chunks_exact(d).enumerate() {
+            let set = self.box_of.of(index) * d;
+            points.extend(row.iter().enumerate().map(|(i, &a)| {
+                let (l, u) = (self.lower[set + i], self.upper[set + i]);
+                if a > T::ZERO {
+                    l
+                } else if a < T::ZERO {
+                    u
+                } else {
+                    (l + u) * half
+                }
+            }));
+        }
+        points
+    }
+}

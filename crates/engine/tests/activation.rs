@@ -1,0 +1,183 @@
+//! Lines of every activation: never on the wrong side, touching the function, with right adjoints.
+
+use tightrope_engine::activation::{Line, activation};
+use tightrope_engine::{LowerSlope, Real};
+use tightrope_network::Activation;
+use tightrope_testkit::differences::Count;
+use tightrope_testkit::random::Rng;
+
+/// With constants that f32 holds.
+const ALL: [Activation; 9] = [
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.0 },
+    Activation::LeakyRelu { slope: 0.0078125 },
+    Activation::LeakyRelu { slope: 0.6875 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Clip { lower: -1.0, upper: 1.0 },
+    Activation::Clip { lower: 0.0, upper: 6.0 },
+    Activation::Clip { lower: 0.3125, upper: 0.4375 },
+];
+
+/// The function by its definition.
+fn value(kind: Activation, x: f64) -> f64 {
+    match kind {
+        Activation::Relu => x.max(0.0),
+        Activation::LeakyRelu { slope } => x.max(slope * x),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Tanh => x.tanh(),
+        Activation::Clip { lower, upper } => x.clamp(lower, upper),
+    }
+}
+
+/// Intervals of every size and place.
+fn intervals(rng: &Rng) -> Vec<(f64, f64)> {
+    let mut all = vec![(0.0, 0.0), (-1.0, 1.0), (-1e-300, 1e-300), (-800.0, 800.0), (-800.0, -799.0), (0.3125, 0.4375)];
+    all.extend([(-1.0, -1.0), (-5.0, 0.0), (0.0, 5.0), (-30.0, 1e-3), (-1e-3, 30.0), (1.0, 6.0), (-1.0, 0.3125)]);
+    for _ in 0..3000 {
+        let width = 10.0_f64.powf(rng.between(-12.0, 2.0));
+        let middle = if rng.coin() {
+            width * rng.between(-0.7, 0.7)
+        } else {
+            rng.normal() * 10.0_f64.powf(rng.between(-3.0, 1.0))
+        };
+        all.push((middle - 0.5 * width, middle + 0.5 * width));
+    }
+    all
+}
+
+/// Points of [l, u] close enough together to find where a line touches.
+fn points(l: f64, u: f64) -> impl Iterator<Item = f64> {
+    (0..=400).map(move |i| (l + (u - l) * f64::from(i) / 400.0).clamp(l, u))
+}
+
+/// Checks the lines in one precision; the largest share of its rounding allowed on the wrong side is `slack`.
+fn check_sound<T: Real>(slack: impl Fn(Activation) -> f64) {
+    let rng = Rng::new(11);
+    for kind in ALL {
+        let f = activation::<T>(kind);
+        for (l, u) in intervals(&rng) {
+            let (l, u) = (T::from_f64(l), T::from_f64(u));
+            let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
+            let at = |line: Line<T>, x: f64| line.slope.to_f64() * x + line.intercept.to_f64();
+            let (mut low_gap, mut high_gap) = (f64::INFINITY, f64::INFINITY);
+            let (low, high) = (l.to_f64().min(u.to_f64()), l.to_f64().max(u.to_f64()));
+            let size = 1.0 + low.abs().max(high.abs());
+            for x in points(low, high) {
+                let y = value(kind, x);
+                let rounding = T::EPSILON.to_f64() * slack(kind);
+                let allowed =
+                    |line: Line<T>| rounding * ((line.slope.to_f64() * x).abs() + line.intercept.to_f64().abs());
+                let what = || format!("{kind:?} on [{l}, {u}] at {x}: {y}, lines {below:?} {above:?}");
+                assert!(at(below, x) <= y + allowed(below), "{}", what());
+                assert!(at(above, x) >= y - allowed(above), "{}", what());
+                low_gap = low_gap.min(y - at(below, x));
+                high_gap = high_gap.min(at(above, x) - y);
+            }
+            // Between two of the points a smooth function leaves its tangent by some width²/400².
+            let near = 100.0 * T::EPSILON.to_f64() * size
+                + 2e-5 * (high - low).min(1.0).powi(2)
+                + 2e-3 * (high - low).min(1.0);
+            assert!(low_gap <= near && high_gap <= near, "{kind:?} on [{l}, {u}] leaves {low_gap} and {high_gap}");
+        }
+    }
+}
+
+/// Lines of functions that are no chords of straight pieces give way to rounding; those of the others are as exact as ε.
+fn slack(kind: Activation) -> f64 {
+    match kind {
+        Activation::Relu | Activation::LeakyRelu { .. } => 4.0,
+        Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. } => 0.0,
+    }
+}
+
+#[test]
+fn lines_never_cross_the_function() {
+    check_sound::<f32>(slack);
+    // The test's own numbers are rounded to f64.
+    check_sound::<f64>(|kind| slack(kind) + 2.0);
+}
+
+#[test]
+fn images_and_derivatives_are_those_of_the_function() {
+    let rng = Rng::new(12);
+    let mut count = Count::default();
+    for kind in ALL {
+        let f = activation::<f64>(kind);
+        for _ in 0..200 {
+            let x = 3.0 * rng.normal();
+            assert!((f.value(x) - value(kind, x)).abs() <= 1e-15, "{kind:?} at {x}");
+            assert_eq!(f.values(&[x, x]), [f.value(x); 2]);
+            count.compare(&format!("{kind:?} at {x}"), f.derivative(x), |t| value(kind, x + t));
+            let mut target = [1.0, 2.0];
+            f.pull_back(&[x, x], &[3.0, -1.0], &mut target);
+            assert_eq!(target, [1.0 + f.derivative(x) * 3.0, 2.0 - f.derivative(x)]);
+        }
+        assert!(f.value(f64::NAN).is_nan());
+    }
+    count.finish(1500);
+}
+
+#[test]
+fn adjoints_of_lines_are_their_derivatives() {
+    let rng = Rng::new(13);
+    let mut count = Count::default();
+    for kind in ALL {
+        let f = activation::<f64>(kind);
+        for _ in 0..400 {
+            let middle = 2.0 * rng.normal();
+            let width = 10.0_f64.powf(rng.between(-2.0, 1.0));
+            let (l, u) = (middle - width, middle + width);
+            let line = || Line { slope: rng.normal(), intercept: rng.normal() };
+            let g = (line(), line());
+            let sum = |l: f64, u: f64| {
+                let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
+                let dot = |g: Line<f64>, line: Line<f64>| g.slope * line.slope + g.intercept * line.intercept;
+                dot(g.0, below) + dot(g.1, above)
+            };
+            let (on_l, on_u) = f.line_pair_adjoint(l, u, g);
+            count.compare(&format!("{kind:?}, l of [{l}, {u}]"), on_l, |t| sum(l + t, u));
+            count.compare(&format!("{kind:?}, u of [{l}, {u}]"), on_u, |t| sum(l, u + t));
+        }
+    }
+    count.finish(6000);
+}
+
+/// Narrow intervals have the derivative of the tangent, whatever rounding does to differences.
+#[test]
+fn adjoints_stay_finite_on_narrow_intervals() {
+    for kind in ALL {
+        for x in [-2.0, -1.0, -1e-9, 0.0, 1e-9, 0.35, 1.0, 6.0] {
+            for width in [0.0, 1e-300, 1e-16, 1e-12, 1e-9, 1e-6] {
+                let f = activation::<f64>(kind);
+                let g = Line { slope: 1.0, intercept: 1.0 };
+                let (on_l, on_u) = f.line_pair_adjoint(x - width, x + width, (g, g));
+                // At a kink the guard allows 1/1e-12, times where the line meets the axis.
+                let limit = if matches!(kind, Activation::Sigmoid | Activation::Tanh) { 10.0 } else { 1e13 };
+                assert!(on_l.abs() <= limit && on_u.abs() <= limit, "{kind:?} at {x} ± {width}: {on_l}, {on_u}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ties_take_the_flatter_lower_line() {
+    let lower = |kind, l: f64, u: f64| activation::<f64>(kind).line_pair(l, u, LowerSlope::Adaptive).0.slope;
+    assert_eq!((lower(Activation::Relu, -1.0, 1.0), lower(Activation::Relu, -1.0, 1.1)), (0.0, 1.0));
+    let leaky = Activation::LeakyRelu { slope: 0.2 };
+    assert_eq!((lower(leaky, -1.0, 1.0), lower(leaky, -1.0, 1.1)), (0.2, 1.0));
+    let clip = Activation::Clip { lower: 0.0, upper: 6.0 };
+    assert_eq!((lower(clip, -1.0, 1.0), lower(clip, -1.0, 1.1)), (0.0, 1.0));
+}
+
+/// Bounds that overflowed give no line.
+#[test]
+fn no_lines_without_finite_bounds() {
+    for kind in ALL {
+        for (l, u) in [(f32::NEG_INFINITY, 1.0), (-1.0, f32::INFINITY), (f32::NAN, 1.0), (-f32::MAX, f32::MAX)] {
+            let lines = activation::<f32>(kind).lines(&[l, -1.0], &[u, 2.0]);
+            assert!(lines.lower_slope[0].is_nan() && lines.upper_slope[0].is_nan(), "{kind:?} on [{l}, {u}]");
+            assert!(lines.lower_slope[1].is_finite() && lines.upper_intercept[1].is_finite(), "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Back-substitution of margins with images in lanes.
+
+pub mod adjoint;
+pub mod lines;
+pub mod walk;

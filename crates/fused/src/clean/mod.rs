@@ -1,0 +1,4 @@
+//! Clean passes, images in lanes.
+
+pub mod batch;
+pub mod chunk;

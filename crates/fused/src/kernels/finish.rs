@@ -1,0 +1,209 @@
+//! What becomes of finished sums: bias and ReLU, and their adjoints, for points and for intervals.
+//!
+//! Maps are `[position][channel][VP][16]`.
+
+use crate::kernels::product::Finish;
+use crate::simd::lanes::{Lanes, WIDTH};
+
+/// W c + b, then the ReLU if `RECTIFY`.
+#[derive(Clone, Copy)]
+pub struct Activate<const RECTIFY: bool> {
+    pub channels: usize,
+    pub bias: *const f32,
+    pub target: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize, const RECTIFY: bool> Finish<S, 1, VP> for Activate<RECTIFY> {
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let element = position * self.channels + output;
+            let bias = S::splat(*self.bias.add(output));
+            for v in 0..VP {
+                let value = S::add(sums[v], bias);
+                let value = if RECTIFY { S::max(S::zero(), value) } else { value };
+                S::store(self.target.add((element * VP + v) * WIDTH), value);
+            }
+        }
+    }
+}
+
+/// The adjoint of the ReLU: sums where the activation is positive, else 0, also added to the bias's lanes.
+#[derive(Clone, Copy)]
+pub struct Masked {
+    pub channels: usize,
+    pub activation: *const f32,
+    pub target: *mut f32,
+    /// `[band][channel][16]`.
+    pub bias: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for Masked {
+    #[inline]
+    unsafe fn in_band(self, band: usize) -> Self {
+        // SAFETY: the caller's lanes hold all bands.
+        Self { bias: unsafe { self.bias.add(band * self.channels * WIDTH) }, ..self }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let element = position * self.channels + output;
+            let bias = self.bias.add(output * WIDTH);
+            let mut total = S::load(bias);
+            for v in 0..VP {
+                let place = (element * VP + v) * WIDTH;
+                let value = S::where_positive(S::load(self.activation.add(place)), sums[v], S::zero());
+                S::store(self.target.add(place), value);
+                total = S::add(total, value);
+            }
+            S::store(bias, total);
+        }
+    }
+}
+
+/// W c + b ∓ |W| r.
+#[derive(Clone, Copy)]
+pub struct Ends {
+    pub channels: usize,
+    pub bias: *const f32,
+    pub lower: *mut f32,
+    pub upper: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize> Finish<S, 2, VP> for Ends {
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [center, radius]: [[S::V; VP]; 2]) {
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let element = position * self.channels + output;
+            let bias = S::splat(*self.bias.add(output));
+            for v in 0..VP {
+                let place = (element * VP + v) * WIDTH;
+                let value = S::add(center[v], bias);
+                S::store(self.lower.add(place), S::sub(value, radius[v]));
+                S::store(self.upper.add(place), S::add(value, radius[v]));
+            }
+        }
+    }
+}
+
+/// Centre and radius of max(0, W c + b ∓ |W| r); with `ENDS` also the argument's ends.
+#[derive(Clone, Copy)]
+pub struct Rectified<const ENDS: bool> {
+    pub ends: Ends,
+    pub center: *mut f32,
+    pub radius: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize, const ENDS: bool> Finish<S, 2, VP> for Rectified<ENDS> {
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [center, radius]: [[S::V; VP]; 2]) {
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let element = position * self.ends.channels + output;
+            let (bias, half) = (S::splat(*self.ends.bias.add(output)), S::splat(0.5));
+            for v in 0..VP {
+                let place = (element * VP + v) * WIDTH;
+                let value = S::add(center[v], bias);
+                let (lower, upper) = (S::sub(value, radius[v]), S::add(value, radius[v]));
+                if ENDS {
+                    S::store(self.ends.lower.add(place), lower);
+                    S::store(self.ends.upper.add(place), upper);
+                }
+                let (lower, upper) = (S::max(S::zero(), lower), S::max(S::zero(), upper));
+                S::store(self.center.add(place), S::mul(S::add(lower, upper), half));
+                S::store(self.radius.add(place), S::mul(S::sub(upper, lower), half));
+            }
+        }
+    }
+}
+
+/// As [`Rectified`] with ends, for W c + b ∓ ε‖row‖, met with the ends that are there already if `clipped`.
+#[derive(Clone, Copy)]
+pub struct RectifiedBall {
+    pub rectified: Rectified<true>,
+    /// ‖row‖ per position and output.
+    pub norms: *const f32,
+    pub epsilon: f32,
+    pub clipped: bool,
+}
+
+impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for RectifiedBall {
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
+        let Rectified { ends, center, radius } = self.rectified;
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let element = position * ends.channels + output;
+            let (bias, half) = (S::splat(*ends.bias.add(output)), S::splat(0.5));
+            let reach = S::splat(self.epsilon * *self.norms.add(element));
+            for v in 0..VP {
+                let place = (element * VP + v) * WIDTH;
+                let value = S::add(sums[v], bias);
+                let (mut lower, mut upper) = (S::sub(value, reach), S::add(value, reach));
+                if self.clipped {
+                    lower = S::max(lower, S::load(ends.lower.add(place)));
+                    upper = S::min(upper, S::load(ends.upper.add(place)));
+                }
+                S::store(ends.lower.add(place), lower);
+                S::store(ends.upper.add(place), upper);
+                let (lower, upper) = (S::max(S::zero(), lower), S::max(S::zero(), upper));
+                S::store(center.add(place), S::mul(S::add(lower, upper), half));
+                S::store(radius.add(place), S::mul(S::sub(upper, lower), half));
+            }
+        }
+    }
+}
+
+/// The adjoint of [`Rectified`]: from cotangents on the activation's centre and radius to those on W c + b and |W| r.
+///
+/// The activation tells which ends the ReLU let through: the lower one where centre − radius is positive, the
+/// upper one where the centre is.
+#[derive(Clone, Copy)]
+pub struct IntervalMasked<const ADD: bool> {
+    pub channels: usize,
+    pub center: *const f32,
+    pub radius: *const f32,
+    /// Written; with `ADD` they hold further cotangents on the lower and upper end before.
+    pub g_value: *mut f32,
+    pub g_reach: *mut f32,
+    /// `[band][channel][16]`.
+    pub bias: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize, const ADD: bool> Finish<S, 2, VP> for IntervalMasked<ADD> {
+    #[inline]
+    unsafe fn in_band(self, band: usize) -> Self {
+        // SAFETY: the caller's lanes hold all bands.
+        Self { bias: unsafe { self.bias.add(band * self.channels * WIDTH) }, ..self }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [g_center, g_radius]: [[S::V; VP]; 2]) {
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let element = position * self.channels + output;
+            let half = S::splat(0.5);
+            let bias = self.bias.add(output * WIDTH);
+            let mut total = S::load(bias);
+            for v in 0..VP {
+                let place = (element * VP + v) * WIDTH;
+                let (center, radius) = (S::load(self.center.add(place)), S::load(self.radius.add(place)));
+                let low = S::mul(S::sub(g_center[v], g_radius[v]), half);
+                let high = S::mul(S::add(g_center[v], g_radius[v]), half);
+                let mut low = S::where_positive(S::sub(center, radius), low, S::zero());
+                let mut high = S::where_positive(center, high, S::zero());
+                if ADD {
+                    low = S::add(S::load(self.g_value.add(place)), low);
+                    high = S::add(S::load(self.g_reach.add(place)), high);
+                }
+                let value = S::add(low, high);
+                S::store(self.g_value.add(place), value);
+                S::store(self.g_reach.add(place), S::sub(high, low));
+                total = S::add(total, value);
+            }
+            S::store(bias, total);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The [`Loaded`] implementation: checks arguments, cuts the batch into chunks and keeps θ packed.
+//!
+//! A batch is cut into chunks whose size depends on the batch alone; chunks run in parallel, each
+//! gradient slot takes a fixed set of chunks, and slots are summed in order. Results are therefore
+//! the same for any number of threads.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use tightrope_engine::{
+    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds, Loaded,
+    MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
+};
+use tightrope_network::{Network, NodeId};
+
+use crate::Fused;
+use crate::backward::rows::signs::SignLayout;
+use crate::bound::batch::{bound_all, pull_back_chunks};
+use crate::bound::forward::ChunkBounds;
+use crate::bound::interval::pull_back_all;
+use crate::bound::job::BoundJob;
+use crate::clean::batch::{backward_all, forward_all};
+use crate::engine::lacks;
+use crate::interval::ball_rows::BallRows;
+use crate::kernels::product::Shape;
+use crate::net::accumulate::Accumulator;
+use crate::net::plan::Plan;
+use crate::net::spec::Specification;
+use crate::net::split::{bands, bound_chunk, image_chunk, parts};
+use crate::net::weights::Layouts;
+use crate::net::{Net, Tables};
+use crate::packed::Packed;
+use crate::population::{Population, losses};
+use crate::simd::isa::{Isa, on_isa};
+use crate::simd::lanes::{Lanes, WIDTH};
+use crate::tape::{BoundRecord, FusedTape, Record};
+
+/// A network that the kernels cover, at one θ.
+pub struct LoadedFused {
+    engine: Fused,
+    network: Network,
+    plan: Plan,
+    tables: Tables,
+    theta: Vec<f32>,
+    packed: Packed,
+    /// For requests that the kernels lack, once there is one.
+    reference: OnceLock<Box<dyn Loaded<f32>>>,
+}
+
+/// The shape of panels for so many planes, and images at once.
+fn panels(isa: Isa, planes: usize, images: usize) -> Shape {
+    unsafe fn of<S: Lanes>(planes: usize, images: usize) -> Shape {
+        Shape::of::<S>(planes, images.div_ceil(WIDTH))
+    }
+    on_isa!(isa, of, planes, images)
+}
+
+impl LoadedFused {
+    /// `network` at `theta`.
+    pub fn new(engine: Fused, network: &Network, plan: Plan, theta: &[f32]) -> Result<Self, EngineError> {
+        EngineError::check_length("θ", theta.len(), network.parameters().total())?;
+        Ok(LoadedFused {
+            engine,
+            network: network.clone(),
+            tables: Tables::new(&plan),
+            plan,
+            theta: theta.to_vec(),
+            packed: Packed::default(),
+            reference: OnceLock::new(),
+        })
+    }
+
+    /// The same network and θ on the reference engine.
+    fn reference(&self) -> Result<&dyn Loaded<f32>, EngineError> {
+        if let Some(reference) = self.reference.get() {
+            return Ok(&**reference);
+        }
+        let loaded = Reference.load(&self.network, &self.theta)?;
+        Ok(&**self.reference.get_or_init(|| loaded))
+    }
+
+    /// [`Self::reference`], which accepts the θ that this handle has accepted.
+    fn checked_reference(&self) -> &dyn Loaded<f32> {
+        match self.reference() {
+            Ok(reference) => reference,
+            Err(problem) => unreachable!("θ was checked when it was loaded: {problem}"),
+        }
+    }
+
+    /// Images in `inputs`.
+    fn batch_of(&self, inputs: &[f32]) -> Result<usize, EngineError> {
+        let d = self.plan.dimension;
+        if !inputs.len().is_multiple_of(d) {
+            return Err(EngineError::Usage(format!(
+                "{} input values are no multiple of the network's input size {d} ({:?})",
+                inputs.len(),
+                self.network.input_shape()
+            )));
+        }
+        Ok(inputs.len() / d)
+    }
+
+    /// Runs `work` with the job that the arguments describe; `keep` what the adjoint needs, or run the adjoint itself.
+    fn with_job<R: Send>(
+        &self,
+        region: &Region<f32>,
+        spec: &Spec<f32>,
+        request: BoundRequest,
+        [keep, adjoint]: [bool; 2],
+        work: impl FnOnce(&BoundJob<'_>) -> R + Send,
+    ) -> Result<R, EngineError> {
+        let (plan, parameters, scratch) = (&self.plan, self.network.parameters(), &*self.engine.scratch);
+        EngineError::check_length("the region's samples", region.dimension(), plan.dimension)?;
+        let alone = request.relaxation.last() == Final::Interval;
+        let chunk = bound_chunk(request.relaxation, region.batch());
+        let chunks = region.batch().div_ceil(chunk).max(1);
+        let panels = panels(self.engine.isa, 2, chunk);
+        // What is kept for the adjoint will be read by it: one copy serves both.
+        let layouts = Layouts::bounds(plan, request.relaxation, panels, keep || adjoint);
+        // One way into the pool: each from outside costs more than the parallel work of a small batch.
+        rayon::scope(|_| {
+            // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
+            let check = || match adjoint {
+                true => Ok(()),
+                false => {
+                    region.check()?;
+                    spec.check(region.batch(), plan.classes)
+                }
+            };
+            let weights = match self.packed.find(&layouts) {
+                Some(weights) => {
+                    check()?;
+                    weights
+                }
+                None => {
+                    let pack = || self.packed.get(plan, parameters, &self.theta, layouts, scratch);
+                    let (checked, weights) = rayon::join(check, pack);
+                    checked?;
+                    weights
+                }
+            };
+            let own = alone.then_some((parameters, &self.theta[..]));
+            let mut net = Net::new(plan, &self.tables, &weights, own);
+            if alone {
+                net.bands = bands(chunks);
+            }
+            let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
+            Ok(work(&BoundJob {
+                net: &net,
+                region,
+                specification: Specification::new(spec, plan, &weights),
+                relaxation: request.relaxation,
+                upper: request.upper,
+                layers: request.layers,
+                keep,
+                ball: ball.as_ref(),
+                signs: (keep || adjoint).then(|| SignLayout::wanted(plan, request.relaxation, region)).flatten(),
+                images: None,
+                parts: parts(plan, request.relaxation, chunks),
+                scratch: &scratch.bounds,
+                gradients: &scratch.gradients,
+            }))
+        })
+    }
+
+    /// Runs `work` with the network for clean passes of so many images.
+    fn with_net<R: Send>(&self, batch: usize, adjoint: bool, work: impl FnOnce(&Net<'_>) -> R + Send) -> R {
+        let (plan, parameters) = (&self.plan, self.network.parameters());
+        let panels = panels(self.engine.isa, 1, image_chunk(batch));
+        let layouts = Layouts::points(plan, panels, [adjoint; 2]);
+        rayon::scope(|_| {
+            let weights = self.packed.get(plan, parameters, &self.theta, layouts, &self.engine.scratch);
+            let mut net = Net::new(plan, &self.tables, &weights, Some((parameters, &self.theta)));
+            net.bands = bands(batch.div_ceil(image_chunk(batch)).max(1));
+            work(&net)
+        })
+    }
+
+    /// Adds what `sums` hold to the gradient with respect to θ; there are none for an empty batch.
+    fn unpack(&self, sums: Option<Accumulator>, gradient: Option<&mut [f32]>) {
+        if let (Some(sums), Some(gradient)) = (sums, gradient) {
+            sums.sums.unpack(&self.plan, self.network.parameters(), &self.theta, gradient);
+            self.engine.scratch.gradients.accumulators.give(sums);
+        }
+    }
+
+    fn collect(&self, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
+        let join =
+            |pick: &dyn Fn(&ChunkBounds) -> &[f32]| chunks.iter().flat_map(|c| pick(c).iter().copied()).collect();
+        let layer = |index: usize| LayerBounds {
+            node: self.plan.stages[index].node,
+            lower: join(&|c| &c.layers[index][0]),
+            upper: join(&|c| &c.layers[index][1]),
+        };
+        Bounds {
+            rows: spec.rows(self.plan.classes),
+            lower: join(&|c| &c.lower),
+            upper: request.upper.then(|| join(&|c| &c.upper)),
+            layers: if request.layers { (0..self.plan.hidden()).map(layer).collect() } else { Vec::new() },
+        }
+    }
+
+    fn tape(&self, record: Record) -> Tape {
+        FusedTape::tape(&self.network, record, &self.engine.scratch)
+    }
+
+    fn check_cotangents(&self, batch: usize, rows: usize, cotangents: &Cotangents<f32>) -> Result<(), EngineError> {
+        let plan = &self.plan;
+        EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * rows)?;
+        if !cotangents.upper.is_empty() {
+            EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * rows)?;
+        }
+        for layer in &cotangents.layers {
+            let Some(stage) = plan.stages[..plan.hidden()].iter().find(|stage| stage.node == layer.node) else {
+                return Err(EngineError::Usage(format!("node {} is no pre-activation and has no bounds", layer.node)));
+            };
+            let n = stage.output.len();
+            EngineError::check_length("cotangent of a layer's lower bounds", layer.lower.len(), batch * n)?;
+            EngineError::check_length("cotangent of a layer's upper bounds", layer.upper.len(), batch * n)?;
+        }
+        Ok(())
+    }
+}
+
+impl Loaded<f32> for LoadedFused {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn theta(&self) -> &[f32] {
+        &self.theta
+    }
+
+    fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
+        EngineError::check_length("θ", theta.len(), self.theta.len())?;
+        self.theta.copy_from_slice(theta);
+        self.packed.clear(&self.engine.scratch);
+        self.reference = OnceLock::new();
+        Ok(())
+    }
+
+    fn forward(&self, inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let batch = self.batch_of(inputs)?;
+        let clean = &self.engine.scratch.clean;
+        let forward = |net: &Net<'_>| on_isa!(self.engine.isa, forward_all, clean, net, inputs, false);
+        Ok(self.with_net(batch, false, forward).0)
+    }
+
+    fn forward_taped(&self, inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
+        let batch = self.batch_of(inputs)?;
+        let clean = &self.engine.scratch.clean;
+        let forward = |net: &Net<'_>| on_isa!(self.engine.isa, forward_all, clean, net, inputs, true);
+        // The adjoint will read what is packed now.
+        let (logits, chunks) = self.with_net(batch, true, forward);
+        Ok((logits, self.tape(Record::Clean { chunks, batch })))
+    }
+
+    fn bound(&self, region: &Region<f32>, spec: &Spec<f32>, request: BoundRequest) -> Result<Bounds<f32>, EngineError> {
+        if lacks(&request).is_some() {
+            return self.reference()?.bound(region, spec, request);
+        }
+        self.with_job(region, spec, request, [false; 2], |job| {
+            let (chunks, _) = on_isa!(self.engine.isa, bound_all, job);
+            self.collect(spec, request, &chunks)
+        })
+    }
+
+    fn bound_taped(
+        &self,
+        region: &Region<f32>,
+        spec: &Spec<f32>,
+        request: BoundRequest,
+    ) -> Result<(Bounds<f32>, Tape), EngineError> {
+        if lacks(&request).is_some() {
+            let (bounds, tape) = self.reference()?.bound_taped(region, spec, request)?;
+            return Ok((bounds, self.tape(Record::Reference(tape))));
+        }
+        self.with_job(region, spec, request, [true, false], |job| {
+            let (chunks, intervals) = on_isa!(self.engine.isa, bound_all, job);
+            let bounds = self.collect(spec, request, &chunks);
+            let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
+            // Passes by interval arithmetic alone are kept and hold the images already.
+            let region = match request.relaxation.last() {
+                Final::Interval => region.outline(),
+                Final::Backward => region.clone(),
+            };
+            let record = BoundRecord { region, spec: spec.clone(), request, kept, intervals };
+            (bounds, self.tape(Record::Bound(Box::new(record))))
+        })
+    }
+
+    fn vjp(&self, tape: &Tape, cotangents: &Cotangents<f32>, wants: Wants) -> Result<Gradients<f32>, EngineError> {
+        let mut gradient = wants.theta.then(|| vec![0.0; self.theta.len()]);
+        let on_theta = gradient.as_deref_mut();
+        match FusedTape::read(tape, &self.network)? {
+            Record::Reference(tape) => self.reference()?.vjp(tape, cotangents, wants),
+            Record::Clean { chunks, batch } => {
+                EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * self.plan.classes)?;
+                if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
+                    return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
+                }
+                let (sums, input) = self.with_net(*batch, true, |net| {
+                    let (clean, sums) = (&self.engine.scratch.clean, &self.engine.scratch.gradients);
+                    let (isa, lower, on_input) = (self.engine.isa, &cotangents.lower, wants.input);
+                    on_isa!(isa, backward_all, clean, sums, net, chunks, *batch, lower, on_theta, on_input)
+                });
+                self.unpack(sums, gradient.as_deref_mut());
+                Ok(Gradients { theta: gradient, input, region: None })
+            }
+            Record::Bound(record) => {
+                let BoundRecord { region, spec, request, kept, intervals } = &**record;
+                self.check_cotangents(region.batch(), spec.rows(self.plan.classes), cotangents)?;
+                let pulled =
+                    self.with_job(region, spec, *request, [false, true], |job| match request.relaxation.last() {
+                        Final::Interval => {
+                            on_isa!(self.engine.isa, pull_back_all, job, intervals, cotangents, on_theta, wants.input)
+                        }
+                        Final::Backward => on_isa!(self.engine.isa, pull_back_chunks, job, kept, cotangents, wants),
+                    })?;
+                self.unpack(pulled.sums, gradient.as_deref_mut());
+                Ok(Gradients { theta: gradient, input: None, region: pulled.region })
+            }
+        }
+    }
+
+    fn members(
+        &self,
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+        request: &MemberRequest<'_, f32>,
+        loss: &MemberLoss<'_, f32>,
+    ) -> Result<Vec<[f64; 2]>, EngineError> {
+        if let Some(inputs) = request.inputs {
+            self.batch_of(inputs)?;
+        }
+        if let Some((region, spec, how)) = request.bounds {
+            if lacks(&how).is_some() {
+                return self.reference()?.members(perturbation, pairs, request, loss);
+            }
+            EngineError::check_length("the region's samples", region.dimension(), self.plan.dimension)?;
+            region.check()?;
+            spec.check(region.batch(), self.plan.classes)?;
+        }
+        let population = Population {
+            scratch: &self.engine.scratch,
+            plan: &self.plan,
+            tables: &self.tables,
+            layout: self.network.parameters(),
+            theta: &self.theta,
+            request,
+            loss,
+            collect: &|spec, how, chunks| self.collect(spec, how, chunks),
+        };
+        Ok(on_isa!(self.engine.isa, losses, &population, perturbation, pairs))
+    }
+
+    fn substitute(
+        &self,
+        domain: &Domain<'_, f32>,
+        start: NodeId,
+        rows: Vec<f32>,
+        count: usize,
+        trace: Option<&mut Trace<f32>>,
+        charges: Option<&Charges<f32>>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        self.checked_reference().substitute(domain, start, rows, count, trace, charges)
+    }
+
+    fn relaxed(&self, domain: &Domain<'_, f32>, last: NodeId, trace: &Trace<f32>, points: Vec<f32>) -> Vec<Vec<f32>> {
+        self.checked_reference().relaxed(domain, last, trace, points)
+    }
+
+    fn enclose(&self, node: NodeId, before: &[OutwardInterval<f32>], sets: usize) -> OutwardInterval<f32> {
+        self.checked_reference().enclose(node, before, sets)
+    }
+
+    fn summands(&self, node: NodeId, input: &[f32]) -> Option<[Vec<f32>; 2]> {
+        self.checked_reference().summands(node, input)
+    }
+}

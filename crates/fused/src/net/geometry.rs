@@ -1,0 +1,265 @@
+//! Which taps connect which positions: segments for the micro-kernels, and ranges for weight gradients.
+
+use crate::kernels::gather::Segment;
+use crate::net::plan::{Stage, Window};
+use crate::net::taps::Taps;
+use crate::simd::lanes::WIDTH;
+
+/// Channels that matter, position by position; unstable ones first.
+#[derive(Default)]
+pub struct Live {
+    /// Channels per position.
+    pub channels: usize,
+    /// `[position][channels]`: unstable channels, then stably active ones; the rest is unused.
+    pub list: Vec<u16>,
+    /// Unstable channels per position.
+    pub unstable: Vec<u16>,
+    /// Unstable and active channels per position.
+    pub count: Vec<u16>,
+}
+
+impl Live {
+    /// The live channels at a position.
+    pub fn at(&self, position: usize) -> &[u16] {
+        &self.list[position * self.channels..][..usize::from(self.count[position])]
+    }
+
+    /// The unstable channels at a position.
+    pub fn unstable_at(&self, position: usize) -> &[u16] {
+        &self.list[position * self.channels..][..usize::from(self.unstable[position])]
+    }
+}
+
+/// Which input channels a sum runs over.
+#[derive(Clone, Copy)]
+pub enum Inputs<'a> {
+    /// All of them; the slice is 0, 1, 2, … for at least a row of taps.
+    All(&'a [u16]),
+    /// The live ones, all vectors of each.
+    Live(&'a Live),
+    /// The live ones; where a position of the field is not spread, stably active ones have only the first half of their
+    /// vectors (the Q plane is zero).
+    Spread(&'a Live, &'a [bool]),
+}
+
+/// A feature map in memory: the part `window`, `[position][channel][vp][16]`.
+#[derive(Clone, Copy)]
+pub struct Field {
+    pub data: *const f32,
+    pub window: Window,
+}
+
+/// `place` is the position in the field, `position` that in the map, both of which must exist.
+#[inline(always)]
+unsafe fn segment(
+    inputs: Inputs<'_>,
+    [place, position]: [usize; 2],
+    field: *const f32,
+    weight: *const f32,
+    channels: usize,
+) -> Segment {
+    let live = match inputs {
+        Inputs::All(list) => return Segment { input: field, weight, list: list.as_ptr(), full: channels, half: 0 },
+        Inputs::Live(live) | Inputs::Spread(live, _) => live,
+    };
+    // SAFETY: the caller's position.
+    unsafe {
+        let list = live.list.as_ptr().add(position * live.channels);
+        let count = usize::from(*live.count.get_unchecked(position));
+        let full = match inputs {
+            Inputs::Spread(_, spread) if !spread.get_unchecked(place) => {
+                usize::from(*live.unstable.get_unchecked(position))
+            }
+            _ => count,
+        };
+        Segment { input: field, weight, list, full, half: count - full }
+    }
+}
+
+/// Segments of output (`y`, `x`) of the layer itself; `weight` is `[tap][c_in][stride]`.
+///
+/// The field must hold everything the output reads inside the map.
+pub fn apply_segments(
+    stage: &Stage,
+    weight: *const f32,
+    stride: usize,
+    input: Field,
+    vp: usize,
+    [y, x]: [usize; 2],
+    inputs: Inputs<'_>,
+    segments: &mut Vec<Segment>,
+) {
+    segments.clear();
+    let side = stage.input_side();
+    let offset = stage.offset();
+    let channels = stage.input.c;
+    let [kh, kw] = stage.kernel;
+    let reach = |start: usize, axis: usize, tap: usize| {
+        (start * stage.stride[axis] + tap * stage.dilation[axis])
+            .checked_sub(offset[axis])
+            .filter(|&place| place < side[axis])
+    };
+    let place = |qy: usize, qx: usize| (qy - input.window.y) * input.window.w + (qx - input.window.x);
+    let merged = stage.dilation[1] == 1 && matches!(inputs, Inputs::All(_));
+    for ky in 0..kh {
+        let Some(qy) = reach(y, 0, ky) else { continue };
+        if merged {
+            // A row of taps reads consecutive positions, and its weights are consecutive too.
+            let first = offset[1].saturating_sub(x * stage.stride[1]).min(kw);
+            let last = (side[1] + offset[1]).saturating_sub(x * stage.stride[1]).min(kw);
+            if first < last {
+                let qx = x * stage.stride[1] + first - offset[1];
+                // SAFETY: the field holds what the output reads.
+                unsafe {
+                    let data = input.data.add(place(qy, qx) * channels * vp * WIDTH);
+                    let weight = weight.add((ky * kw + first) * channels * stride);
+                    segments.push(segment(inputs, [0, 0], data, weight, channels * (last - first)));
+                }
+            }
+            continue;
+        }
+        for kx in 0..kw {
+            let Some(qx) = reach(x, 1, kx) else { continue };
+            let place = place(qy, qx);
+            // SAFETY: as above.
+            unsafe {
+                let data = input.data.add(place * channels * vp * WIDTH);
+                let weight = weight.add((ky * kw + kx) * channels * stride);
+                segments.push(segment(inputs, [place, qy * side[1] + qx], data, weight, channels));
+            }
+        }
+    }
+}
+
+/// Segments of input (`y`, `x`) of the layer's transpose; `weight` is `[tap][c_out][stride]`.
+///
+/// `output` holds a window of the outputs; those outside it are taken as zero. Not for first stages.
+pub fn transpose_segments(
+    stage: &Stage,
+    taps: &Taps,
+    weight: *const f32,
+    stride: usize,
+    output: Field,
+    vp: usize,
+    [y, x]: [usize; 2],
+    inputs: Inputs<'_>,
+    segments: &mut Vec<Segment>,
+) {
+    segments.clear();
+    let channels = stage.output.c;
+    let window = output.window;
+    for (py, ky) in taps.outputs(stage, 0, y) {
+        if py < window.y || py >= window.y + window.h {
+            continue;
+        }
+        let (places, positions, row) = ((py - window.y) * window.w, py * stage.output.w, ky * stage.kernel[1]);
+        for (px, kx) in taps.outputs(stage, 1, x) {
+            if px < window.x || px >= window.x + window.w {
+                continue;
+            }
+            let (place, tap) = (places + px - window.x, row + kx);
+            // SAFETY: the place lies in the window that the field holds, the position in the map.
+            unsafe {
+                let data = output.data.add(place * channels * vp * WIDTH);
+                let weight = weight.add(tap * channels * stride);
+                segments.push(segment(inputs, [place, positions + px], data, weight, channels));
+            }
+        }
+    }
+}
+
+/// The outputs inside `outputs` for which one tap reads inside `inputs`, along one axis, relative to
+/// the windows: (first output, count, its input).
+pub fn tap_range(
+    stage: &Stage,
+    axis: usize,
+    tap: usize,
+    (out_start, out_count): (usize, usize),
+    (in_start, in_count): (usize, usize),
+) -> (usize, usize, usize) {
+    let offset = stage.offset()[axis];
+    let read = |p: usize| (out_start + p) * stage.stride[axis] + tap * stage.dilation[axis];
+    let inside = |p: usize| read(p) >= in_start + offset && read(p) < in_start + in_count + offset;
+    let first = (0..out_count).find(|&p| inside(p)).unwrap_or(out_count);
+    let count = (first..out_count).take_while(|&p| inside(p)).count();
+    (first, count, if count == 0 { 0 } else { read(first) - offset - in_start })
+}
+
+/// Place of every output of a first stage's patch relative to the patch's corner, in positions times channels.
+pub fn patch_offsets(stage: &Stage, row: usize) -> Vec<u32> {
+    let mut offsets = Vec::with_capacity(stage.taps() * stage.input.c);
+    for ky in 0..stage.kernel[0] {
+        for kx in 0..stage.kernel[1] {
+            let position = ky * stage.dilation[0] * row + kx * stage.dilation[1];
+            offsets.extend((0..stage.input.c).map(|i| (position * stage.input.c + i) as u32));
+        }
+    }
+    offsets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::plan::Grid;
+    use tightrope_network::ParameterId;
+
+    fn stage() -> Stage {
+        Stage {
+            input: Grid { c: 1, h: 7, w: 6 },
+            output: Grid { c: 1, h: 4, w: 3 },
+            kernel: [4, 3],
+            stride: [2, 2],
+            pad: [2, 1],
+            dilation: [1, 1],
+            first: false,
+            weight: ParameterId(0),
+            bias: None,
+            folds: vec![],
+            node: 1,
+        }
+    }
+
+    /// Transposed segments connect exactly the pairs that the layer itself connects, tap by tap.
+    #[test]
+    fn transpose_mirrors_apply() {
+        let stage = stage();
+        let identity: Vec<u16> = (0..16).collect();
+        let data = vec![0.0_f32; 4096];
+        let field = |w| Field { data: data.as_ptr(), window: w };
+        let (mut forward, mut backward) = (Vec::new(), Vec::new());
+        let mut segments = Vec::new();
+        let offset = |p: *const f32| (p as usize - data.as_ptr() as usize) / 4;
+        for y in 0..4 {
+            for x in 0..3 {
+                let all = Inputs::All(&identity);
+                apply_segments(
+                    &stage,
+                    data.as_ptr(),
+                    1,
+                    field(Window::all(stage.input)),
+                    1,
+                    [y, x],
+                    all,
+                    &mut segments,
+                );
+                for s in &segments {
+                    for i in 0..s.full {
+                        forward.push((offset(s.input) / 16 + i, y * 3 + x, offset(s.weight) + i));
+                    }
+                }
+            }
+        }
+        for y in 0..7 {
+            for x in 0..6 {
+                let (all, window) = (Inputs::All(&identity), field(Window::all(stage.output)));
+                let taps = Taps::new(&stage);
+                transpose_segments(&stage, &taps, data.as_ptr(), 1, window, 1, [y, x], all, &mut segments);
+                backward.extend(segments.iter().map(|s| (y * 6 + x, offset(s.input) / 16, offset(s.weight))));
+            }
+        }
+        forward.sort_unstable();
+        backward.sort_unstable();
+        assert!(forward.len() > 60);
+        assert_eq!(forward, backward);
+    }
+}

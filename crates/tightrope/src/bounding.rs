@@ -1,0 +1,56 @@
+//! Bounds of a model's margins in one call.
+
+use std::sync::Arc;
+
+use tightrope_attack::ThreatModel;
+use tightrope_engine::{BoundRequest, Bounds, Engine, EngineError, Relaxation, Spec};
+use tightrope_fused::Fused;
+use tightrope_network::Model;
+
+use crate::Error;
+
+/// The fastest engine of this machine.
+///
+/// # Errors
+/// If the environment variable `TIGHTROPE_ISA` asks for an instruction set that the machine lacks.
+pub fn default_engine() -> Result<Arc<dyn Engine<f32>>, Error> {
+    Ok(Arc::new(Fused::new()?))
+}
+
+/// Lower bounds of the margins z_y − z_j of `inputs` (`[N, d]`, labels `[N]`) under `threat`, `[N, K]`, 0 at the label.
+///
+/// A sample is certified if all bounds but that at its label are above 0. For many calls on one model, load it once:
+/// [`Engine::load`].
+///
+/// # Errors
+/// If inputs and labels do not fit the model, or an input lies outside the data range.
+///
+/// ```
+/// use tightrope::network::{Initialisation, Model, Preset};
+/// use tightrope::{Norm, Relaxation, ThreatModel, bound};
+///
+/// let network = Preset::from_name("mlp")?.build(&[1, 28, 28], 10, None)?;
+/// let theta = Initialisation::Ibp.theta(&network, 7);
+/// let model = Model::new(network, theta);
+/// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.01, clip: Some((0.0, 1.0)) };
+/// let (loose, tight) = (
+///     bound(&model, &[0.5; 784], &[3], &threat, Relaxation::Ibp)?,
+///     bound(&model, &[0.5; 784], &[3], &threat, Relaxation::CrownMeetIbp)?,
+/// );
+/// assert!(loose.lower.iter().zip(&tight.lower).all(|(l, t)| *l <= *t + 1e-5));
+/// # Ok::<(), tightrope::Error>(())
+/// ```
+pub fn bound(
+    model: &Model,
+    inputs: &[f32],
+    labels: &[usize],
+    threat: &ThreatModel,
+    relaxation: Relaxation,
+) -> Result<Bounds<f32>, Error> {
+    let dimension = model.network.input_len();
+    EngineError::check_length("inputs", inputs.len(), labels.len() * dimension)?;
+    let region = threat.region(inputs, dimension)?;
+    let spec = Spec::Margins { labels: labels.to_vec() };
+    let at = default_engine()?.load(&model.network, &model.theta)?;
+    Ok(at.bound(&region, &spec, BoundRequest::lower(relaxation))?)
+}

@@ -1,0 +1,53 @@
+//! Trains neural networks that are provably robust to input perturbations, and proves it.
+//!
+//! Five verbs, a few lines each: [`load`] a model, [`bound`] its margins, [`train`] a network, [`certify`] a data set,
+//! [`verify`] a property. What they work on comes from the crates below, which are re-exported: [`network`], [`engine`],
+//! [`data`], [`training`], [`attack`], [`verification`], [`vnnlib`], [`certificate`].
+//!
+//! A network trained by interval bounds on the embedded digits, and the share of test images that is certified:
+//!
+//! ```
+//! use tightrope::{Config, Relaxation, Split, Stage, ThreatModel, certify, dataset, train};
+//!
+//! let overrides = ["dataset=digits", "model=mlp", "limit_train=256", "train.epochs=2", "eps=0.02"];
+//! let config = Config::parse("", "(inline)", &overrides.map(String::from))?;
+//! let outcome = train(&config)?;
+//!
+//! let threat = ThreatModel { norm: config.norm(), epsilon: config.eps, clip: Some((0.0, 1.0)) };
+//! let test = dataset("digits", Split::Test)?.limit(50);
+//! let certified = certify(&outcome.model, &test, threat, &[Stage::Pgd, Stage::Bound(Relaxation::Crown)])?;
+//! assert!(certified.summary.certified.value <= certified.summary.adversarial.value);
+//! # Ok::<(), tightrope::Error>(())
+//! ```
+
+mod bounding;
+mod certifying;
+mod error;
+mod model;
+mod training_run;
+mod verifying;
+
+pub use tightrope_attack as attack;
+pub use tightrope_certificate as certificate;
+pub use tightrope_data as data;
+pub use tightrope_engine as engine;
+pub use tightrope_network as network;
+pub use tightrope_train as training;
+pub use tightrope_verify as verification;
+pub use tightrope_vnnlib as vnnlib;
+
+pub use bounding::{bound, default_engine};
+pub use certifying::{Certified, certify};
+pub use error::Error;
+pub use model::{checksum, load, load_exact};
+pub use training_run::{dataset, train, train_on};
+pub use verifying::verify;
+
+pub use tightrope_attack::ThreatModel;
+pub use tightrope_data::{Dataset, Split};
+pub use tightrope_engine::{Bounds, Norm, Relaxation};
+pub use tightrope_network::{Model, Network};
+pub use tightrope_train::{Config, Outcome};
+pub use tightrope_verify::Stage;
+pub use tightrope_verify::complete::{Decision, Settings};
+pub use tightrope_vnnlib::Property;

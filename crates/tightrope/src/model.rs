@@ -1,0 +1,60 @@
+//! Models from files: a run folder, an ONNX file, or safetensors with a description beside it.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use tightrope_network::{Description, Model};
+
+use crate::Error;
+
+/// Reads the model at `path` for engines that work in single precision, which its numbers must fit.
+///
+/// # Errors
+/// If there is no model, it cannot be read, or a number is beyond single precision.
+///
+/// ```no_run
+/// let model = tightrope::load("runs/mnist")?;
+/// println!("{} parameters", model.theta.len());
+/// # Ok::<(), tightrope::Error>(())
+/// ```
+pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
+    let path = path.as_ref();
+    let model = load_exact(path)?;
+    model.network.check_theta(&model.theta).map_err(|problem| Error::Numbers { path: path.into(), problem })?;
+    Ok(model)
+}
+
+/// Reads the model at `path`, whatever its numbers' size.
+///
+/// # Errors
+/// If there is no model or it cannot be read.
+pub fn load_exact(path: impl AsRef<Path>) -> Result<Model, Error> {
+    let path = path.as_ref();
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let none = |problem| Err(Error::NoModel { path: path.into(), problem });
+    if !path.exists() {
+        return none("no such file or folder");
+    }
+    let model = if path.is_dir() || extension == "safetensors" {
+        Model::load(path)?
+    } else if extension == "onnx" {
+        tightrope_onnx::import(path)?
+    } else {
+        return none("no model");
+    };
+    model.network.check_weights(&model.weights()).map_err(|problem| Error::Numbers { path: path.into(), problem })?;
+    Ok(model)
+}
+
+/// SHA-256 over structure and parameters, in lower-case hexadecimal.
+pub fn checksum(model: &Model) -> String {
+    let mut hash = Sha256::new();
+    // A description is plain numbers and names, which always have a JSON form.
+    let description = serde_json::to_vec(&Description::of(&model.network)).unwrap_or_default();
+    hash.update(description);
+    match &model.exact {
+        None => model.theta.iter().for_each(|value| hash.update(value.to_le_bytes())),
+        Some(weights) => weights.visit_bytes(|part| hash.update(part)),
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
