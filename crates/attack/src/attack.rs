@@ -33,6 +33,9 @@ impl Default for Attack {
 
 impl Attack {
     /// [`AttackPlan::run`] with [`AttackKind::Pgd`] alone.
+    ///
+    /// # Errors
+    /// If the samples do not fit the network or its regions, or the engine refuses.
     pub fn run(
         &self,
         target: &Target<'_>,
@@ -43,6 +46,9 @@ impl Attack {
     }
 
     /// [`Attack::run`] that ends after the gradient step in which `deadline` passes.
+    ///
+    /// # Errors
+    /// As [`Attack::run`].
     pub fn run_until(
         &self,
         target: &Target<'_>,

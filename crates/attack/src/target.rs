@@ -54,12 +54,18 @@ impl<'a> Target<'a> {
     }
 
     /// Logits `[N, K]` of `inputs [N, d]` in f32.
+    ///
+    /// # Errors
+    /// If the inputs are no multiple of the input size.
     pub fn logits(&self, inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
         self.single.forward(inputs)
     }
 
     /// The f32 margin of a confirmed counterexample: `point` lies in the exact set around `x`, and
     /// both the f32 and the f64 network, run on it alone, do not put `label` strictly first.
+    ///
+    /// # Errors
+    /// If `x` or `point` is no input of the network.
     pub fn replay(
         &self,
         threat: &ThreatModel,
@@ -77,6 +83,9 @@ impl<'a> Target<'a> {
     }
 
     /// Fails unless the samples fit the network.
+    ///
+    /// # Errors
+    /// What does not fit: a length, or a label.
     pub fn check(&self, samples: &Samples<'_>) -> Result<(), EngineError> {
         let needed = samples.labels.len() * self.network.input_len();
         EngineError::check_length("inputs", samples.inputs.len(), needed)?;

@@ -31,6 +31,9 @@ pub struct Certificate {
 }
 
 /// SHA-256 over a network's structure (its JSON description) and exact weights ([`Weights::visit_bytes`]).
+///
+/// # Errors
+/// If the network has no description.
 pub fn network_digest(network: &Network, weights: &Weights) -> Result<[u8; 32], CertificateError> {
     let description =
         serde_json::to_vec(&Description::of(network)).map_err(|e| CertificateError::Network(e.to_string()))?;
@@ -73,6 +76,9 @@ pub fn property_digest(property: &Property) -> [u8; 32] {
 
 impl Certificate {
     /// `proof` as a certificate of these.
+    ///
+    /// # Errors
+    /// As [`network_digest`].
     pub fn new(
         network: &Network,
         weights: &Weights,
@@ -83,6 +89,9 @@ impl Certificate {
     }
 
     /// The content of a certificate file.
+    ///
+    /// # Errors
+    /// If the proof is too large for a file.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CertificateError> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
@@ -94,6 +103,9 @@ impl Certificate {
     }
 
     /// Reads the content of a certificate file. Memory stays within a small multiple of `bytes`.
+    ///
+    /// # Errors
+    /// If they are no certificate, damaged, or of another version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CertificateError> {
         let refuse = |problem: String| Err(CertificateError::Format(problem));
         if bytes.len() < HEADER || bytes[..MAGIC.len()] != MAGIC {
@@ -117,11 +129,17 @@ impl Certificate {
     }
 
     /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// If the proof is too large for a file, or the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), CertificateError> {
         write_atomically(path, &self.to_bytes()?).map_err(|e| CertificateError::file(path, e))
     }
 
     /// Reads a file of at most [`MAX_BYTES`].
+    ///
+    /// # Errors
+    /// If the file cannot be read, is too large, damaged, or of another version.
     pub fn read(path: &Path) -> Result<Self, CertificateError> {
         let unreadable =
             |e: std::io::Error| CertificateError::file(path, format!("cannot be read ({e}); give a certificate file"));

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use tightrope_attack::ThreatModel;
 use tightrope_engine::{Norm, Relaxation};
 pub use tightrope_network::number_text as number;
+use tightrope_train::Config;
 use tightrope_verify::Stage;
 
 /// `--norm`.
@@ -97,12 +98,9 @@ pub fn rounded(value: f64) -> String {
     number(format!("{value:.3e}").parse().unwrap_or(value))
 }
 
-/// A relaxation's name in texts; the one that training calls deeppoly is named by both.
+/// A relaxation's name in texts, with its aliases.
 pub fn relaxation_title(name: &str) -> String {
-    match name {
-        "crown" | "deeppoly" => "crown (= deeppoly)".into(),
-        other => other.into(),
-    }
+    name.parse::<Relaxation>().map_or_else(|_| name.into(), Relaxation::listed)
 }
 
 /// A share as a percentage.
@@ -169,11 +167,9 @@ impl Method {
 pub fn method(text: &str) -> Result<Method, String> {
     match text {
         ALPHA_CROWN => Ok(Method::AlphaCrown),
-        "zonotope" | "hbox" => {
-            Err("not in this version; use ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp or alpha-crown".into())
-        }
         _ => text.parse().map(Method::Relaxation).map_err(|_| {
-            format!("unknown method `{text}`; use one of {}{}", METHODS.join(", "), suggestion(text, &METHODS))
+            let known = method_names();
+            format!("unknown method `{text}`; use one of {}{}", known.join(", "), suggestion(text, &known))
         }),
     }
 }
@@ -181,7 +177,40 @@ pub fn method(text: &str) -> Result<Method, String> {
 const ALPHA_CROWN: &str = "alpha-crown";
 
 /// The bounding methods by name.
-const METHODS: [&str; 7] = ["ibp", "crown-ibp", "crown", "deeppoly", "crown-meet-ibp", "crown-skip-ibp", ALPHA_CROWN];
+fn method_names() -> Vec<&'static str> {
+    let names = |relaxation: Relaxation| [relaxation.name()].into_iter().chain(relaxation.aliases().iter().copied());
+    Relaxation::ALL.into_iter().flat_map(names).chain([ALPHA_CROWN]).collect()
+}
+
+/// The help of an option that takes a bounding method.
+pub fn method_help() -> String {
+    let relaxations = Relaxation::ALL.map(Relaxation::listed).join(", ");
+    format!("{relaxations}, or {ALPHA_CROWN} (slopes of all layers optimised, never looser than crown; ℓ∞ only)")
+}
+
+/// The help of an option that takes stages.
+pub fn stage_help() -> String {
+    let default: Vec<&str> = Stage::DEFAULT.iter().map(|stage| stage.name()).collect();
+    format!(
+        "Stages in order: {} [default: {}; {} for ℓ∞ only]",
+        Stage::names().join(", "),
+        default.join(","),
+        Stage::DEFAULT
+            .iter()
+            .filter(|stage| stage.needs_box())
+            .map(|stage| stage.name())
+            .collect::<Vec<_>>()
+            .join(" and ")
+    )
+}
+
+/// The help of a flag that sets the configuration key `path`, which tells what it is and its default.
+pub fn key_help(path: &str) -> String {
+    let Some(key) = Config::keys().iter().find(|key| key.path == path) else { return String::new() };
+    let mut letters = key.about.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect::<String>() + &format!(" [default: {}]", key.default.trim_matches('"'))
+}
 
 /// "; did you mean …?" with the name most like `text`, unless none is much like it.
 fn suggestion(text: &str, names: &[&str]) -> String {
@@ -196,11 +225,7 @@ fn suggestion(text: &str, names: &[&str]) -> String {
 pub fn stage(text: &str) -> Result<Stage, String> {
     text.parse().map_err(|problem: String| {
         let known = problem.starts_with("unknown");
-        if known {
-            format!("{problem}{}", suggestion(text, &[&METHODS[..], &["pgd", "bab"]].concat()))
-        } else {
-            problem
-        }
+        if known { format!("{problem}{}", suggestion(text, &Stage::names())) } else { problem }
     })
 }
 

@@ -181,7 +181,7 @@ fn options_out_of_range() {
     refused(&["--eps", "nan"], &["--eps", "finite number ≥ 0"]);
     refused(&["--clip", "1", "0"], &["--clip 1 0:", "LO < HI"]);
     refused(&["--clip", "2", "3"], &["outside the data range", "--clip"]);
-    refused(&["--method", "zonotope"], &["not in this version", "crown-ibp"]);
+    refused(&["--method", "zonotop"], &["unknown method `zonotop`", "crown-ibp"]);
     refused(&["--method", "crwn"], &["crwn", "crown"]);
     refused(&["--method", "alpha-crown", "--gradients"], &["--gradients", "no gradient", "--method crown"]);
     refused(&["--method", "alpha-crown", "--norm", "2"], &["--method alpha-crown", "--norm inf"]);
@@ -243,7 +243,11 @@ fn unknown_configuration_keys_are_named_with_the_nearest() {
     refused(folder.path(), &[&set[..], &["train.lrr=1"]].concat(), &["`train.lrr`", "`train.lr`"]);
     refused(folder.path(), &[&set[..], &["train.lr=fast"]].concat(), &["`train.lr`", "fast"]);
     let train = ["train", "--dataset", "digits", "--out", text(&out)];
-    refused(folder.path(), &[&train[..], &["--method", "sabr"]].concat(), &["sabr", "not in this version"]);
+    refused(
+        folder.path(),
+        &[&train[..], &["--method", "saber"]].concat(),
+        &["saber", "no such method", "crown-skip-ibp"],
+    );
     refused(folder.path(), &[&train[..], &["--model", "cnn9"]].concat(), &["cnn9", "cnn3-tiny"]);
     refused(folder.path(), &[&train[..], &["--method", "ipb"]].concat(), &["did you mean `ibp`"]);
     refused(folder.path(), &[&train[..], &["--model", "nope.toml"]].concat(), &["nope.toml", "name a preset"]);

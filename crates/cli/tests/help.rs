@@ -74,7 +74,7 @@ fn every_configuration_key_is_explained_and_flags_tell_their_defaults() {
         ("train.lr", "--lr"),
     ];
     for key in tightrope_train::Config::keys() {
-        let entry = format!("{}  ({}, default {})\n    {}\n", key.path, key.kind, key.default, key.about);
+        let entry = format!("{}  ({}, default {})\n    {}\n", key.path, key.values(), key.default, key.about);
         assert!(text.contains(&entry), "{entry}");
         if let Some((_, flag)) = flags.iter().find(|(path, _)| *path == key.path) {
             let start = help.find(&format!("{flag} <")).unwrap();

@@ -211,7 +211,7 @@ fn attacks_write_points_that_hold_up() {
     );
     assert_eq!(written["y"].0, Dtype::I64);
     let target = tightrope_engine::Reference;
-    let target = tightrope_attack::Target::new(&model, &target, &target);
+    let target = tightrope_attack::Target::new(&model, &target, &target).unwrap();
     let logits = target.logits(&worst).unwrap();
     for (label, (z, margin)) in logits.chunks(10).zip(singles(&written["margin"].2)).enumerate() {
         let rival = (0..10).filter(|&j| j != label).map(|j| z[j]).fold(f32::NEG_INFINITY, f32::max);

@@ -97,6 +97,9 @@ impl DatasetInfo {
 }
 
 /// What is known of the data set called `name`.
+///
+/// # Errors
+/// If there is none; the message names the nearest one.
 pub fn info(name: &str) -> Result<&'static DatasetInfo, DataError> {
     ALL.into_iter().find(|info| info.name == name).ok_or_else(|| {
         let nearest = ALL.iter().map(|info| (strsim::damerau_levenshtein(info.name, name), info.name)).min();

@@ -46,6 +46,9 @@ pub enum EngineError {
 
 impl EngineError {
     /// Fails unless `got == needed`.
+    ///
+    /// # Errors
+    /// [`EngineError::Length`], which names `what`.
     pub fn check_length(what: &'static str, got: usize, needed: usize) -> Result<(), EngineError> {
         if got == needed { Ok(()) } else { Err(EngineError::Length { what, got, needed }) }
     }

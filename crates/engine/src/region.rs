@@ -112,6 +112,9 @@ impl<T: Real> Region<T> {
     }
 
     /// Fails unless the public fields still hold a region: all of the right length, finite, radii ≥ 0.
+    ///
+    /// # Errors
+    /// What is wrong, and in which sample.
     pub fn check(&self) -> Result<(), EngineError> {
         let length = self.batch * self.dimension;
         EngineError::check_length("the region's centre", self.center.len(), length)?;

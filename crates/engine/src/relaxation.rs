@@ -104,6 +104,47 @@ impl Relaxation {
             Relaxation::CrownSkipIbp => "crown-skip-ibp",
         }
     }
+
+    /// Other names that mean the same.
+    pub fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Relaxation::Crown => &["deeppoly"],
+            Relaxation::Ibp | Relaxation::CrownIbp | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => &[],
+        }
+    }
+
+    /// The name with its aliases, as lists show it: "crown (= deeppoly)".
+    pub fn listed(self) -> String {
+        match self.aliases() {
+            [] => self.name().into(),
+            aliases => format!("{} (= {})", self.name(), aliases.join(", ")),
+        }
+    }
+
+    /// What it is and where it was published, in a sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Relaxation::Ibp => {
+                "Interval arithmetic, the specification merged into the last linear layer (Gowal et al. 2018)"
+            }
+            Relaxation::CrownIbp => {
+                "Pre-activations by interval arithmetic, one backward substitution for the specification \
+                 (Zhang et al. 2020)"
+            }
+            Relaxation::Crown => {
+                "Backward substitution to the input for every pre-activation and the specification; intermediate bounds \
+                 are not intersected with interval bounds (Zhang et al. 2018; Singh et al. 2019)"
+            }
+            Relaxation::CrownMeetIbp => {
+                "As crown, every intermediate bound intersected with its interval bound; tighter per layer, yet not \
+                 monotone, since a lower slope may flip"
+            }
+            Relaxation::CrownSkipIbp => {
+                "As crown, but neurons that interval arithmetic proves stable keep their interval bounds, without a \
+                 gradient through them; fast on networks with many such neurons"
+            }
+        }
+    }
 }
 
 impl fmt::Display for Relaxation {
@@ -116,10 +157,7 @@ impl FromStr for Relaxation {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "deeppoly" {
-            return Ok(Relaxation::Crown);
-        }
-        Relaxation::ALL.into_iter().find(|r| r.name() == text).ok_or_else(|| {
+        Relaxation::ALL.into_iter().find(|r| r.name() == text || r.aliases().contains(&text)).ok_or_else(|| {
             let known: Vec<_> = Relaxation::ALL.iter().map(|r| r.name()).collect();
             format!("unknown relaxation `{text}`; use one of {}", known.join(", "))
         })

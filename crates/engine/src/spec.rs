@@ -33,6 +33,9 @@ impl<T: Real> Spec<T> {
     }
 
     /// Fails unless the specification fits `batch` samples and `classes` logits.
+    ///
+    /// # Errors
+    /// What does not fit: a length, or a label.
     pub fn check(&self, batch: usize, classes: usize) -> Result<(), EngineError> {
         match self {
             Spec::Logits => Ok(()),

@@ -1,8 +1,8 @@
 //! Arguments that do not fit are refused with a message, never with a panic or a wrong number.
 
 use tightrope_engine::{
-    BoundRequest, Cotangents, EngineError, LayerCotangent, Norm, Perturbation, PopulationBatch, Reference, Region,
-    Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, EngineError, LayerCotangent, MemberRequest, Norm, Perturbation, Reference,
+    Region, Relaxation, Spec, Wants,
 };
 use tightrope_network::{Initialisation, Network, Preset};
 use tightrope_testkit::evaluate::Ask;
@@ -124,14 +124,12 @@ fn fixture_of_another_shape() -> (Network, Vec<f64>) {
 fn populations_pass_errors_on() {
     let (network, theta, region) = fixture();
     let perturbation = Perturbation { seed: 1, step: 0, sigma: 0.1 };
-    let batch = PopulationBatch {
-        inputs: &region.center,
-        region: &region,
-        labels: &[0, network.output_len()],
-        relaxation: Relaxation::Ibp,
-        robust_weight: 1.0,
-    };
-    refused(Reference.population_loss(&network, &theta, perturbation, 0..1, &batch), "label");
+    let spec = Spec::Margins { labels: vec![0, network.output_len()] };
+    let bounds = Some((&region, &spec, BoundRequest::lower(Relaxation::Ibp)));
+    let at = Reference.load(&network, &theta).unwrap();
+    let members = |request| at.members(perturbation, 0..1, &request, &|_| 0.0);
+    refused(members(MemberRequest { inputs: None, bounds }), "label");
+    refused(members(MemberRequest { inputs: Some(&region.center[1..]), bounds: None }), "input");
 }
 
 /// A network that diverged must show it: NaN in, NaN out, never a finite bound or a certified sample.

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{engines, networks};
+use common::{engines, members, networks};
 use tightrope_engine::{
-    BoundRequest, Cotangents, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, Norm, Perturbation, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::{draws, uniform};
@@ -19,11 +19,15 @@ fn members_match_the_plain_loop() {
         let labels: Vec<usize> = (0..5).map(|i| i % network.output_len()).collect();
         for relaxation in [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown] {
             for robust_weight in [0.0, 0.6, 1.0] {
-                let batch = PopulationBatch { inputs: &x, region: &region, labels: &labels, relaxation, robust_weight };
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
-                let expected = Reference.population_loss(&network, &theta, perturbation, 3..6, &batch).unwrap();
+                let about = (&x[..], &region, &labels[..]);
+                let losses = |engine: &dyn Engine<f32>| {
+                    let at = engine.load(&network, &theta).unwrap();
+                    members(&*at, perturbation, 3..6, about, relaxation, robust_weight).unwrap()
+                };
+                let expected = losses(&Reference);
                 for engine in engines() {
-                    let got = engine.population_loss(&network, &theta, perturbation, 3..6, &batch).unwrap();
+                    let got = losses(&engine);
                     assert_eq!(got.len(), 3);
                     for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
                         let isa = engine.isa().name();
@@ -68,10 +72,10 @@ fn threads_do_not_matter() {
                 let gradients = engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap();
                 values.extend(gradients.theta.unwrap().into_iter().map(|v| u64::from(v.to_bits())));
                 let relaxation = Relaxation::CrownIbp;
-                let population =
-                    PopulationBatch { inputs: &x, region: &region, labels: &labels, relaxation, robust_weight: 0.5 };
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
-                let losses = engine.population_loss(&network, &theta, perturbation, 0..5, &population).unwrap();
+                let at = engine.load(&network, &theta).unwrap();
+                let about = (&x[..], &region, &labels[..]);
+                let losses = members(&*at, perturbation, 0..5, about, relaxation, 0.5).unwrap();
                 values.extend(losses.into_iter().flatten().map(f64::to_bits));
                 values
             })

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{engines, networks};
+use common::{engines, members, networks};
 use tightrope_engine::{
-    BoundRequest, Cotangents, EngineError, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec,
+    BoundRequest, Cotangents, Engine, EngineError, Loaded, Norm, Perturbation, Reference, Region, Relaxation, Spec,
     Wants,
 };
 use tightrope_fused::{Fused, Isa};
@@ -60,6 +60,34 @@ fn used_memory_does_not_show() {
                 assert!(fresh == again, "{name}, batch {batch}, {}", used.isa().name());
             }
         }
+    }
+}
+
+/// A handle whose θ was replaced gives the bits of one that was loaded with it; a θ that does not fit leaves it as it was.
+#[test]
+fn an_updated_handle_is_a_fresh_one() {
+    for (engine, (name, network)) in
+        engines().iter().flat_map(|engine| networks().into_iter().map(move |n| (engine, n)))
+    {
+        let [first, second] = [1, 2].map(|seed| uniform(&network, seed, 0.1));
+        let d = network.input_len();
+        let x = draws(21, 0, 3 * d, 0.0, 1.0);
+        let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();
+        let everything = |at: &dyn Loaded<f32>| {
+            let bounds = Relaxation::ALL.map(|relaxation| {
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
+                at.bound(&region, &Spec::Logits, request).unwrap()
+            });
+            (at.forward(&x).unwrap(), bounds)
+        };
+        let mut at = engine.load(&network, &first).unwrap();
+        let before = everything(&*at);
+        assert!(at.update(&second[1..]).is_err());
+        assert!(everything(&*at) == before, "{name}: a refused θ left a trace");
+        at.update(&second).unwrap();
+        let after = everything(&*at);
+        assert!(after == everything(&*engine.load(&network, &second).unwrap()), "{name}");
+        assert!(after != before, "{name}: the second θ made no difference");
     }
 }
 
@@ -122,14 +150,9 @@ fn misuse_is_refused() {
     assert!(message(engine.vjp(&network, &theta, &foreign, &g, Wants::THETA)).contains("another engine"));
     let short = Cotangents::on_lower(vec![1.0]);
     assert!(message(engine.vjp(&network, &theta, &tape, &short, Wants::THETA)).contains("cotangent"));
-    let population = PopulationBatch {
-        inputs: &x[1..],
-        region: &region,
-        labels: &[0, 1],
-        relaxation: Relaxation::Ibp,
-        robust_weight: 0.5,
-    };
     let noise = Perturbation { seed: 1, step: 1, sigma: 0.1 };
-    assert!(message(engine.population_loss(&network, &theta, noise, 0..1, &population)).contains("clean inputs"));
+    let at = engine.load(&network, &theta).unwrap();
+    let outside = members(&*at, noise, 0..1, (&x[1..], &region, &[0, 1]), Relaxation::Ibp, 0.5);
+    assert!(message(outside).contains("multiple"));
     assert!(message(Isa::named("sse9").map(|_| ())).contains("sse9"));
 }

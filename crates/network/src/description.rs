@@ -170,16 +170,25 @@ fn version() -> u32 {
 
 impl Description {
     /// Parses TOML; `origin` names the file in errors.
+    ///
+    /// # Errors
+    /// If it is no TOML or no description; the message says where.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, NetworkError> {
         toml::from_str(text).map_err(|e| unreadable(origin, e.to_string()))
     }
 
     /// Parses JSON; `origin` names the file in errors.
+    ///
+    /// # Errors
+    /// If it is no JSON or no description; the message says where.
     pub fn from_json(text: &str, origin: &str) -> Result<Self, NetworkError> {
         serde_json::from_str(text).map_err(|e| unreadable(origin, e.to_string()))
     }
 
     /// Reads a `.toml` or `.json` file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no description.
     pub fn read(path: &Path) -> Result<Self, NetworkError> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             let problem = match e.kind() {
@@ -199,6 +208,9 @@ impl Description {
     }
 
     /// Checks the description and builds the network.
+    ///
+    /// # Errors
+    /// The first layer that does not fit, and why.
     pub fn build(&self) -> Result<Network, NetworkError> {
         if self.version != 1 {
             return Err(NetworkError::Network(format!(

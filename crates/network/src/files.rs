@@ -144,6 +144,9 @@ impl Network {
 
 impl Model {
     /// Writes `model.safetensors` and `network.json` into `folder`, each whole or not at all, in single precision.
+    ///
+    /// # Errors
+    /// If θ does not fit the network, or a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), NetworkError> {
         let description = serde_json::to_string_pretty(&Description::of(&self.network))
             .map_err(|e| NetworkError::Network(e.to_string()))?;
@@ -158,6 +161,9 @@ impl Model {
 
     /// Reads a run folder, or a `.safetensors` file whose description lies beside it
     /// (`X.json`, `X.toml` or `network.json` for `X.safetensors`).
+    ///
+    /// # Errors
+    /// If a file is missing, cannot be read, or does not fit the description.
     pub fn load(path: &Path) -> Result<Self, NetworkError> {
         let (weights, candidates) = if path.is_dir() {
             (path.join(MODEL_FILE), vec![path.join(NETWORK_FILE)])

@@ -27,5 +27,5 @@ pub use network::{Model, Network, NetworkBuilder, Node, NodeId};
 pub use parameters::{ParameterId, ParameterInfo, ParameterLayout};
 pub use presets::{Normalisation, Preset};
 pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
-pub use text::{bytes_text, number_text};
+pub use text::{bytes_text, choice_text, number_text};
 pub use weights::{Place, Weights};

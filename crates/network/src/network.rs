@@ -182,6 +182,9 @@ const MAX_TOTAL_ELEMENTS: usize = 1 << 26;
 
 impl NetworkBuilder {
     /// A builder for inputs of `shape` (without the batch).
+    ///
+    /// # Errors
+    /// If the shape has no elements or too many.
     pub fn new(shape: &[usize]) -> Result<Self, NetworkError> {
         let elements = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
         match elements {
@@ -204,6 +207,9 @@ impl NetworkBuilder {
     }
 
     /// Reserves a parameter tensor in θ.
+    ///
+    /// # Errors
+    /// If the name is taken or the shape impossible.
     pub fn parameter(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<ParameterId, NetworkError> {
         let name = name.into();
         if self.parameters.find(&name).is_some() {
@@ -219,6 +225,9 @@ impl NetworkBuilder {
     }
 
     /// Appends a layer that reads `inputs`.
+    ///
+    /// # Errors
+    /// If the name is taken, an input does not exist, or shapes or parameters do not fit.
     pub fn add(&mut self, name: impl Into<String>, layer: Layer, inputs: &[NodeId]) -> Result<NodeId, NetworkError> {
         let name = name.into();
         if self.nodes.iter().any(|node| node.name == name) {
@@ -268,6 +277,9 @@ impl NetworkBuilder {
     /// Appends a convolution with parameters `{name}.weight` and, if `bias`, `{name}.bias`.
     ///
     /// The ids in `conv` are ignored and set.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::add`], and if the groups do not divide the channels.
     pub fn conv2d(&mut self, name: &str, mut conv: Conv2d, bias: bool, input: NodeId) -> Result<NodeId, NetworkError> {
         if conv.groups == 0 || !conv.in_channels.is_multiple_of(conv.groups) {
             return Err(NetworkError::layer(
@@ -282,6 +294,9 @@ impl NetworkBuilder {
     }
 
     /// Appends a linear layer with parameters `{name}.weight` and, if `bias`, `{name}.bias`.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::add`].
     pub fn linear(
         &mut self,
         name: &str,
@@ -296,6 +311,9 @@ impl NetworkBuilder {
     }
 
     /// Appends an affine layer without parameters: y = scale·x + shift per channel of the first axis.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::add`].
     pub fn normalise(
         &mut self,
         name: &str,
@@ -309,11 +327,17 @@ impl NetworkBuilder {
     }
 
     /// Appends an average pooling.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::add`].
     pub fn avg_pool2d(&mut self, name: &str, pool: AvgPool2d, input: NodeId) -> Result<NodeId, NetworkError> {
         self.add(name, Layer::AvgPool2d(pool), &[input])
     }
 
     /// Appends a max pooling.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::add`].
     pub fn max_pool2d(&mut self, name: &str, pool: MaxPool2d, input: NodeId) -> Result<NodeId, NetworkError> {
         self.add(name, Layer::MaxPool2d(pool), &[input])
     }
@@ -342,6 +366,9 @@ impl NetworkBuilder {
     }
 
     /// Checks the whole graph and ends the building; the last node added is the output.
+    ///
+    /// # Errors
+    /// If there is no layer, one is not read, the output is not flat, or parameters are out of turn.
     pub fn build(self) -> Result<Network, NetworkError> {
         let last = self.nodes.len() - 1;
         if last == 0 {

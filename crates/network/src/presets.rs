@@ -48,6 +48,9 @@ impl Preset {
     }
 
     /// The preset called `name`.
+    ///
+    /// # Errors
+    /// If there is none; the message lists all.
     pub fn from_name(name: &str) -> Result<Self, NetworkError> {
         Preset::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| NetworkError::UnknownPreset {
             name: name.into(),

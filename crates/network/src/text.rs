@@ -1,4 +1,4 @@
-//! Numbers as texts for readers.
+//! Numbers and names as texts for readers.
 
 /// A number of bytes, with three digits.
 pub fn bytes_text(bytes: usize) -> String {
@@ -17,9 +17,31 @@ pub fn number_text(value: f64) -> String {
     if scaled.len() < plain.len() { scaled } else { plain }
 }
 
+/// Names as a choice: "a, b or c".
+pub fn choice_text<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let names: Vec<S> = names.into_iter().collect();
+    let last = names.len().saturating_sub(1);
+    let mut text = String::new();
+    for (i, name) in names.iter().enumerate() {
+        text.push_str(match i {
+            0 => "",
+            i if i == last => " or ",
+            _ => ", ",
+        });
+        text.push_str(name.as_ref());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{bytes_text, number_text};
+    use super::{bytes_text, choice_text, number_text};
+
+    #[test]
+    fn choices_end_with_or() {
+        assert_eq!(choice_text(["a", "b", "c"]), "a, b or c");
+        assert_eq!([choice_text(["a", "b"]), choice_text(["a"])], ["a or b", "a"]);
+    }
 
     #[test]
     fn sizes_have_three_digits() {

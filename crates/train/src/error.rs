@@ -26,6 +26,21 @@ pub enum TrainError {
         /// The most similar key that exists.
         nearest: Option<String>,
     },
+    /// A key of `[method]` that belongs to other methods than the chosen one.
+    #[error(
+        "configuration key `{key}`: method {method} does not take it, it is a key of {owners}{}",
+        suggestion(.nearest.as_deref())
+    )]
+    ForeignKey {
+        /// Dotted path of the key.
+        key: String,
+        /// The chosen method.
+        method: &'static str,
+        /// The methods that take the key.
+        owners: String,
+        /// The most similar key that the chosen method takes.
+        nearest: Option<String>,
+    },
     /// A value outside its range.
     #[error("configuration key `{key}` = {value}: {allowed}")]
     Value {

@@ -2,9 +2,9 @@
 
 use tightrope_engine::{Loaded, Perturbation};
 
-use crate::config::{SmoothingKind, SmoothingSection};
+use crate::config::SmoothingSection;
 use crate::methods::{Evaluated, Method, Minibatch, natural_loss};
-use crate::smoothing::{pgpe_gradient, pgpe_loss, rgs};
+use crate::smoothing::{SmoothingKind, pgpe_gradient, pgpe_loss, rgs};
 use crate::state::Tally;
 use crate::{TrainError, smoothing::Estimate};
 

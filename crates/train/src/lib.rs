@@ -35,8 +35,8 @@ mod state;
 mod trainer;
 
 pub use config::{
-    Clip, Config, Difference, Init, Key, MethodSection, NormName, Scheduled, SmoothingKind, SmoothingSection,
-    TrainSection, WarmupSection,
+    Clip, Config, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting, SmoothingSection,
+    TrainSection, Values, WarmupSection,
 };
 pub use error::TrainError;
 pub use estimate::{StepEstimate, estimate};
@@ -44,5 +44,6 @@ pub use evaluate::{Evaluation, evaluate};
 pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};
 pub use progress::{EpochMetrics, Flow, Plan, Progress, Silent, StepReport, TestMetrics};
 pub use run::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, MANIFEST_FILE, METRICS_FILE, RunFolder};
+pub use smoothing::SmoothingKind;
 pub use state::{State, Tally};
 pub use trainer::{Job, Outcome, train};

@@ -9,13 +9,14 @@ use tightrope_network::{Model, Network};
 
 use crate::TrainError;
 use crate::collapse;
-use crate::config::{Config, Scheduled, SmoothingKind};
+use crate::config::{Config, Scheduled};
 use crate::estimate::estimate;
 use crate::evaluate::evaluate;
 use crate::methods::{self, Method, Minibatch, StepThreat};
 use crate::optimiser::{add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
+use crate::smoothing::SmoothingKind;
 use crate::state::{State, Tally};
 
 /// Accuracies that do not fall off the loss are measured every so many steps of an epoch, so that they cost little.
@@ -63,6 +64,9 @@ impl Job {
     }
 
     /// As [`Job::new`], with a network of the caller's and, if `initial` is given, its parameters to start from.
+    ///
+    /// # Errors
+    /// As [`Job::new`], and if the parameters do not fit the network.
     pub fn with_network(
         config: &Config,
         network: Network,
@@ -78,7 +82,7 @@ impl Job {
         for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
         }
-        let method = methods::method(&config.method.name)?;
+        let method = methods::method(&config.method)?;
         let relaxation = config.eval_relaxation()?;
         Ok(Job { config, network, engine, train, test, initial, method, relaxation })
     }
@@ -102,9 +106,11 @@ impl Job {
     }
 
     /// θ and optimiser before the first step.
-    pub(crate) fn initial_state(&self) -> State {
-        let fresh = || self.config.initialisation().theta(&self.network, self.config.seed);
-        State::new(self.initial.clone().unwrap_or_else(fresh))
+    pub(crate) fn initial_state(&self) -> Result<State, TrainError> {
+        Ok(State::new(match &self.initial {
+            Some(theta) => theta.clone(),
+            None => self.config.initialisation()?.theta(&self.network, self.config.seed),
+        }))
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -272,7 +278,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// The state to start from, and the folder's first files.
     fn open(&mut self, progress: &mut dyn Progress) -> Result<State, TrainError> {
-        let mut state = self.job.initial_state();
+        let mut state = self.job.initial_state()?;
         if let Some(folder) = &mut self.folder {
             let begun = folder.begin(self.job, state)?;
             (state, self.metrics) = (begun.state, begun.metrics);

@@ -4,27 +4,27 @@ mod common;
 
 use common::bars;
 use tightrope_data::Split;
-use tightrope_engine::{Norm, Perturbation, Reference};
+use tightrope_engine::{Engine, Loaded, Norm, Perturbation, Reference};
 use tightrope_network::{Initialisation, Network, Preset};
-use tightrope_train::methods::{METHODS, Minibatch, method};
+use tightrope_train::MethodSection;
+use tightrope_train::methods::{METHODS, Method, Minibatch, StepThreat, method};
 use tightrope_train::smoothing::Noise;
+
+/// The method called `name` with its default settings.
+fn plain(name: &str) -> Box<dyn Method> {
+    method(&MethodSection { name: name.into(), ..MethodSection::default() }).unwrap()
+}
+
+fn load(network: &Network, theta: &[f32]) -> Box<dyn Loaded<f32>> {
+    Reference.load(network, theta).unwrap()
+}
 
 fn with_batch(robust_weight: f64, test: impl Fn(&Network, &Minibatch<'_>, &[f32])) {
     let data = bars(Split::Train, 12);
     let network = Preset::Mlp.build(&data.shape, 3, None).unwrap();
     let theta = Initialisation::Default.theta(&network, 1);
-    let batch = Minibatch {
-        engine: &Reference,
-        network: &network,
-        inputs: &data.images,
-        labels: &data.labels,
-        epsilon: 0.03,
-        norm: Norm::Inf,
-        clip: Some((0.0, 1.0)),
-        robust_weight,
-        seed: 0,
-        step: 0,
-    };
+    let threat = StepThreat { epsilon: 0.03, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
+    let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
     test(&network, &batch, &theta);
 }
 
@@ -32,17 +32,18 @@ fn with_batch(robust_weight: f64, test: impl Fn(&Network, &Minibatch<'_>, &[f32]
 #[test]
 fn gradients_are_those_of_the_loss() {
     for robust_weight in [1.0, 0.4, 0.0] {
-        with_batch(robust_weight, |_, batch, theta| {
-            for name in METHODS {
-                let method = method(name).unwrap();
-                let (evaluated, gradient) = method.gradient(batch, theta).unwrap();
-                assert_eq!(evaluated, method.loss(batch, theta).unwrap(), "{name}");
+        with_batch(robust_weight, |network, batch, theta| {
+            let at_theta = load(network, theta);
+            for name in METHODS.map(|info| info.name) {
+                let method = plain(name);
+                let (evaluated, gradient) = method.gradient(batch, &*at_theta).unwrap();
+                assert_eq!(evaluated, method.loss(batch, &*at_theta).unwrap(), "{name}");
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
                 let h = 1e-2;
                 let at = |sign: f64| {
                     let step = |(&t, &g): (&f32, &f32)| (f64::from(t) + sign * h * f64::from(g) / norm) as f32;
                     let moved: Vec<f32> = theta.iter().zip(&gradient).map(step).collect();
-                    method.loss(batch, &moved).unwrap().loss
+                    method.loss(batch, &*load(network, &moved)).unwrap().loss
                 };
                 let slope = (at(1.0) - at(-1.0)) / (2.0 * h);
                 assert!((slope - norm).abs() < 2e-2 * norm, "{name} w = {robust_weight}: slope {slope} against {norm}");
@@ -54,9 +55,13 @@ fn gradients_are_those_of_the_loss() {
 /// The mixture is made of the natural and the certified loss, and parts of weight 0 leave no trace.
 #[test]
 fn robust_weight_mixes_the_two_losses() {
-    with_batch(0.25, |_, batch, theta| {
-        let ibp = method("ibp").unwrap();
-        let at = |robust_weight| ibp.gradient(&Minibatch { robust_weight, ..*batch }, theta).unwrap();
+    with_batch(0.25, |network, batch, theta| {
+        let (ibp, loaded) = (plain("ibp"), load(network, theta));
+        let at = |robust_weight| {
+            let mut batch = batch.clone();
+            batch.robust_weight = robust_weight;
+            ibp.gradient(&batch, &*loaded).unwrap()
+        };
         let ((natural, natural_g), (certified, certified_g), (mixed, mixed_g)) = (at(0.0), at(1.0), at(0.25));
         assert!((mixed.loss - 0.75 * natural.loss - 0.25 * certified.loss).abs() < 1e-6);
         for ((m, n), c) in mixed_g.iter().zip(&natural_g).zip(&certified_g) {
@@ -64,7 +69,7 @@ fn robust_weight_mixes_the_two_losses() {
         }
         assert_eq!((natural.certified, certified.natural_correct), (None, None));
         assert!(mixed.certified.is_some() && mixed.natural_correct.is_some());
-        let standard = method("standard").unwrap().gradient(batch, theta).unwrap();
+        let standard = plain("standard").gradient(batch, &*loaded).unwrap();
         assert_eq!(standard.1, natural_g);
         assert!(certified.loss > natural.loss, "the certified loss is an upper bound of the natural one");
     });
@@ -74,16 +79,17 @@ fn robust_weight_mixes_the_two_losses() {
 #[test]
 fn population_losses_are_losses_at_perturbed_parameters() {
     let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.01 };
-    with_batch(0.5, |_, batch, theta| {
+    with_batch(0.5, |network, batch, theta| {
+        let at = load(network, theta);
         for name in ["ibp", "deeppoly", "standard"] {
-            let method = method(name).unwrap();
-            let losses = method.population_loss(batch, theta, perturbation, 2..5).unwrap();
+            let method = plain(name);
+            let losses = method.population_loss(batch, &*at, perturbation, 2..5).unwrap();
             assert_eq!(losses.len(), 3);
             for (pair, both) in (2..5).zip(losses) {
                 for (value, sign) in both.into_iter().zip([1.0, -1.0]) {
                     let mut sample = vec![0.0; theta.len()];
                     perturbation.perturb(theta, pair, sign, &mut sample);
-                    let expected = method.loss(batch, &sample).unwrap().loss;
+                    let expected = method.loss(batch, &*load(network, &sample)).unwrap().loss;
                     assert!((value - expected).abs() < 1e-6 * (1.0 + expected), "{name}: {value} against {expected}");
                 }
             }
@@ -92,10 +98,14 @@ fn population_losses_are_losses_at_perturbed_parameters() {
 }
 
 #[test]
-fn methods_of_later_versions_say_so() {
-    for name in ["sabr", "taps", "staps", "mtl-ibp", "cc-ibp", "exp-ibp", "pgd"] {
-        let message = method(name).err().map(|e| e.to_string()).unwrap_or_default();
-        assert!(message.contains("not in this version") && message.contains("deeppoly"), "{name}: {message}");
+fn every_name_makes_the_method_and_others_are_answered_with_the_list() {
+    for info in METHODS {
+        for name in [info.name].iter().chain(info.aliases) {
+            assert_eq!(plain(name).name(), info.name, "{name}");
+        }
     }
-    assert!(METHODS.iter().all(|name| method(name).is_ok_and(|method| method.name() == *name)));
+    let message = method(&MethodSection { name: "deeppony".into(), ..MethodSection::default() }).err().unwrap();
+    let message = message.to_string();
+    assert!(METHODS.iter().all(|info| message.contains(&info.listed())), "{message}");
+    assert!(message.contains("did you mean `deeppoly`"), "{message}");
 }

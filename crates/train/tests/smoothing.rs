@@ -5,12 +5,11 @@ mod common;
 use common::golden;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Perturbation, Reference, Region, Relaxation, Spec, Wants,
-    certified_cross_entropy,
 };
 use tightrope_network::Preset;
 use tightrope_testkit::golden::TensorFile;
-use tightrope_train::TrainError;
 use tightrope_train::smoothing::{Estimate, Noise, grad, pgpe, pgpe_gradient, rgs};
+use tightrope_train::{TrainError, certified_cross_entropy};
 
 const SIGMAS: [(&str, f32); 3] = [("0.001", 1e-3), ("0.01", 1e-2), ("0.1", 1e-1)];
 
@@ -163,14 +162,15 @@ fn estimators_match_the_reference_on_a_network() {
     let request = BoundRequest::lower(Relaxation::Ibp);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     let loss = |theta: &[f64]| -> Result<f64, TrainError> {
-        let bounds = Reference.bound(&network, theta, &region, &spec, request)?;
+        let bounds = Reference.load(&network, theta)?.bound(&region, &spec, request)?;
         Ok(mean(&certified_cross_entropy(&bounds.lower, &labels).per_sample))
     };
     let gradient = |theta: &[f64]| -> Result<(f64, Vec<f64>), TrainError> {
-        let (bounds, tape) = Reference.bound_taped(&network, theta, &region, &spec, request)?;
+        let at = Reference.load(&network, theta)?;
+        let (bounds, tape) = at.bound_taped(&region, &spec, request)?;
         let certified = certified_cross_entropy(&bounds.lower, &labels);
         let cotangents = Cotangents::on_lower(certified.cotangent);
-        let gradients = Reference.vjp(&network, theta, &tape, &cotangents, Wants::THETA)?;
+        let gradients = at.vjp(&tape, &cotangents, Wants::THETA)?;
         Ok((mean(&certified.per_sample), gradients.theta.unwrap()))
     };
     let close = |what: &str, ours: &[f64], reference: &[f64]| {

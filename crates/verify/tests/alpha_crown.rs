@@ -1,6 +1,7 @@
 //! α-CROWN against the margins that the field's reference tool reaches, and against CROWN.
 
-use tightrope_engine::{BoundRequest, Engine, Reference, Region, Relaxation, Spec};
+use tightrope_engine::{BoundRequest, Reference, Region, Relaxation, Spec};
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::golden::{Case, Setting};
 use tightrope_testkit::shared::shared;
 use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
@@ -11,7 +12,8 @@ fn compare(case: &str, images: usize) -> usize {
     let golden = Case::read(&golden, case);
     let model = &golden.model;
     let (network, d, k) = (&model.network, model.network.input_len(), model.network.output_len());
-    let alpha = AlphaCrown::new(network, &model.weights()).unwrap();
+    let weights = model.weights();
+    let alpha = AlphaCrown::new(network, &weights).unwrap();
     let x = &golden.x::<f64>()[..images * d];
     let labels = golden.labels()[..images].to_vec();
     let expected = &golden.expected;

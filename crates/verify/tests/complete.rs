@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tightrope_certificate::{CaseProof, Checker, Proof};
+use tightrope_engine::{Engine, Reference};
 use tightrope_network::{Activation, Initialisation, Layer, Network, Preset, Weights};
 use tightrope_testkit::networks::{Chain, dense};
 use tightrope_testkit::random::{Rng, draws};
@@ -214,8 +215,8 @@ fn no_sample_contradicts_a_convolutional_verdict() {
         let epsilon = 0.1_f64;
         let lower: Vec<f64> = center.iter().map(|&v| f64::from(v) - epsilon).collect();
         let upper: Vec<f64> = center.iter().map(|&v| f64::from(v) + epsilon).collect();
-        let engine = tightrope_engine::Reference;
-        let logits = |points: &[f32]| tightrope_engine::Engine::forward(&engine, &network, &theta, points).unwrap();
+        let loaded = Reference.load(&network, &theta).unwrap();
+        let logits = |points: &[f32]| loaded.forward(points).unwrap();
         let at = logits(&center);
         let top = (0..3).max_by(|&a, &b| at[a].total_cmp(&at[b])).unwrap();
         let rival = |j: usize| {

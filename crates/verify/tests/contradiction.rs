@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use common::case;
 use tightrope_attack::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
-use tightrope_engine::{Engine, Norm, Reference};
+use tightrope_engine::{Norm, Reference};
 use tightrope_network::{Initialisation, Model, Preset};
-use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::evaluate::{Ask, logits};
 use tightrope_testkit::random::{Rng, draws};
 use tightrope_testkit::sampling::in_box;
 use tightrope_verify::complete::{Outcome, Settings, decide};
@@ -72,7 +72,8 @@ impl Proved {
         let attack = Attack { steps: 40, restarts: 2, seed, ..Attack::default() };
         let plan = AttackPlan { kinds: AttackKind::sequence(self.model.network.output_len()), attack, targets: 9 };
         let samples = Samples { indices: &[seed], inputs: &self.input, labels: &[self.label] };
-        let outcome = plan.run(&Target::new(&self.model, &Reference, &Reference), &self.threat, &samples).unwrap();
+        let outcome =
+            plan.run(&Target::new(&self.model, &Reference, &Reference).unwrap(), &self.threat, &samples).unwrap();
         assert!(!outcome.broken[0], "seed {seed}: broken by {:?}, though proved", outcome.broken_by[0]);
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tightrope_certificate::{Certificate, ExactLeaf, Leaf, Neuron, Proof, Step, check, property_digest};
-use tightrope_engine::{Engine, Reference};
+use tightrope_engine::Reference;
 use tightrope_network::{Affine, Layer, Model, NetworkBuilder, Weights};
+use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::Rng;
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};

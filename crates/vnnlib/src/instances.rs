@@ -36,6 +36,9 @@ impl Instance {
     /// let list = tightrope_vnnlib::Instance::parse_list(b"net.onnx,p.vnnlib,116\n", "(inline)").unwrap();
     /// assert_eq!((list[0].property.as_str(), list[0].timeout), ("p.vnnlib", 116.0));
     /// ```
+    ///
+    /// # Errors
+    /// A row that is no instance, with its line.
     pub fn parse_list(text: &[u8], origin: &str) -> Result<Vec<Instance>, VnnlibError> {
         let mut reader =
             csv::ReaderBuilder::new().has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text);

@@ -52,9 +52,7 @@ pub struct Options {
     /// The bare ball (the default).
     #[arg(long)]
     no_clip: bool,
-    /// ibp, crown-ibp, crown (= deeppoly), crown-meet-ibp, crown-skip-ibp, or alpha-crown (slopes of all layers
-    /// optimised, never looser than crown; ℓ∞ only).
-    #[arg(long, value_parser = values::method)]
+    #[arg(long, value_parser = values::method, help = values::method_help())]
     method: Method,
     /// Also write the mean certified cross-entropy and its gradient for every parameter; not for alpha-crown.
     #[arg(long)]

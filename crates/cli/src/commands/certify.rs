@@ -45,9 +45,7 @@ pub struct Options {
     samples: SampleOptions,
     #[command(flatten)]
     perturbation: Perturbation,
-    /// Stages in order: pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp, alpha-crown, bab
-    /// [default: pgd,ibp,crown-ibp,crown,alpha-crown,bab; the last two for ℓ∞ only].
-    #[arg(long, value_delimiter = ',', value_parser = values::stage)]
+    #[arg(long, value_delimiter = ',', value_parser = values::stage, help = values::stage_help())]
     stages: Option<Vec<Stage>>,
     #[command(flatten)]
     attack: AttackOptions,

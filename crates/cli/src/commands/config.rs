@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
+use tightrope_train::methods::METHODS;
 use tightrope_train::{Config, Key, TrainError};
 
 use crate::context::Context;
@@ -17,13 +18,18 @@ pub struct Options {
 
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
-    let chosen = |key: &&Key| match &options.key {
+    let chosen = |key: &Key| match &options.key {
         Some(wanted) => {
             key.path == wanted || key.path.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.starts_with('.'))
         }
         None => true,
     };
-    let keys: Vec<&Key> = Config::keys().iter().filter(chosen).collect();
+    // Those of all runs, then those of single methods.
+    let mut keys: Vec<(Option<&str>, Key)> = Config::keys().iter().map(|key| (None, key.clone())).collect();
+    for info in METHODS {
+        keys.extend(info.keys()?.into_iter().map(|key| (Some(info.name), key)));
+    }
+    keys.retain(|(_, key)| chosen(key));
     if keys.is_empty() {
         let wanted = options.key.as_deref().unwrap_or_default();
         let nearest = match Config::parse("", "(command line)", &[format!("{wanted}=0")]) {
@@ -32,15 +38,25 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         };
         bail!("`{wanted}` is no configuration key and no section{nearest}");
     }
-    let document = keys.iter().map(|key| {
-        json!({"key": key.path, "type": key.kind, "default": key.default, "meaning": key.about, "example": key.example})
+    let document = keys.iter().map(|(method, key)| {
+        json!({
+            "key": key.path,
+            "method": method,
+            "type": key.kind,
+            "range": key.range,
+            "default": key.default,
+            "meaning": key.about,
+            "example": key.example,
+        })
     });
     let text: Vec<String> = keys
         .iter()
-        .map(|key| {
+        .map(|(method, key)| {
+            let owner = method.map_or_else(String::new, |method| format!(", of method {method}"));
+            let (path, values, example) = (key.path, key.values(), key.example);
             format!(
-                "{}  ({}, default {})\n    {}\n    for example {} = {}\n",
-                key.path, key.kind, key.default, key.about, key.path, key.example
+                "{path}  ({values}, default {}{owner})\n    {}\n    for example {path} = {example}\n",
+                key.default, key.about
             )
         })
         .collect();

@@ -36,8 +36,7 @@ pub struct Options {
     /// Configuration file; flags and --set go before its values.
     #[arg(value_name = "RECIPE.toml")]
     recipe: Option<PathBuf>,
-    /// Data set [default: mnist].
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", help = values::key_help("dataset"))]
     dataset: Option<String>,
     /// Train on `x` [N, …shape] with labels `y` [N] of this file instead of a data set.
     #[arg(long, value_name = "X.safetensors", conflicts_with = "dataset")]
@@ -45,35 +44,27 @@ pub struct Options {
     /// Evaluate on such a file; with --inputs.
     #[arg(long, value_name = "X.safetensors")]
     test_inputs: Option<PathBuf>,
-    /// Preset (cnn3-tiny, cnn3, cnn5, cnn5-l, cnn7, mlp) or a .toml/.json network description [default: cnn3].
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", help = values::key_help("model"))]
     model: Option<String>,
     /// Start from the parameters of this run folder, .onnx or .safetensors file, which has the network of --model.
     #[arg(long, value_name = "RUN|MODEL")]
     init_from: Option<PathBuf>,
-    /// Perturbation radius ε, a number or a fraction such as 8/255 [default: 0.1].
-    #[arg(long, value_name = "E", value_parser = values::radius, allow_hyphen_values = true)]
+    #[arg(long, value_name = "E", value_parser = values::radius, allow_hyphen_values = true, help = values::key_help("eps"))]
     eps: Option<f64>,
-    /// Loss: standard, ibp, crown-ibp, deeppoly (= crown), crown-meet-ibp or crown-skip-ibp [default: ibp].
-    #[arg(long, value_name = "METHOD")]
+    #[arg(long, value_name = "METHOD", help = values::key_help("method.name"))]
     method: Option<String>,
-    /// Gradient estimator: grad, rgs or pgpe [default: grad].
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", help = values::key_help("smoothing.kind"))]
     smoothing: Option<String>,
-    /// Standard deviation σ of the smoothing noise [default: 0.001].
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, help = values::key_help("smoothing.sigma"))]
     sigma: Option<f64>,
     /// Evaluations per step: losses (pgpe, even) or gradients (rgs) [default: 256 or 2].
     #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
     population: Option<usize>,
-    /// Passes over the training set [default: 20].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help = values::key_help("train.epochs"))]
     epochs: Option<usize>,
-    /// Samples per step [default: 128].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help = values::key_help("train.batch"))]
     batch: Option<usize>,
-    /// Learning rate of Adam [default: 0.002].
-    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, help = values::key_help("train.lr"))]
     lr: Option<f64>,
     /// Train on the first N samples only [default: all].
     #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]

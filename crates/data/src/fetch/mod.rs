@@ -72,6 +72,9 @@ pub fn fetch(name: &str, dir: Option<&Path>, progress: &mut Progress<'_>) -> Res
 }
 
 /// [`fetch`] from other mirrors: base addresses ending with `/`, tried in order for every file.
+///
+/// # Errors
+/// As [`fetch`].
 pub fn fetch_through(
     name: &str,
     mirrors: &[&str],

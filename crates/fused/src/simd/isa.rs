@@ -88,6 +88,9 @@ impl Isa {
     }
 
     /// The instruction set called `name`, if this machine has it.
+    ///
+    /// # Errors
+    /// If there is none of that name, or the machine lacks it.
     pub fn named(name: &str) -> Result<Isa, EngineError> {
         let names = || {
             let list: Vec<_> = Isa::ALL.into_iter().filter(|isa| isa.available()).map(Isa::name).collect();

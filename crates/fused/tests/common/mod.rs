@@ -1,14 +1,18 @@
 //! Networks, regions and comparisons that the tests of the fused engine share.
 #![allow(dead_code)]
 
+use std::ops::Range;
+
 use tightrope_engine::{
-    BoundRequest, Cotangents, LayerCotangent, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Bounds, Cotangents, EngineError, LayerCotangent, Loaded, MemberRequest, Norm, Perturbation,
+    Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::{Conv2d, Network};
 use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::networks::{Chain, dense};
 use tightrope_testkit::random::draws;
+use tightrope_train::{certified_cross_entropy, cross_entropy};
 
 /// A normalisation of a chain's channels.
 fn input_norm(chain: Chain) -> Chain {
@@ -162,6 +166,28 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
+/// The losses of member pairs of inputs, region and labels: `weight` of the certified and the rest of the natural one.
+pub fn members(
+    at: &dyn Loaded<f32>,
+    perturbation: Perturbation,
+    pairs: Range<u64>,
+    (inputs, region, labels): (&[f32], &Region<f32>, &[usize]),
+    relaxation: Relaxation,
+    weight: f64,
+) -> Result<Vec<[f64; 2]>, EngineError> {
+    let spec = Spec::Margins { labels: labels.to_vec() };
+    let request = MemberRequest {
+        inputs: (weight < 1.0).then_some(inputs),
+        bounds: (weight > 0.0).then_some((region, &spec, BoundRequest::lower(relaxation))),
+    };
+    let mean = |losses: &[f32]| losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
+    at.members(perturbation, pairs, &request, &|member| {
+        let natural = member.logits.map_or(0.0, |logits| mean(&cross_entropy(logits, labels).per_sample));
+        let certified = |bounds: &Bounds<f32>| mean(&certified_cross_entropy(&bounds.lower, labels).per_sample);
+        (1.0 - weight) * natural + weight * member.bounds.map_or(0.0, certified)
+    })
+}
+
 /// One comparison: a network, its parameters and what to bound.
 pub struct Case<'a> {
     pub name: String,
@@ -175,17 +201,6 @@ pub struct Case<'a> {
     pub relaxation: Relaxation,
     pub upper: bool,
     pub layers: bool,
-    pub slopes: Slopes,
-}
-
-/// Whether a case looks at lower slopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slopes {
-    Ignored,
-    /// Those that the relaxation chose, for their gradient.
-    Own,
-    /// Given ones.
-    Given,
 }
 
 impl Case<'_> {
@@ -211,20 +226,7 @@ impl Case<'_> {
             relaxation,
             upper: false,
             layers: false,
-            slopes: Slopes::Ignored,
         }
-    }
-
-    /// Random slopes for all pre-activations but the second one, with both ends among them.
-    fn given_slopes(&self, batch: usize) -> Vec<LayerSlopes<f32>> {
-        let nodes = self.network.pre_activations().into_iter().enumerate().filter(|(i, _)| *i != 1);
-        nodes
-            .map(|(i, node)| {
-                let mut lower = draws(9, i as u64, batch * self.network.node(node).len(), -0.2, 1.2);
-                lower.iter_mut().for_each(|slope| *slope = slope.clamp(0.0, 1.0));
-                LayerSlopes { node, lower }
-            })
-            .collect()
     }
 
     /// Checks bounds and gradients of `engine` against the reference engine in double precision.
@@ -243,18 +245,11 @@ impl Case<'_> {
         };
         let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers, until: None };
         let theta = wide(&self.theta);
-        let slopes = if self.slopes == Slopes::Given { self.given_slopes(region.batch()) } else { Vec::new() };
-        let oracle_slopes: Vec<_> =
-            slopes.iter().map(|layer| LayerSlopes { node: layer.node, lower: wide(&layer.lower) }).collect();
-        let (got, tape) =
-            engine.bound_with_slopes(self.network, &self.theta, &region, &self.spec, request, &slopes).unwrap();
-        if slopes.is_empty() {
-            let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
-            assert_eq!(got, plain, "{name}: taped and plain bounds differ");
-        }
-        let (expected, oracle_tape) = Reference
-            .bound_with_slopes(self.network, &theta, &oracle_region, &oracle_spec, request, &oracle_slopes)
-            .unwrap();
+        let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        assert_eq!(got, plain, "{name}: taped and plain bounds differ");
+        let (expected, oracle_tape) =
+            Reference.bound_taped(self.network, &theta, &oracle_region, &oracle_spec, request).unwrap();
         assert_eq!(got.rows, expected.rows);
         close(&format!("{name}: lower"), &got.lower, &expected.lower, tolerance);
         if let (Some(got), Some(expected)) = (&got.upper, &expected.upper) {
@@ -292,7 +287,7 @@ impl Case<'_> {
                 .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
                 .collect(),
         };
-        let wants = Wants { theta: true, input: true, slopes: self.slopes != Slopes::Ignored };
+        let wants = Wants { theta: true, input: true };
         let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
         let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
         let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());
@@ -306,17 +301,6 @@ impl Case<'_> {
         for info in self.network.parameters().iter() {
             let what = format!("{name}: gradient of {} alone", info.name);
             close(&what, &alone[info.range()], &expected_theta[info.range()], tolerance);
-        }
-        if wants.slopes {
-            let alone = engine.vjp(self.network, &self.theta, &tape, &cotangents, Wants::SLOPES).unwrap().slopes;
-            for got in [got.slopes.unwrap(), alone.unwrap()] {
-                let expected = expected.slopes.as_ref().unwrap();
-                assert_eq!(got.len(), expected.len());
-                for (got, expected) in got.iter().zip(expected) {
-                    assert_eq!(got.node, expected.node);
-                    close(&format!("{name}: slopes of {}", got.node), &got.lower, &expected.lower, tolerance);
-                }
-            }
         }
         let (got, expected) = (got.region.unwrap(), expected.region.unwrap());
         close(&format!("{name}: centre gradient"), &got.center, &expected.center, tolerance);

@@ -38,6 +38,9 @@ pub fn export(model: &Model, path: &Path) -> Result<(), OnnxError> {
 }
 
 /// A model as an ONNX file's content. See [`export`].
+///
+/// # Errors
+/// As [`export`].
 pub fn export_bytes(model: &Model) -> Result<Vec<u8>, OnnxError> {
     write(model).map_err(|problem| problem.at("ONNX export"))
 }

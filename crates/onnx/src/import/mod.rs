@@ -79,6 +79,9 @@ pub fn import(path: &Path) -> Result<Model, OnnxError> {
 }
 
 /// Reads an ONNX file's content; `origin` names it in errors. See [`import`].
+///
+/// # Errors
+/// As [`import`].
 pub fn import_bytes(bytes: &[u8], origin: &str) -> Result<Model, OnnxError> {
     read(bytes, BUDGET).map_err(|problem| problem.at(origin))
 }

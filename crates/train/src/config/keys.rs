@@ -1,183 +1,311 @@
-//! The table of configuration keys, from which unknown keys are recognised and help is written.
+//! The declarations of the configuration's keys, from which help is written, ranges are checked and unknown keys recognised.
 
-use super::Config;
+use std::iter::once;
+use std::sync::LazyLock;
 
-/// One configuration key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use tightrope_engine::Relaxation;
+use tightrope_network::{Preset, number_text};
+use toml::{Table, Value};
+
+use super::parse::value_text;
+use super::values::{Values, at};
+use super::{Config, MethodSection};
+use crate::TrainError;
+use crate::methods::METHODS;
+use crate::smoothing::SmoothingKind;
+
+/// One configuration key, for readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Dotted path.
     pub path: &'static str,
     /// What a value looks like: "number", "text", ….
     pub kind: &'static str,
+    /// The range of numbers: "in [0, 1]"; "" where there is none.
+    pub range: String,
     /// The default as TOML, or in words where it depends on other keys.
-    pub default: &'static str,
-    /// What it sets, and its range.
+    pub default: String,
+    /// What it sets.
+    pub about: String,
+    /// A value as TOML.
+    pub example: &'static str,
+}
+
+impl Key {
+    /// What a value looks like, with its range: "number in [0, 1]".
+    pub fn values(&self) -> String {
+        format!("{} {}", self.kind, self.range).trim_end().into()
+    }
+}
+
+/// The declaration of a key: all that is to be said of it besides its default, which the field of its section has.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Dotted path.
+    pub path: &'static str,
+    /// What its values may be.
+    pub values: Values,
+    /// The default in words, where it depends on other keys.
+    pub default: Option<&'static str>,
+    /// What it sets.
     pub about: &'static str,
     /// A value as TOML.
     pub example: &'static str,
 }
 
-const fn key(
-    path: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    about: &'static str,
-    example: &'static str,
-) -> Key {
-    Key { path, kind, default, about, example }
+impl Setting {
+    /// The key at `path`, whose default is a value.
+    pub const fn new(path: &'static str, values: Values, about: &'static str, example: &'static str) -> Self {
+        Setting { path, values, default: None, about, example }
+    }
+
+    /// The same with a default that depends on other keys, in words.
+    const fn or(self, default: &'static str) -> Self {
+        Setting { default: Some(default), ..self }
+    }
+
+    /// The key for readers; `defaults` holds the values of keys that are not set.
+    pub(crate) fn key(&self, defaults: &Table) -> Key {
+        let value = || at(defaults, self.path).map(|value| short_text(&value)).unwrap_or_default();
+        let about = match self.values.names() {
+            Some(names) => format!("{}: {names}", self.about),
+            None => self.about.into(),
+        };
+        Key {
+            path: self.path,
+            kind: self.values.kind(),
+            range: self.values.range(),
+            default: self.default.map_or_else(value, Into::into),
+            about,
+            example: self.example,
+        }
+    }
+
+    /// Refuses the value in `table`, if there is one, if it is out of range.
+    pub(crate) fn check(&self, table: &Table) -> Result<(), TrainError> {
+        at(table, self.path).map_or(Ok(()), |value| self.values.check(self.path, &value))
+    }
 }
 
-const COUNT: &str = "whole number";
-const LIST: &str = "list of numbers";
-const NUMBER: &str = "number";
-const RADIUS: &str = "number or fraction";
-const SWITCH: &str = "true or false";
-const TEXT: &str = "text";
+/// A value as TOML in the shortest form that users may write.
+fn short_text(value: &Value) -> String {
+    match value {
+        Value::Float(number) => number_text(*number),
+        Value::Array(list) => format!("[{}]", list.iter().map(short_text).collect::<Vec<_>>().join(", ")),
+        other => value_text(other),
+    }
+}
 
-const KEYS: [Key; 38] = [
-    key("seed", COUNT, "0", "seed of initialisation, sample order and smoothing noise, 0 to 2^63-1", "7"),
-    key("dataset", TEXT, "\"mnist\"", "name of the data set, as `tightrope data list` shows it", "\"digits\""),
-    key(
+fn named(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
+}
+
+const MODEL: Values = Values::Name(|| {
+    Preset::ALL
+        .map(|preset| preset.name().to_string())
+        .into_iter()
+        .chain(once("the path of a .toml/.json description".into()))
+        .collect()
+});
+const INIT: Values = Values::Name(|| named(&["ibp", "default"]));
+const NORM: Values = Values::Name(|| named(&["\"inf\"", "\"2\"", "\"1\""]));
+const RAMP: Values = Values::Name(|| named(&["smooth", "linear", "constant"]));
+const RELAXATION: Values = Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec());
+const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
+const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
+
+const GENERAL: &[Setting] = &[
+    Setting::new(
+        "seed",
+        Values::COUNT,
+        "seed of initialisation, sample order and smoothing noise, at most 2^63-1",
+        "7",
+    ),
+    Setting::new("dataset", Values::Text, "name of the data set, as `tightrope data list` shows it", "\"digits\""),
+    Setting::new(
         "inputs",
-        TEXT,
-        "\"\"",
+        Values::Text,
         "safetensors file with training images `x` [N, …shape] and labels `y` [N] instead of a data set",
         "\"train.safetensors\"",
     ),
-    key(
+    Setting::new(
         "test_inputs",
-        TEXT,
-        "\"\"",
+        Values::Text,
         "the same for evaluations and `certify`; without it such a run is not evaluated",
         "\"test.safetensors\"",
     ),
-    key("limit_train", COUNT, "0", "train on the first so many samples only; 0 for all", "2000"),
-    key(
-        "model",
-        TEXT,
-        "\"cnn3\"",
-        "preset (cnn3-tiny, cnn3, cnn5, cnn5-l, cnn7, mlp), or path of a .toml/.json network description",
-        "\"cnn5\"",
+    Setting::new("limit_train", Values::COUNT, "train on the first so many samples only; 0 for all", "2000"),
+    Setting::new("model", MODEL, "network", "\"cnn5\""),
+    Setting::new(
+        "normalise",
+        Values::Switch,
+        "put the data set's input normalisation before a preset's first layer",
+        "true",
     ),
-    key("normalise", SWITCH, "false", "put the data set's input normalisation before a preset's first layer", "true"),
-    key(
+    Setting::new(
         "init_from",
-        TEXT,
-        "\"\"",
+        Values::Text,
         "run folder or model file whose parameters the run starts from; \"\" for a fresh initialisation",
         "\"runs/first\"",
     ),
-    key("init", TEXT, "\"ibp\"; \"default\" for method standard", "initialisation: ibp or default", "\"default\""),
-    key("eps", RADIUS, "0.1", "radius certified in evaluations, >= 0; a number or a fraction", "\"2/255\""),
-    key("norm", TEXT, "\"inf\"", "norm of the perturbation: \"inf\", \"2\" or \"1\"", "\"2\""),
-    key(
+    Setting::new("init", INIT, "initialisation", "\"default\"").or("the method's"),
+    Setting::new(
+        "eps",
+        Values::Radius,
+        "perturbation radius that evaluations certify, a number or a fraction such as 8/255",
+        "\"2/255\"",
+    ),
+    Setting::new("norm", NORM, "norm of the perturbation", "\"2\""),
+    Setting::new(
         "clip",
-        "range or false",
-        "[0, 1]",
+        Values::DataRange,
         "data range that perturbed inputs are clipped to: [low, high], true for [0, 1] or false for none",
         "[-1, 1]",
     ),
-    key("train.epochs", COUNT, "20", "passes over the training set, 1 to 100000", "70"),
-    key("train.batch", COUNT, "128", "samples per step, >= 1", "256"),
-    key("train.lr", NUMBER, "0.002", "learning rate of Adam, > 0", "5e-4"),
-    key(
+];
+
+const TRAIN: &[Setting] = &[
+    Setting::new("train.epochs", Values::Whole(1, 100_000), "passes over the training set", "70"),
+    Setting::new("train.batch", Values::Whole(1, 1 << 24), "samples per step", "256"),
+    Setting::new("train.lr", Values::POSITIVE, "learning rate of Adam", "5e-4"),
+    Setting::new(
         "train.milestones",
-        LIST,
-        "70 % and 85 % of the run",
+        Values::Epochs,
         "epochs at which the learning rate is multiplied by lr_decay",
         "[50, 60]",
-    ),
-    key("train.lr_decay", NUMBER, "0.2", "factor at each milestone, in (0, 1]", "0.5"),
-    key("train.eps", RADIUS, "eps", "radius trained with after the warm-up, >= 0", "\"2.2/255\""),
-    key("train.grad_clip", NUMBER, "10", "longest gradient norm; 0 for no limit", "1"),
-    key("train.l1", NUMBER, "0", "weight of the l1 norm of the weights, biases excepted, >= 0", "1e-5"),
-    key(
+    )
+    .or("70 % and 85 % of the run"),
+    Setting::new("train.lr_decay", Values::FACTOR, "factor at each milestone", "0.5"),
+    Setting::new("train.eps", Values::Radius, "radius trained with after the warm-up", "\"2.2/255\"").or("eps"),
+    Setting::new("train.grad_clip", Values::NOT_NEGATIVE, "longest gradient norm; 0 for no limit", "1"),
+    Setting::new("train.l1", Values::NOT_NEGATIVE, "weight of the l1 norm of the weights, biases excepted", "1e-5"),
+    Setting::new(
         "train.eval_every",
-        COUNT,
-        "1",
+        Values::COUNT,
         "evaluate on the test set every so many epochs and after the last; 0 for never",
         "5",
     ),
-    key(
-        "train.eval_limit",
-        COUNT,
-        "0; 1000 for backward relaxations",
-        "evaluate the first so many test samples; 0 for all",
-        "500",
-    ),
-    key(
-        "train.eval_relaxation",
-        TEXT,
-        "the method's; \"ibp\" for standard",
-        "relaxation of the evaluation: ibp, crown-ibp, crown, crown-meet-ibp or crown-skip-ibp",
-        "\"crown-ibp\"",
-    ),
-    key(
+    Setting::new("train.eval_limit", Values::COUNT, "evaluate the first so many test samples; 0 for all", "500")
+        .or("0; 1000 for backward relaxations"),
+    Setting::new("train.eval_relaxation", RELAXATION, "relaxation of the evaluation", "\"crown-ibp\"")
+        .or("the method's"),
+    Setting::new(
         "train.checkpoint_steps",
-        COUNT,
-        "0",
+        Values::COUNT,
         "also write a checkpoint every so many steps; 0 for at epochs only",
         "100",
     ),
-    key("train.checkpoint_seconds", NUMBER, "300", "also write a checkpoint after so many seconds; 0 for never", "60"),
-    key("warmup.shape", TEXT, "\"smooth\"", "how eps rises: smooth, linear or constant", "\"linear\""),
-    key("warmup.start", NUMBER, "0", "epoch at which eps begins to rise from 0, >= 0", "1"),
-    key("warmup.end", NUMBER, "30 % of the run", "epoch at which eps reaches train.eps, >= warmup.start", "20"),
-    key(
-        "method.name",
-        TEXT,
-        "\"ibp\"",
-        "loss: standard, ibp, crown-ibp, deeppoly (= crown), crown-meet-ibp or crown-skip-ibp",
-        "\"deeppoly\"",
+    Setting::new(
+        "train.checkpoint_seconds",
+        Values::NOT_NEGATIVE,
+        "also write a checkpoint after so many seconds; 0 for never",
+        "60",
     ),
-    key("method.robust_weight", NUMBER, "1", "weight w of the certified part after the warm-up, in [0, 1]", "0.5"),
-    key(
-        "method.robust_weight_start",
-        NUMBER,
-        "robust_weight",
-        "w at the start of the warm-up, from which it goes linearly",
-        "0",
-    ),
-    key("smoothing.kind", TEXT, "\"grad\"", "gradient estimator: grad, rgs or pgpe", "\"rgs\""),
-    key(
-        "smoothing.sigma",
-        NUMBER,
-        "0.001",
-        "standard deviation of the noise on the parameters, >= 0; > 0 for pgpe",
-        "5e-4",
-    ),
-    key("smoothing.sigma_end", NUMBER, "sigma", "sigma at the end of the run, to which it goes linearly", "1e-4"),
-    key("smoothing.sigma_milestones", LIST, "[]", "epochs at which sigma is multiplied by sigma_decay", "[50, 60]"),
-    key("smoothing.sigma_decay", NUMBER, "0.5", "factor at each sigma milestone, in (0, 1]", "0.4"),
-    key("smoothing.population", COUNT, "256", "pgpe: loss evaluations per step, even, 2 to 1000000", "64"),
-    key("smoothing.samples", COUNT, "2", "rgs: gradients per step, 1 to 100000", "4"),
 ];
 
+const WARMUP: &[Setting] = &[
+    Setting::new("warmup.shape", RAMP, "how eps rises", "\"linear\""),
+    Setting::new("warmup.start", Values::NOT_NEGATIVE, "epoch at which eps begins to rise from 0", "1"),
+    Setting::new(
+        "warmup.end",
+        Values::NOT_NEGATIVE,
+        "epoch at which eps reaches train.eps, not before warmup.start",
+        "20",
+    )
+    .or("30 % of the run"),
+];
+
+const SMOOTHING: &[Setting] = &[
+    Setting::new("smoothing.kind", ESTIMATOR, "gradient estimator", "\"rgs\""),
+    Setting::new(
+        "smoothing.sigma",
+        Values::NOT_NEGATIVE,
+        "standard deviation of the noise on the parameters; at least 1e-6 for pgpe",
+        "5e-4",
+    ),
+    Setting::new(
+        "smoothing.sigma_end",
+        Values::NOT_NEGATIVE,
+        "sigma at the end of the run, to which it goes linearly",
+        "1e-4",
+    )
+    .or("sigma"),
+    Setting::new(
+        "smoothing.sigma_milestones",
+        Values::Epochs,
+        "epochs at which sigma is multiplied by sigma_decay",
+        "[50, 60]",
+    ),
+    Setting::new("smoothing.sigma_decay", Values::FACTOR, "factor at each sigma milestone", "0.4"),
+    Setting::new("smoothing.population", Values::Whole(2, 1_000_000), "pgpe: loss evaluations per step, even", "64"),
+    Setting::new("smoothing.samples", Values::Whole(1, 100_000), "rgs: gradients per step", "4"),
+];
+
+impl MethodSection {
+    /// The keys that all methods share.
+    pub(crate) const COMMON: &'static [Setting] = &[
+        Setting::new("method.name", METHOD, "loss", "\"deeppoly\""),
+        Setting::new("method.robust_weight", Values::WEIGHT, "weight w of the certified part after the warm-up", "0.5"),
+        Setting::new(
+            "method.robust_weight_start",
+            Values::WEIGHT,
+            "w at the start of the warm-up, from which it goes linearly",
+            "0",
+        )
+        .or("robust_weight"),
+    ];
+}
+
+/// The keys of every configuration, in the order of the file; those of a method are in its own declaration.
+const SECTIONS: [&[Setting]; 5] = [GENERAL, TRAIN, WARMUP, MethodSection::COMMON, SMOOTHING];
+
+static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let defaults = Config::default().table();
+    settings().map(|setting| setting.key(&defaults)).collect()
+});
+
 impl Config {
-    /// Every key with its documentation, in the order of the file.
+    /// Every key that all runs have, with its documentation, in the order of the file;
+    /// [`crate::methods::MethodInfo::keys`] has those of one method.
     pub fn keys() -> &'static [Key] {
         &KEYS
     }
 }
 
+/// The settings of every configuration.
+pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
+    SECTIONS.into_iter().flatten()
+}
+
+/// The paths of all keys, those of all methods included.
+fn paths() -> impl Iterator<Item = &'static str> {
+    let methods = METHODS.into_iter().flat_map(|info| info.settings);
+    settings().chain(methods).map(|setting| setting.path)
+}
+
 /// True for a dotted path that sets a value.
 pub(super) fn is_key(path: &str) -> bool {
-    KEYS.iter().any(|key| key.path == path)
+    paths().any(|key| key == path)
 }
 
 /// A key inside the section `path`, if it is one.
 pub(super) fn inside_section(path: &str) -> Option<&'static str> {
-    KEYS.iter().map(|key| key.path).find(|key| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    paths().find(|key| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// The key most like `path`, by its whole path and by its last part, unless nothing is much like it.
-pub(super) fn nearest(path: &str) -> Option<&'static str> {
+/// The key most like `path`, unless nothing is much like it.
+pub(super) fn nearest_key(path: &str) -> Option<&'static str> {
+    nearest(paths(), path)
+}
+
+/// The one of `keys` most like `path`, by its whole path and by its last part, unless nothing is much like it.
+pub(crate) fn nearest(keys: impl Iterator<Item = &'static str>, path: &str) -> Option<&'static str> {
     let leaf = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
     let wanted = path.rsplit('.').next().unwrap_or(path);
     let score = |key: &'static str| {
         let (whole, last) = (strsim::jaro_winkler(path, key), strsim::jaro_winkler(wanted, leaf(key)));
         (whole.max(last), whole + last)
     };
-    let best = KEYS.iter().map(|key| key.path).max_by(|a, b| score(a).1.total_cmp(&score(b).1))?;
+    let best = keys.max_by(|a, b| score(a).1.total_cmp(&score(b).1))?;
     (score(best).0 > 0.75).then_some(best)
 }

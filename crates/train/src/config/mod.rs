@@ -2,7 +2,9 @@
 
 mod check;
 mod keys;
+mod method;
 mod parse;
+mod values;
 
 use std::path::Path;
 
@@ -10,11 +12,18 @@ use serde::{Deserialize, Serialize};
 use tightrope_engine::{Norm, Relaxation};
 use tightrope_network::{Description, Initialisation, Network, Normalisation, Preset};
 
-pub use keys::Key;
+pub use keys::{Key, Setting};
+pub use method::MethodSection;
 pub use parse::Difference;
+pub use values::{Range, Values};
+
+pub(crate) use keys::nearest;
+pub(crate) use parse::{flatten, plain_types};
 
 use crate::TrainError;
+use crate::methods;
 use crate::schedule::{Ramp, RampShape, between, milestones};
+use crate::smoothing::SmoothingKind;
 
 /// Everything that determines a run besides the data and the engine.
 ///
@@ -39,7 +48,7 @@ pub struct Config {
     pub normalise: bool,
     /// Run folder or model file whose parameters the run starts from; "" for a fresh initialisation.
     pub init_from: String,
-    /// Initialisation; `ibp`, but `default` for the method `standard`.
+    /// Initialisation; the method's by default.
     pub init: Option<Init>,
     /// Radius ε that is certified in evaluations; a number or a fraction such as "2/255".
     #[serde(deserialize_with = "parse::radius")]
@@ -103,18 +112,6 @@ pub struct WarmupSection {
     pub end: Option<f64>,
 }
 
-/// `[method]`: the training loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MethodSection {
-    /// One of [`crate::methods::METHODS`].
-    pub name: String,
-    /// Weight w of the certified part after the warm-up.
-    pub robust_weight: f64,
-    /// Weight at the start of the warm-up, from which it goes linearly; `robust_weight` by default.
-    pub robust_weight_start: Option<f64>,
-}
-
 /// `[smoothing]`: the gradient estimator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -135,29 +132,6 @@ pub struct SmoothingSection {
     pub samples: u64,
 }
 
-/// Gradient estimators (arXiv 2403.07095).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SmoothingKind {
-    /// The plain gradient.
-    Grad,
-    /// Mean of gradients at perturbed parameters.
-    Rgs,
-    /// Antithetic differences of losses at perturbed parameters.
-    Pgpe,
-}
-
-impl SmoothingKind {
-    /// The name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            SmoothingKind::Grad => "grad",
-            SmoothingKind::Rgs => "rgs",
-            SmoothingKind::Pgpe => "pgpe",
-        }
-    }
-}
-
 /// Initialisations by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,6 +140,24 @@ pub enum Init {
     Default,
     /// N(0, 2π/n_in²) (Shi et al. 2021).
     Ibp,
+}
+
+impl From<Initialisation> for Init {
+    fn from(initialisation: Initialisation) -> Self {
+        match initialisation {
+            Initialisation::Default => Init::Default,
+            Initialisation::Ibp => Init::Ibp,
+        }
+    }
+}
+
+impl From<Init> for Initialisation {
+    fn from(init: Init) -> Self {
+        match init {
+            Init::Default => Initialisation::Default,
+            Init::Ibp => Initialisation::Ibp,
+        }
+    }
 }
 
 /// Norms by name.
@@ -239,12 +231,6 @@ impl Default for TrainSection {
 impl Default for WarmupSection {
     fn default() -> Self {
         WarmupSection { shape: RampShape::Smooth, start: 0.0, end: None }
-    }
-}
-
-impl Default for MethodSection {
-    fn default() -> Self {
-        MethodSection { name: "ibp".into(), robust_weight: 1.0, robust_weight_start: None }
     }
 }
 
@@ -328,23 +314,26 @@ impl Config {
     }
 
     /// The relaxation that evaluations bound with.
+    ///
+    /// # Errors
+    /// If there is none of this name, or the method, which says it by default, cannot be made.
     pub fn eval_relaxation(&self) -> Result<Relaxation, TrainError> {
-        let name = match &self.train.eval_relaxation {
-            Some(name) => name,
-            None if self.method.name == "standard" => "ibp",
-            None => &self.method.name,
-        };
-        name.parse()
-            .map_err(|problem: String| TrainError::value("train.eval_relaxation", format!("\"{name}\""), problem))
+        match &self.train.eval_relaxation {
+            Some(name) => name
+                .parse()
+                .map_err(|problem: String| TrainError::value("train.eval_relaxation", format!("\"{name}\""), problem)),
+            None => Ok(methods::method(&self.method)?.evaluation()),
+        }
     }
 
     /// The initialisation.
-    pub fn initialisation(&self) -> Initialisation {
+    ///
+    /// # Errors
+    /// If the method, which says it by default, cannot be made.
+    pub fn initialisation(&self) -> Result<Initialisation, TrainError> {
         match self.init {
-            Some(Init::Default) => Initialisation::Default,
-            Some(Init::Ibp) => Initialisation::Ibp,
-            None if self.method.name == "standard" => Initialisation::Default,
-            None => Initialisation::Ibp,
+            Some(init) => Ok(init.into()),
+            None => Ok(methods::method(&self.method)?.initialisation()),
         }
     }
 

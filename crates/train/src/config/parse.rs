@@ -48,12 +48,16 @@ impl Config {
             check_keys(&single, &origin)?;
             merge(&mut table, single);
         }
-        let config: Config =
-            Value::Table(table).try_into().map_err(|e: toml::de::Error| fail(origin, plain(e.to_string().trim())))?;
+        let config: Config = Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| fail(origin, plain_types(e.to_string().trim())))?;
         config.resolved()
     }
 
     /// As [`Config::parse`], from a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, and as [`Config::parse`].
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, TrainError> {
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, unreadable(path, &e)))?;
         Config::parse(&text, &path.display().to_string(), overrides)
@@ -84,7 +88,7 @@ impl Config {
         differences
     }
 
-    fn table(&self) -> Table {
+    pub(super) fn table(&self) -> Table {
         // Every field is a string, number, boolean, list or table: the conversion has nothing to refuse but a seed
         // beyond 2⁶³, which `resolved` refuses with its range.
         Table::try_from(self).unwrap_or_default()
@@ -104,7 +108,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
 }
 
 /// A parser's message with types named for readers who know no Rust.
-fn plain(message: &str) -> String {
+pub(crate) fn plain_types(message: &str) -> String {
     let types = [
         ("usize", "a whole number ≥ 0"),
         ("u64", "a whole number ≥ 0"),
@@ -130,7 +134,7 @@ fn write_table(text: &mut String, path: &str, table: &Table) {
 }
 
 /// A value as TOML, numbers in the shortest form that reads back.
-fn value_text(value: &Value) -> String {
+pub(super) fn value_text(value: &Value) -> String {
     match value {
         Value::Float(number) if number.is_finite() => {
             let text = number_text(*number);
@@ -142,12 +146,12 @@ fn value_text(value: &Value) -> String {
     }
 }
 
-/// All values with their dotted paths.
-pub(super) fn flatten(table: &Table) -> Vec<(String, Value)> {
+/// All values, and sections without any, with their dotted paths.
+pub(crate) fn flatten(table: &Table) -> Vec<(String, Value)> {
     let mut list = Vec::new();
     for (key, value) in table {
         match value {
-            Value::Table(inner) => {
+            Value::Table(inner) if !inner.is_empty() => {
                 list.extend(flatten(inner).into_iter().map(|(path, value)| (format!("{key}.{path}"), value)));
             }
             _ => list.push((key.clone(), value.clone())),
@@ -157,17 +161,14 @@ pub(super) fn flatten(table: &Table) -> Vec<(String, Value)> {
 }
 
 fn check_keys(table: &Table, origin: &str) -> Result<(), TrainError> {
-    for (key, value) in table {
-        let empty_section = matches!(value, Value::Table(inner) if inner.is_empty());
-        if empty_section && !keys::is_key(key) && keys::inside_section(key).is_none() {
-            return Err(unknown(key, origin));
-        }
-    }
-    for (path, _) in flatten(table) {
+    for (path, value) in flatten(table) {
         if keys::is_key(&path) {
             continue;
         }
         if let Some(example) = keys::inside_section(&path) {
+            if value.is_table() {
+                continue;
+            }
             let problem = format!("`{path}` is a section, not a value; set a key inside it, such as `{example}`");
             return Err(TrainError::ConfigText { origin: origin.into(), problem });
         }
@@ -177,7 +178,7 @@ fn check_keys(table: &Table, origin: &str) -> Result<(), TrainError> {
 }
 
 fn unknown(path: &str, origin: &str) -> TrainError {
-    TrainError::UnknownKey { origin: origin.into(), key: path.into(), nearest: keys::nearest(path).map(Into::into) }
+    TrainError::UnknownKey { origin: origin.into(), key: path.into(), nearest: keys::nearest_key(path).map(Into::into) }
 }
 
 fn insert(table: &mut Table, path: &str, value: Value) {

@@ -1,16 +1,30 @@
 //! Training losses composed from engine calls; one method per file.
 //!
-//! A method turns a [`Minibatch`] and θ into a loss and its gradient. A new one implements
-//! [`Method`] in a file of its own and gets a line in [`method`].
+//! A method turns a [`Minibatch`] and θ into a loss and its gradient. A new one is a file that implements [`Method`] and
+//! declares its [`MethodInfo`], and a line in [`METHODS`].
 
+mod info;
 mod relaxed;
 mod standard;
+
+/// Every method, in the order of help texts.
+pub static METHODS: [&MethodInfo; 6] = [
+    &standard::STANDARD,
+    &relaxed::IBP,
+    &relaxed::CROWN_IBP,
+    &relaxed::DEEPPOLY,
+    &relaxed::CROWN_MEET_IBP,
+    &relaxed::CROWN_SKIP_IBP,
+];
 
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use tightrope_engine::{Cotangents, Loaded, Norm, Perturbation, Region, Relaxation, Wants};
+use tightrope_network::Initialisation;
+use toml::Table;
 
+pub use info::{MethodInfo, method, read_settings, write_settings};
 pub use relaxed::Relaxed;
 pub use standard::Standard;
 
@@ -89,8 +103,24 @@ pub struct Evaluated {
 
 /// A training loss; implementations compose engine calls at the level of margins.
 pub trait Method: Send + Sync {
+    /// What help texts and documents say of it.
+    fn info(&self) -> &'static MethodInfo;
+
     /// The name in configurations.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.info().name
+    }
+
+    /// Its own keys of `[method]`, every one with its value.
+    fn settings(&self) -> Table {
+        Table::new()
+    }
+
+    /// The relaxation by which what it trains is evaluated unless told otherwise.
+    fn evaluation(&self) -> Relaxation;
+
+    /// The initialisation that it starts from unless told otherwise.
+    fn initialisation(&self) -> Initialisation;
 
     /// The loss at the θ of `at`.
     ///
@@ -115,41 +145,6 @@ pub trait Method: Send + Sync {
         perturbation: Perturbation,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError>;
-}
-
-/// Names of the methods of this version, in the order of help texts.
-pub const METHODS: [&str; 6] = ["standard", "ibp", "crown-ibp", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"];
-
-/// Published methods that a configuration may name but this version does not have.
-const ANNOUNCED: [&str; 7] = ["pgd", "sabr", "taps", "staps", "mtl-ibp", "cc-ibp", "exp-ibp"];
-
-/// The method called `name` in configurations (`crown` means `deeppoly`).
-///
-/// # Errors
-/// If there is none, or it is not in this version.
-pub fn method(name: &str) -> Result<Box<dyn Method>, TrainError> {
-    let relaxed = |relaxation| Ok(Box::new(Relaxed { relaxation }) as Box<dyn Method>);
-    match name {
-        "standard" => Ok(Box::new(Standard)),
-        "ibp" => relaxed(Relaxation::Ibp),
-        "crown-ibp" => relaxed(Relaxation::CrownIbp),
-        "deeppoly" | "crown" => relaxed(Relaxation::Crown),
-        "crown-meet-ibp" => relaxed(Relaxation::CrownMeetIbp),
-        "crown-skip-ibp" => relaxed(Relaxation::CrownSkipIbp),
-        _ => {
-            let known = METHODS.join(", ");
-            let problem = if ANNOUNCED.contains(&name) {
-                format!("this method is not in this version; use one of {known}")
-            } else {
-                let scored = METHODS.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
-                let nearest =
-                    scored.min_by_key(|&(distance, _)| distance).filter(|(distance, _)| 2 * distance <= name.len());
-                let nearest = nearest.map_or_else(String::new, |(_, nearest)| format!("; did you mean `{nearest}`?"));
-                format!("no such method; use one of {known}{nearest}")
-            };
-            Err(TrainError::value("method.name", format!("\"{name}\""), problem))
-        }
-    }
 }
 
 /// Mean of per-sample losses, summed in order in f64.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use tightrope_engine::{BoundRequest, Cotangents, Loaded, MemberRequest, Perturbation, Relaxation, Spec, Wants};
+use tightrope_network::Initialisation;
 
-use super::{Evaluated, Method, Minibatch, mean, natural_gradient, natural_loss, scaled, theta_of};
+use super::{Evaluated, Method, MethodInfo, Minibatch, mean, natural_gradient, natural_loss, scaled, theta_of};
 use crate::TrainError;
 use crate::loss::{certified_cross_entropy, cross_entropy};
 
@@ -15,6 +16,77 @@ pub struct Relaxed {
     pub relaxation: Relaxation,
 }
 
+/// `ibp`.
+pub static IBP: MethodInfo = MethodInfo {
+    name: "ibp",
+    title: "IBP",
+    aliases: &[],
+    summary: "interval bounds",
+    description: "L = (1−w)·L_nat + w·L_cert, where L_cert is the cross-entropy of the vector that is 0 at y and −m̲_j \
+                  elsewhere, and m̲_j a lower bound of the margin f_y − f_j over the perturbations by interval \
+                  arithmetic: μ' = Wμ + b, r' = |W|r for the centre μ and the half-width r of a box, ReLU at both ends; \
+                  the margins are merged into the last linear layer. The loosest bounds, the fastest, and the ones that \
+                  plain gradients train best.",
+    source: "Gowal et al. 2018 (arXiv 1810.12715); initialisation of Shi et al. 2021 (arXiv 2103.17184)",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::Ibp })),
+};
+
+/// `crown-ibp`.
+pub static CROWN_IBP: MethodInfo = MethodInfo {
+    name: "crown-ibp",
+    title: "CROWN-IBP",
+    aliases: &[],
+    summary: "interval bounds of the layers, one backward substitution for the margins",
+    description: "L as for `ibp`, with pre-activation bounds [l, u] by interval arithmetic and margins by one backward \
+                  substitution to the input. An unstable ReLU lies between the lines λz (λ = 1 if u > −l, else 0) and \
+                  u(z − l)/(u − l). The gradient goes through the interval bounds, too.",
+    source: "Zhang et al. 2020 (arXiv 1906.06316)",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::CrownIbp })),
+};
+
+/// `deeppoly`.
+pub static DEEPPOLY: MethodInfo = MethodInfo {
+    name: "deeppoly",
+    title: "DeepPoly",
+    aliases: &["crown"],
+    summary: "backward substitution for every layer",
+    description: "L as for `ibp`, with every pre-activation and the margins bounded by backward substitution to the \
+                  input, lines as for `crown-ibp`; intermediate bounds are not intersected with interval bounds. \
+                  Mostly tighter than `crown-ibp` (not on networks trained by `ibp`), but discontinuous in θ where a \
+                  lower slope λ flips: it wants a smoothed loss (`rgs` or `pgpe`).",
+    source: "Singh et al. 2019 (DeepPoly); Zhang et al. 2018 (CROWN, arXiv 1811.00866)",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::Crown })),
+};
+
+/// `crown-meet-ibp`.
+pub static CROWN_MEET_IBP: MethodInfo = MethodInfo {
+    name: "crown-meet-ibp",
+    title: "CROWN met with IBP",
+    aliases: &[],
+    summary: "as deeppoly, every layer's bounds intersected with interval bounds",
+    description: "L as for `deeppoly`, every intermediate bound intersected with its interval bound. Usually tighter, \
+                  yet not always: a narrower layer may flip the slope of a lower line.",
+    source: "a variant of DeepPoly in use in benchmarks of certified training",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::CrownMeetIbp })),
+};
+
+/// `crown-skip-ibp`.
+pub static CROWN_SKIP_IBP: MethodInfo = MethodInfo {
+    name: "crown-skip-ibp",
+    title: "CROWN skipping stable neurons",
+    aliases: &[],
+    summary: "as deeppoly, but neurons that interval bounds prove stable keep them",
+    description: "L as for `deeppoly`, except that neurons which interval bounds prove stable keep those bounds, and no \
+                  gradient goes through them. On networks with many stable neurons it costs a fraction of `deeppoly`.",
+    source: "a variant of CROWN in use in bound propagation libraries",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::CrownSkipIbp })),
+};
+
 impl Relaxed {
     fn request(&self) -> BoundRequest {
         BoundRequest::lower(self.relaxation)
@@ -22,11 +94,22 @@ impl Relaxed {
 }
 
 impl Method for Relaxed {
-    fn name(&self) -> &'static str {
+    fn info(&self) -> &'static MethodInfo {
         match self.relaxation {
-            Relaxation::Crown => "deeppoly",
-            other => other.name(),
+            Relaxation::Ibp => &IBP,
+            Relaxation::CrownIbp => &CROWN_IBP,
+            Relaxation::Crown => &DEEPPOLY,
+            Relaxation::CrownMeetIbp => &CROWN_MEET_IBP,
+            Relaxation::CrownSkipIbp => &CROWN_SKIP_IBP,
         }
+    }
+
+    fn evaluation(&self) -> Relaxation {
+        self.relaxation
+    }
+
+    fn initialisation(&self) -> Initialisation {
+        Initialisation::Ibp
     }
 
     fn loss(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Evaluated, TrainError> {

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use tightrope_engine::{Loaded, MemberRequest, Perturbation};
+use tightrope_engine::{Loaded, MemberRequest, Perturbation, Relaxation};
+use tightrope_network::Initialisation;
 
-use super::{Evaluated, Method, Minibatch, mean, natural_gradient, natural_loss};
+use super::{Evaluated, Method, MethodInfo, Minibatch, mean, natural_gradient, natural_loss};
 use crate::TrainError;
 use crate::loss::cross_entropy;
 
@@ -12,9 +13,30 @@ use crate::loss::cross_entropy;
 #[derive(Clone, Copy, Debug)]
 pub struct Standard;
 
+/// `standard`.
+pub static STANDARD: MethodInfo = MethodInfo {
+    name: "standard",
+    title: "Standard training",
+    aliases: &[],
+    summary: "natural cross-entropy, no robustness",
+    description: "L = −log softmax(f_θ(x))_y, averaged over the batch. ε and the robust weight are ignored. Networks \
+                  trained so are evaluated with interval bounds, which say little about them.",
+    source: "none; the baseline of all others",
+    settings: &[],
+    build: |_| Ok(Box::new(Standard)),
+};
+
 impl Method for Standard {
-    fn name(&self) -> &'static str {
-        "standard"
+    fn info(&self) -> &'static MethodInfo {
+        &STANDARD
+    }
+
+    fn evaluation(&self) -> Relaxation {
+        Relaxation::Ibp
+    }
+
+    fn initialisation(&self) -> Initialisation {
+        Initialisation::Default
     }
 
     fn loss(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Evaluated, TrainError> {

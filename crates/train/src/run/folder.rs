@@ -103,6 +103,9 @@ impl RunFolder {
     }
 
     /// Fails unless a run was begun in `path`, that is, unless it holds a configuration or a checkpoint.
+    ///
+    /// # Errors
+    /// If it holds neither, or cannot be read.
     pub fn check_begun(path: &Path) -> Result<(), TrainError> {
         let held = if path.exists() { entries(path)? } else { Vec::new() };
         let begun = |name: &String| name == CONFIG_FILE || name == CHECKPOINT_FILE;
@@ -183,6 +186,9 @@ impl RunFolder {
 
     /// The resolved configuration of the run in `path` as TOML, with the file that it comes from: config.toml or, where
     /// that is lost, the checkpoint. None if there is neither.
+    ///
+    /// # Errors
+    /// If a file that is there cannot be read.
     pub fn stored_config(path: &Path) -> Result<Option<(String, PathBuf)>, TrainError> {
         let (config, checkpoint) = (path.join(CONFIG_FILE), path.join(CHECKPOINT_FILE));
         if config.is_file() {

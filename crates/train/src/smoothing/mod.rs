@@ -3,10 +3,12 @@
 //! The mean parameters θ are never written to: every sample θ+δ lives in a buffer of its own, and
 //! the noise of every member is regenerated from its address instead of being stored.
 
+mod kind;
 mod noise;
 mod pgpe;
 mod rgs;
 
+pub use kind::SmoothingKind;
 pub use noise::Noise;
 pub use pgpe::{pgpe, pgpe_gradient, pgpe_loss};
 pub use rgs::{grad, rgs};

@@ -8,6 +8,9 @@ use super::{Estimate, Noise};
 use crate::TrainError;
 
 /// GRAD: loss and gradient at θ itself.
+///
+/// # Errors
+/// If the loss fails.
 pub fn grad<T: Real>(
     theta: &[T],
     mut gradient: impl FnMut(&[T]) -> Result<(f64, Vec<T>), TrainError>,

@@ -207,6 +207,9 @@ impl CertifyLog {
     }
 
     /// Appends records as lines.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn append(&mut self, records: &[SampleRecord]) -> Result<(), VerifyError> {
         let mut lines = Vec::new();
         for record in records {

@@ -127,6 +127,9 @@ impl Cascade {
     }
 
     /// Decides some samples, batched in one piece; one record per sample in order.
+    ///
+    /// # Errors
+    /// If the samples do not fit the network, a stage cannot bound the perturbations, or an engine refuses.
     pub fn certify(&self, target: &Target<'_>, samples: &Samples<'_>) -> Result<Vec<SampleRecord>, VerifyError> {
         self.check(target, samples)?;
         let mut records = vec![None; samples.labels.len()];
@@ -150,6 +153,9 @@ impl Cascade {
     }
 
     /// Fails if a stage stands twice or cannot bound the perturbations.
+    ///
+    /// # Errors
+    /// Which stage, and why.
     pub fn check_stages(&self) -> Result<(), VerifyError> {
         if let Some((position, stage)) = self.stages.iter().enumerate().find(|(i, s)| self.stages[..*i].contains(s)) {
             return Err(VerifyError::Usage(format!("stage `{stage}` stands twice (again as number {})", position + 1)));

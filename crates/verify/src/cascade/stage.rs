@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tightrope_engine::{Norm, Relaxation};
+use tightrope_network::choice_text;
 
 /// One stage of the certification cascade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,16 @@ impl Stage {
         matches!(self, Stage::AlphaCrown | Stage::Bab)
     }
 
+    /// The names of all stages.
+    pub fn names() -> Vec<&'static str> {
+        let bounds = Relaxation::ALL.map(Stage::Bound);
+        [&[Stage::Pgd], &bounds[..], &[Stage::AlphaCrown, Stage::Bab]]
+            .concat()
+            .iter()
+            .map(|stage| stage.name())
+            .collect()
+    }
+
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
@@ -65,10 +76,7 @@ impl FromStr for Stage {
             "alpha-crown" => Ok(Stage::AlphaCrown),
             "bab" => Ok(Stage::Bab),
             _ => text.parse().map(Stage::Bound).map_err(|_| {
-                format!(
-                    "unknown stage `{text}`; use pgd, ibp, crown-ibp, crown, crown-meet-ibp, crown-skip-ibp, alpha-crown \
-                     or bab, separated by commas"
-                )
+                format!("unknown stage `{text}`; use {}, separated by commas", choice_text(Stage::names()))
             }),
         }
     }

@@ -38,7 +38,7 @@ pub fn small() -> (Model, Vec<f32>, Vec<usize>) {
     let theta = Initialisation::Default.theta(&network, 5).iter().map(|v| 3.0 * v).collect();
     let model = Model::new(network, theta);
     let inputs = draws(1, 0, 200 * 64, 0.0, 1.0);
-    let logits = Target::new(&model, &Reference, &Reference).logits(&inputs).unwrap();
+    let logits = Target::new(&model, &Reference, &Reference).unwrap().logits(&inputs).unwrap();
     let mut labels: Vec<usize> =
         logits.chunks(4).map(|z| (0..4).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap()).collect();
     labels[3] = (labels[3] + 1) % 4;

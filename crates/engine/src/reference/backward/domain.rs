@@ -9,12 +9,51 @@
 
 use tightrope_network::{Activation, Layer, NodeId};
 
-use super::accumulate;
-use crate::reference::affine::Weights;
+use super::traverse::{Pass, traverse};
 use crate::reference::concrete;
 use crate::reference::plan::{Plan, not_covered};
 use crate::substitution::lane_sum;
 use crate::{Charges, Domain, Real, Trace};
+
+/// A walk of rows with sets of their own.
+struct DomainPass<'a, 'd, T> {
+    domain: &'a Domain<'d, T>,
+    plan: &'a Plan<T>,
+    trace: Option<&'a mut Trace<T>>,
+    charges: Option<&'a Charges<T>>,
+    errors: Vec<T>,
+}
+
+impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, values: &[T]) {
+        if let Some(position) = self.plan.position[id] {
+            self.domain.add_multipliers(position, self.plan.network.node(id).len(), rows);
+        }
+        if let Some(charges) = self.charges {
+            charges.charge(id, rows, values, &mut self.errors);
+        }
+    }
+
+    fn relax(&mut self, id: NodeId, mut rows: Vec<T>, values: &mut [T]) -> Vec<T> {
+        let node = self.plan.network.node(id);
+        if node.layer != Layer::Activation(Activation::Relu) {
+            not_covered(node);
+        }
+        if let Some(trace) = self.trace.as_deref_mut() {
+            trace.post[id].clone_from(&rows);
+        }
+        let position = self.plan.position[node.inputs[0]].unwrap_or_default();
+        self.domain.relax(position, node.len(), &mut rows, values);
+        rows
+    }
+
+    fn finish(&mut self, rows: Vec<T>, values: &mut [T]) {
+        self.domain.minimum(&rows, values);
+        if let Some(trace) = self.trace.as_deref_mut() {
+            trace.input = rows;
+        }
+    }
+}
 
 impl<T: Real> Domain<'_, T> {
     /// Lower bounds of `rows` (`[count, n]` on the output of node `start`).
@@ -30,57 +69,12 @@ impl<T: Real> Domain<'_, T> {
         mut trace: Option<&mut Trace<T>>,
         charges: Option<&Charges<T>>,
     ) -> (Vec<T>, Vec<T>) {
-        let nodes = plan.network.nodes();
-        let mut coefficients: Vec<Vec<T>> = vec![Vec::new(); start + 1];
-        let mut values = vec![T::ZERO; count];
-        let mut errors = vec![T::ZERO; count];
-        coefficients[start] = rows;
         if let Some(trace) = trace.as_deref_mut() {
             trace.post = vec![Vec::new(); start + 1];
         }
-        for id in (0..=start).rev() {
-            let mut row = std::mem::take(&mut coefficients[id]);
-            if row.is_empty() {
-                continue;
-            }
-            if let Some(position) = plan.position[id] {
-                self.add_multipliers(position, nodes[id].len(), &mut row);
-            }
-            if let Some(charges) = charges {
-                charges.charge(id, &row, &values, &mut errors);
-            }
-            let node = &nodes[id];
-            match &node.layer {
-                Layer::Input => {
-                    self.minimum(&row, &mut values);
-                    if let Some(trace) = trace.as_deref_mut() {
-                        trace.input = row;
-                    }
-                }
-                Layer::Activation(Activation::Relu) => {
-                    if let Some(trace) = trace.as_deref_mut() {
-                        trace.post[id].clone_from(&row);
-                    }
-                    let input = node.inputs[0];
-                    self.relax(plan.position[input].unwrap_or_default(), node.len(), &mut row, &mut values);
-                    accumulate(&mut coefficients[input], row);
-                }
-                Layer::Flatten => accumulate(&mut coefficients[node.inputs[0]], row),
-                Layer::Add => {
-                    let (&last, others) = node.inputs.split_last().unwrap_or((&0, &[]));
-                    others.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone()));
-                    accumulate(&mut coefficients[last], row);
-                }
-                Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
-                    let map = plan.map(id);
-                    map.bias_dot(&row, &mut values);
-                    let target = &mut coefficients[node.inputs[0]];
-                    target.resize(count * map.inputs, T::ZERO);
-                    map.transpose(Weights::Signed, &row, count, target);
-                }
-            }
-        }
+        let mut pass = DomainPass { domain: self, plan, trace, charges, errors: vec![T::ZERO; count] };
+        let values = traverse(plan, [start, 0], rows, count, &mut pass);
+        let mut errors = pass.errors;
         if let Some(charges) = charges {
             errors.iter_mut().zip(&values).for_each(|(e, &v)| *e = charges.finish(*e, v));
         }

@@ -6,6 +6,7 @@ mod activation;
 mod concretise;
 mod domain;
 mod reach;
+mod traverse;
 
 use tightrope_network::{Layer, NodeId};
 
@@ -18,6 +19,7 @@ use crate::activation::Lines;
 
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
+use traverse::{Pass, traverse};
 
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 18;
@@ -48,6 +50,39 @@ pub(super) struct Sinks<'a, T> {
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
 }
 
+/// A walk of rows that share lines and set, which may keep their coefficients.
+struct WalkPass<'a, 'w, T> {
+    walk: &'a Walk<'w, T>,
+    /// Coefficients on every node passed; empty if they are not kept.
+    kept: Vec<Vec<T>>,
+}
+
+impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &[T]) {
+        if !self.kept.is_empty() && id != self.walk.stop {
+            self.kept[id].clone_from(rows);
+        }
+    }
+
+    fn relax(&mut self, id: NodeId, mut rows: Vec<T>, values: &mut [T]) -> Vec<T> {
+        match &self.walk.lines[id] {
+            Some(NodeLines::Activation(lines)) => {
+                activation::substitute(lines, &mut rows, values);
+                rows
+            }
+            Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values),
+            None => unreachable!("the input of node {id} is not bounded yet"),
+        }
+    }
+
+    fn finish(&mut self, rows: Vec<T>, values: &mut [T]) {
+        self.walk.set.minimum(&rows, values);
+        if !self.kept.is_empty() {
+            self.kept[self.walk.stop] = rows;
+        }
+    }
+}
+
 impl<T: Real> Walk<'_, T> {
     /// Rows per chunk for rows that start at `start`.
     pub(super) fn chunk_rows(&self, start: NodeId) -> usize {
@@ -58,46 +93,10 @@ impl<T: Real> Walk<'_, T> {
     /// Lower bounds of `rows` (`[count, n]` on the output of node `start`), and, if they shall be kept, the
     /// coefficients on every node passed.
     fn substitute(&self, start: NodeId, rows: Vec<T>, count: usize, keep: bool) -> (Vec<T>, Vec<Vec<T>>) {
-        let nodes = self.plan.network.nodes();
-        let mut coefficients: Vec<Vec<T>> = vec![Vec::new(); start + 1];
-        let mut values = vec![T::ZERO; count];
-        coefficients[start] = rows;
-        for id in (0..=start).rev() {
-            if coefficients[id].is_empty() {
-                continue;
-            }
-            if id == self.stop {
-                self.set.minimum(&coefficients[id], &mut values);
-                continue;
-            }
-            let node = &nodes[id];
-            let input = node.inputs[0];
-            let mut row = std::mem::take(&mut coefficients[id]);
-            if keep {
-                coefficients[id].clone_from(&row);
-            }
-            match &node.layer {
-                Layer::Activation(_) | Layer::MaxPool2d(_) => {
-                    match &self.lines[id] {
-                        Some(NodeLines::Activation(lines)) => activation::substitute(lines, &mut row, &mut values),
-                        Some(NodeLines::MaxPool(lines)) => row = lines.substitute(&row, &mut values),
-                        None => unreachable!("node {input} is not bounded yet"),
-                    }
-                    accumulate(&mut coefficients[input], row);
-                }
-                Layer::Flatten => accumulate(&mut coefficients[input], row),
-                Layer::Add => node.inputs.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone())),
-                Layer::Input => unreachable!("walks end at the input at the latest"),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
-                    let map = self.plan.map(id);
-                    map.bias_dot(&row, &mut values);
-                    let target = &mut coefficients[input];
-                    target.resize(count * map.inputs, T::ZERO);
-                    map.transpose(Weights::Signed, &row, count, target);
-                }
-            }
-        }
-        (values, coefficients)
+        let kept = if keep { vec![Vec::new(); start + 1] } else { Vec::new() };
+        let mut pass = WalkPass { walk: self, kept };
+        let values = traverse(self.plan, [start, self.stop], rows, count, &mut pass);
+        (values, pass.kept)
     }
 
     /// Lower bounds of `rows`, `[count, n]` on the output of node `start`.

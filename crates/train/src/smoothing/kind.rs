@@ -1,0 +1,55 @@
+//! The gradient estimators by name.
+
+use serde::{Deserialize, Serialize};
+
+/// Gradient estimators (arXiv 2403.07095).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmoothingKind {
+    /// The plain gradient.
+    Grad,
+    /// Mean of gradients at perturbed parameters.
+    Rgs,
+    /// Antithetic differences of losses at perturbed parameters.
+    Pgpe,
+}
+
+impl SmoothingKind {
+    /// Every estimator, in the order of help texts.
+    pub const ALL: [SmoothingKind; 3] = [SmoothingKind::Grad, SmoothingKind::Rgs, SmoothingKind::Pgpe];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            SmoothingKind::Grad => "grad",
+            SmoothingKind::Rgs => "rgs",
+            SmoothingKind::Pgpe => "pgpe",
+        }
+    }
+
+    /// What it computes, in a phrase.
+    pub fn summary(self) -> &'static str {
+        match self {
+            SmoothingKind::Grad => "plain gradient",
+            SmoothingKind::Rgs => "mean of gradients at perturbed parameters",
+            SmoothingKind::Pgpe => "loss values only",
+        }
+    }
+
+    /// Formula, cost and source, in Markdown.
+    pub fn description(self) -> &'static str {
+        match self {
+            SmoothingKind::Grad => "g = ∇L(θ): no smoothing, σ is ignored. One gradient a step.",
+            SmoothingKind::Rgs => {
+                "Randomised gradient smoothing: g = (1/n) Σᵢ ∇L(θ+δᵢ) with δᵢ ~ N(0, σ²I) and n = `smoothing.samples`, a \
+                 first-order estimate of ∇L_σ. n gradients a step; the relaxation must be differentiable. With σ = 0 it \
+                 is `grad`, bit for bit. Source: arXiv 2403.07095."
+            }
+            SmoothingKind::Pgpe => {
+                "Parameter-exploring policy gradients: for n = `smoothing.population` / 2 antithetic pairs \
+                 δᵢ ~ N(0, σ²I) and rᵢ± = L(θ±δᵢ) on the same minibatch, g = (1/n) Σᵢ δᵢ (rᵢ⁺ − rᵢ⁻)/(2σ²). Needs no \
+                 gradient, and `smoothing.population` losses a step. Sources: Sehnke et al. 2010; arXiv 2403.07095."
+            }
+        }
+    }
+}
