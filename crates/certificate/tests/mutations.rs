@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::{Random, dense, proof, property, random_box, residual};
+use common::{model, proof, property, random_box};
 use tightrope_certificate::{
     CaseProof, Certificate, CertificateError, Checker, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId,
     Slopes, SlopesId, Step, TreeBuilder, VERSION, check,
 };
 use tightrope_network::{Layer, Model, NetworkBuilder, Weights};
+use tightrope_testkit::networks::{dense, residual};
+use tightrope_testkit::random::Rng;
 use tightrope_vnnlib::{Constraint, Property};
 
 /// y = relu(z) + relu(−z) for z = x₀ + x₁: |x₀ + x₁|.
@@ -167,9 +169,9 @@ fn combinations_of_rows() {
 #[test]
 fn convolutional_networks() {
     for seed in 0..4 {
-        let mut random = Random::new(seed);
-        let model = residual(&mut random);
-        let (lower, upper) = random_box(&model, 0.2, &mut random);
+        let rng = Rng::new(seed);
+        let model = model(residual(seed.is_multiple_of(2)), &rng);
+        let (lower, upper) = random_box(&model, 0.2, &rng);
         let mut tree = TreeBuilder::new();
         let refined = tree.refine(TreeBuilder::ROOT, RefinementId(0));
         tree.leaf(refined, Leaf { rows: vec![(0, 1.0)], ..Leaf::default() });
@@ -183,8 +185,9 @@ fn convolutional_networks() {
         let mut without = proof.clone();
         without.refinements[0].layers.clear();
         assert!(verdict(&model, &tight, &without).is_err());
-        let mut other = model.clone();
-        *other.theta.last_mut().unwrap() += 0.01;
+        let mut theta = model.weights().theta().to_vec();
+        *theta.last_mut().unwrap() += 0.01;
+        let other = Model::with_weights(model.network.clone(), Weights::new(theta));
         let moved = verdict(&other, &tight, &proof).unwrap_or(f64::NEG_INFINITY);
         assert!((moved - 0.005).abs() < 1e-6 || moved == f64::NEG_INFINITY, "{moved}");
     }
@@ -231,8 +234,8 @@ fn files_round_trip_and_damage_is_refused() {
 /// A body that decodes to senseless numbers, behind a right checksum.
 #[test]
 fn senseless_proofs_are_refused_without_a_panic() {
-    let mut random = Random::new(1);
-    let model = dense(&[2, 4, 3, 1], &mut random);
+    let rng = Rng::new(1);
+    let model = model(dense(&[2, 4, 3, 1]), &rng);
     let property = property(&model, &[-1.0; 2], &[1.0; 2], &[1.0], -100.0);
     let weights = model.weights();
     let checker = Checker::new(&model.network, &weights);

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use tightrope_data::Dataset;
-use tightrope_engine::Relaxation;
+use tightrope_engine::{Final, Intermediate, Relaxation};
 use tightrope_network::{Network, bytes_text};
 use tightrope_train::{Config, SmoothingKind};
 use tightrope_verify::{Cascade, Stage};
@@ -45,10 +45,10 @@ pub fn training(network: &Network, config: &Config, sets: &[&Dataset]) -> Estima
     };
     let relaxation = config.eval_relaxation().unwrap_or(Relaxation::Ibp);
     let batch = config.train.batch.min(sets.first().map_or(0, |set| set.len()));
-    let signs = match relaxation {
-        Relaxation::Ibp | Relaxation::CrownIbp => 0,
+    let signs = match relaxation.intermediate() {
+        Intermediate::Interval => 0,
         // One bit for each pixel of each row that is walked back to the input.
-        Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
+        Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable => {
             let rows: usize = network.pre_activations().iter().map(|&node| network.node(node).len()).sum();
             batch.saturating_mul(rows + network.output_len()).saturating_mul(network.input_len()) / 8
         }
@@ -81,10 +81,12 @@ fn layers(network: &Network, relaxation: Relaxation, batch: usize, times: usize)
     let neurons: usize = network.nodes().iter().map(|node| node.len()).sum();
     // Both bounds of every neuron.
     let bounds = batch.saturating_mul(2 * neurons);
-    let rows = match relaxation {
-        Relaxation::Ibp => 0,
-        Relaxation::CrownIbp => ROWS.min(network.output_len()),
-        Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => ROWS,
+    let rows = match (relaxation.last(), relaxation.intermediate()) {
+        (Final::Interval, _) => 0,
+        (Final::Backward, Intermediate::Interval) => ROWS.min(network.output_len()),
+        (Final::Backward, Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
+            ROWS
+        }
     };
     // Rows of coefficients that are walked at a time, as wide as the widest layer, on every thread.
     let widest = network.nodes().iter().map(|node| node.len()).max().unwrap_or(0);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use support::{fails, run, text};
 use tightrope_network::{Description, Initialisation, Model, Normalisation, Preset};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_testkit::random::Rng;
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 
 /// Counts the bytes in use and their maximum.
@@ -76,22 +76,21 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Deterministic damage.
-struct Damage(Stream, u64);
+struct Damage(Rng);
 
 impl Damage {
-    fn below(&mut self, count: usize) -> usize {
-        self.1 += 1;
-        self.0.below(self.1, count.max(1))
+    fn below(&self, count: usize) -> usize {
+        self.0.below(count.max(1))
     }
 
     /// Two ends in order.
-    fn range(&mut self, length: usize) -> std::ops::Range<usize> {
+    fn range(&self, length: usize) -> std::ops::Range<usize> {
         let (a, b) = (self.below(length + 1), self.below(length + 1));
         a.min(b)..a.max(b)
     }
 
     /// One of `files`, mostly of the first `whole`, with one to four kinds of damage.
-    fn file(&mut self, files: &[Vec<u8>], whole: usize) -> Vec<u8> {
+    fn file(&self, files: &[Vec<u8>], whole: usize) -> Vec<u8> {
         let among = if self.below(4) > 0 { whole } else { files.len() };
         let mut data = files[self.below(among)].clone();
         for _ in 0..[1, 1, 1, 2, 4][self.below(5)] {
@@ -101,7 +100,7 @@ impl Damage {
         data
     }
 
-    fn apply(&mut self, data: &mut Vec<u8>, files: &[Vec<u8>]) {
+    fn apply(&self, data: &mut Vec<u8>, files: &[Vec<u8>]) {
         let at = self.below(data.len());
         match self.below(10) {
             0 if !data.is_empty() => data[at] ^= 1 << self.below(8),
@@ -195,7 +194,7 @@ fn check(target: &str, entry: fn(&[u8]) -> bool, real: Vec<Vec<u8>>, rounds: u64
     files.extend(hostile);
     let mut accepted = 0;
     for round in 0..rounds {
-        let mut damage = Damage(Stream::new(round, Purpose::Test, 0, 0), 0);
+        let damage = Damage(Rng::new(round));
         let data = damage.file(&files, whole);
         accepted += usize::from(feed(target, &format!("{target}, round {round}"), entry, &data));
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use support::{succeeds, text};
 use tempfile::tempdir;
-use tightrope_testdata::shared;
+use tightrope_testkit::shared::shared;
 
 /// Trains CNN3 at ε = 0.1 with `extra` flags; the lines of metrics.
 fn train(data: &Path, run: &Path, extra: &[&str]) -> Vec<Value> {

@@ -211,7 +211,7 @@ fn attacks_write_points_that_hold_up() {
     );
     assert_eq!(written["y"].0, Dtype::I64);
     let target = tightrope_engine::Reference;
-    let target = tightrope_attack::Target::new(&model, &target, &target);
+    let target = tightrope_attack::Target::new(&model, &target, &target).unwrap();
     let logits = target.logits(&worst).unwrap();
     for (label, (z, margin)) in logits.chunks(10).zip(singles(&written["margin"].2)).enumerate() {
         let rival = (0..10).filter(|&j| j != label).map(|j| z[j]).fold(f32::NEG_INFINITY, f32::max);
@@ -233,7 +233,7 @@ fn attacks_write_points_that_hold_up() {
 #[test]
 fn data_is_taken_from_folders_with_checksums() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mnist) = tightrope_testdata::shared("data/mnist") else { return };
+    let Some(mnist) = tightrope_testkit::shared::shared("data/mnist") else { return };
     let shared = mnist.parent().unwrap();
     let data = folder.path().join("data");
     let fetch = ["data", "fetch", "mnist", "--from", text(shared), "--data-dir", text(&data)];

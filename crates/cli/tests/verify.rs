@@ -152,7 +152,7 @@ fn certificates() {
 /// Small inputs whose verdict once was wrong.
 #[test]
 fn cases_that_failed_once_are_right() {
-    let Some(cases) = tightrope_testdata::shared("cases/verify") else { return };
+    let Some(cases) = tightrope_testkit::shared::shared("cases/verify") else { return };
     let expected = std::fs::read(cases.join("expected.json")).unwrap();
     let expected: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&expected).unwrap();
     assert!(expected.len() >= 5);

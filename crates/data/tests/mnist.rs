@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tightrope_data::{Dataset, Origin, Split, fetch_from, info, load};
-use tightrope_testdata::shared;
+use tightrope_testkit::shared::shared;
 
 fn idx(dims: &[u32], data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];

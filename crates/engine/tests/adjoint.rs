@@ -1,12 +1,10 @@
-//! Hand-written adjoints against central differences in f64: every relaxation × network kind × region norm.
+//! Hand-written adjoints against central differences in f64: every relaxation × network family × region norm.
 
-mod common;
-
-use common::differences::{Count, directions, dot, moved, objective, random_cotangents};
-use common::is_settled;
-use common::random::{Kind, Rng, Shape, network, region, region_in};
-use tightrope_engine::{BoundRequest, Cotangents, Engine, Reference, Region, Relaxation, Spec, Wants};
+use tightrope_engine::{BoundRequest, Cotangents, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_network::Network;
+use tightrope_testkit::differences::{Count, directions, dot, moved, objective, random_cotangents};
+use tightrope_testkit::evaluate::{Ask, is_settled};
+use tightrope_testkit::random::{Family, Rng, Shape, network, region, region_in};
 
 /// Bounds that the method keeps from IBP carry no gradient by its definition: no cotangent on them.
 fn silence_kept(
@@ -19,7 +17,7 @@ fn silence_kept(
     if relaxation != Relaxation::CrownSkipIbp {
         return;
     }
-    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true };
+    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true, until: None };
     let ibp = Reference.bound(network, theta, region, &Spec::Logits, request).unwrap();
     for (cotangent, layer) in cotangents.layers.iter_mut().zip(&ibp.layers) {
         for i in 0..layer.lower.len() {
@@ -30,8 +28,8 @@ fn silence_kept(
     }
 }
 
-fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Shape, relaxation: Relaxation) {
-    let (network, theta) = network(rng, kind);
+fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape: Shape, relaxation: Relaxation) {
+    let (network, theta) = network(rng, family);
     let batch = rng.integer(1, 2);
     // Clipping at 0 would put bounds of bias-free neurons exactly on the kink at 0.
     let region = region_in((0.05, 0.95), rng, shape, batch, network.input_len(), rng.between(0.3, 1.0));
@@ -41,14 +39,14 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Sha
     } else {
         Spec::Matrix { rows: 2, matrix: rng.normals(2 * classes), offset: rng.normals(2) }
     };
-    let request = BoundRequest { relaxation, upper: true, layers: true };
+    let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
     let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     let mut cotangents = random_cotangents(rng, &network, &bounds);
     silence_kept(&network, &theta, &region, relaxation, &mut cotangents);
     if rng.integer(0, 2) == 0 {
         cotangents.upper.clear();
     }
-    let wants = Wants { theta: true, input: true, slopes: false };
+    let wants = Wants { theta: true, input: true };
     let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
     let (g_theta, g_region) = (gradients.theta.unwrap(), gradients.region.unwrap());
     assert!(gradients.input.is_none());
@@ -97,12 +95,12 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, kind: Kind, shape: Sha
 
 fn check_relaxation(relaxation: Relaxation) {
     let mut count = Count::default();
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for repeat in 0..6 {
-                let rng = Rng::new((70_000 + kind_index * 1000 + shape_index * 10 + repeat) as u64);
-                let what = format!("{relaxation} {kind:?} {shape:?} {repeat}");
-                check_bounds(&mut count, &what, &rng, kind, shape, relaxation);
+                let rng = Rng::new((70_000 + family_index * 1000 + shape_index * 10 + repeat) as u64);
+                let what = format!("{relaxation} {family:?} {shape:?} {repeat}");
+                check_bounds(&mut count, &what, &rng, family, shape, relaxation);
             }
         }
     }
@@ -137,27 +135,27 @@ fn crown_skip_ibp() {
 #[test]
 fn clean_pass() {
     let mut count = Count::default();
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for repeat in 0..20 {
-            let rng = Rng::new((90_000 + kind_index * 100 + repeat) as u64);
-            let (network, theta) = network(&rng, kind);
+            let rng = Rng::new((90_000 + family_index * 100 + repeat) as u64);
+            let (network, theta) = network(&rng, family);
             // More samples than fit one internal group now and then.
             let batch = if repeat == 0 { 37 } else { rng.integer(1, 3) };
             let x = rng.normals(batch * network.input_len());
             let (logits, tape) = Reference.forward_taped(&network, &theta, &x).unwrap();
             let cotangents = Cotangents::on_lower(rng.normals(logits.len()));
-            let wants = Wants { theta: true, input: true, slopes: false };
+            let wants = Wants { theta: true, input: true };
             let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
             assert!(gradients.region.is_none());
             let (g_theta, g_input) = (gradients.theta.unwrap(), gradients.input.unwrap());
             let at = |theta: &[f64], x: &[f64]| dot(&Reference.forward(&network, theta, x).unwrap(), &cotangents.lower);
             for direction in directions(&rng, theta.len(), 4) {
                 let value = |t| at(&moved(&theta, t, &direction), &x);
-                count.compare(&format!("{kind:?} θ"), dot(&g_theta, &direction), value);
+                count.compare(&format!("{family:?} θ"), dot(&g_theta, &direction), value);
             }
             for direction in directions(&rng, x.len(), 4) {
                 let value = |t| at(&theta, &moved(&x, t, &direction));
-                count.compare(&format!("{kind:?} input"), dot(&g_input, &direction), value);
+                count.compare(&format!("{family:?} input"), dot(&g_input, &direction), value);
             }
         }
     }
@@ -168,14 +166,14 @@ fn clean_pass() {
 #[test]
 fn wants_select() {
     let rng = Rng::new(5);
-    let (network, theta) = network(&rng, Kind::Residual);
+    let (network, theta) = network(&rng, Family::Residual);
     let region = region(&rng, Shape::Linf, 3, network.input_len(), 1.0);
     for relaxation in Relaxation::ALL {
         let request = BoundRequest::lower(relaxation);
         let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
         let cotangents = Cotangents::on_lower(rng.normals(bounds.lower.len()));
         let pull = |wants| Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
-        let both = pull(Wants { theta: true, input: true, slopes: false });
+        let both = pull(Wants { theta: true, input: true });
         let (theta_only, region_only) = (pull(Wants::THETA), pull(Wants::INPUT));
         assert!(theta_only.region.is_none() && region_only.theta.is_none());
         assert_eq!(both.theta, theta_only.theta, "{relaxation}");
@@ -191,15 +189,15 @@ fn a_batch_is_its_samples() {
         let size = 1.0 + expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         assert!(got.iter().zip(expected).all(|(g, e)| (g - e).abs() <= 1e-10 * size), "{what}");
     };
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
-            let rng = Rng::new((40_000 + kind_index * 100 + shape_index) as u64);
-            let (network, theta) = network(&rng, kind);
+            let rng = Rng::new((40_000 + family_index * 100 + shape_index) as u64);
+            let (network, theta) = network(&rng, family);
             let (batch, d) = (3, network.input_len());
             let region = region_in((0.05, 0.95), &rng, shape, batch, d, 0.5);
             let rows = network.output_len();
             let g = rng.normals(batch * rows);
-            let wants = Wants { theta: true, input: true, slopes: false };
+            let wants = Wants { theta: true, input: true };
             for relaxation in Relaxation::ALL {
                 let pull = |region: &Region<f64>, g: &[f64]| {
                     let request = BoundRequest::lower(relaxation);
@@ -208,7 +206,7 @@ fn a_batch_is_its_samples() {
                     let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
                     (gradients.theta.unwrap(), gradients.region.unwrap())
                 };
-                let what = format!("{relaxation} {kind:?} {shape:?}");
+                let what = format!("{relaxation} {family:?} {shape:?}");
                 let (whole, whole_region) = pull(&region, &g);
                 let mut sum = vec![0.0; theta.len()];
                 for sample in 0..batch {

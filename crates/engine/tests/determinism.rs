@@ -1,26 +1,26 @@
-//! Results do not depend on the number of threads, bit for bit; the population default is its definition.
+//! Results do not depend on the number of threads, bit for bit; members are their definition.
 
-mod common;
-
-use common::random::{Kind, Rng, Shape, network, region};
 use rayon::ThreadPoolBuilder;
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerCotangent, Perturbation, PopulationBatch, Reference,
-    Region, Relaxation, Spec, Wants, certified_cross_entropy, cross_entropy,
+    BoundRequest, Bounds, Cotangents, Engine, Gradients, LayerCotangent, MemberOutput, MemberRequest, Perturbation,
+    Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::random::{Family, Rng, Shape, network, region};
+use tightrope_train::{certified_cross_entropy, cross_entropy};
 
 type Outcome = (Vec<f32>, Gradients<f32>, Vec<(Bounds<f32>, Gradients<f32>)>);
 
 /// Everything the engine computes for one batch.
 fn outcome(network: &Network, theta: &[f32], x: &[f32], region: &Region<f32>, labels: &[usize]) -> Outcome {
-    let both = Wants { theta: true, input: true, slopes: false };
+    let both = Wants { theta: true, input: true };
     let (logits, tape) = Reference.forward_taped(network, theta, x).unwrap();
     assert_eq!(logits, Reference.forward(network, theta, x).unwrap());
     let cotangents = Cotangents::on_lower(cross_entropy(&logits, labels).cotangent);
     let clean = Reference.vjp(network, theta, &tape, &cotangents, both).unwrap();
     let bounds = Relaxation::ALL.map(|relaxation| {
-        let request = BoundRequest { relaxation, upper: true, layers: true };
+        let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
         let spec = Spec::Margins { labels: labels.to_vec() };
         let (bounds, tape) = Reference.bound_taped(network, theta, region, &spec, request).unwrap();
         let mut cotangents = Cotangents::on_lower(certified_cross_entropy(&bounds.lower, labels).cotangent);
@@ -65,17 +65,29 @@ fn thread_count_changes_no_bit() {
 }
 
 #[test]
-fn the_population_default_is_its_definition() {
+fn members_are_their_definition() {
     let rng = Rng::new(23);
-    let (network, theta) = network(&rng, Kind::Conv);
+    let (network, theta) = network(&rng, Family::Conv);
     let region = region(&rng, Shape::Linf, 4, network.input_len(), 1.0);
     let classes = network.output_len();
     let labels: Vec<usize> = (0..4).map(|_| rng.integer(0, classes - 1)).collect();
     let perturbation = Perturbation { seed: 9, step: 4, sigma: 0.01 };
+    let spec = Spec::Margins { labels: labels.clone() };
+    let at = Reference.load(&network, &theta).unwrap();
     for (robust_weight, relaxation) in [(0.0, Relaxation::Ibp), (0.7, Relaxation::CrownIbp), (1.0, Relaxation::Crown)] {
-        let batch =
-            PopulationBatch { inputs: &region.center, region: &region, labels: &labels, relaxation, robust_weight };
-        let losses = Reference.population_loss(&network, &theta, perturbation, 3..6, &batch).unwrap();
+        let request = BoundRequest::lower(relaxation);
+        let wanted = MemberRequest {
+            inputs: (robust_weight < 1.0).then_some(&region.center[..]),
+            bounds: (robust_weight > 0.0).then_some((&region, &spec, request)),
+        };
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let loss = |member: MemberOutput<'_, f64>| {
+            assert_eq!((member.logits.is_some(), member.bounds.is_some()), (robust_weight < 1.0, robust_weight > 0.0));
+            let natural = member.logits.map_or(0.0, |logits| mean(&cross_entropy(logits, &labels).per_sample));
+            let certified = |bounds: &Bounds<f64>| mean(&certified_cross_entropy(&bounds.lower, &labels).per_sample);
+            (1.0 - robust_weight) * natural + robust_weight * member.bounds.map_or(0.0, certified)
+        };
+        let losses = at.members(perturbation, 3..6, &wanted, &loss).unwrap();
         assert_eq!(losses.len(), 3);
         for (pair, both) in (3..6).zip(&losses) {
             let mut delta = vec![0.0_f32; theta.len()];
@@ -84,8 +96,6 @@ fn the_population_default_is_its_definition() {
                 let member: Vec<f64> =
                     theta.iter().zip(&delta).map(|(t, d)| t + f64::from(sign * perturbation.sigma * d)).collect();
                 let logits = Reference.forward(&network, &member, &region.center).unwrap();
-                let spec = Spec::Margins { labels: labels.clone() };
-                let request = BoundRequest::lower(relaxation);
                 let margins = Reference.bound(&network, &member, &region, &spec, request).unwrap().lower;
                 let mut expected = 0.0;
                 for (i, &y) in labels.iter().enumerate() {
@@ -99,6 +109,7 @@ fn the_population_default_is_its_definition() {
             }
         }
         // Members are addressed, not sequential.
-        assert_eq!(Reference.population_loss(&network, &theta, perturbation, 5..6, &batch).unwrap()[0], losses[2]);
+        assert_eq!(at.members(perturbation, 5..6, &wanted, &loss).unwrap()[0], losses[2]);
+        assert_eq!(at.theta(), theta, "members leave θ as it is");
     }
 }

@@ -1,18 +1,17 @@
 //! Arguments that do not fit are refused with a message, never with a panic or a wrong number.
 
-mod common;
-
-use common::random::{Kind, Rng, network};
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, EngineError, LayerCotangent, Norm, Perturbation, PopulationBatch, Reference,
+    BoundRequest, Cotangents, Engine, EngineError, LayerCotangent, MemberRequest, Norm, Perturbation, Reference,
     Region, Relaxation, Spec, Wants,
 };
 use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::random::{Family, Rng, network};
 
-const REQUEST: BoundRequest = BoundRequest { relaxation: Relaxation::Crown, upper: true, layers: true };
+const REQUEST: BoundRequest = BoundRequest { relaxation: Relaxation::Crown, upper: true, layers: true, until: None };
 
 fn fixture() -> (Network, Vec<f64>, Region<f64>) {
-    let (network, theta) = network(&Rng::new(1), Kind::Conv);
+    let (network, theta) = network(&Rng::new(1), Family::Conv);
     let x = vec![0.5; 2 * network.input_len()];
     let region = Region::ball(&x, network.input_len(), 0.1, Norm::Inf, None).unwrap();
     (network, theta, region)
@@ -125,35 +124,33 @@ fn fixture_of_another_shape() -> (Network, Vec<f64>) {
 fn populations_pass_errors_on() {
     let (network, theta, region) = fixture();
     let perturbation = Perturbation { seed: 1, step: 0, sigma: 0.1 };
-    let batch = PopulationBatch {
-        inputs: &region.center,
-        region: &region,
-        labels: &[0, network.output_len()],
-        relaxation: Relaxation::Ibp,
-        robust_weight: 1.0,
-    };
-    refused(Reference.population_loss(&network, &theta, perturbation, 0..1, &batch), "label");
+    let spec = Spec::Margins { labels: vec![0, network.output_len()] };
+    let bounds = Some((&region, &spec, BoundRequest::lower(Relaxation::Ibp)));
+    let at = Reference.load(&network, &theta).unwrap();
+    let members = |request| at.members(perturbation, 0..1, &request, &|_| 0.0);
+    refused(members(MemberRequest { inputs: None, bounds }), "label");
+    refused(members(MemberRequest { inputs: Some(&region.center[1..]), bounds: None }), "input");
 }
 
 /// A network that diverged must show it: NaN in, NaN out, never a finite bound or a certified sample.
 #[test]
 fn nan_parameters_are_not_hidden() {
-    for kind in Kind::ALL {
-        let (network, theta) = network(&Rng::new(7), kind);
+    for family in Family::ALL {
+        let (network, theta) = network(&Rng::new(7), family);
         let x = vec![0.5; network.input_len()];
         let region = Region::ball(&x, network.input_len(), 0.1, Norm::Inf, None).unwrap();
         for info in network.parameters().iter() {
             let mut damaged = theta.clone();
             damaged[info.range()].fill(f64::NAN);
             let logits = Reference.forward(&network, &damaged, &x).unwrap();
-            assert!(logits.iter().any(|z| z.is_nan()), "{kind:?} {}: {logits:?}", info.name);
+            assert!(logits.iter().any(|z| z.is_nan()), "{family:?} {}: {logits:?}", info.name);
             for relaxation in Relaxation::ALL {
                 let spec = Spec::Margins { labels: vec![0] };
                 let bounds =
                     Reference.bound(&network, &damaged, &region, &spec, BoundRequest::lower(relaxation)).unwrap();
-                let certified = tightrope_engine::certified_cross_entropy(&bounds.lower, &[0]);
-                assert_eq!(certified.certified, 0, "{kind:?} {} {relaxation}: {:?}", info.name, bounds.lower);
-                assert!(certified.per_sample[0].is_nan(), "{kind:?} {} {relaxation}", info.name);
+                let certified = tightrope_train::certified_cross_entropy(&bounds.lower, &[0]);
+                assert_eq!(certified.certified, 0, "{family:?} {} {relaxation}: {:?}", info.name, bounds.lower);
+                assert!(certified.per_sample[0].is_nan(), "{family:?} {} {relaxation}", info.name);
             }
         }
     }

@@ -1,15 +1,12 @@
 //! The reference engine against the published tools' numbers: every tensor of every golden case, in f64 and f32.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::golden::{Case, Setting, cast, scaled_error, shared, split_key};
-use common::report;
-use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Norm, Real, Reference, Region, Relaxation, Spec, Wants,
-    certified_cross_entropy,
-};
+use tightrope_engine::{BoundRequest, Bounds, Cotangents, Norm, Real, Reference, Region, Relaxation, Spec, Wants};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::golden::{Case, TensorFile, cast, relaxation, scaled_error, split_key};
+use tightrope_testkit::shared::shared;
+use tightrope_train::certified_cross_entropy;
 
 /// Tolerances relative to 1 + max |expected|.
 trait Precision: Real {
@@ -55,29 +52,10 @@ impl Tally {
 
     fn finish(self, title: &str, expected_count: usize) {
         let errors: Vec<String> = self.errors.iter().map(|(kind, error)| format!("{kind} {error:.1e}")).collect();
-        report(&format!("{title}: {} tensors, largest errors: {}", self.compared.len(), errors.join(", ")));
+        eprintln!("{title}: {} tensors, largest errors: {}", self.compared.len(), errors.join(", "));
         assert!(self.failures.is_empty(), "{title}:\n{}", self.failures.join("\n"));
         assert_eq!(self.compared.len(), expected_count, "{title}: number of compared tensors");
     }
-}
-
-fn relaxation(method: &str) -> Relaxation {
-    match method {
-        "ibp" | "box" => Relaxation::Ibp,
-        "crown_ibp" | "deeppoly_box_plain" => Relaxation::CrownIbp,
-        "crown" => Relaxation::Crown,
-        "deeppoly_plain" | "crown_meet_ibp_interm" => Relaxation::CrownMeetIbp,
-        "crown_lirpa_default" => Relaxation::CrownSkipIbp,
-        other => panic!("no relaxation for `{other}`"),
-    }
-}
-
-fn region<T: Real>(case: &Case, setting: &Setting, images: usize) -> Region<T> {
-    let dimension = case.model.network.input_len();
-    let norm = if setting.l2 { Norm::L2 } else { Norm::Inf };
-    let x = &case.x::<T>()[..images * dimension];
-    let clip = setting.clip.then_some((T::ZERO, T::ONE));
-    Region::ball(x, dimension, T::from_f64(setting.epsilon), norm, clip).unwrap()
 }
 
 /// The K − 1 margins of each sample followed by its K logits.
@@ -104,10 +82,9 @@ fn compare_method<T: Precision>(case: &Case, tag: &str, method: &str, keys: &[St
     let classes = network.output_len();
     let labels = case.labels();
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
-    let setting = setting_of(case, tag);
-    let request = BoundRequest { relaxation: relaxation(method), upper: true, layers: true };
+    let request = BoundRequest { relaxation: relaxation(method), upper: true, layers: true, until: None };
     let spec = margins_and_logits(&labels, classes);
-    let region = region::<T>(case, &setting, labels.len());
+    let region = case.region::<T>(tag, labels.len());
     let bounds = Reference.bound(network, &theta, &region, &spec, request).unwrap();
     for rest in keys {
         let key = format!("{tag}.{rest}");
@@ -147,21 +124,12 @@ fn pick<T: Real>(bounds: &Bounds<T>, name: &str, labels: &[usize], length: usize
     }
 }
 
-fn setting_of(case: &Case, tag: &str) -> Setting {
-    let name = match (tag.starts_with("l2"), tag.ends_with("_clip")) {
-        (true, _) => "eps_l2",
-        (false, true) => "eps_linf_clipped",
-        (false, false) => "eps_linf",
-    };
-    Setting::parse(tag, &case.inputs.get(name).values)
-}
-
 /// Compares loss and parameter gradients of one method and setting.
 fn compare_gradients<T: Precision>(case: &Case, tag: &str, method: &str, keys: &[String], tally: &mut Tally) {
     let network = &case.model.network;
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
     let labels = case.labels()[..case.gradient_images].to_vec();
-    let region = region::<T>(case, &setting_of(case, tag), labels.len());
+    let region = case.region::<T>(tag, labels.len());
     let spec = Spec::Margins { labels: labels.clone() };
     let request = BoundRequest::lower(relaxation(method));
     let (bounds, tape) = Reference.bound_taped(network, &theta, &region, &spec, request).unwrap();
@@ -263,7 +231,7 @@ cases! {
 fn run_second_tool<T: Precision>(name: &str, count: usize) {
     let Some(golden) = shared("golden") else { return };
     let case = Case::read(&golden, name);
-    let file = common::golden::TensorFile::read(&golden.join("ctbench").join(format!("{name}.safetensors")));
+    let file = TensorFile::read(&golden.join("ctbench").join(format!("{name}.safetensors")));
     let mut tally = Tally::default();
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
     let classes = case.model.network.output_len();
@@ -278,7 +246,7 @@ fn run_second_tool<T: Precision>(name: &str, count: usize) {
         }
         let images = expected.shape[0];
         let labels = case.labels()[..images].to_vec();
-        let region = region::<T>(&case, &setting_of(&case, tag), images);
+        let region = case.region::<T>(tag, images);
         let spec = Spec::Margins { labels: labels.clone() };
         let request = BoundRequest::lower(relaxation(method));
         let bounds = Reference.bound(&case.model.network, &theta, &region, &spec, request).unwrap();
@@ -311,7 +279,7 @@ fn bounds_stay_below_recorded_counterexamples() {
     let mut points = 0;
     for name in ["mlp_nat", "cnn3_tiny_ibp", "cnn3_ibp"] {
         let case = Case::read(&golden, name);
-        let file = common::golden::TensorFile::read(&golden.join("verification").join(format!("{name}.safetensors")));
+        let file = TensorFile::read(&golden.join("verification").join(format!("{name}.safetensors")));
         let network = &case.model.network;
         let (dimension, classes) = (network.input_len(), network.output_len());
         let theta: Vec<f64> = case.model.theta.iter().map(|&t| f64::from(t)).collect();
@@ -353,6 +321,6 @@ fn bounds_stay_below_recorded_counterexamples() {
         }
     }
     // (7 settings × 30 images + 68 counterexamples) × 5 relaxations.
-    report(&format!("recorded points: {points}"));
+    eprintln!("recorded points: {points}");
     assert_eq!(points, (7 * 30 + 68) * 5);
 }

@@ -1,17 +1,14 @@
 //! No concrete point ever leaves a bound: random networks of every layer kind, regions of every norm, every relaxation.
 
-mod common;
-
-use common::evaluate::evaluate;
-use common::golden::cast;
-use common::random::{Kind, Rng, Shape, contains, minimiser, network, points, region};
-use common::{is_settled, report};
-use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, Real, Reference, Region, Relaxation, Spec, Tape, Wants,
-};
+use tightrope_engine::{BoundRequest, Bounds, Cotangents, Real, Reference, Region, Relaxation, Spec, Tape, Wants};
 use tightrope_network::Network;
+use tightrope_testkit::evaluate::{Ask, evaluate, is_settled};
+use tightrope_testkit::golden::cast;
+use tightrope_testkit::random::{Family, Rng, Shape, network, region, specification};
+use tightrope_testkit::sampling::{contains, minimiser, points};
 
-const EVERYTHING: fn(Relaxation) -> BoundRequest = |relaxation| BoundRequest { relaxation, upper: true, layers: true };
+const EVERYTHING: fn(Relaxation) -> BoundRequest =
+    |relaxation| BoundRequest { relaxation, upper: true, layers: true, until: None };
 
 /// The same region in another precision.
 fn region_as<T: Real>(region: &Region<f64>) -> Region<T> {
@@ -99,16 +96,6 @@ fn check_containment<T: Real>(
     checked
 }
 
-fn random_spec(rng: &Rng, batch: usize, classes: usize) -> Spec<f64> {
-    let rows = rng.integer(1, 4);
-    match rng.integer(0, 3) {
-        0 => Spec::Logits,
-        1 => Spec::Margins { labels: (0..batch).map(|_| rng.integer(0, classes - 1)).collect() },
-        2 => Spec::Matrix { rows, matrix: rng.normals(rows * classes), offset: rng.normals(rows) },
-        _ => Spec::Matrix { rows, matrix: rng.normals(batch * rows * classes), offset: Vec::new() },
-    }
-}
-
 fn spec_as<T: Real>(spec: &Spec<f64>) -> Spec<T> {
     match spec {
         Spec::Logits => Spec::Logits,
@@ -122,14 +109,14 @@ fn spec_as<T: Real>(spec: &Spec<f64>) -> Spec<T> {
 #[test]
 fn no_point_leaves_a_bound() {
     let mut checked = 0;
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for repeat in 0..3 {
-                let rng = Rng::new((kind_index * 1000 + shape_index * 10 + repeat) as u64);
-                let (network, theta) = network(&rng, kind);
+                let rng = Rng::new((family_index * 1000 + shape_index * 10 + repeat) as u64);
+                let (network, theta) = network(&rng, family);
                 let batch = rng.integer(1, 3);
                 let region = region(&rng, shape, batch, network.input_len(), rng.between(0.2, 1.5));
-                let spec = random_spec(&rng, batch, network.output_len());
+                let spec = specification(&rng, batch, network.output_len());
                 let all_values: Vec<Vec<Vec<Vec<f64>>>> = (0..batch)
                     .map(|sample| {
                         let mut all = points(&rng, &region, sample, 12);
@@ -143,7 +130,7 @@ fn no_point_leaves_a_bound() {
                     })
                     .collect();
                 for relaxation in Relaxation::ALL {
-                    let what = format!("{kind:?} {shape:?} {repeat} {relaxation}");
+                    let what = format!("{family:?} {shape:?} {repeat} {relaxation}");
                     let request = EVERYTHING(relaxation);
                     let bounds = Reference.bound(&network, &theta, &region, &spec, request).unwrap();
                     let single = Reference
@@ -159,34 +146,34 @@ fn no_point_leaves_a_bound() {
             }
         }
     }
-    report(&format!("{checked} values inside their bounds"));
+    eprintln!("{checked} values inside their bounds");
     assert!(checked > 1_000_000);
 }
 
 #[test]
 fn the_forward_pass_is_the_definition() {
-    for (index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (index, family) in Family::ALL.into_iter().enumerate() {
         for repeat in 0..10 {
             let rng = Rng::new((index * 100 + repeat) as u64);
-            let (network, theta) = network(&rng, kind);
+            let (network, theta) = network(&rng, family);
             let x = rng.normals(20 * network.input_len());
             let logits = Reference.forward(&network, &theta, &x).unwrap();
             for (x, z) in x.chunks(network.input_len()).zip(logits.chunks(network.output_len())) {
                 let expected = &evaluate(&network, &theta, x)[network.output()];
-                assert_between(&format!("{kind:?}"), z, expected, z, 1e-12);
+                assert_between(&format!("{family:?}"), z, expected, z, 1e-12);
             }
         }
     }
 }
 
-/// Runs `check` on one random problem of every kind and shape.
+/// Runs `check` on one random problem of every family and shape.
 fn for_problems(salt: u64, size: f64, mut check: impl FnMut(&str, &Rng, &Network, &[f64], &Region<f64>)) {
-    for (kind_index, kind) in Kind::ALL.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
-            let rng = Rng::new(salt * 100_000 + (kind_index * 100 + shape_index) as u64);
-            let (network, theta) = network(&rng, kind);
+            let rng = Rng::new(salt * 100_000 + (family_index * 100 + shape_index) as u64);
+            let (network, theta) = network(&rng, family);
             let region = region(&rng, shape, 3, network.input_len(), size);
-            check(&format!("{kind:?} {shape:?}"), &rng, &network, &theta, &region);
+            check(&format!("{family:?} {shape:?}"), &rng, &network, &theta, &region);
         }
     }
 }
@@ -225,7 +212,7 @@ fn margins_are_the_matrix_of_margin_rows() {
 #[test]
 fn requests_do_not_change_each_other() {
     for_problems(2, 1.0, |what, rng, network, theta, region| {
-        let spec = random_spec(rng, region.batch(), network.output_len());
+        let spec = specification(rng, region.batch(), network.output_len());
         for relaxation in Relaxation::ALL {
             let whole = Reference.bound(network, theta, region, &spec, EVERYTHING(relaxation)).unwrap();
             let least = Reference.bound(network, theta, region, &spec, BoundRequest::lower(relaxation)).unwrap();
@@ -276,7 +263,7 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
 #[test]
 fn a_point_region_gives_the_clean_values() {
     for_problems(4, 0.0, |what, rng, network, theta, region| {
-        let spec = random_spec(rng, region.batch(), network.output_len());
+        let spec = specification(rng, region.batch(), network.output_len());
         let d = network.input_len();
         for relaxation in Relaxation::ALL {
             let bounds = Reference.bound(network, theta, region, &spec, EVERYTHING(relaxation)).unwrap();
@@ -323,7 +310,7 @@ fn backward_bounds_of_affine_networks_are_attained() {
     for (index, shape) in Shape::ALL.into_iter().enumerate() {
         for repeat in 0..5 {
             let rng = Rng::new((9000 + index * 10 + repeat) as u64);
-            let (network, theta) = network(&rng, Kind::Linear);
+            let (network, theta) = network(&rng, Family::Linear);
             let region = region(&rng, shape, 2, network.input_len(), 1.0);
             let classes = network.output_len();
             let row = rng.normals(classes);
@@ -362,7 +349,7 @@ fn clipping_takes_the_better_of_ball_and_box() {
     for shape in [Shape::L2Clipped, Shape::L1Clipped] {
         for repeat in 0..20 {
             let rng = Rng::new(9500 + repeat);
-            let (network, theta) = network(&rng, Kind::Linear);
+            let (network, theta) = network(&rng, Family::Linear);
             let clipped = region(&rng, shape, 2, network.input_len(), 1.0);
             let (mut ball, mut boxed) = (clipped.clone(), clipped.clone());
             ball.clipped = false;

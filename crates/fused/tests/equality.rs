@@ -2,17 +2,20 @@
 
 mod common;
 
-use common::{Case, Chain, Slopes, close, draws, engines, networks, parameters};
+use common::{Case, close, engines, networks};
 use tightrope_engine::{BoundRequest, Cotangents, Engine, Norm, Reference, Region, Relaxation, Spec, Wants};
 use tightrope_fused::Fused;
 use tightrope_network::{Activation, Layer, MaxPool2d};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::networks::Chain;
+use tightrope_testkit::random::{draws, uniform};
 
 const TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn clean_passes() {
     for (name, network) in networks() {
-        let theta = parameters(&network, 1, 0.0);
+        let theta = uniform(&network, 1, 0.0);
         let wide: Vec<f64> = theta.iter().map(|&v| f64::from(v)).collect();
         for batch in [1, 3, 16, 17, 70] {
             let x = draws(3, batch as u64, batch * network.input_len(), -1.0, 1.0);
@@ -20,7 +23,7 @@ fn clean_passes() {
             let (expected, oracle_tape) = Reference.forward_taped(&network, &wide, &wide_x).unwrap();
             let g = draws(4, 0, expected.len(), -1.0, 1.0);
             let wide_g = g.iter().map(|&v| f64::from(v)).collect();
-            let wants = Wants { theta: true, input: true, slopes: false };
+            let wants = Wants { theta: true, input: true };
             let oracle = Reference.vjp(&network, &wide, &oracle_tape, &Cotangents::on_lower(wide_g), wants).unwrap();
             for engine in engines() {
                 let what = format!("{name}, batch {batch}, {}", engine.isa().name());
@@ -41,7 +44,7 @@ fn bounds_and_gradients() {
     for (name, network) in networks() {
         for relaxation in Relaxation::ALL {
             for engine in engines() {
-                let theta = parameters(&network, 2, 0.0);
+                let theta = uniform(&network, 2, 0.0);
                 Case::new(name, &network, theta.clone(), 3, 0.02, relaxation).check(&engine, TOLERANCE);
                 let all = Case {
                     spec: Spec::Logits,
@@ -62,10 +65,10 @@ fn extremes() {
         for relaxation in Relaxation::ALL {
             for engine in engines() {
                 for (bias, epsilon) in [(30.0, 0.01), (-30.0, 0.01), (0.0, 0.0), (0.0, 50.0), (0.5, 0.05)] {
-                    let theta = parameters(&network, 3, bias);
+                    let theta = uniform(&network, 3, bias);
                     Case::new(name, &network, theta, 2, epsilon, relaxation).check(&engine, TOLERANCE);
                 }
-                let mut sparse = parameters(&network, 4, 0.1);
+                let mut sparse = uniform(&network, 4, 0.1);
                 sparse.iter_mut().enumerate().for_each(|(i, w)| *w = if i % 3 == 0 { 0.0 } else { *w });
                 Case::new(name, &network, sparse, 2, 0.05, relaxation).check(&engine, TOLERANCE);
             }
@@ -80,7 +83,7 @@ fn norms_and_clipping() {
             for (norm, epsilon) in [(Norm::Inf, 0.1), (Norm::L2, 0.3), (Norm::L1, 0.6)] {
                 for clip in [None, Some((0.0, 1.0))] {
                     for engine in engines() {
-                        let theta = parameters(&network, 5, 0.05);
+                        let theta = uniform(&network, 5, 0.05);
                         let base = Case::new(name, &network, theta, 2, epsilon, relaxation);
                         let case =
                             Case { name: format!("{} {norm:?} {clip:?}", base.name), norm, clip, layers: true, ..base };
@@ -104,7 +107,7 @@ fn matrices() {
                 matrix.iter_mut().step_by(2).for_each(|c| *c = 0.0);
                 let offset = draws(8, 1, rows, -1.0, 1.0);
                 for engine in engines() {
-                    let theta = parameters(&network, 6, 0.0);
+                    let theta = uniform(&network, 6, 0.0);
                     let case = Case {
                         spec: Spec::Matrix { rows, matrix: matrix.clone(), offset: offset.clone() },
                         upper: rows == 19,
@@ -131,12 +134,10 @@ fn bands_of_a_wide_stage() {
             .relu()
             .linear(3)
             .build();
-        for slopes in [Slopes::Ignored, Slopes::Own] {
-            for engine in engines() {
-                let theta = parameters(&network, 21, 0.0);
-                let case = Case::new(name, &network, theta, 2, 0.02, Relaxation::Crown);
-                Case { layers: true, slopes, ..case }.check(&engine, TOLERANCE);
-            }
+        for engine in engines() {
+            let theta = uniform(&network, 21, 0.0);
+            let case = Case::new(name, &network, theta, 2, 0.02, Relaxation::Crown);
+            Case { layers: true, ..case }.check(&engine, TOLERANCE);
         }
     }
 }
@@ -148,7 +149,7 @@ fn batches() {
     for relaxation in Relaxation::ALL {
         for batch in [1, 5, 16, 17, 40] {
             for engine in engines() {
-                let theta = parameters(&network, 7, 0.0);
+                let theta = uniform(&network, 7, 0.0);
                 Case::new(name, &network, theta, batch, 0.02, relaxation).check(&engine, TOLERANCE);
             }
         }
@@ -168,7 +169,7 @@ fn margins_with_images_in_lanes() {
                     continue;
                 }
                 for (bias, epsilon, clip, layers) in [(0.0, 0.03, None, true), (0.5, 0.1, Some((0.0, 1.0)), false)] {
-                    let theta = parameters(&network, 12, bias);
+                    let theta = uniform(&network, 12, bias);
                     let base = Case::new(name, &network, theta, batch, epsilon, relaxation);
                     let case = Case { name: format!("{} {clip:?}", base.name), clip, layers, ..base };
                     case.check(&engine, TOLERANCE);
@@ -191,15 +192,15 @@ fn kinds_without_kernels_go_to_the_reference() {
     for layer in kinds {
         let chain = Chain::new(&[1, 6, 6]).conv(2, [3, 3], [1, 1], [0; 4]).layer(layer);
         let network = chain.flatten().linear(5).relu().linear(3).build();
-        let (theta, x) = (parameters(&network, 5, 0.0), draws(6, 0, 2 * 36, 0.0, 1.0));
+        let (theta, x) = (uniform(&network, 5, 0.0), draws(6, 0, 2 * 36, 0.0, 1.0));
         let region = Region::ball(&x, 36, 0.1, Norm::Inf, Some((0.0, 1.0))).unwrap();
-        let wants = Wants { theta: true, input: true, slopes: false };
+        let wants = Wants { theta: true, input: true };
         for engine in engines() {
             let engines: [&dyn Engine<f32>; 2] = [&engine, &Reference];
             let [got, expected] = engines.map(|engine| engine.forward(&network, &theta, &x).unwrap());
             assert_eq!(got, expected);
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: true };
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
                 let [got, expected] = engines.map(|engine| {
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
                     let cotangents = Cotangents::on_lower(vec![1.0; bounds.lower.len()]);

@@ -1,37 +1,17 @@
 //! The fused engine against the published tools' numbers: every golden case it covers or passes on.
 
-#[allow(dead_code)]
-#[path = "../../engine/tests/common/golden.rs"]
-mod golden;
-
 use std::collections::BTreeMap;
 
-use golden::{Case, Setting, scaled_error, shared, split_key};
-use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Region, Relaxation, Spec, Wants, certified_cross_entropy,
-};
+use tightrope_engine::{BoundRequest, Cotangents, Engine, Relaxation, Spec, Support, Wants};
 use tightrope_fused::{Fused, Isa};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::golden::{Case, relaxation, scaled_error, split_key};
+use tightrope_testkit::shared::shared;
+use tightrope_train::certified_cross_entropy;
 
 /// Relative to 1 + max |expected|, as the data's description asks of single precision.
 const BOUNDS: f64 = 1e-4;
 const GRADIENTS: f64 = 1e-3;
-
-fn relaxation(method: &str) -> Relaxation {
-    method.replace('_', "-").parse().unwrap()
-}
-
-fn region(case: &Case, tag: &str, images: usize) -> Region<f32> {
-    let name = match (tag.starts_with("l2"), tag.ends_with("_clip")) {
-        (true, _) => "eps_l2",
-        (false, true) => "eps_linf_clipped",
-        (false, false) => "eps_linf",
-    };
-    let setting = Setting::parse(tag, &case.inputs.get(name).values);
-    let d = case.model.network.input_len();
-    let norm = if setting.l2 { Norm::L2 } else { Norm::Inf };
-    Region::ball(&case.x::<f32>()[..images * d], d, setting.epsilon as f32, norm, setting.clip.then_some((0.0, 1.0)))
-        .unwrap()
-}
 
 fn without_label(values: &[f32], labels: &[usize], classes: usize) -> Vec<f32> {
     let rows = values.chunks_exact(classes).zip(labels);
@@ -64,7 +44,7 @@ fn run(name: &str, engine: &Fused) -> Option<usize> {
         if let Some(method) = method.strip_prefix("grad.") {
             let labels = labels[..case.gradient_images].to_vec();
             let (spec, request) = (Spec::Margins { labels: labels.clone() }, BoundRequest::lower(relaxation(method)));
-            let region = region(&case, &tag, labels.len());
+            let region = case.region::<f32>(&tag, labels.len());
             let (bounds, tape) = engine.bound_taped(network, theta, &region, &spec, request).unwrap();
             let loss = certified_cross_entropy(&bounds.lower, &labels);
             let g = Cotangents::on_lower(loss.cotangent);
@@ -85,8 +65,8 @@ fn run(name: &str, engine: &Fused) -> Option<usize> {
             }
             continue;
         }
-        let request = BoundRequest { relaxation: relaxation(&method), upper: true, layers: true };
-        let region = region(&case, &tag, labels.len());
+        let request = BoundRequest { relaxation: relaxation(&method), upper: true, layers: true, until: None };
+        let region = case.region::<f32>(&tag, labels.len());
         let on_margins = engine.bound(network, theta, &region, &margins, request).unwrap();
         let on_logits = engine.bound(network, theta, &region, &Spec::Logits, request).unwrap();
         let side =
@@ -150,8 +130,11 @@ cases! {
 #[test]
 fn sequential_cases_are_covered() {
     let Some(folder) = shared("golden") else { return };
+    let engine = Fused::new().unwrap();
+    let request = BoundRequest::lower(Relaxation::Crown);
+    let support = |name| engine.supports(&Case::read(&folder, name).model.network, &request);
     for name in ["mlp_nat", "cnn3_nat", "cnn3_norm_nat", "cnn3_rgb_nat", "cnn_bn_nat", "cnn5_ibp", "cnn7bn_nat"] {
-        assert!(Fused::covers(&Case::read(&folder, name).model.network), "{name}");
+        assert_eq!(support(name), Support::Own, "{name}");
     }
-    assert!(!Fused::covers(&Case::read(&folder, "resnet_nat").model.network));
+    assert_ne!(support("resnet_nat"), Support::Own);
 }

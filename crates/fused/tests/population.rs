@@ -2,26 +2,32 @@
 
 mod common;
 
-use common::{draws, engines, networks, parameters};
+use common::{engines, members, networks};
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, Norm, Perturbation, Reference, Region, Relaxation, Spec, Wants,
 };
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::random::{draws, uniform};
 
 #[test]
 fn members_match_the_plain_loop() {
     for (name, network) in networks() {
-        let theta = parameters(&network, 1, 0.0);
+        let theta = uniform(&network, 1, 0.0);
         let d = network.input_len();
         let x = draws(3, 0, 5 * d, 0.0, 1.0);
         let region = Region::ball(&x, d, 0.02, Norm::Inf, Some((0.0, 1.0))).unwrap();
         let labels: Vec<usize> = (0..5).map(|i| i % network.output_len()).collect();
         for relaxation in [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown] {
             for robust_weight in [0.0, 0.6, 1.0] {
-                let batch = PopulationBatch { inputs: &x, region: &region, labels: &labels, relaxation, robust_weight };
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
-                let expected = Reference.population_loss(&network, &theta, perturbation, 3..6, &batch).unwrap();
+                let about = (&x[..], &region, &labels[..]);
+                let losses = |engine: &dyn Engine<f32>| {
+                    let at = engine.load(&network, &theta).unwrap();
+                    members(&*at, perturbation, 3..6, about, relaxation, robust_weight).unwrap()
+                };
+                let expected = losses(&Reference);
                 for engine in engines() {
-                    let got = engine.population_loss(&network, &theta, perturbation, 3..6, &batch).unwrap();
+                    let got = losses(&engine);
                     assert_eq!(got.len(), 3);
                     for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
                         let isa = engine.isa().name();
@@ -39,7 +45,7 @@ fn threads_do_not_matter() {
     // Convolutions only, and dense stages that a batch's chunks pass together.
     let networks = networks().into_iter().filter(|(name, _)| ["deep", "dense"].contains(name));
     for ((name, network), batch) in networks.flat_map(|network| [1, 2, 40].map(|batch| (network.clone(), batch))) {
-        let theta = parameters(&network, 2, 0.0);
+        let theta = uniform(&network, 2, 0.0);
         let d = network.input_len();
         let x = draws(3, 1, batch * d, 0.0, 1.0);
         let labels: Vec<usize> = (0..batch).map(|i| i % 5).collect();
@@ -51,10 +57,10 @@ fn threads_do_not_matter() {
                 let engine = engines().swap_remove(0);
                 for relaxation in Relaxation::ALL {
                     let spec = Spec::Margins { labels: labels.clone() };
-                    let request = BoundRequest { relaxation, upper: true, layers: true };
+                    let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
-                    let wants = Wants { theta: true, input: true, slopes: false };
+                    let wants = Wants { theta: true, input: true };
                     let gradients = engine.vjp(&network, &theta, &tape, &g, wants).unwrap();
                     let region = gradients.region.unwrap();
                     for part in [bounds.lower, gradients.theta.unwrap(), region.center, region.radius] {
@@ -66,10 +72,10 @@ fn threads_do_not_matter() {
                 let gradients = engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap();
                 values.extend(gradients.theta.unwrap().into_iter().map(|v| u64::from(v.to_bits())));
                 let relaxation = Relaxation::CrownIbp;
-                let population =
-                    PopulationBatch { inputs: &x, region: &region, labels: &labels, relaxation, robust_weight: 0.5 };
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
-                let losses = engine.population_loss(&network, &theta, perturbation, 0..5, &population).unwrap();
+                let at = engine.load(&network, &theta).unwrap();
+                let about = (&x[..], &region, &labels[..]);
+                let losses = members(&*at, perturbation, 0..5, about, relaxation, 0.5).unwrap();
                 values.extend(losses.into_iter().flatten().map(f64::to_bits));
                 values
             })

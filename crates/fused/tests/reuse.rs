@@ -2,27 +2,29 @@
 
 mod common;
 
-use common::{draws, engines, networks, parameters};
+use common::{engines, members, networks};
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, EngineError, Norm, Perturbation, PopulationBatch, Reference, Region, Relaxation,
-    Spec, Wants,
+    BoundRequest, Cotangents, Engine, EngineError, Loaded, Norm, Perturbation, Reference, Region, Relaxation, Spec,
+    Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::Network;
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::random::{draws, uniform};
 
 /// Every number that `engine` computes for `network`, as bits.
 fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) -> Vec<u64> {
     let d = network.input_len();
     let x = draws(21, 0, batch * d, 0.0, 1.0);
     let labels: Vec<usize> = (0..batch).map(|i| i % network.output_len()).collect();
-    let wants = Wants { theta: true, input: true, slopes: false };
+    let wants = Wants { theta: true, input: true };
     let mut values = Vec::new();
     let mut push = |part: &[f32]| values.extend(part.iter().map(|v| u64::from(v.to_bits())));
     for norm in [Norm::Inf, Norm::L2] {
         let region = Region::ball(&x, d, 0.05, norm, None).unwrap();
         for relaxation in Relaxation::ALL {
             for spec in [Spec::Margins { labels: labels.clone() }, Spec::Logits] {
-                let request = BoundRequest { relaxation, upper: true, layers: true };
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
                 let (bounds, tape) = engine.bound_taped(network, theta, &region, &spec, request).unwrap();
                 let g = Cotangents::on_lower(bounds.lower.clone());
                 let gradients = engine.vjp(network, theta, &tape, &g, wants).unwrap();
@@ -52,12 +54,40 @@ fn used_memory_does_not_show() {
         // A second batch size changes the chunks; once is enough for code that all instruction sets share.
         for &batch in if used.isa() == best { &[40, 1][..] } else { &[1] } {
             for (name, network) in networks().into_iter().chain(networks().into_iter().rev()) {
-                let theta = parameters(&network, 31, 0.1);
+                let theta = uniform(&network, 31, 0.1);
                 let fresh = everything(&Fused::on(used.isa()).unwrap(), &network, &theta, batch);
                 let again = everything(&used, &network, &theta, batch);
                 assert!(fresh == again, "{name}, batch {batch}, {}", used.isa().name());
             }
         }
+    }
+}
+
+/// A handle whose θ was replaced gives the bits of one that was loaded with it; a θ that does not fit leaves it as it was.
+#[test]
+fn an_updated_handle_is_a_fresh_one() {
+    for (engine, (name, network)) in
+        engines().iter().flat_map(|engine| networks().into_iter().map(move |n| (engine, n)))
+    {
+        let [first, second] = [1, 2].map(|seed| uniform(&network, seed, 0.1));
+        let d = network.input_len();
+        let x = draws(21, 0, 3 * d, 0.0, 1.0);
+        let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();
+        let everything = |at: &dyn Loaded<f32>| {
+            let bounds = Relaxation::ALL.map(|relaxation| {
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
+                at.bound(&region, &Spec::Logits, request).unwrap()
+            });
+            (at.forward(&x).unwrap(), bounds)
+        };
+        let mut at = engine.load(&network, &first).unwrap();
+        let before = everything(&*at);
+        assert!(at.update(&second[1..]).is_err());
+        assert!(everything(&*at) == before, "{name}: a refused θ left a trace");
+        at.update(&second).unwrap();
+        let after = everything(&*at);
+        assert!(after == everything(&*engine.load(&network, &second).unwrap()), "{name}");
+        assert!(after != before, "{name}: the second θ made no difference");
     }
 }
 
@@ -69,7 +99,7 @@ fn no_number_is_never_a_proof() {
             let d = network.input_len();
             let x = draws(5, 0, 3 * d, 0.0, 1.0);
             let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();
-            let good = parameters(&network, 3, 0.0);
+            let good = uniform(&network, 3, 0.0);
             let before = everything(&engine, &network, &good, 3);
             for bad in [f32::NAN, f32::INFINITY] {
                 let mut theta = good.clone();
@@ -100,7 +130,7 @@ fn misuse_is_refused() {
     let mut list = networks();
     let (_, other) = list.swap_remove(5);
     let (_, network) = list.swap_remove(0);
-    let theta = parameters(&network, 1, 0.0);
+    let theta = uniform(&network, 1, 0.0);
     let d = network.input_len();
     let x = draws(2, 0, 2 * d, 0.0, 1.0);
     let region = Region::ball(&x, d, 0.1, Norm::Inf, None).unwrap();
@@ -114,20 +144,15 @@ fn misuse_is_refused() {
     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     let g = Cotangents::on_lower(bounds.lower);
     // A tape of another network, of another engine, and cotangents of the wrong length.
-    let others = parameters(&other, 1, 0.0);
+    let others = uniform(&other, 1, 0.0);
     assert!(message(engine.vjp(&other, &others, &tape, &g, Wants::THETA)).contains("another network"));
     let (_, foreign) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     assert!(message(engine.vjp(&network, &theta, &foreign, &g, Wants::THETA)).contains("another engine"));
     let short = Cotangents::on_lower(vec![1.0]);
     assert!(message(engine.vjp(&network, &theta, &tape, &short, Wants::THETA)).contains("cotangent"));
-    let population = PopulationBatch {
-        inputs: &x[1..],
-        region: &region,
-        labels: &[0, 1],
-        relaxation: Relaxation::Ibp,
-        robust_weight: 0.5,
-    };
     let noise = Perturbation { seed: 1, step: 1, sigma: 0.1 };
-    assert!(message(engine.population_loss(&network, &theta, noise, 0..1, &population)).contains("clean inputs"));
+    let at = engine.load(&network, &theta).unwrap();
+    let outside = members(&*at, noise, 0..1, (&x[1..], &region, &[0, 1]), Relaxation::Ibp, 0.5);
+    assert!(message(outside).contains("multiple"));
     assert!(message(Isa::named("sse9").map(|_| ())).contains("sse9"));
 }

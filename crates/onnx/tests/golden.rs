@@ -1,34 +1,17 @@
 //! Reference models: parameters and logits as the tools that made them say.
 
-mod common;
-
 use std::path::Path;
 
-use common::logits;
-use safetensors::{Dtype, SafeTensors};
 use tightrope_network::{Layer, Model};
 use tightrope_onnx::import;
-use tightrope_testdata::shared;
-
-/// A tensor of a safetensors file, widened.
-fn values(file: &SafeTensors, name: &str) -> Vec<f64> {
-    let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-    match tensor.dtype() {
-        Dtype::F32 => tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-        Dtype::F64 => tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-        other => panic!("{name} has type {other:?}"),
-    }
-}
-
-fn with_file<T>(path: &Path, read: impl FnOnce(&SafeTensors) -> T) -> T {
-    let bytes = std::fs::read(path).unwrap();
-    read(&SafeTensors::deserialize(&bytes).unwrap())
-}
+use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::golden::TensorFile;
+use tightrope_testkit::shared::shared;
 
 /// Logits agree to 1e-9 of their scale.
 fn check_logits(folder: &Path, model: &Model, what: &str) {
-    let inputs = with_file(&folder.join("inputs.safetensors"), |file| values(file, "x"));
-    let expected = with_file(&folder.join("expected.safetensors"), |file| values(file, "logits"));
+    let inputs = TensorFile::read(&folder.join("inputs.safetensors")).values("x");
+    let expected = TensorFile::read(&folder.join("expected.safetensors")).values("logits");
     let found = logits(model, &inputs);
     assert_eq!(found.len(), expected.len(), "{what}");
     let scale = 1.0 + expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
@@ -47,21 +30,20 @@ fn parameters_and_logits_of_every_case() {
             continue;
         }
         let model = import(&path).unwrap();
-        with_file(&folder.join("weights.safetensors"), |weights| {
-            let buffers = ["running_mean", "running_var", "0.mean", "0.sigma"];
-            let mut expected: Vec<&str> = weights.names().into_iter().collect();
-            expected.retain(|name| !buffers.iter().any(|buffer| name.ends_with(buffer)));
-            expected.sort_unstable();
-            let layout = model.network.parameters();
-            let mut names: Vec<&str> = layout.iter().map(|info| info.name.as_str()).collect();
-            names.sort_unstable();
-            assert_eq!(names, expected, "{}", path.display());
-            for info in layout.iter() {
-                assert_eq!(info.shape, weights.tensor(&info.name).unwrap().shape(), "{}", info.name);
-                let found: Vec<f64> = model.theta[info.range()].iter().map(|&value| f64::from(value)).collect();
-                assert_eq!(found, values(weights, &info.name), "{}: {}", path.display(), info.name);
-            }
-        });
+        let weights = TensorFile::read(&folder.join("weights.safetensors"));
+        let buffers = ["running_mean", "running_var", "0.mean", "0.sigma"];
+        let mut expected: Vec<&str> = weights.0.keys().map(String::as_str).collect();
+        expected.retain(|name| !buffers.iter().any(|buffer| name.ends_with(buffer)));
+        expected.sort_unstable();
+        let layout = model.network.parameters();
+        let mut names: Vec<&str> = layout.iter().map(|info| info.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, expected, "{}", path.display());
+        for info in layout.iter() {
+            assert_eq!(info.shape, weights.get(&info.name).shape, "{}", info.name);
+            let found: Vec<f64> = model.theta[info.range()].iter().map(|&value| f64::from(value)).collect();
+            assert_eq!(found, weights.values(&info.name), "{}: {}", path.display(), info.name);
+        }
         check_logits(&folder, &model, &path.display().to_string());
         checked += 1;
     }
@@ -79,8 +61,8 @@ fn fused_batch_norms_give_the_same_logits() {
         }
         let fused = import(&path).unwrap();
         // The exporter rounded the fused weights to single precision.
-        let inputs = with_file(&folder.join("inputs.safetensors"), |file| values(file, "x"));
-        let expected = with_file(&folder.join("expected.safetensors"), |file| values(file, "logits"));
+        let inputs = TensorFile::read(&folder.join("inputs.safetensors")).values("x");
+        let expected = TensorFile::read(&folder.join("expected.safetensors")).values("logits");
         let scale = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
         for (found, expected) in logits(&fused, &inputs).iter().zip(&expected) {
             assert!((found - expected).abs() <= 1e-5 * scale, "{}: {found} is not {expected}", path.display());

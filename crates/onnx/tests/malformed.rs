@@ -2,16 +2,17 @@
 
 mod common;
 
-use common::{Random, RandomNet};
+use common::random_model;
 use tightrope_network::{Model, Normalisation, Preset};
 use tightrope_onnx::{export_bytes, import_bytes};
+use tightrope_testkit::random::Rng;
 
 fn models() -> Vec<Vec<u8>> {
     let normalisation = Normalisation { mean: vec![0.5], std: vec![0.25] };
     let network = Preset::Cnn3Tiny.build(&[1, 6, 6], 3, Some(&normalisation)).unwrap();
     let theta = vec![0.5; network.parameters().total()];
     let mut models = vec![Model::new(network, theta)];
-    models.extend((0..6).map(RandomNet::model));
+    models.extend((0..6).map(random_model));
     models.iter().map(|model| export_bytes(model).unwrap()).collect()
 }
 
@@ -26,17 +27,17 @@ fn truncated_files_are_refused() {
 
 #[test]
 fn changed_bytes_never_panic() {
-    let mut random = Random::new(17);
+    let rng = Rng::new(17);
     let (mut read, mut refused) = (0, 0);
     for bytes in models() {
         for _ in 0..4000 {
             let mut changed = bytes.clone();
-            for _ in 0..random.within(1..=3) {
-                let position = random.within(0..=bytes.len() - 1);
-                changed[position] = match random.within(0..=2) {
+            for _ in 0..rng.integer(1, 3) {
+                let position = rng.integer(0, bytes.len() - 1);
+                changed[position] = match rng.integer(0, 2) {
                     0 => 0xff,
-                    1 => changed[position] ^ (1 << random.within(0..=7)),
-                    _ => random.within(0..=255) as u8,
+                    1 => changed[position] ^ (1 << rng.integer(0, 7)),
+                    _ => rng.integer(0, 255) as u8,
                 };
             }
             match import_bytes(&changed, "changed") {
@@ -57,12 +58,12 @@ fn changed_bytes_never_panic() {
 
 #[test]
 fn other_files_are_refused() {
-    let mut random = Random::new(3);
+    let rng = Rng::new(3);
     for content in [&b""[..], b"\0", b"{\"a\": 1}", b"PK\x03\x04", &[0x0a; 4096], &[0xff; 64]] {
         import_bytes(content, "other").expect_err("no model");
     }
     for _ in 0..2000 {
-        let noise: Vec<u8> = (0..random.within(1..=200)).map(|_| random.within(0..=255) as u8).collect();
+        let noise: Vec<u8> = (0..rng.integer(1, 200)).map(|_| rng.integer(0, 255) as u8).collect();
         import_bytes(&noise, "noise").expect_err("no model");
     }
     // Groups nested deeper than any reader's stack.

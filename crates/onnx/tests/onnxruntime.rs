@@ -5,9 +5,11 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Random, RandomNet, logits};
+use common::random_model;
 use tightrope_network::{Description, Initialisation, Layer, Model, Normalisation, Preset};
 use tightrope_onnx::{export, import};
+use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::random::draws;
 
 /// Runs a script of `tests/peer` on `folder`; false, said on stderr, where Python or a module is absent and not required.
 fn python(script: &str, modules: &str, folder: &Path) -> bool {
@@ -67,7 +69,7 @@ fn residual() -> Model {
     "#;
     let network = Description::from_toml(text, "(inline)").unwrap().build().unwrap();
     let mut theta = Initialisation::Default.theta(&network, 5);
-    let noise = Random::new(3).values(theta.len());
+    let noise = draws(3, 0, theta.len(), 0.0, 1.0);
     theta.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.1 * (noise - 0.5));
     Model::new(network, theta)
 }
@@ -81,11 +83,11 @@ fn exported_models_run_to_the_same_logits() {
         ("mlp".to_string(), preset(Preset::Mlp, &[1, 28, 28], Some(mnist))),
         ("residual".to_string(), residual()),
     ];
-    models.extend((0..60).map(|seed| (format!("random{seed}"), RandomNet::model(seed))));
+    models.extend((0..60).map(|seed| (format!("random{seed}"), random_model(seed))));
     let folder = tempfile::tempdir().unwrap();
     for (name, model) in &models {
         export(model, &folder.path().join(format!("{name}.onnx"))).unwrap();
-        let values = Random::new(9).values(5 * model.network.input_len());
+        let values = draws(9, 0, 5 * model.network.input_len(), 0.0, 1.0);
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         std::fs::write(folder.path().join(format!("{name}.input")), bytes).unwrap();
     }

@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::{Random, RandomNet, assert_same, logits};
+use common::{assert_same, random_model};
 use tightrope_network::{
     Activation, Affine, Initialisation, Layer, MaxPool2d, Model, NetworkBuilder, Normalisation, Preset,
 };
 use tightrope_onnx::{export, export_bytes, import, import_bytes};
+use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::random::draws;
 
 fn round_trip(model: &Model) -> Model {
     import_bytes(&export_bytes(model).unwrap(), "(memory)").unwrap()
@@ -16,7 +18,7 @@ fn round_trip(model: &Model) -> Model {
 fn random_networks_come_back_whole() {
     let mut kinds = std::collections::BTreeSet::new();
     for seed in 0..300 {
-        let model = RandomNet::model(seed);
+        let model = random_model(seed);
         kinds.extend(model.network.nodes().iter().map(|node| node.layer.kind()));
         assert_same(&round_trip(&model), &model, &format!("seed {seed}"));
     }
@@ -65,7 +67,7 @@ fn affine_layers_that_are_no_batch_norm_keep_their_function() {
         let affine = builder.add("a", layer, &[builder.input()]).unwrap();
         builder.add("f", Layer::Flatten, &[affine]).unwrap();
         let model = Model::new(builder.build().unwrap(), vec![0.75, -3.0, 0.1, 0.2]);
-        let inputs: Vec<f64> = Random::new(5).values(12).iter().map(|&v| f64::from(v)).collect();
+        let inputs: Vec<f64> = draws(5, 0, 12, 0.0, 1.0).iter().map(|&v| f64::from(v)).collect();
         let again = round_trip(&model);
         assert_eq!(again.theta, model.theta);
         for (found, expected) in logits(&again, &inputs).iter().zip(logits(&model, &inputs)) {
@@ -81,7 +83,7 @@ fn channels_across_axes_keep_their_function() {
     let affine = builder.normalise("n", scale, vec![0.5; 3], builder.input()).unwrap();
     builder.add("f", Layer::Flatten, &[affine]).unwrap();
     let model = Model::new(builder.build().unwrap(), vec![]);
-    let inputs: Vec<f64> = Random::new(5).values(12).iter().map(|&v| f64::from(v)).collect();
+    let inputs: Vec<f64> = draws(5, 0, 12, 0.0, 1.0).iter().map(|&v| f64::from(v)).collect();
     assert_eq!(logits(&round_trip(&model), &inputs), logits(&model, &inputs));
 }
 
@@ -105,7 +107,7 @@ fn awkward_names_do_not_collide() {
 
 #[test]
 fn refuses_what_it_cannot_write() {
-    let model = RandomNet::model(1);
+    let model = random_model(1);
     let mut damaged = model.clone();
     damaged.theta[3] = f32::NAN;
     let message = export_bytes(&damaged).unwrap_err().to_string();
@@ -140,7 +142,7 @@ fn refuses_what_it_cannot_write() {
 #[test]
 fn files_are_written_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
-    let model = RandomNet::model(4);
+    let model = random_model(4);
     let path = folder.path().join("model.onnx");
     export(&model, &path).unwrap();
     assert_same(&import(&path).unwrap(), &model, "the file");

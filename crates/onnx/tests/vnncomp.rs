@@ -1,11 +1,10 @@
 //! Networks of the verification competition, as other exporters wrote them.
 
-mod common;
-
-use common::{Random, logits};
 use tightrope_network::Layer;
 use tightrope_onnx::{export_bytes, import, import_bytes};
-use tightrope_testdata::vnncomp;
+use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::random::draws;
+use tightrope_testkit::shared::vnncomp;
 
 #[test]
 fn every_network_imports() {
@@ -28,7 +27,7 @@ fn every_network_imports() {
             }
             let again = import_bytes(&export_bytes(&model).unwrap(), "(memory)").unwrap();
             let inputs: Vec<f64> =
-                Random::new(1).values(2 * model.network.input_len()).iter().map(|&v| f64::from(v)).collect();
+                draws(1, 0, 2 * model.network.input_len(), 0.0, 1.0).iter().map(|&v| f64::from(v)).collect();
             assert_eq!(logits(&again, &inputs), logits(&model, &inputs), "{}", path.display());
             checked += 1;
         }

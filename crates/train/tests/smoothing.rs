@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::Tensors;
+use common::golden;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Norm, Perturbation, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_network::Preset;
+use tightrope_testkit::golden::TensorFile;
 use tightrope_train::smoothing::{Estimate, Noise, grad, pgpe, pgpe_gradient, rgs};
 use tightrope_train::{TrainError, certified_cross_entropy};
 
@@ -24,8 +25,8 @@ struct Quadratic {
 }
 
 impl Quadratic {
-    fn of(file: &Tensors) -> Self {
-        Quadratic { matrix: file.get("quad.A"), a: file.get("quad.a"), b: file.get("quad.b") }
+    fn of(file: &TensorFile) -> Self {
+        Quadratic { matrix: file.values("quad.A"), a: file.values("quad.a"), b: file.values("quad.b") }
     }
 
     fn at(&self, theta: &[f64]) -> (f64, Vec<f64>) {
@@ -38,8 +39,8 @@ impl Quadratic {
 }
 
 /// Σ w|θ − a| of the reference file, with its gradient.
-fn absolute(file: &Tensors) -> impl Fn(&[f64]) -> (f64, Vec<f64>) {
-    let (w, a) = (file.get("abs.w"), file.get("abs.a"));
+fn absolute(file: &TensorFile) -> impl Fn(&[f64]) -> (f64, Vec<f64>) {
+    let (w, a) = (file.values("abs.w"), file.values("abs.a"));
     move |theta| {
         let loss = theta.iter().zip(&a).zip(&w).map(|((t, a), w)| w * (t - a).abs()).sum();
         (loss, theta.iter().zip(&a).zip(&w).map(|((t, a), w)| w * (t - a).signum()).collect())
@@ -77,14 +78,14 @@ fn assert_agrees(what: &str, ours: &[(f64, f64)], reference: &[f64], reference_e
 
 #[test]
 fn estimators_match_the_closed_forms() {
-    let Some(file) = Tensors::golden("smoothing/closed_form.safetensors") else { return };
+    let Some(file) = golden("smoothing/closed_form.safetensors") else { return };
     let quadratic = Quadratic::of(&file);
     let absolute = absolute(&file);
     let losses: [(&str, Loss<'_>); 2] = [("quad", &|t| quadratic.at(t)), ("abs", &absolute)];
     for (name, loss) in losses {
-        let theta = file.get(&format!("{name}.theta"));
+        let theta = file.values(&format!("{name}.theta"));
         for (text, sigma) in SIGMAS {
-            let key = |what: &str| file.get(&format!("{name}.sigma_{text}.{what}"));
+            let key = |what: &str| file.values(&format!("{name}.sigma_{text}.{what}"));
             let run = |step| pgpe(&theta, &noise(step, sigma), 200, |t| Ok::<_, TrainError>(loss(t).0)).unwrap();
             let pgpe: Vec<_> = (0..400).map(run).collect();
             let run = |step| rgs(&theta, &noise(step, sigma), 200, |t| Ok(loss(t))).unwrap();
@@ -152,11 +153,11 @@ impl Noise for Fixed {
 /// The IBP loss of a real network with the noise of the reference, in f64.
 #[test]
 fn estimators_match_the_reference_on_a_network() {
-    let Some(file) = Tensors::golden("smoothing/cnn3_tiny_ibp_loss.safetensors") else { return };
+    let Some(file) = golden("smoothing/cnn3_tiny_ibp_loss.safetensors") else { return };
     let network = Preset::Cnn3Tiny.build(&[1, 28, 28], 10, None).unwrap();
-    let theta = file.get("theta");
-    let labels: Vec<usize> = file.get("y").iter().map(|&y| y as usize).collect();
-    let region = Region::ball(&file.get("x"), 784, file.get("eps")[0], Norm::Inf, None).unwrap();
+    let theta = file.values("theta");
+    let labels: Vec<usize> = file.values("y").iter().map(|&y| y as usize).collect();
+    let region = Region::ball(&file.values("x"), 784, file.values("eps")[0], Norm::Inf, None).unwrap();
     let spec = Spec::Margins { labels: labels.clone() };
     let request = BoundRequest::lower(Relaxation::Ibp);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
@@ -180,10 +181,10 @@ fn estimators_match_the_reference_on_a_network() {
         }
     };
     let plain = grad(&theta, gradient).unwrap();
-    close("loss", &[plain.loss], &file.get("loss"));
-    close("gradient", &plain.gradient, &file.get("grad"));
+    close("loss", &[plain.loss], &file.values("loss"));
+    close("gradient", &plain.gradient, &file.values("grad"));
     for (text, sigma) in SIGMAS {
-        let key = |what: &str| file.get(&format!("sigma_{text}.{what}"));
+        let key = |what: &str| file.values(&format!("sigma_{text}.{what}"));
         let values: Vec<f32> = key("fixed_noise").iter().map(|&v| v as f32).collect();
         let fixed = Fixed { sigma: text.parse().unwrap(), parameters: theta.len(), values };
         let (plus, minus) = (key("fixed_loss_plus"), key("fixed_loss_minus"));

@@ -1,74 +1,34 @@
 //! α-CROWN against the margins that the field's reference tool reaches, and against CROWN.
 
-use std::path::{Path, PathBuf};
-
-use safetensors::SafeTensors;
-use tightrope_engine::{BoundRequest, Engine, Reference, Region, Relaxation, Spec};
-use tightrope_network::{Model, Preset};
+use tightrope_engine::{BoundRequest, Reference, Region, Relaxation, Spec};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::golden::{Case, Setting};
+use tightrope_testkit::shared::shared;
 use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
-
-/// The golden cases, or none where they are absent and not required.
-fn cases() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let folder =
-        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("golden/cases");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_none_or(|v| v != "1"), "{} is missing", folder.display());
-    eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", folder.display());
-    None
-}
-
-fn doubles(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
-    file.tensor(name).unwrap().data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
-}
-
-fn model(folder: &Path) -> Model {
-    let path = folder.join("model.onnx");
-    if path.is_file() {
-        return tightrope_onnx::import(&path).unwrap();
-    }
-    // The one case without a file of its own.
-    let network = Preset::Cnn5.build(&[1, 28, 28], 10, None).unwrap();
-    let weights = network.weights_from_safetensors(&folder.join("weights.safetensors")).unwrap();
-    Model::with_weights(network, weights)
-}
 
 /// Compares the first `images` of `case` in all its settings; the margins compared.
 fn compare(case: &str, images: usize) -> usize {
-    let Some(folder) = cases().map(|cases| cases.join(case)) else { return usize::MAX };
-    let model = model(&folder);
+    let Some(golden) = shared("golden") else { return usize::MAX };
+    let golden = Case::read(&golden, case);
+    let model = &golden.model;
     let (network, d, k) = (&model.network, model.network.input_len(), model.network.output_len());
-    let alpha = AlphaCrown::new(network, &model.weights()).unwrap();
-    let inputs = std::fs::read(folder.join("inputs.safetensors")).unwrap();
-    let inputs = SafeTensors::deserialize(&inputs).unwrap();
-    let x: Vec<f64> = inputs.tensor("x").unwrap().data()[..4 * images * d]
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b).into())
-        .collect();
-    let labels: Vec<usize> = inputs.tensor("y").unwrap().data()[..8 * images]
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|b| i64::from_le_bytes(*b).try_into().unwrap())
-        .collect();
-    let expected = std::fs::read(folder.join("expected.safetensors")).unwrap();
-    let expected = SafeTensors::deserialize(&expected).unwrap();
+    let weights = model.weights();
+    let alpha = AlphaCrown::new(network, &weights).unwrap();
+    let x = &golden.x::<f64>()[..images * d];
+    let labels = golden.labels()[..images].to_vec();
+    let expected = &golden.expected;
     let theta: Vec<f64> = model.theta.iter().map(|&v| v.into()).collect();
     let mut compared = 0;
-    for tag in expected.names().into_iter().filter_map(|name| name.strip_suffix(".alpha_crown.margin.lower")) {
-        let rounded: f64 = tag.strip_prefix("linf_").unwrap().parse().unwrap();
-        let radii = doubles(&inputs, "eps_linf");
-        let epsilon = *radii.iter().find(|e| (*e - rounded).abs() < 1e-5 * rounded).unwrap();
+    for tag in expected.0.keys().filter_map(|name| name.strip_suffix(".alpha_crown.margin.lower")) {
+        let Setting { l2: false, clip: false, epsilon } = golden.setting(tag) else {
+            panic!("{tag} is no ℓ∞ ball")
+        };
         let (lower, upper): (Vec<f64>, Vec<f64>) = x.iter().map(|v| (v - epsilon, v + epsilon)).unzip();
         let targets: Vec<Vec<f64>> = ["alpha_crown", "alpha_crown_full"]
             .iter()
             .map(|method| format!("{tag}.{method}.margin.lower"))
-            .filter(|name| expected.tensor(name).is_ok())
-            .map(|name| doubles(&expected, &name))
+            .filter(|name| expected.0.contains_key(name))
+            .map(|name| expected.values(&name))
             .collect();
         let region = Region::boxes(&lower, &upper, d).unwrap();
         let spec = Spec::Margins { labels: labels.clone() };

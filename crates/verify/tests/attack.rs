@@ -22,7 +22,7 @@ fn run(
     let d = model.network.input_len();
     let inputs = &inputs[range.start * d..range.end * d];
     let samples = Samples { indices: &indices, inputs, labels: &labels[range] };
-    plan.run(&Target::new(model, &Reference, &Reference), threat, &samples).unwrap()
+    plan.run(&Target::new(model, &Reference, &Reference).unwrap(), threat, &samples).unwrap()
 }
 
 fn count(outcome: &AttackOutcome) -> usize {
@@ -32,7 +32,7 @@ fn count(outcome: &AttackOutcome) -> usize {
 #[test]
 fn every_attack_breaks_networks_in_every_norm_and_stays_inside() {
     let data = small();
-    let target = Target::new(&data.0, &Reference, &Reference);
+    let target = Target::new(&data.0, &Reference, &Reference).unwrap();
     for (norm, epsilon) in [(Norm::Inf, 0.08), (Norm::L2, 0.5), (Norm::L1, 3.0)] {
         for clip in [Some((0.0, 1.0)), None] {
             let threat = ThreatModel { norm, epsilon, clip };
@@ -59,8 +59,8 @@ fn every_attack_breaks_networks_in_every_norm_and_stays_inside() {
 #[test]
 fn published_counterexamples_are_found_again() {
     let Some(verdicts) = verdicts() else { return };
-    for (name, preset) in VERIFICATION {
-        let data = verification(name, preset);
+    for name in VERIFICATION {
+        let data = verification(name);
         for (epsilon, published) in verdicts[name].as_object().unwrap() {
             let threat = ThreatModel { norm: Norm::Inf, epsilon: epsilon.parse().unwrap(), clip: Some((0.0, 1.0)) };
             let sequence = AttackKind::sequence(10);
@@ -122,7 +122,7 @@ fn random_starts_leave_flat_places() {
 #[test]
 fn plans_that_make_no_sense_are_refused() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let samples = Samples { indices: &[0], inputs: &inputs[..64], labels: &labels[..1] };
     let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.1, clip: None };
     let refused = |plan: AttackPlan, part: &str| {
@@ -135,7 +135,7 @@ fn plans_that_make_no_sense_are_refused() {
     let mut builder = NetworkBuilder::new(&[1]).unwrap();
     builder.linear("out", 3, true, builder.input()).unwrap();
     let model = Model::new(builder.build().unwrap(), vec![0.0; 6]);
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let samples = Samples { indices: &[0], inputs: &[0.5], labels: &[0] };
     let problem = plan(&[AttackKind::ApgdTargeted], 5, 1).run(&target, &threat, &samples).unwrap_err().to_string();
     assert!(problem.contains("`apgd-targeted` needs at least 4 classes and the network has 3"), "{problem}");

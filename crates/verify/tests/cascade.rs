@@ -32,9 +32,9 @@ fn timeless(records: &[SampleRecord]) -> Vec<SampleRecord> {
 #[test]
 fn cascade_never_contradicts_published_verdicts_and_decides_most() {
     let Some(verdicts) = verdicts() else { return };
-    for (name, preset) in VERIFICATION {
-        let (model, inputs, labels) = verification(name, preset);
-        let target = Target::new(&model, &Reference, &Reference);
+    for name in VERIFICATION {
+        let (model, inputs, labels) = verification(name);
+        let target = Target::new(&model, &Reference, &Reference).unwrap();
         let indices: Vec<u64> = (0..labels.len() as u64).collect();
         for (epsilon, published) in verdicts[name].as_object().unwrap() {
             // Without branch and bound, which another test compares.
@@ -65,7 +65,7 @@ fn cascade_never_contradicts_published_verdicts_and_decides_most() {
 #[test]
 fn every_verdict_comes_with_its_evidence() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let indices: Vec<u64> = (0..labels.len() as u64).collect();
     let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let cascade = cascade(0.02);
@@ -102,7 +102,7 @@ fn every_verdict_comes_with_its_evidence() {
 #[test]
 fn a_point_outside_the_region_or_on_the_right_side_is_no_counterexample() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let threat = cascade(0.02).threat;
     let x = &inputs[..64];
     assert_eq!(target.replay(&threat, x, x, labels[0]).unwrap(), None);
@@ -117,7 +117,7 @@ fn a_point_outside_the_region_or_on_the_right_side_is_no_counterexample() {
 #[test]
 fn branch_and_bound_decides_what_the_other_stages_leave() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let indices: Vec<u64> = (0..labels.len() as u64).collect();
     let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let certify = |stages: &[Stage], threads| {
@@ -144,7 +144,7 @@ fn branch_and_bound_decides_what_the_other_stages_leave() {
 #[test]
 fn an_interrupted_certification_resumes_to_the_same_records() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = cascade(0.02);
@@ -183,7 +183,7 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
 #[test]
 fn a_time_limit_leaves_later_stages_out() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let indices: Vec<u64> = (0..labels.len() as u64).collect();
     let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let hasty = Cascade { timeout: Some(std::time::Duration::from_nanos(1)), ..cascade(0.02) };
@@ -195,7 +195,7 @@ fn a_time_limit_leaves_later_stages_out() {
 #[test]
 fn settings_without_sense_are_refused() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let samples = Samples { indices: &[0], inputs: &inputs[..64], labels: &labels[..1] };
     let twice = Cascade { stages: vec![Stage::Pgd, Stage::Pgd], ..cascade(0.02) };
     assert!(matches!(twice.certify(&target, &samples), Err(VerifyError::Usage(_))));
@@ -225,7 +225,7 @@ fn settings_without_sense_are_refused() {
 #[test]
 fn a_time_limit_stops_an_attack() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let indices: Vec<u64> = (0..labels.len() as u64).collect();
     let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let attack = Attack { steps: 1_000_000, restarts: 1000, ..Attack::default() };
@@ -240,7 +240,7 @@ fn a_time_limit_stops_an_attack() {
 #[test]
 fn an_observer_stops_the_cascade_and_the_log_goes_on() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = cascade(0.02);
@@ -257,7 +257,7 @@ fn an_observer_stops_the_cascade_and_the_log_goes_on() {
 #[test]
 fn records_of_other_data_are_refused() {
     let (model, inputs, labels) = small();
-    let target = Target::new(&model, &Reference, &Reference);
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = Cascade { stages: vec![], ..cascade(0.02) };

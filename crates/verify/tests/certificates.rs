@@ -4,56 +4,50 @@
 use std::time::Duration;
 
 use tightrope_certificate::{Checker, Proof, Step};
-use tightrope_engine::{Engine, Reference};
-use tightrope_network::{Conv2d, Initialisation, Layer, Model, NetworkBuilder};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_network::{Initialisation, Model};
+use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::networks::Chain;
+use tightrope_testkit::random::Rng;
+use tightrope_testkit::sampling::in_box;
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
-fn finish(builder: NetworkBuilder, seed: u64) -> Model {
-    let network = builder.build().unwrap();
+fn finish(chain: Chain, seed: u64) -> Model {
+    let network = chain.build();
     let theta = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
     Model::new(network, theta)
 }
 
 /// Dense layers with a sum of two branches and one of three.
 fn dense(seed: u64) -> Model {
-    let mut builder = NetworkBuilder::new(&[2]).unwrap();
-    let mut last = builder.linear("stem", 5, true, builder.input()).unwrap();
-    last = builder.add("relu0", Layer::RELU, &[last]).unwrap();
-    let branch = builder.linear("branch", 5, true, last).unwrap();
-    last = builder.add("sum0", Layer::Add, &[last, branch]).unwrap();
-    last = builder.add("relu1", Layer::RELU, &[last]).unwrap();
-    let (one, two) = (builder.linear("one", 5, false, last).unwrap(), builder.linear("two", 5, true, last).unwrap());
-    last = builder.add("sum1", Layer::Add, &[one, last, two]).unwrap();
-    last = builder.add("relu2", Layer::RELU, &[last]).unwrap();
-    builder.linear("head", 2, true, last).unwrap();
-    finish(builder, seed)
+    let mut chain = Chain::new(&[2]).linear(5).relu();
+    let skip = chain.node();
+    chain = chain.linear(5);
+    let branch = chain.node();
+    chain = chain.sum(&[skip, branch]).relu();
+    let skip = chain.node();
+    chain = chain.linear_with(5, false);
+    let one = chain.node();
+    chain = chain.from(skip).linear(5);
+    let two = chain.node();
+    finish(chain.sum(&[one, skip, two]).relu().linear(2), seed)
 }
 
 /// Convolutions with an identity around one of them.
 fn convolutional(seed: u64) -> Model {
-    let mut builder = NetworkBuilder::new(&[1, 2, 2]).unwrap();
-    let conv = |in_channels| Conv2d { padding: [1; 4], ..Conv2d::new([in_channels, 2], [3; 2]) };
-    let mut last = builder.conv2d("stem", conv(1), true, builder.input()).unwrap();
-    last = builder.add("relu0", Layer::RELU, &[last]).unwrap();
-    let branch = builder.conv2d("branch", conv(2), true, last).unwrap();
-    last = builder.add("sum", Layer::Add, &[branch, last]).unwrap();
-    last = builder.add("relu1", Layer::RELU, &[last]).unwrap();
-    last = builder.add("flatten", Layer::Flatten, &[last]).unwrap();
-    builder.linear("head", 2, true, last).unwrap();
-    finish(builder, seed)
+    let mut chain = Chain::new(&[1, 2, 2]).conv(2, [3; 2], [1; 2], [1; 4]).relu();
+    let skip = chain.node();
+    chain = chain.conv(2, [3; 2], [1; 2], [1; 4]);
+    let branch = chain.node();
+    finish(chain.sum(&[branch, skip]).relu().flatten().linear(2), seed)
 }
 
-/// Outputs at corners and random points of [−1, 1]^d.
+/// Outputs at corners, at the faces and at random points of [−1, 1]^d.
 fn outputs(model: &Model, seed: u64) -> Vec<Vec<f64>> {
-    let d = model.network.input_len();
-    let mut points = vec![0.0_f32; 20_000 * d];
-    Stream::new(seed, Purpose::Test, 0, 0).uniform(0, &mut points);
-    let share = |(i, &u): (usize, &f32)| if (i / d).is_multiple_of(4) { u.round() } else { u };
-    let points: Vec<f64> = points.iter().enumerate().map(share).map(|u| 2.0 * f64::from(u) - 1.0).collect();
-    let theta: Vec<f64> = model.theta.iter().map(|&v| f64::from(v)).collect();
-    Reference.forward(&model.network, &theta, &points).unwrap().chunks(2).map(<[f64]>::to_vec).collect()
+    let end = vec![1.0; model.network.input_len()];
+    let start: Vec<f64> = end.iter().map(|v| -v).collect();
+    let points = in_box(&Rng::new(seed), &start, &end, 20_000);
+    logits(model, &points).chunks(2).map(<[f64]>::to_vec).collect()
 }
 
 /// "Some input of [−1, 1]^d has y₀ ≤ bounds₀ and y₁ ≤ bounds₁".

@@ -3,47 +3,38 @@
 use std::time::Duration;
 
 use tightrope_certificate::{CaseProof, Checker, Proof};
-use tightrope_network::{Activation, Initialisation, Layer, Network, NetworkBuilder, Preset, Weights};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_engine::{Engine, Reference};
+use tightrope_network::{Activation, Initialisation, Layer, Network, Preset, Weights};
+use tightrope_testkit::networks::{Chain, dense};
+use tightrope_testkit::random::{Rng, draws};
+use tightrope_testkit::sampling::in_box;
 use tightrope_verify::VerifyError;
 use tightrope_verify::complete::{AlphaCrown, Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
-/// A fully connected network of the given widths, with its parameters.
-fn network(widths: &[usize], seed: u64) -> (Network, Vec<f32>) {
-    let mut builder = NetworkBuilder::new(&widths[..1]).unwrap();
-    let mut last = builder.input();
-    for (index, width) in widths[1..].iter().enumerate() {
-        last = builder.linear(&index.to_string(), *width, true, last).unwrap();
-        if index + 2 < widths.len() {
-            last = builder.add(format!("relu{index}"), Layer::RELU, &[last]).unwrap();
-        }
-    }
-    let network = builder.build().unwrap();
-    let theta = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
-    (network, theta)
+/// Parameters of a network.
+fn parameters(network: &Network, seed: u64) -> Vec<f32> {
+    Initialisation::Default.theta(network, seed).iter().map(|v| 2.0 * v).collect()
 }
 
 #[test]
 fn kinds_that_are_not_covered_are_refused() {
     for activation in [Activation::Sigmoid, Activation::LeakyRelu { slope: 0.1 }] {
-        let mut builder = NetworkBuilder::new(&[1]).unwrap();
-        builder.add("bent", Layer::Activation(activation), &[0]).unwrap();
-        let network = builder.build().unwrap();
+        let network = Chain::new(&[1]).layer(Layer::Activation(activation)).build();
         let weights = Weights::new(vec![]);
         let property = property(1, &[(&[1.0], 0.0)]);
         let decision = decide(&network, &weights, &property, &Settings::default(), &|_| {});
         for refused in [decision.err(), AlphaCrown::new(&network, &weights).err()] {
             let Some(VerifyError::Layer { layer, kind }) = refused else { panic!("{refused:?}") };
-            assert_eq!((layer.as_str(), kind), ("bent", activation.kind()));
+            assert_eq!((layer.as_str(), kind), ("layer 1", activation.kind()));
         }
         let proof = Proof { cases: vec![CaseProof::default()], ..Proof::default() };
         let message = Checker::new(&network, &weights).check(&property, &proof).unwrap_err().to_string();
-        assert!(message.contains("layer `bent`") && message.contains(activation.kind()), "{message}");
+        assert!(message.contains("layer `layer 1`") && message.contains(activation.kind()), "{message}");
     }
 }
 
-/// Weights `[out][in]` and biases of each linear layer of [`network`], in f64.
+/// Weights `[out][in]` and biases of each linear layer of these widths, in f64.
 fn layers(widths: &[usize], theta: &[f32]) -> Vec<(Vec<Vec<f64>>, Vec<f64>)> {
     let mut rest = theta.iter().map(|&v| f64::from(v));
     widths
@@ -152,7 +143,8 @@ fn agrees(
 fn verdicts_agree_with_the_exact_minimum() {
     for seed in 0..500_u64 {
         let widths: &[usize] = if seed % 2 == 0 { &[1, 5, 4, 4, 2] } else { &[2, 6, 2] };
-        let (network, theta) = network(widths, seed);
+        let network = dense(widths);
+        let theta = parameters(&network, seed);
         let layers = layers(widths, &theta);
         let (first, second) = (|x: &[f64]| evaluate(&layers[..1], x), |x: &[f64]| evaluate(&layers[..2], x));
         let third = |x: &[f64]| evaluate(&layers[..3], x);
@@ -176,15 +168,12 @@ fn verdicts_agree_with_the_exact_minimum() {
 #[test]
 fn residual_networks_and_conjunctions_agree_with_the_exact_minimum() {
     for seed in 0..150_u64 {
-        let mut builder = NetworkBuilder::new(&[1]).unwrap();
-        let z1 = builder.linear("first", 4, true, builder.input()).unwrap();
-        let relu = builder.add("relu1", Layer::RELU, &[z1]).unwrap();
-        let inner = builder.linear("second", 4, true, relu).unwrap();
-        let z2 = builder.add("sum", Layer::Add, &[inner, z1]).unwrap();
-        let relu = builder.add("relu2", Layer::RELU, &[z2]).unwrap();
-        builder.linear("third", 2, true, relu).unwrap();
-        let network = builder.build().unwrap();
-        let theta: Vec<f32> = Initialisation::Default.theta(&network, seed).iter().map(|v| 2.0 * v).collect();
+        let chain = Chain::new(&[1]).linear(4);
+        let z1 = chain.node();
+        let chain = chain.relu().linear(4);
+        let inner = chain.node();
+        let network = chain.sum(&[inner, z1]).relu().linear(2).build();
+        let theta = parameters(&network, seed);
         let layers = layers(&[1, 4, 4, 2], &theta);
         let relu = |values: Vec<f64>| -> Vec<f64> { values.into_iter().map(|v| v.max(0.0)).collect() };
         let z1 = |x: &[f64]| evaluate(&layers[..1], x);
@@ -222,13 +211,12 @@ fn no_sample_contradicts_a_convolutional_verdict() {
     for seed in 0..6_u64 {
         let network = Preset::Cnn3Tiny.build(&[1, 8, 8], 3, None).unwrap();
         let theta = Initialisation::Default.theta(&network, seed);
-        let mut center = vec![0.0_f32; 64];
-        Stream::new(seed, Purpose::Test, 0, 0).uniform(0, &mut center);
+        let center = draws(seed, 0, 64, 0.0, 1.0);
         let epsilon = 0.1_f64;
         let lower: Vec<f64> = center.iter().map(|&v| f64::from(v) - epsilon).collect();
         let upper: Vec<f64> = center.iter().map(|&v| f64::from(v) + epsilon).collect();
-        let engine = tightrope_engine::Reference;
-        let logits = |points: &[f32]| tightrope_engine::Engine::forward(&engine, &network, &theta, points).unwrap();
+        let loaded = Reference.load(&network, &theta).unwrap();
+        let logits = |points: &[f32]| loaded.forward(points).unwrap();
         let at = logits(&center);
         let top = (0..3).max_by(|&a, &b| at[a].total_cmp(&at[b])).unwrap();
         let rival = |j: usize| {
@@ -245,14 +233,8 @@ fn no_sample_contradicts_a_convolutional_verdict() {
         let Outcome::Holds { proof } = decision.outcome else { continue };
         proved += 1;
         Checker::new(&network, &weights).check(&property, &proof.expect("a proof")).unwrap();
-        let mut samples = vec![0.0_f32; 20_000 * 64];
-        Stream::new(seed, Purpose::Test, 1, 0).uniform(0, &mut samples);
-        for (i, value) in samples.iter_mut().enumerate() {
-            let (e, odd) = (i % 64, i / 64 % 2 == 1);
-            // Every other sample is a corner.
-            let t = if odd { f64::from(*value).round() } else { f64::from(*value) };
-            *value = (lower[e] + t * (upper[e] - lower[e])).clamp(lower[e], upper[e]) as f32;
-        }
+        let points = in_box(&Rng::new(seed), &lower, &upper, 20_000);
+        let samples: Vec<f32> = points.iter().map(|&value| value as f32).collect();
         for z in logits(&samples).chunks(3) {
             assert!((0..3).all(|j| j == top || z[top] > z[j] - 1e-5), "network {seed}: a sample contradicts the proof");
         }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use common::case;
 use tightrope_attack::{Attack, AttackKind, AttackPlan, Samples, Target, ThreatModel};
-use tightrope_engine::{Engine, Norm, Reference};
+use tightrope_engine::{Norm, Reference};
 use tightrope_network::{Initialisation, Model, Preset};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_testkit::evaluate::{Ask, logits};
+use tightrope_testkit::random::{Rng, draws};
+use tightrope_testkit::sampling::in_box;
 use tightrope_verify::complete::{Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
@@ -53,27 +55,12 @@ impl Proved {
         })
     }
 
-    /// Tries `count` points: corners, points on the surface and points inside, in turn.
+    /// Tries `count` points: corners, points on the surface and points inside.
     fn sample(&self, seed: u64, count: usize) {
-        let d = self.input.len();
-        let theta: Vec<f64> = self.model.theta.iter().map(|&v| f64::from(v)).collect();
-        let mut draws = vec![0.0_f32; d];
+        let rng = Rng::new(seed);
         for first in (0..count).step_by(256) {
-            let mut points = Vec::with_capacity(256 * d);
-            for i in first..(first + 256).min(count) {
-                Stream::new(seed, Purpose::Test, i as u64, 0).uniform(0, &mut draws);
-                let face = i % d;
-                points.extend(draws.iter().enumerate().map(|(e, &u)| {
-                    let share = match i % 3 {
-                        0 => f64::from(u).round(),
-                        1 if e == face => f64::from(u).round(),
-                        _ => f64::from(u),
-                    };
-                    (self.lower[e] + share * (self.upper[e] - self.lower[e])).clamp(self.lower[e], self.upper[e])
-                }));
-            }
-            let logits = Reference.forward(&self.model.network, &theta, &points).unwrap();
-            for (i, z) in logits.chunks(self.model.network.output_len()).enumerate() {
+            let points = in_box(&rng, &self.lower, &self.upper, 256.min(count - first));
+            for (i, z) in logits(&self.model, &points).chunks(self.model.network.output_len()).enumerate() {
                 let first_still = (0..z.len()).all(|j| j == self.label || z[self.label] - z[j] > -1e-10);
                 assert!(first_still, "seed {seed}, point {}: the proof is contradicted by {z:?}", first + i);
             }
@@ -85,7 +72,8 @@ impl Proved {
         let attack = Attack { steps: 40, restarts: 2, seed, ..Attack::default() };
         let plan = AttackPlan { kinds: AttackKind::sequence(self.model.network.output_len()), attack, targets: 9 };
         let samples = Samples { indices: &[seed], inputs: &self.input, labels: &[self.label] };
-        let outcome = plan.run(&Target::new(&self.model, &Reference, &Reference), &self.threat, &samples).unwrap();
+        let outcome =
+            plan.run(&Target::new(&self.model, &Reference, &Reference).unwrap(), &self.threat, &samples).unwrap();
         assert!(!outcome.broken[0], "seed {seed}: broken by {:?}, though proved", outcome.broken_by[0]);
     }
 }
@@ -112,17 +100,14 @@ fn random_models() -> Vec<Model> {
 fn no_point_contradicts_a_proof() {
     let mut proved = Vec::new();
     for (seed, model) in random_models().iter().enumerate() {
-        let mut input = vec![0.0; model.network.input_len()];
-        Stream::new(seed as u64, Purpose::Test, 0, 1).uniform(0, &mut input);
+        let input = draws(seed as u64, 1, model.network.input_len(), 0.0, 1.0);
         let label = prediction(model, &input);
         // The largest of these radii that is proved, where counterexamples are nearest.
         proved.extend([0.1, 0.05, 0.02].into_iter().find_map(|epsilon| Proved::new(model, &input, label, epsilon)));
     }
     assert!(proved.len() >= 9, "only {} of 18 random networks have a proof", proved.len());
-    for (name, preset, radii) in
-        [("mlp_ibp", Preset::Mlp, [0.1, 0.05]), ("cnn3_tiny_ibp", Preset::Cnn3Tiny, [0.15, 0.1])]
-    {
-        let Some((model, inputs, labels)) = case(name, preset) else { continue };
+    for (name, radii) in [("mlp_ibp", [0.1, 0.05]), ("cnn3_tiny_ibp", [0.15, 0.1])] {
+        let Some((model, inputs, labels)) = case(name) else { continue };
         let before = proved.len();
         for (input, &label) in inputs.chunks(784).zip(&labels) {
             proved.extend(radii.into_iter().find_map(|epsilon| Proved::new(&model, input, label, epsilon)));

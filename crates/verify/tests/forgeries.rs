@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tightrope_certificate::{Certificate, ExactLeaf, Leaf, Neuron, Proof, Step, check, property_digest};
-use tightrope_engine::{Engine, Reference};
+use tightrope_engine::Reference;
 use tightrope_network::{Affine, Layer, Model, NetworkBuilder, Weights};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::random::Rng;
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
@@ -13,27 +14,6 @@ use tightrope_vnnlib::{Case, Constraint, Property};
 const HEADER: usize = 8 + 4 + 32;
 /// Bytes of the two digests at the beginning of the body.
 const DIGESTS: usize = 64;
-
-/// Draws of one forgery.
-struct Random(Stream, u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Random(Stream::new(seed, Purpose::Test, 0, 0), 0)
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        self.1 += 1;
-        self.0.below(self.1, count)
-    }
-
-    fn share(&mut self) -> f64 {
-        let mut value = [0.0];
-        self.1 += 1;
-        self.0.uniform(self.1, &mut value);
-        f64::from(value[0])
-    }
-}
 
 /// A true statement about a model with its proof, and a false one about the same.
 struct Subject {
@@ -56,8 +36,8 @@ fn network(seed: u64, scale: f64) -> Model {
     let relu = builder.add("relu1", Layer::RELU, &[second]).unwrap();
     builder.linear("last", 2, true, relu).unwrap();
     let network = builder.build().unwrap();
-    let mut random = Random::new(seed);
-    let mut theta: Vec<f64> = (0..network.parameters().total()).map(|_| 2.0 * random.share() - 1.0).collect();
+    let rng = Rng::new(seed);
+    let mut theta: Vec<f64> = (0..network.parameters().total()).map(|_| rng.between(-1.0, 1.0)).collect();
     let mut rescale = |name: &str, factor: f64| {
         let range = network.parameters().find(name).unwrap().range();
         theta[range].iter_mut().for_each(|value| *value *= factor);
@@ -130,17 +110,17 @@ fn subjects() -> Vec<Subject> {
 }
 
 /// Changes a proof by one of many rules.
-fn change(proof: &mut Proof, random: &mut Random) {
+fn change(proof: &mut Proof, rng: &Rng) {
     let trees = &mut proof.cases[0].conjunctions;
-    let tree = random.below(trees.len());
+    let tree = rng.below(trees.len());
     let steps = &mut trees[tree].steps;
-    let at = random.below(steps.len());
-    let factor = [0.0, 0.5, -1.0, 2.0, 1e3, 1e30, f64::NAN, f64::INFINITY, 1.0 + 1e-9][random.below(9)];
-    match random.below(11) {
+    let at = rng.below(steps.len());
+    let factor = [0.0, 0.5, -1.0, 2.0, 1e3, 1e30, f64::NAN, f64::INFINITY, 1.0 + 1e-9][rng.below(9)];
+    match rng.below(11) {
         0 => drop(steps.remove(at)),
-        1 => steps.insert(at, steps[random.below(steps.len())].clone()),
+        1 => steps.insert(at, steps[rng.below(steps.len())].clone()),
         2 => {
-            let other = random.below(steps.len());
+            let other = rng.below(steps.len());
             steps.swap(at, other);
         }
         3 => steps.truncate(at),
@@ -160,7 +140,7 @@ fn change(proof: &mut Proof, random: &mut Random) {
             }
         }
         7 => {
-            let neuron = Neuron { node: random.below(8) as u32, index: random.below(6) as u32 };
+            let neuron = Neuron { node: rng.below(8) as u32, index: rng.below(6) as u32 };
             if let Some(Step::SplitRelu(split)) = steps.iter_mut().find(|step| matches!(step, Step::SplitRelu(_))) {
                 *split = neuron;
             }
@@ -169,14 +149,14 @@ fn change(proof: &mut Proof, random: &mut Random) {
             if let Some(Step::SplitInput { index, at }) =
                 steps.iter_mut().find(|step| matches!(step, Step::SplitInput { .. }))
             {
-                *index = random.below(3) as u32;
+                *index = rng.below(3) as u32;
                 *at = factor;
             }
         }
         9 => {
             let units = [0, 1, -1, 40, -40, 1000, 5000];
-            let count = [0, 1, proof.units.len().max(7)][random.below(3)];
-            proof.units = (0..count).map(|_| units[random.below(units.len())]).collect();
+            let count = [0, 1, proof.units.len().max(7)][rng.below(3)];
+            proof.units = (0..count).map(|_| units[rng.below(units.len())]).collect();
         }
         _ => {
             for slopes in proof.slopes.iter_mut().flat_map(|slopes| &mut slopes.layers) {
@@ -193,15 +173,15 @@ fn change(proof: &mut Proof, random: &mut Random) {
 }
 
 /// Damages the body behind the digests and seals the file anew.
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    for _ in 0..1 + random.below(4) {
-        let at = HEADER + DIGESTS + random.below(bytes.len() - HEADER - DIGESTS);
-        match random.below(5) {
-            0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = random.below(256) as u8,
-            2 => bytes.insert(at, random.below(256) as u8),
+fn damage(bytes: &mut Vec<u8>, rng: &Rng) {
+    for _ in 0..1 + rng.below(4) {
+        let at = HEADER + DIGESTS + rng.below(bytes.len() - HEADER - DIGESTS);
+        match rng.below(5) {
+            0 => bytes[at] ^= 1 << rng.below(8),
+            1 => bytes[at] = rng.below(256) as u8,
+            2 => bytes.insert(at, rng.below(256) as u8),
             3 if bytes.len() > HEADER + DIGESTS + 8 => drop(bytes.remove(at)),
-            _ => bytes[at] = [0, 0x7f, 0x80, 0xff][random.below(4)],
+            _ => bytes[at] = [0, 0x7f, 0x80, 0xff][rng.below(4)],
         }
     }
     seal(bytes);
@@ -224,22 +204,22 @@ fn no_forged_certificate_is_accepted() {
     let subjects = subjects();
     let (mut decoded, mut kinds) = (0, [0; 2]);
     for number in first..first + count {
-        let mut random = Random::new(number);
-        let subject = &subjects[random.below(subjects.len())];
+        let rng = Rng::new(number);
+        let subject = &subjects[rng.below(subjects.len())];
         let weights = subject.model.weights();
         let mut proof = subject.proof.clone();
-        let structured = random.below(2) == 0;
+        let structured = rng.below(2) == 0;
         if structured {
-            (0..1 + random.below(3)).for_each(|_| {
+            (0..1 + rng.below(3)).for_each(|_| {
                 if !proof.cases[0].conjunctions.iter().any(|tree| tree.steps.is_empty()) {
-                    change(&mut proof, &mut random);
+                    change(&mut proof, &rng);
                 }
             });
         }
         let certificate = Certificate::new(&subject.model.network, &weights, &subject.lie, proof).unwrap();
         let mut bytes = certificate.to_bytes().unwrap();
         if !structured {
-            damage(&mut bytes, &mut random);
+            damage(&mut bytes, &rng);
         }
         let Ok(forged) = Certificate::from_bytes(&bytes) else { continue };
         decoded += 1;

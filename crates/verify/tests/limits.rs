@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tightrope_certificate::{CaseProof, CertificateError, Checker, Leaf, Neuron, Proof, TreeBuilder};
-use tightrope_network::{Conv2d, Initialisation, Layer, Network, NetworkBuilder, Weights};
+use tightrope_network::{Initialisation, Network, Weights};
+use tightrope_testkit::networks::{Chain, dense};
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
@@ -12,30 +13,8 @@ const SLACK: Duration = Duration::from_secs(6);
 
 /// Convolutions of 16 channels one after the other on an image of `side`².
 fn deep_convolutions(side: usize, depth: usize) -> Network {
-    let mut builder = NetworkBuilder::new(&[3, side, side]).unwrap();
-    let mut last = builder.input();
-    let mut channels = 3;
-    for layer in 0..depth {
-        let conv = Conv2d { padding: [1; 4], ..Conv2d::new([channels, 16], [3, 3]) };
-        last = builder.conv2d(&format!("conv{layer}"), conv, true, last).unwrap();
-        last = builder.add(format!("relu{layer}"), Layer::RELU, &[last]).unwrap();
-        channels = 16;
-    }
-    last = builder.add("flatten", Layer::Flatten, &[last]).unwrap();
-    builder.linear("last", 10, true, last).unwrap();
-    builder.build().unwrap()
-}
-
-/// Two inputs and wide layers, as lattice networks have them.
-fn wide(widths: &[usize]) -> Network {
-    let mut builder = NetworkBuilder::new(&[2]).unwrap();
-    let mut last = builder.input();
-    for (layer, &width) in widths.iter().enumerate() {
-        last = builder.linear(&format!("linear{layer}"), width, true, last).unwrap();
-        last = builder.add(format!("relu{layer}"), Layer::RELU, &[last]).unwrap();
-    }
-    builder.linear("last", 1, true, last).unwrap();
-    builder.build().unwrap()
+    let chain = (0..depth).fold(Chain::new(&[3, side, side]), |chain, _| chain.conv(16, [3; 2], [1; 2], [1; 4]).relu());
+    chain.flatten().linear(10).build()
 }
 
 /// No output may be the largest but output 0, or anything below −1 where there is but one.
@@ -58,7 +37,7 @@ fn property(network: &Network, radius: f64) -> Property {
 fn the_limit_of_a_search_is_kept() {
     let networks = [
         ("deep convolutions", deep_convolutions(32, 8), 0.2),
-        ("wide layers", wide(&[2304, 2304, 48]), 4.0),
+        ("wide layers", dense(&[2, 2304, 2304, 48, 1]), 4.0),
         ("many convolutions", deep_convolutions(16, 16), 0.5),
     ];
     for (name, network, radius) in networks {
@@ -93,7 +72,7 @@ fn kind(outcome: &Outcome) -> &'static str {
 /// A proof of 2¹⁴ leaves about a wide network.
 #[test]
 fn the_limit_of_a_check_is_kept() {
-    let network = wide(&[1024, 1024]);
+    let network = dense(&[2, 1024, 1024, 1]);
     let weights = Weights::from_single(&Initialisation::Default.theta(&network, 1));
     let row = vec![vec![Constraint::at_most(vec![1.0], -1e3)]];
     let property = Property::new(2, 1, vec![Case::closed(vec![0.0; 2], vec![1.0; 2], row)]);

@@ -2,22 +2,24 @@
 
 mod common;
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::small;
 use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, LayerSlopes, Reference, Region, Relaxation, Spec,
-    Tape, Wants,
+    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Loaded, MemberLoss,
+    MemberRequest, OutwardInterval, Perturbation, Reference, Region, Relaxation, Spec, Support, Tape, Trace, Wants,
 };
-use tightrope_network::Network;
+use tightrope_network::{Network, NodeId};
 use tightrope_verify::{AlphaBudget, Cascade, Stage, Verdict};
 
 /// The reference engine, which needs [`Slow::EACH`] longer for each sample that it bounds.
 #[derive(Default)]
 struct Slow {
-    bounded: AtomicUsize,
+    bounded: Arc<AtomicUsize>,
 }
 
 impl Slow {
@@ -29,68 +31,102 @@ impl Engine<f32> for Slow {
         "slow"
     }
 
-    fn forward(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
-        Reference.forward(network, theta, inputs)
+    fn supports(&self, network: &Network, request: &BoundRequest) -> Support {
+        Engine::<f32>::supports(&Reference, network, request)
     }
 
-    fn forward_taped(&self, network: &Network, theta: &[f32], inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
-        Reference.forward_taped(network, theta, inputs)
+    fn load(&self, network: &Network, theta: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        Ok(Box::new(LoadedSlow { inner: Reference.load(network, theta)?, bounded: Arc::clone(&self.bounded) }))
+    }
+}
+
+/// What [`Slow`] loads.
+struct LoadedSlow {
+    inner: Box<dyn Loaded<f32>>,
+    bounded: Arc<AtomicUsize>,
+}
+
+impl Loaded<f32> for LoadedSlow {
+    fn network(&self) -> &Network {
+        self.inner.network()
     }
 
-    fn bound(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        region: &Region<f32>,
-        spec: &Spec<f32>,
-        request: BoundRequest,
-    ) -> Result<Bounds<f32>, EngineError> {
+    fn theta(&self) -> &[f32] {
+        self.inner.theta()
+    }
+
+    fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
+        self.inner.update(theta)
+    }
+
+    fn forward(&self, inputs: &[f32]) -> Result<Vec<f32>, EngineError> {
+        self.inner.forward(inputs)
+    }
+
+    fn forward_taped(&self, inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
+        self.inner.forward_taped(inputs)
+    }
+
+    fn bound(&self, region: &Region<f32>, spec: &Spec<f32>, request: BoundRequest) -> Result<Bounds<f32>, EngineError> {
         if request.relaxation != Relaxation::Ibp {
             self.bounded.fetch_add(region.batch(), Ordering::Relaxed);
             std::thread::sleep(Slow::EACH * region.batch() as u32);
         }
-        Reference.bound(network, theta, region, spec, request)
+        self.inner.bound(region, spec, request)
     }
 
     fn bound_taped(
         &self,
-        network: &Network,
-        theta: &[f32],
         region: &Region<f32>,
         spec: &Spec<f32>,
         request: BoundRequest,
     ) -> Result<(Bounds<f32>, Tape), EngineError> {
-        Reference.bound_taped(network, theta, region, spec, request)
+        self.inner.bound_taped(region, spec, request)
     }
 
-    fn bound_with_slopes(
-        &self,
-        network: &Network,
-        theta: &[f32],
-        region: &Region<f32>,
-        spec: &Spec<f32>,
-        request: BoundRequest,
-        slopes: &[LayerSlopes<f32>],
-    ) -> Result<(Bounds<f32>, Tape), EngineError> {
-        Reference.bound_with_slopes(network, theta, region, spec, request, slopes)
+    fn vjp(&self, tape: &Tape, cotangents: &Cotangents<f32>, wants: Wants) -> Result<Gradients<f32>, EngineError> {
+        self.inner.vjp(tape, cotangents, wants)
     }
 
-    fn vjp(
+    fn members(
         &self,
-        network: &Network,
-        theta: &[f32],
-        tape: &Tape,
-        cotangents: &Cotangents<f32>,
-        wants: Wants,
-    ) -> Result<Gradients<f32>, EngineError> {
-        Reference.vjp(network, theta, tape, cotangents, wants)
+        perturbation: Perturbation,
+        pairs: Range<u64>,
+        request: &MemberRequest<'_, f32>,
+        loss: &MemberLoss<'_, f32>,
+    ) -> Result<Vec<[f64; 2]>, EngineError> {
+        self.inner.members(perturbation, pairs, request, loss)
+    }
+
+    fn substitute(
+        &self,
+        domain: &Domain<'_, f32>,
+        start: NodeId,
+        rows: Vec<f32>,
+        count: usize,
+        trace: Option<&mut Trace<f32>>,
+        charges: Option<&Charges<f32>>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        self.inner.substitute(domain, start, rows, count, trace, charges)
+    }
+
+    fn relaxed(&self, domain: &Domain<'_, f32>, last: NodeId, trace: &Trace<f32>, points: Vec<f32>) -> Vec<Vec<f32>> {
+        self.inner.relaxed(domain, last, trace, points)
+    }
+
+    fn enclose(&self, node: NodeId, before: &[OutwardInterval<f32>], sets: usize) -> OutwardInterval<f32> {
+        self.inner.enclose(node, before, sets)
+    }
+
+    fn summands(&self, node: NodeId, input: &[f32]) -> Option<[Vec<f32>; 2]> {
+        self.inner.summands(node, input)
     }
 }
 
 fn certify(timeout: Duration, stages: Vec<Stage>, alpha: AlphaBudget) -> (usize, usize, Duration) {
     let (model, inputs, labels) = small();
     let slow = Slow::default();
-    let target = Target::new(&model, &slow, &Reference);
+    let target = Target::new(&model, &slow, &Reference).unwrap();
     let indices: Vec<u64> = (0..labels.len() as u64).collect();
     let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let threat = ThreatModel { norm: tightrope_engine::Norm::Inf, epsilon: 0.02, clip: Some((0.0, 1.0)) };

@@ -3,22 +3,14 @@
 #[path = "common/verdicts.rs"]
 mod verdicts;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use tightrope_testkit::shared::shared;
 use tightrope_verify::complete::{Outcome, Settings, decide};
 
 #[test]
 fn published_verdicts_are_reached_and_never_contradicted() {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let golden =
-        std::env::var_os("TIGHTROPE_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join("golden");
-    if !golden.is_dir() {
-        let required = std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_some_and(|v| v == "1");
-        assert!(!required, "{} is missing", golden.display());
-        eprintln!("skipped: {} is missing; set TIGHTROPE_SHARED", golden.display());
-        return;
-    }
+    let Some(golden) = shared("golden") else { return };
     let mut decided = 0;
     for instance in verdicts::instances(&golden) {
         // Seconds each, or not known at all: left to the example of the same name.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tightrope_certificate::Checker;
-use tightrope_testdata::vnncomp;
+use tightrope_testkit::shared::vnncomp;
 use tightrope_verify::complete::{Outcome, Settings, decide};
 use tightrope_verify::replay_counterexample;
 use tightrope_vnnlib::Property;

@@ -1,6 +1,6 @@
 //! The properties of the verification competition.
 
-use tightrope_testdata::vnncomp;
+use tightrope_testkit::shared::vnncomp;
 use tightrope_vnnlib::Property;
 
 #[test]

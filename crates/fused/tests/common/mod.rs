@@ -1,139 +1,41 @@
 //! Networks, regions and comparisons that the tests of the fused engine share.
 #![allow(dead_code)]
 
+use std::ops::Range;
+
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, LayerCotangent, LayerSlopes, Norm, Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Bounds, Cotangents, EngineError, LayerCotangent, Loaded, MemberRequest, Norm, Perturbation,
+    Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
-use tightrope_network::{Affine, Conv2d, Layer, Network, NetworkBuilder, NodeId, ParameterId};
-use tightrope_noise::{Purpose, Stream};
+use tightrope_network::{Conv2d, Network};
+use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::networks::{Chain, dense};
+use tightrope_testkit::random::draws;
+use tightrope_train::{certified_cross_entropy, cross_entropy};
 
-/// Uniform draws in [low, high).
-pub fn draws(seed: u64, member: u64, count: usize, low: f32, high: f32) -> Vec<f32> {
-    let mut values = vec![0.0; count];
-    Stream::new(seed, Purpose::Test, 0, member).uniform(0, &mut values);
-    values.iter_mut().for_each(|v| *v = low + (high - low) * *v);
-    values
+/// A normalisation of a chain's channels.
+fn input_norm(chain: Chain) -> Chain {
+    let channels = chain.shape()[0];
+    let scale = (0..channels).map(|c| 1.5 - 0.4 * c as f64).collect();
+    let shift = (0..channels).map(|c| -0.3 + 0.1 * c as f64).collect();
+    chain.affine(scale, shift, [false; 2])
 }
 
-/// A sequential network under construction.
-pub struct Chain {
-    builder: NetworkBuilder,
-    last: NodeId,
-    count: usize,
+/// Batch norm of a chain's channels.
+fn norm(chain: Chain) -> Chain {
+    let channels = chain.shape()[0];
+    let scale = (0..channels).map(|c| 0.8 + 0.1 * c as f64).collect();
+    let shift = (0..channels).map(|c| 0.05 * c as f64 - 0.1).collect();
+    chain.affine(scale, shift, [true; 2])
 }
 
-impl Chain {
-    pub fn new(input: &[usize]) -> Self {
-        let builder = NetworkBuilder::new(input).unwrap();
-        Chain { last: builder.input(), builder, count: 0 }
-    }
-
-    fn name(&mut self) -> String {
-        self.count += 1;
-        format!("layer{}", self.count)
-    }
-
-    pub fn conv(mut self, out: usize, kernel: [usize; 2], stride: [usize; 2], padding: [usize; 4]) -> Self {
-        let in_channels = self.builder.shape(self.last)[0];
-        let name = self.name();
-        let conv = Conv2d {
-            in_channels,
-            out_channels: out,
-            kernel,
-            stride,
-            padding,
-            dilation: [1, 1],
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
-        };
-        self.last = self.builder.conv2d(&name, conv, true, self.last).unwrap();
-        self
-    }
-
-    pub fn dilated(mut self, out: usize, kernel: [usize; 2], dilation: [usize; 2]) -> Self {
-        let in_channels = self.builder.shape(self.last)[0];
-        let name = self.name();
-        let conv = Conv2d {
-            in_channels,
-            out_channels: out,
-            kernel,
-            stride: [1, 1],
-            padding: [1, 1, 1, 1],
-            dilation,
-            groups: 1,
-            weight: ParameterId(0),
-            bias: None,
-        };
-        self.last = self.builder.conv2d(&name, conv, false, self.last).unwrap();
-        self
-    }
-
-    pub fn norm(mut self) -> Self {
-        let shape = self.builder.shape(self.last).to_vec();
-        let (channels, inner) = (shape[0], shape[1..].iter().product());
-        let name = self.name();
-        let weight = Some(self.builder.parameter(format!("{name}.weight"), &[channels]).unwrap());
-        let bias = Some(self.builder.parameter(format!("{name}.bias"), &[channels]).unwrap());
-        let scale = (0..channels).map(|c| 0.8 + 0.1 * c as f64).collect();
-        let shift = (0..channels).map(|c| 0.05 * c as f64 - 0.1).collect();
-        let affine = Affine { inner, scale, shift, weight, bias };
-        self.last = self.builder.add(name, Layer::Affine(affine), &[self.last]).unwrap();
-        self
-    }
-
-    pub fn input_norm(mut self) -> Self {
-        let channels = self.builder.shape(self.last)[0];
-        let name = self.name();
-        let scale = (0..channels).map(|c| 1.5 - 0.4 * c as f64).collect();
-        let shift = (0..channels).map(|c| -0.3 + 0.1 * c as f64).collect();
-        self.last = self.builder.normalise(&name, scale, shift, self.last).unwrap();
-        self
-    }
-
-    pub fn layer(mut self, layer: Layer) -> Self {
-        let name = self.name();
-        self.last = self.builder.add(name, layer, &[self.last]).unwrap();
-        self
-    }
-
-    pub fn relu(self) -> Self {
-        self.layer(Layer::RELU)
-    }
-
-    pub fn flatten(mut self) -> Self {
-        let name = self.name();
-        self.last = self.builder.add(name, Layer::Flatten, &[self.last]).unwrap();
-        self
-    }
-
-    pub fn linear(mut self, out: usize) -> Self {
-        let name = self.name();
-        self.last = self.builder.linear(&name, out, true, self.last).unwrap();
-        self
-    }
-
-    pub fn build(self) -> Network {
-        self.builder.build().unwrap()
-    }
-}
-
-/// Random parameters of the usual size; `bias` is added to the biases of hidden layers.
-pub fn parameters(network: &Network, seed: u64, bias: f32) -> Vec<f32> {
-    let mut theta = Vec::new();
-    for (index, info) in network.parameters().iter().enumerate() {
-        let fan: usize = info.shape[1..].iter().product::<usize>().max(1);
-        let values = if info.shape.len() == 1 {
-            let values = draws(seed, index as u64, info.len(), -0.2, 0.2);
-            values.into_iter().map(|v| v + bias).collect()
-        } else {
-            let scale = (3.0 / fan as f32).sqrt();
-            draws(seed, index as u64, info.len(), -scale, scale)
-        };
-        theta.extend(values);
-    }
-    theta
+/// Convolutions and a linear layer with normalisations in all places.
+fn norms() -> Network {
+    let p = [1; 4];
+    let chain = norm(input_norm(Chain::new(&[2, 6, 5])).conv(4, [3, 3], [1, 1], p)).relu();
+    let chain = norm(norm(chain.conv(17, [3, 3], [2, 2], p))).relu().flatten();
+    norm(chain.linear(20)).relu().linear(3).build()
 }
 
 /// Networks that reach every edge of the kernels.
@@ -192,30 +94,13 @@ pub fn networks() -> Vec<(&'static str, Network)> {
                 .linear(5)
                 .build(),
         ),
-        (
-            "norms",
-            Chain::new(&[2, 6, 5])
-                .input_norm()
-                .conv(4, [3, 3], [1, 1], p(1))
-                .norm()
-                .relu()
-                .conv(17, [3, 3], [2, 2], p(1))
-                .norm()
-                .norm()
-                .relu()
-                .flatten()
-                .linear(20)
-                .norm()
-                .relu()
-                .linear(3)
-                .build(),
-        ),
+        ("norms", norms()),
         ("mlp", Chain::new(&[1, 5, 4]).flatten().linear(18).relu().linear(37).relu().linear(6).build()),
-        ("wide", Chain::new(&[20]).linear(40).relu().linear(21).build()),
+        ("wide", dense(&[20, 40, 21])),
         (
             "dilated",
             Chain::new(&[2, 7, 7])
-                .dilated(3, [2, 3], [2, 2])
+                .conv2d(Conv2d { padding: [1; 4], dilation: [2, 2], ..Conv2d::new([2, 3], [2, 3]) }, false)
                 .relu()
                 .conv(4, [3, 3], [2, 2], p(1))
                 .relu()
@@ -281,6 +166,28 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
+/// The losses of member pairs of inputs, region and labels: `weight` of the certified and the rest of the natural one.
+pub fn members(
+    at: &dyn Loaded<f32>,
+    perturbation: Perturbation,
+    pairs: Range<u64>,
+    (inputs, region, labels): (&[f32], &Region<f32>, &[usize]),
+    relaxation: Relaxation,
+    weight: f64,
+) -> Result<Vec<[f64; 2]>, EngineError> {
+    let spec = Spec::Margins { labels: labels.to_vec() };
+    let request = MemberRequest {
+        inputs: (weight < 1.0).then_some(inputs),
+        bounds: (weight > 0.0).then_some((region, &spec, BoundRequest::lower(relaxation))),
+    };
+    let mean = |losses: &[f32]| losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
+    at.members(perturbation, pairs, &request, &|member| {
+        let natural = member.logits.map_or(0.0, |logits| mean(&cross_entropy(logits, labels).per_sample));
+        let certified = |bounds: &Bounds<f32>| mean(&certified_cross_entropy(&bounds.lower, labels).per_sample);
+        (1.0 - weight) * natural + weight * member.bounds.map_or(0.0, certified)
+    })
+}
+
 /// One comparison: a network, its parameters and what to bound.
 pub struct Case<'a> {
     pub name: String,
@@ -294,17 +201,6 @@ pub struct Case<'a> {
     pub relaxation: Relaxation,
     pub upper: bool,
     pub layers: bool,
-    pub slopes: Slopes,
-}
-
-/// Whether a case looks at lower slopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slopes {
-    Ignored,
-    /// Those that the relaxation chose, for their gradient.
-    Own,
-    /// Given ones.
-    Given,
 }
 
 impl Case<'_> {
@@ -330,20 +226,7 @@ impl Case<'_> {
             relaxation,
             upper: false,
             layers: false,
-            slopes: Slopes::Ignored,
         }
-    }
-
-    /// Random slopes for all pre-activations but the second one, with both ends among them.
-    fn given_slopes(&self, batch: usize) -> Vec<LayerSlopes<f32>> {
-        let nodes = self.network.pre_activations().into_iter().enumerate().filter(|(i, _)| *i != 1);
-        nodes
-            .map(|(i, node)| {
-                let mut lower = draws(9, i as u64, batch * self.network.node(node).len(), -0.2, 1.2);
-                lower.iter_mut().for_each(|slope| *slope = slope.clamp(0.0, 1.0));
-                LayerSlopes { node, lower }
-            })
-            .collect()
     }
 
     /// Checks bounds and gradients of `engine` against the reference engine in double precision.
@@ -360,20 +243,13 @@ impl Case<'_> {
                 Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
             }
         };
-        let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers };
+        let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers, until: None };
         let theta = wide(&self.theta);
-        let slopes = if self.slopes == Slopes::Given { self.given_slopes(region.batch()) } else { Vec::new() };
-        let oracle_slopes: Vec<_> =
-            slopes.iter().map(|layer| LayerSlopes { node: layer.node, lower: wide(&layer.lower) }).collect();
-        let (got, tape) =
-            engine.bound_with_slopes(self.network, &self.theta, &region, &self.spec, request, &slopes).unwrap();
-        if slopes.is_empty() {
-            let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
-            assert_eq!(got, plain, "{name}: taped and plain bounds differ");
-        }
-        let (expected, oracle_tape) = Reference
-            .bound_with_slopes(self.network, &theta, &oracle_region, &oracle_spec, request, &oracle_slopes)
-            .unwrap();
+        let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        assert_eq!(got, plain, "{name}: taped and plain bounds differ");
+        let (expected, oracle_tape) =
+            Reference.bound_taped(self.network, &theta, &oracle_region, &oracle_spec, request).unwrap();
         assert_eq!(got.rows, expected.rows);
         close(&format!("{name}: lower"), &got.lower, &expected.lower, tolerance);
         if let (Some(got), Some(expected)) = (&got.upper, &expected.upper) {
@@ -411,7 +287,7 @@ impl Case<'_> {
                 .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
                 .collect(),
         };
-        let wants = Wants { theta: true, input: true, slopes: self.slopes != Slopes::Ignored };
+        let wants = Wants { theta: true, input: true };
         let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
         let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
         let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());
@@ -425,17 +301,6 @@ impl Case<'_> {
         for info in self.network.parameters().iter() {
             let what = format!("{name}: gradient of {} alone", info.name);
             close(&what, &alone[info.range()], &expected_theta[info.range()], tolerance);
-        }
-        if wants.slopes {
-            let alone = engine.vjp(self.network, &self.theta, &tape, &cotangents, Wants::SLOPES).unwrap().slopes;
-            for got in [got.slopes.unwrap(), alone.unwrap()] {
-                let expected = expected.slopes.as_ref().unwrap();
-                assert_eq!(got.len(), expected.len());
-                for (got, expected) in got.iter().zip(expected) {
-                    assert_eq!(got.node, expected.node);
-                    close(&format!("{name}: slopes of {}", got.node), &got.lower, &expected.lower, tolerance);
-                }
-            }
         }
         let (got, expected) = (got.region.unwrap(), expected.region.unwrap());
         close(&format!("{name}: centre gradient"), &got.center, &expected.center, tolerance);

@@ -1,10 +1,10 @@
 //! What several tests need: small data, a small configuration and the shared reference data.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use safetensors::SafeTensors;
 use tightrope_data::{Dataset, Split};
 use tightrope_noise::{Purpose, Stream};
-use tightrope_testdata::shared;
+use tightrope_testkit::golden::TensorFile;
+use tightrope_testkit::shared::shared;
 use tightrope_train::Config;
 
 /// Noisy 8×8 images of three classes, each a bright bar at another place: learnable, not trivial.
@@ -40,25 +40,7 @@ pub fn config(overrides: &[&str]) -> Config {
     Config::parse(base, "(test)", &overrides).unwrap()
 }
 
-/// A file of tensors, all read as f64.
-pub struct Tensors(Vec<u8>);
-
-impl Tensors {
-    pub fn golden(name: &str) -> Option<Self> {
-        Some(Tensors(std::fs::read(shared("golden")?.join(name)).unwrap()))
-    }
-
-    pub fn get(&self, name: &str) -> Vec<f64> {
-        let file = SafeTensors::deserialize(&self.0).unwrap();
-        let tensor = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        let data = tensor.data();
-        match tensor.dtype() {
-            safetensors::Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-            safetensors::Dtype::F32 => {
-                data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-            }
-            safetensors::Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
-            other => panic!("{name} is {other:?}"),
-        }
-    }
+/// A file of golden data.
+pub fn golden(name: &str) -> Option<TensorFile> {
+    Some(TensorFile::read(&shared("golden")?.join(name)))
 }

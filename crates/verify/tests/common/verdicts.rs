@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use safetensors::SafeTensors;
 use tightrope_network::Model;
+use tightrope_testkit::golden::TensorFile;
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 /// One image with a radius.
@@ -30,10 +30,7 @@ pub fn instances(golden: &Path) -> Vec<Instance> {
         let onnx = golden.join(format!("cases/{net}/model.onnx"));
         let model = models.entry(net.clone()).or_insert_with(|| Rc::new(tightrope_onnx::import(&onnx).unwrap()));
         let (d, classes) = (model.network.input_len(), model.network.output_len());
-        let bytes = read(&format!("verification/{net}.safetensors"));
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let x: Vec<f64> =
-            file.tensor("x").unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b).into()).collect();
+        let x = TensorFile::read(&golden.join(format!("verification/{net}.safetensors"))).values("x");
         for (radius, published) in radii.as_object().unwrap() {
             let epsilon: f64 = radius.parse().unwrap();
             for entry in published["instances"].as_array().unwrap() {

@@ -3,8 +3,7 @@
 use tightrope_engine::{Bounds, Cotangents, LayerBounds, LayerCotangent};
 use tightrope_network::Network;
 
-use super::random::Rng;
-use super::report;
+use crate::random::Rng;
 
 /// Step of the differences.
 const STEP: f64 = 1e-6;
@@ -13,7 +12,7 @@ const KINK: f64 = 1e-3;
 /// Agreement of adjoint and central difference, relative to the gradient's size.
 const TOLERANCE: f64 = 2e-6;
 
-/// Counts of directions compared and of those skipped at kinks.
+/// Counts of directions compared and of those skipped at kinks: a comparison that skips too much fails.
 #[derive(Default)]
 pub struct Count {
     compared: usize,
@@ -22,6 +21,9 @@ pub struct Count {
 
 impl Count {
     /// Compares one directional derivative; `value(t)` is the objective at distance t along the direction.
+    ///
+    /// # Panics
+    /// If `adjoint` is not the derivative.
     pub fn compare(&mut self, what: &str, adjoint: f64, value: impl Fn(f64) -> f64) {
         let (minus, here, plus) = (value(-STEP), value(0.0), value(STEP));
         let (left, right) = ((here - minus) / STEP, (plus - here) / STEP);
@@ -37,18 +39,24 @@ impl Count {
         assert!((adjoint - central).abs() <= allowed, "{what}: adjoint {adjoint}, difference {central}");
     }
 
+    /// Ends the comparison.
+    ///
+    /// # Panics
+    /// If fewer than `least` directions were compared, or more than one in 200 was skipped.
     pub fn finish(&self, least: usize) {
-        report(&format!("{} derivatives compared, {} skipped at kinks", self.compared, self.kinks));
+        eprintln!("{} derivatives compared, {} skipped at kinks", self.compared, self.kinks);
         assert!(self.compared >= least, "only {} compared", self.compared);
         assert!(self.kinks * 200 <= self.compared, "{} of {} skipped", self.kinks, self.compared);
     }
 }
 
+/// ⟨a, b⟩.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// point + step·direction.
 pub fn moved(point: &[f64], step: f64, direction: &[f64]) -> Vec<f64> {
     point.iter().zip(direction).map(|(p, d)| p + step * d).collect()
 }

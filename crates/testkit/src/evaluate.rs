@@ -1,8 +1,97 @@
-//! A naive evaluator: every layer by its definition, one image, f64, no code shared with the engines.
+//! What a network computes: by a naive evaluator that shares no code with the engines, or by the reference engine.
 
-use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d, Network};
+use tightrope_engine::activation::activation;
+use tightrope_engine::{
+    BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, Real, Reference, Region, Spec, Tape, Wants,
+};
+use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d, Model, Network, NodeId};
 
-/// Values of every node for one input.
+/// One question to an engine about a network at θ, which is loaded for it alone: tests ask at many θ, once or twice each.
+/// Everything fails as the methods of the same names of [`tightrope_engine::Loaded`] do.
+pub trait Ask<T: Real>: Engine<T> {
+    /// Logits `[N, K]`.
+    ///
+    /// # Errors
+    /// If θ or the inputs do not fit.
+    fn forward(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<Vec<T>, EngineError> {
+        self.load(network, theta)?.forward(inputs)
+    }
+
+    /// Logits with a tape.
+    ///
+    /// # Errors
+    /// If θ or the inputs do not fit.
+    fn forward_taped(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError> {
+        self.load(network, theta)?.forward_taped(inputs)
+    }
+
+    /// Bounds of `spec` over each sample's region.
+    ///
+    /// # Errors
+    /// If θ, the region or the specification do not fit.
+    fn bound(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+    ) -> Result<Bounds<T>, EngineError> {
+        self.load(network, theta)?.bound(region, spec, request)
+    }
+
+    /// Bounds with a tape.
+    ///
+    /// # Errors
+    /// If θ, the region or the specification do not fit.
+    fn bound_taped(
+        &self,
+        network: &Network,
+        theta: &[T],
+        region: &Region<T>,
+        spec: &Spec<T>,
+        request: BoundRequest,
+    ) -> Result<(Bounds<T>, Tape), EngineError> {
+        self.load(network, theta)?.bound_taped(region, spec, request)
+    }
+
+    /// Pulls cotangents back through a tape of the same network and θ.
+    ///
+    /// # Errors
+    /// If θ, the tape or the cotangents do not fit.
+    fn vjp(
+        &self,
+        network: &Network,
+        theta: &[T],
+        tape: &Tape,
+        cotangents: &Cotangents<T>,
+        wants: Wants,
+    ) -> Result<Gradients<T>, EngineError> {
+        self.load(network, theta)?.vjp(tape, cotangents, wants)
+    }
+}
+
+impl<T: Real, E: Engine<T> + ?Sized> Ask<T> for E {}
+
+/// Logits `[N, K]` of inputs `[N, d]` by the reference engine, in double precision from parameters of single precision.
+pub fn logits(model: &Model, inputs: &[f64]) -> Vec<f64> {
+    let theta: Vec<f64> = model.theta.iter().map(|&value| f64::from(value)).collect();
+    Reference.forward(&model.network, &theta, inputs).unwrap()
+}
+
+/// Whether the bounds [l, u] of a neuron of `node` make no difference to any line: what reads it is affine there.
+pub fn is_settled(network: &Network, node: NodeId, l: f64, u: f64) -> bool {
+    let readers = |id: NodeId| network.nodes().iter().enumerate().filter(move |(_, node)| node.inputs.contains(&id));
+    readers(node).all(|(reader, read)| match &read.layer {
+        Layer::Activation(kind) => {
+            let is_pooled = readers(reader).any(|(_, node)| matches!(node.layer, Layer::MaxPool2d(_)));
+            activation::<f64>(*kind).is_affine_on(l, u) && !is_pooled
+        }
+        layer => layer.is_affine(),
+    })
+}
+
+/// Values of every node for one input, every layer by its definition.
 pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>> {
     let layout = network.parameters();
     let mut values: Vec<Vec<f64>> = Vec::new();

@@ -1,24 +1,30 @@
 //! Reads the golden cases: reference bounds, losses and gradients with their tolerances.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
-use tightrope_engine::Real;
+use tightrope_engine::{Norm, Real, Region, Relaxation};
 use tightrope_network::{Model, Preset};
 
 /// One stored tensor, widened to f64 (indices and labels are exact in it).
 pub struct Tensor {
+    /// Its shape.
     pub shape: Vec<usize>,
+    /// Its values, row-major.
     pub values: Vec<f64>,
     /// True if stored rounded to f32, which limits the precision of a comparison.
     pub rounded: bool,
 }
 
-/// A safetensors file in memory.
+/// A safetensors file in memory, by name.
 pub struct TensorFile(pub BTreeMap<String, Tensor>);
 
 impl TensorFile {
+    /// Reads a file.
+    ///
+    /// # Panics
+    /// If it is absent or holds other types than f32, f64 and i64.
     pub fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -35,40 +41,41 @@ impl TensorFile {
         TensorFile(file.tensors().into_iter().map(read).collect())
     }
 
+    /// A tensor, which must be there.
     pub fn get(&self, name: &str) -> &Tensor {
         self.0.get(name).unwrap_or_else(|| panic!("tensor `{name}` is missing"))
     }
 
+    /// A tensor's values.
+    pub fn values(&self, name: &str) -> Vec<f64> {
+        self.get(name).values.clone()
+    }
+
+    /// A tensor of indices or labels.
     pub fn indices(&self, name: &str) -> Vec<usize> {
         self.get(name).values.iter().map(|&v| v as usize).collect()
     }
 }
 
-/// The folder of shared reference data; `None` (with a message) where it is absent and not required.
-pub fn shared(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("TIGHTROPE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    let path = root.join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    let required = std::env::var_os("TIGHTROPE_REQUIRE_SHARED").is_some_and(|v| v == "1");
-    assert!(!required, "{} is missing, but TIGHTROPE_REQUIRE_SHARED=1", path.display());
-    eprintln!("SKIPPED: {} is missing; set TIGHTROPE_SHARED to the folder of reference data", path.display());
-    None
-}
-
 /// A golden case: network, inputs and expected values.
 pub struct Case {
+    /// Name of its folder.
     pub name: String,
+    /// The network.
     pub model: Model,
+    /// Images `x`, labels `y` and radii.
     pub inputs: TensorFile,
+    /// What the tools computed, under keys as [`split_key`] takes them apart.
     pub expected: TensorFile,
     /// Images whose mean loss the stored gradients belong to.
     pub gradient_images: usize,
 }
 
 impl Case {
+    /// Reads the case `name` of the folder of golden data.
+    ///
+    /// # Panics
+    /// If a part of it is absent or damaged.
     pub fn read(golden: &Path, name: &str) -> Self {
         let folder = golden.join("cases").join(name);
         let meta: serde_json::Value =
@@ -96,15 +103,38 @@ impl Case {
         Case { name: name.into(), model, inputs, expected, gradient_images }
     }
 
+    /// The setting that a tag of this case stands for.
+    pub fn setting(&self, tag: &str) -> Setting {
+        let name = match (tag.starts_with("l2"), tag.ends_with("_clip")) {
+            (true, _) => "eps_l2",
+            (false, true) => "eps_linf_clipped",
+            (false, false) => "eps_linf",
+        };
+        Setting::parse(tag, &self.inputs.get(name).values)
+    }
+
+    /// The region around the first `images` images in the setting of a tag.
+    pub fn region<T: Real>(&self, tag: &str, images: usize) -> Region<T> {
+        let setting = self.setting(tag);
+        let dimension = self.model.network.input_len();
+        let norm = if setting.l2 { Norm::L2 } else { Norm::Inf };
+        let x = &self.x::<T>()[..images * dimension];
+        let clip = setting.clip.then_some((T::ZERO, T::ONE));
+        Region::ball(x, dimension, T::from_f64(setting.epsilon), norm, clip).unwrap()
+    }
+
+    /// Labels of the images.
     pub fn labels(&self) -> Vec<usize> {
         self.inputs.indices("y")
     }
 
+    /// The images `[N, d]`.
     pub fn x<T: Real>(&self) -> Vec<T> {
         cast(&self.inputs.get("x").values)
     }
 }
 
+/// Values in another precision.
 pub fn cast<T: Real>(values: &[f64]) -> Vec<T> {
     values.iter().map(|&v| T::from_f64(v)).collect()
 }
@@ -112,8 +142,11 @@ pub fn cast<T: Real>(values: &[f64]) -> Vec<T> {
 /// An input setting: the norm, the clipping and ε that a tag such as `linf_0.1_clip` stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
+    /// True for the ℓ2 norm, false for ℓ∞.
     pub l2: bool,
+    /// Whether the region is cut to [0, 1].
     pub clip: bool,
+    /// Its radius.
     pub epsilon: f64,
 }
 
@@ -126,6 +159,21 @@ impl Setting {
         let close = |&&candidate: &&f64| (candidate - rounded).abs() <= 1e-5 * rounded;
         let epsilon = *candidates.iter().find(close).unwrap_or_else(|| panic!("no ε for `{tag}` in {candidates:?}"));
         Setting { l2: norm == "l2", clip, epsilon }
+    }
+}
+
+/// What a method of the tools is called here.
+///
+/// # Panics
+/// If there is no such method here.
+pub fn relaxation(method: &str) -> Relaxation {
+    match method {
+        "ibp" | "box" => Relaxation::Ibp,
+        "crown_ibp" | "deeppoly_box_plain" => Relaxation::CrownIbp,
+        "crown" => Relaxation::Crown,
+        "deeppoly_plain" | "crown_meet_ibp_interm" => Relaxation::CrownMeetIbp,
+        "crown_lirpa_default" => Relaxation::CrownSkipIbp,
+        other => panic!("no relaxation for `{other}`"),
     }
 }
 
