@@ -1,15 +1,16 @@
 //! Batch norms: values and bounds at given statistics, passes on the batch's own, and gradients through both.
 
-mod common;
-
-use common::differences::{Count, directions, dot, moved};
-use common::random::{Rng, Shape, points, region_in};
 use rayon::ThreadPoolBuilder;
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, Loaded, MemberRequest, Perturbation, Reference, Region, Relaxation, Spec,
     Wants,
 };
-use tightrope_network::{Conv2d, Layer, Network, NetworkBuilder, NodeId};
+use tightrope_network::{Conv2d, Network};
+use tightrope_testkit::differences::{Count, directions, dot, moved};
+use tightrope_testkit::evaluate::evaluate_batch;
+use tightrope_testkit::networks::Chain;
+use tightrope_testkit::random::{Rng, Shape, gaussian, region_in, statistics};
+use tightrope_testkit::sampling::points;
 
 const BOTH: Wants = Wants { theta: true, input: true, buffers: false };
 const ALL: Wants = Wants { theta: true, input: true, buffers: true };
@@ -28,53 +29,33 @@ impl Kind {
     const ALL: [Kind; 5] = [Kind::Conv, Kind::First, Kind::Flat, Kind::Residual, Kind::Last];
 }
 
-fn conv(builder: &mut NetworkBuilder, name: &str, channels: [usize; 2], bias: bool, input: NodeId) -> NodeId {
-    let conv = Conv2d { padding: [1; 4], ..Conv2d::new(channels, [3, 3]) };
-    builder.conv2d(name, conv, bias, input).unwrap()
-}
-
 fn network(rng: &Rng, kind: Kind) -> (Network, Vec<f64>, Vec<f64>) {
-    let mut builder = NetworkBuilder::new(&[2, 3, 4]).unwrap();
-    let mut last = builder.input();
+    let mut chain = Chain::new(&[2, 3, 4]);
     if matches!(kind, Kind::First) {
-        last = builder.batch_norm("bn0", last).unwrap();
+        chain = chain.batch_norm();
     }
-    last = conv(&mut builder, "conv1", [2, 3], rng.coin(), last);
+    let same = |channels, bias, chain: Chain| {
+        chain.conv2d(Conv2d { padding: [1; 4], ..Conv2d::new([channels, 3], [3, 3]) }, bias)
+    };
+    chain = same(2, rng.coin(), chain);
     if !matches!(kind, Kind::Flat) {
-        last = builder.batch_norm("bn1", last).unwrap();
+        chain = chain.batch_norm();
     }
-    last = builder.add("relu1", Layer::RELU, &[last]).unwrap();
+    chain = chain.relu();
     if matches!(kind, Kind::Residual) {
-        let skip = last;
-        last = conv(&mut builder, "conv2", [3, 3], false, last);
-        let normed = builder.batch_norm("bn2", last).unwrap();
-        last = builder.add("relu2", Layer::RELU, &[normed]).unwrap();
-        last = conv(&mut builder, "conv3", [3, 3], true, last);
-        last = builder.batch_norm("bn3", last).unwrap();
-        last = builder.add("sum", Layer::Add, &[last, skip, normed]).unwrap();
-        last = builder.add("relu3", Layer::RELU, &[last]).unwrap();
+        let skip = chain.node();
+        chain = same(3, false, chain).batch_norm();
+        let normed = chain.node();
+        chain = same(3, true, chain.relu()).batch_norm();
+        let branch = chain.node();
+        chain = chain.sum(&[branch, skip, normed]).relu();
     }
-    last = builder.add("flat", Layer::Flatten, &[last]).unwrap();
-    last = builder.linear("hidden", 5, true, last).unwrap();
-    last = builder.batch_norm("bn4", last).unwrap();
-    last = builder.add("relu4", Layer::RELU, &[last]).unwrap();
-    last = builder.linear("logits", 3, true, last).unwrap();
+    chain = chain.flatten().linear(5).batch_norm().relu().linear(3);
     if matches!(kind, Kind::Last) {
-        builder.batch_norm("bn5", last).unwrap();
+        chain = chain.batch_norm();
     }
-    let network = builder.build().unwrap();
-    let mut theta = Vec::new();
-    for info in network.parameters().iter() {
-        let fan_in: usize = info.shape[1..].iter().product();
-        theta.extend((0..info.len()).map(|_| match (info.shape.len(), info.name.ends_with("weight")) {
-            (1, true) => rng.sign() * rng.between(0.5, 1.5),
-            (1, false) => 0.3 * rng.normal(),
-            _ => 1.2 * rng.normal() / (fan_in as f64).sqrt(),
-        }));
-    }
-    let statistic = |name: &str| if name.ends_with("var") { rng.between(0.2, 2.0) } else { 0.4 * rng.normal() };
-    let names = network.buffers().iter().flat_map(|info| std::iter::repeat_n(&info.name, info.len()));
-    let buffers = names.map(|name| statistic(name)).collect();
+    let network = chain.build();
+    let (theta, buffers) = (gaussian(rng, &network), statistics(rng, &network));
     (network, theta, buffers)
 }
 
@@ -82,84 +63,9 @@ fn load(network: &Network, theta: &[f64], buffers: &[f64]) -> Box<dyn Loaded<f64
     Reference.load(network, theta, buffers).unwrap()
 }
 
-/// Every node's values, layer by layer from the definition; statistics of the batch where `buffers` are not given. Only
-/// for the layers of these networks, all else by the engine.
+/// Logits and the batch's statistics by the definitions.
 fn naive(network: &Network, theta: &[f64], inputs: &[f64], buffers: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
-    let batch = inputs.len() / network.input_len();
-    let mut values: Vec<Vec<f64>> = Vec::new();
-    let mut statistics = vec![0.0; network.buffers().total()];
-    for node in network.nodes() {
-        let value = match &node.layer {
-            Layer::Input => inputs.to_vec(),
-            Layer::Flatten => values[node.inputs[0]].clone(),
-            Layer::Activation(_) => values[node.inputs[0]].iter().map(|&v| v.max(0.0)).collect(),
-            Layer::Add => (0..batch * node.len()).map(|e| node.inputs.iter().map(|&i| values[i][e]).sum()).collect(),
-            Layer::Linear(linear) => {
-                let (weight, bias) = (network.parameters().slice(theta, linear.weight), linear.bias.unwrap());
-                let bias = network.parameters().slice(theta, bias);
-                let of = |(sample, o): (usize, usize)| {
-                    let x = &values[node.inputs[0]][sample * linear.in_features..][..linear.in_features];
-                    bias[o] + dot(&weight[o * x.len()..(o + 1) * x.len()], x)
-                };
-                (0..batch * node.len()).map(|e| of((e / node.len(), e % node.len()))).collect()
-            }
-            Layer::Conv2d(conv) => {
-                let weight = network.parameters().slice(theta, conv.weight);
-                let bias = |o: usize| conv.bias.map_or(0.0, |id| network.parameters().slice(theta, id)[o]);
-                let (height, width) = (node.shape[1], node.shape[2]);
-                let x = &values[node.inputs[0]];
-                let mut y = Vec::new();
-                for sample in 0..batch {
-                    for (o, r, c) in (0..conv.out_channels)
-                        .flat_map(|o| (0..height).flat_map(move |r| (0..width).map(move |c| (o, r, c))))
-                    {
-                        let mut sum = bias(o);
-                        for (i, u, v) in
-                            (0..conv.in_channels).flat_map(|i| (0..3).flat_map(move |u| (0..3).map(move |v| (i, u, v))))
-                        {
-                            let (row, column) = (r + u, c + v);
-                            if (1..=height).contains(&row) && (1..=width).contains(&column) {
-                                let place = ((sample * conv.in_channels + i) * height + row - 1) * width + column - 1;
-                                sum += weight[((o * conv.in_channels + i) * 3 + u) * 3 + v] * x[place];
-                            }
-                        }
-                        y.push(sum);
-                    }
-                }
-                y
-            }
-            Layer::BatchNorm(norm) => {
-                let x = &values[node.inputs[0]];
-                let inner = node.len() / norm.channels;
-                let of = |channel: usize| -> Vec<f64> {
-                    x.iter()
-                        .enumerate()
-                        .filter(|(e, _)| e / inner % norm.channels == channel)
-                        .map(|(_, &v)| v)
-                        .collect()
-                };
-                for channel in 0..norm.channels {
-                    let own = of(channel);
-                    let mean = own.iter().sum::<f64>() / own.len() as f64;
-                    let variance = own.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / own.len() as f64;
-                    network.buffers().slice_mut(&mut statistics, norm.mean)[channel] = mean;
-                    network.buffers().slice_mut(&mut statistics, norm.variance)[channel] = variance;
-                }
-                let used = buffers.unwrap_or(&statistics);
-                let read = |id, channel: usize| network.buffers().slice(used, id)[channel];
-                let trained = |id, channel: usize| network.parameters().slice(theta, id)[channel];
-                let map = |(e, v): (usize, &f64)| {
-                    let channel = e / inner % norm.channels;
-                    let normalised =
-                        (v - read(norm.mean, channel)) / (read(norm.variance, channel) + norm.epsilon).sqrt();
-                    trained(norm.weight, channel) * normalised + trained(norm.bias, channel)
-                };
-                x.iter().enumerate().map(map).collect()
-            }
-            Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::MaxPool2d(_) => panic!("not in these networks"),
-        };
-        values.push(value);
-    }
+    let (mut values, statistics) = evaluate_batch(network, theta, buffers, inputs);
     (values.pop().unwrap(), statistics)
 }
 

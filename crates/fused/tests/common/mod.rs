@@ -287,7 +287,7 @@ impl Case<'_> {
                 .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
                 .collect(),
         };
-        let wants = Wants { theta: true, input: true };
+        let wants = Wants { theta: true, input: true, buffers: false };
         let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
         let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
         let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());
