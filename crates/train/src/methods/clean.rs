@@ -11,21 +11,26 @@ pub(super) fn takes_statistics(at: &dyn Loaded<f32>) -> bool {
     !at.buffers().is_empty()
 }
 
-/// Logits of the minibatch and, for networks with batch norms, a handle at the statistics of the pass.
-pub(super) fn clean_logits(
-    batch: &Minibatch<'_>,
-    at: &dyn Loaded<f32>,
-) -> Result<(Vec<f32>, Option<Box<dyn Loaded<f32>>>), TrainError> {
+/// A clean pass without its tape.
+pub(super) struct Clean {
+    /// Logits of the minibatch.
+    pub(super) logits: Vec<f32>,
+    /// For networks with batch norms, a handle at the statistics of the pass.
+    pub(super) own: Option<Box<dyn Loaded<f32>>>,
+}
+
+/// The clean pass of the minibatch.
+pub(super) fn clean(batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Clean, TrainError> {
     if !takes_statistics(at) {
-        return Ok((at.forward(batch.inputs)?, None));
+        return Ok(Clean { logits: at.forward(batch.inputs)?, own: None });
     }
     let BatchPass { logits, statistics, tape: _ } = at.forward_batch(batch.inputs)?;
-    Ok((logits, Some(at.with_buffers(&statistics)?)))
+    Ok(Clean { logits, own: Some(at.with_buffers(&statistics)?) })
 }
 
 /// Mean natural cross-entropy and the number of correct samples.
 pub(crate) fn natural_loss(batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(f64, usize), TrainError> {
-    let natural = cross_entropy(&clean_logits(batch, at)?.0, batch.labels);
+    let natural = cross_entropy(&clean(batch, at)?.logits, batch.labels);
     Ok((mean(&natural.per_sample), natural.correct))
 }
 

@@ -7,7 +7,7 @@ use tightrope_engine::{
 };
 use tightrope_network::Initialisation;
 
-use super::clean::{NaturalGradient, clean_logits, natural_gradient, takes_statistics};
+use super::clean::{NaturalGradient, clean, natural_gradient, takes_statistics};
 use super::{Evaluated, Method, MethodInfo, Minibatch, mean, scaled, theta_of};
 use crate::TrainError;
 use crate::loss::{certified_cross_entropy, cross_entropy};
@@ -138,10 +138,10 @@ impl Method for Relaxed {
         let mut total = Evaluated::default();
         let mut own = None;
         if weight < 1.0 || takes_statistics(at) {
-            let (logits, at_statistics) = clean_logits(batch, at)?;
-            own = at_statistics;
+            let pass = clean(batch, at)?;
+            own = pass.own;
             if weight < 1.0 {
-                let natural = cross_entropy(&logits, batch.labels);
+                let natural = cross_entropy(&pass.logits, batch.labels);
                 total.add_natural(mean(&natural.per_sample), natural.correct, 1.0 - weight);
             }
         }
