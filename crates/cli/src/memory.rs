@@ -84,10 +84,9 @@ fn layers(network: &Network, relaxation: Relaxation, batch: usize, times: usize)
     let rows = match (relaxation.last(), relaxation.intermediate()) {
         (Final::Interval, _) => 0,
         (Final::Backward, Intermediate::Interval) => ROWS.min(network.output_len()),
-        (
-            Final::Backward,
-            Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable,
-        ) => ROWS,
+        (Final::Backward, Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
+            ROWS
+        }
     };
     // Rows of coefficients that are walked at a time, as wide as the widest layer, on every thread.
     let widest = network.nodes().iter().map(|node| node.len()).max().unwrap_or(0);

@@ -2,10 +2,11 @@
 
 use divan::Bencher;
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, Loaded, MemberOutput, MemberRequest, Norm, Perturbation, Region, Relaxation,
+    Spec, Wants,
 };
 use tightrope_fused::Fused;
-use tightrope_network::{Initialisation, Network, Preset};
+use tightrope_network::{Initialisation, Preset};
 use tightrope_noise::{Purpose, Stream};
 
 fn main() {
@@ -14,9 +15,7 @@ fn main() {
 
 /// Everything one row needs.
 struct Setup {
-    engine: Fused,
-    network: Network,
-    theta: Vec<f32>,
+    at: Box<dyn Loaded<f32>>,
     x: Vec<f32>,
     region: Region<f32>,
     labels: Vec<usize>,
@@ -33,23 +32,23 @@ fn setup(preset: Preset, batch: usize, stable: bool) -> Setup {
     Stream::new(2, Purpose::Test, 0, 0).uniform(0, &mut x);
     let region = Region::ball(&x, d, 0.1, Norm::Inf, None).expect("a ball");
     let labels = (0..batch).map(|i| i % 10).collect();
-    Setup { engine: Fused::new().expect("an instruction set"), network, theta, x, region, labels }
+    let engine = Fused::new().expect("an instruction set");
+    Setup { at: engine.load(&network, &theta).expect("θ fits"), x, region, labels }
 }
 
 impl Setup {
     fn bounds(&self, relaxation: Relaxation) {
         let spec = Spec::Margins { labels: self.labels.clone() };
         let request = BoundRequest::lower(relaxation);
-        divan::black_box(self.engine.bound(&self.network, &self.theta, &self.region, &spec, request).expect("bounds"));
+        divan::black_box(self.at.bound(&self.region, &spec, request).expect("bounds"));
     }
 
     fn gradient(&self, relaxation: Relaxation) {
         let spec = Spec::Margins { labels: self.labels.clone() };
         let request = BoundRequest::lower(relaxation);
-        let (bounds, tape) =
-            self.engine.bound_taped(&self.network, &self.theta, &self.region, &spec, request).expect("bounds");
+        let (bounds, tape) = self.at.bound_taped(&self.region, &spec, request).expect("bounds");
         let g = Cotangents::on_lower(bounds.lower);
-        divan::black_box(self.engine.vjp(&self.network, &self.theta, &tape, &g, Wants::THETA).expect("a gradient"));
+        divan::black_box(self.at.vjp(&tape, &g, Wants::THETA).expect("a gradient"));
     }
 }
 
@@ -86,14 +85,10 @@ fn population_ibp(bencher: Bencher<'_, '_>) {
     let s = setup(Preset::Cnn3, 128, false);
     let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
     bencher.counter(divan::counter::ItemsCount::new(8 * 128_usize)).bench(|| {
-        let batch = PopulationBatch {
-            inputs: &s.x,
-            region: &s.region,
-            labels: &s.labels,
-            relaxation: Relaxation::Ibp,
-            robust_weight: 1.0,
-        };
-        s.engine.population_loss(&s.network, &s.theta, noise, 0..4, &batch).expect("losses")
+        let spec = Spec::Margins { labels: s.labels.clone() };
+        let bounds = Some((&s.region, &spec, BoundRequest::lower(Relaxation::Ibp)));
+        let loss = |output: MemberOutput<'_, f32>| output.bounds.map_or(0.0, |bounds| f64::from(bounds.lower[1]));
+        s.at.members(noise, 0..4, &MemberRequest { inputs: None, bounds }, &loss).expect("losses")
     });
 }
 
@@ -101,7 +96,7 @@ fn population_ibp(bencher: Bencher<'_, '_>) {
 fn clean_cnn5_forward_and_backward(bencher: Bencher<'_, '_>) {
     let s = setup(Preset::Cnn5, 64, false);
     bencher.counter(divan::counter::ItemsCount::new(64_usize)).bench(|| {
-        let (logits, tape) = s.engine.forward_taped(&s.network, &s.theta, &s.x).expect("logits");
-        s.engine.vjp(&s.network, &s.theta, &tape, &Cotangents::on_lower(logits), Wants::THETA).expect("a gradient")
+        let (logits, tape) = s.at.forward_taped(&s.x).expect("logits");
+        s.at.vjp(&tape, &Cotangents::on_lower(logits), Wants::THETA).expect("a gradient")
     });
 }

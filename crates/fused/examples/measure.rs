@@ -3,7 +3,8 @@
 //!
 //! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`. `peak` measures one
 //! core's multiply–adds instead, against which the kernels can be held. A run lasts `TIGHTROPE_MEASURE_SECONDS`, .1 unless
-//! told, which a profiler wants longer. With `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters,
+//! told, which a profiler wants longer. Rows with a gradient put θ in place anew each time, as a training step does; the
+//! others find it in place, as an evaluation does. With `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters,
 //! inputs and margins instead, as raw f32, so that another tool can be fed the same numbers.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, Norm, Perturbation, PopulationBatch, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, MemberOutput, MemberRequest, Norm, Perturbation, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Operands, peak};
 use tightrope_network::{Initialisation, Network, Preset};
@@ -101,6 +102,8 @@ fn main() {
         let d = network.input_len();
         for stable in [false, true] {
             let theta = parameters(&network, stable);
+            let at = engine.load(&network, &theta).expect("θ fits");
+            let mut moving = engine.load(&network, &theta).expect("θ fits");
             for relaxation in [None, Some(Relaxation::Ibp), Some(Relaxation::CrownIbp), Some(Relaxation::Crown)] {
                 let label = relaxation.map_or("clean", Relaxation::name);
                 let kind = if stable { "stable" } else { "random" };
@@ -116,10 +119,11 @@ fn main() {
                 let mut x = vec![0.0; batch * d];
                 Stream::new(2, Purpose::Test, 0, 0).uniform(0, &mut x);
                 let Some(relaxation) = relaxation else {
-                    measure(&name, batch, runs, &mut || drop(engine.forward(&network, &theta, &x).unwrap()));
+                    measure(&name, batch, runs, &mut || drop(at.forward(&x).unwrap()));
                     measure(&format!("{name} + gradient"), batch, runs, &mut || {
-                        let (logits, tape) = engine.forward_taped(&network, &theta, &x).unwrap();
-                        drop(engine.vjp(&network, &theta, &tape, &Cotangents::on_lower(logits), Wants::THETA).unwrap());
+                        moving.update(&theta).unwrap();
+                        let (logits, tape) = moving.forward_taped(&x).unwrap();
+                        drop(moving.vjp(&tape, &Cotangents::on_lower(logits), Wants::THETA).unwrap());
                     });
                     continue;
                 };
@@ -131,31 +135,30 @@ fn main() {
                 {
                     let few = Region::ball(&x[..4 * d], d, 0.1, Norm::Inf, None).expect("a ball");
                     let spec = Spec::Margins { labels: (0..4).collect() };
-                    let bounds = engine.bound(&network, &theta, &few, &spec, request).expect("bounds");
+                    let bounds = at.bound(&few, &spec, request).expect("bounds");
                     let files = [("theta", &theta[..]), ("x", &x[..4 * d]), (label, &bounds.lower)];
                     for (what, values) in files {
                         dump(folder, &format!("{}-{}-{kind}-{what}.f32", preset.name(), shape[0]), values);
                     }
                 }
-                let bound = &mut || drop(engine.bound(&network, &theta, &region, &spec, request).unwrap());
+                let bound = &mut || drop(at.bound(&region, &spec, request).unwrap());
                 measure(&name, batch, runs, bound);
                 measure(&format!("{name} + gradient"), batch, runs, &mut || {
-                    let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
+                    moving.update(&theta).unwrap();
+                    let (bounds, tape) = moving.bound_taped(&region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower);
-                    drop(engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap());
+                    drop(moving.vjp(&tape, &g, Wants::THETA).unwrap());
                 });
                 if relaxation == Relaxation::Ibp {
-                    let labels: Vec<usize> = (0..batch).map(|i| i % 10).collect();
-                    let members = PopulationBatch {
-                        inputs: &x,
-                        region: &region,
-                        labels: &labels,
-                        relaxation,
-                        robust_weight: 1.0,
-                    };
+                    let members = MemberRequest { inputs: None, bounds: Some((&region, &spec, request)) };
                     let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
                     let name = format!("{}-{} population ibp {kind}", preset.name(), shape[0]);
-                    let losses = &mut || drop(engine.population_loss(&network, &theta, noise, 0..4, &members).unwrap());
+                    let loss = |output: MemberOutput<'_, f32>| {
+                        output
+                            .bounds
+                            .map_or(0.0, |bounds| bounds.lower.iter().map(|&m| f64::from(-m).exp().ln_1p()).sum())
+                    };
+                    let losses = &mut || drop(at.members(noise, 0..4, &members, &loss).unwrap());
                     measure(&name, 8 * batch, 5, losses);
                 }
             }
