@@ -29,7 +29,8 @@ pub fn onnx(data: &[u8]) -> bool {
             assert!(theta.iter().all(|value| value.is_finite()));
             let sizes: usize = network.nodes().iter().map(|node| node.len()).sum();
             if sizes.saturating_mul(theta.len() + 1) < 1 << 22 {
-                let logits = Reference.load(network, theta).and_then(|at| at.forward(&vec![0.5; network.input_len()]));
+                let logits =
+                    Reference.load(network, theta, &[]).and_then(|at| at.forward(&vec![0.5; network.input_len()]));
                 assert_eq!(logits.expect("an accepted network runs").len(), network.output_len());
             }
             true

@@ -49,8 +49,9 @@ impl<'a> Target<'a> {
     /// If θ does not fit the network.
     pub fn new(model: &'a Model, single: &dyn Engine<f32>, double: &dyn Engine<f64>) -> Result<Self, EngineError> {
         let (network, weights) = (&model.network, model.weights());
-        let double = double.load(network, weights.theta())?;
-        Ok(Target { network, single: single.load(network, &model.theta)?, weights, double })
+        let buffers: Vec<f64> = model.buffers.iter().map(|&value| f64::from(value)).collect();
+        let double = double.load(network, weights.theta(), &buffers)?;
+        Ok(Target { network, single: single.load(network, &model.theta, &model.buffers)?, weights, double })
     }
 
     /// Logits `[N, K]` of `inputs [N, d]` in f32.

@@ -70,7 +70,12 @@ pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String
                 return Err(format!("`{}` has another unit than 1", node.name));
             }
             Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => true,
-            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => false,
+            Layer::Input
+            | Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::AvgPool2d(_) => false,
         };
         if passes_on && node.inputs.iter().any(|&input| units[input] != unit) {
             return Err(format!("`{}` has another unit than its inputs", node.name));
@@ -136,6 +141,7 @@ pub(crate) fn operations<T: Scalar>(
             Layer::Activation(
                 Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
             )
+            | Layer::BatchNorm(_)
             | Layer::MaxPool2d(_) => {
                 return Err(CertificateError::Layer { layer: node.name.clone(), kind: node.layer.kind() });
             }

@@ -258,7 +258,7 @@ fn descriptions() {
 fn weight_files() {
     let network = entries::small();
     let theta = Initialisation::Default.theta(network, 3);
-    check("weights", entries::weights, vec![network.theta_to_safetensors(&theta).unwrap()], 8000);
+    check("weights", entries::weights, vec![Model::new(network.clone(), theta).to_safetensors().unwrap()], 8000);
 }
 
 /// The command on the same files: exit code 4 and a message that names the file, for one property, a list and `check`.

@@ -24,9 +24,9 @@ pub trait Engine<T: Real>: Send + Sync {
     /// How `request` is carried out on `network`; the one place where an engine decides what it leaves to another.
     fn supports(&self, network: &Network, request: &BoundRequest) -> Support;
 
-    /// A handle of `network` at `theta`, `[|θ|]`, which owns a copy of both.
+    /// A handle of `network` at `theta`, `[|θ|]`, and `buffers`, laid out as [`Network::buffers`], which owns a copy of all.
     ///
     /// # Errors
-    /// If θ does not fit the network.
-    fn load(&self, network: &Network, theta: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError>;
+    /// If θ or the buffers do not fit the network.
+    fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError>;
 }

@@ -7,6 +7,16 @@ use tightrope_network::NodeId;
 /// What a taped computation left behind for [`crate::Loaded::vjp`]; its content is the engine's own.
 pub struct Tape(pub Box<dyn Any + Send + Sync>);
 
+/// A clean pass in which batch norms take the batch's own statistics.
+pub struct BatchPass<T> {
+    /// Logits `[N, K]`.
+    pub logits: Vec<T>,
+    /// The statistics taken, laid out as the buffers: mean and biased variance of each channel over batch and positions.
+    pub statistics: Vec<T>,
+    /// For [`crate::Loaded::vjp`], which takes cotangents on both.
+    pub tape: Tape,
+}
+
 /// Cotangents on one pre-activation node's bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerCotangent<T> {
@@ -27,12 +37,14 @@ pub struct Cotangents<T> {
     pub upper: Vec<T>,
     /// On pre-activation bounds; those not named have none.
     pub layers: Vec<LayerCotangent<T>>,
+    /// On the statistics that a batch's pass returned, laid out as the buffers; empty for none.
+    pub buffers: Vec<T>,
 }
 
 impl<T> Cotangents<T> {
     /// A cotangent on the logits or lower bounds alone.
     pub fn on_lower(lower: Vec<T>) -> Self {
-        Cotangents { lower, upper: Vec::new(), layers: Vec::new() }
+        Cotangents { lower, upper: Vec::new(), layers: Vec::new(), buffers: Vec::new() }
     }
 }
 
@@ -43,13 +55,15 @@ pub struct Wants {
     pub theta: bool,
     /// With respect to the input (clean tape) or the region (bound tape).
     pub input: bool,
+    /// With respect to the buffers in place.
+    pub buffers: bool,
 }
 
 impl Wants {
     /// Parameters only.
-    pub const THETA: Wants = Wants { theta: true, input: false };
+    pub const THETA: Wants = Wants { theta: true, input: false, buffers: false };
     /// Input or region only.
-    pub const INPUT: Wants = Wants { theta: false, input: true };
+    pub const INPUT: Wants = Wants { theta: false, input: true, buffers: false };
 }
 
 /// Gradient with respect to a region.
@@ -62,11 +76,13 @@ pub struct RegionGradient<T> {
     pub radius: Vec<T>,
 }
 
-/// Gradients asked for by [`Wants`], summed over the batch for θ, per sample otherwise.
+/// Gradients asked for by [`Wants`], summed over the batch for θ and the buffers, per sample otherwise.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gradients<T> {
     /// `[|θ|]`.
     pub theta: Option<Vec<T>>,
+    /// Laid out as the buffers; 0 from the tape of a batch's pass, which takes no buffers.
+    pub buffers: Option<Vec<T>>,
     /// `[N, d]`, from a clean tape.
     pub input: Option<Vec<T>>,
     /// From a bound tape.

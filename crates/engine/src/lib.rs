@@ -21,7 +21,7 @@ mod substitution;
 pub use bounds::{BoundRequest, Bounds, LayerBounds};
 pub use engine::{Engine, Support};
 pub use error::EngineError;
-pub use gradient::{Cotangents, Gradients, LayerCotangent, RegionGradient, Tape, Wants};
+pub use gradient::{BatchPass, Cotangents, Gradients, LayerCotangent, RegionGradient, Tape, Wants};
 pub use loaded::{Loaded, members_in_turn};
 pub use population::{MemberLoss, MemberOutput, MemberRequest, Perturbation};
 pub use real::Real;

@@ -5,11 +5,11 @@ use std::ops::Range;
 use tightrope_network::{Network, NodeId};
 
 use crate::{
-    BoundRequest, Bounds, Charges, Cotangents, Domain, EngineError, Gradients, MemberLoss, MemberOutput, MemberRequest,
-    OutwardInterval, Perturbation, Real, Region, Spec, Tape, Trace, Wants,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, EngineError, Gradients, MemberLoss, MemberOutput,
+    MemberRequest, OutwardInterval, Perturbation, Real, Region, Spec, Tape, Trace, Wants,
 };
 
-/// A network at one θ, ready to be evaluated, bounded and differentiated: what [`crate::Engine::load`] returns.
+/// A network at one θ and, for networks with batch norms, given statistics in its buffers, ready to be evaluated, bounded and differentiated: what [`crate::Engine::load`] returns.
 ///
 /// Whatever an engine prepares for θ (packed weights, a copy on a device) is prepared once and lives as long as θ stays.
 /// Tensors pass as flat row-major slices; a batch of inputs is `[N, d]`. Results do not depend on the number of threads,
@@ -21,7 +21,17 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// θ, `[|θ|]`.
     fn theta(&self) -> &[T];
 
-    /// Puts another θ in place; tapes of the old one must not be used any more.
+    /// The buffers, laid out as [`Network::buffers`]: the statistics that batch norms use everywhere but in
+    /// [`Loaded::forward_batch`].
+    fn buffers(&self) -> &[T];
+
+    /// A handle of the same network and θ with other buffers; what was prepared for θ is shared.
+    ///
+    /// # Errors
+    /// If the length is not that of the network's buffers.
+    fn with_buffers(&self, buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError>;
+
+    /// Puts another θ in place, the buffers stay; tapes of the old one must not be used any more.
     ///
     /// # Errors
     /// If the length is not that of the network's parameters; θ then stays as it is.
@@ -38,6 +48,18 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// # Errors
     /// As [`Loaded::forward`].
     fn forward_taped(&self, inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError>;
+
+    /// Logits, the statistics of the batch that its batch norms took in place of the buffers, and a tape for
+    /// [`Loaded::vjp`] through which gradients flow into the statistics, too. A handle with these statistics as buffers
+    /// gives the same logits.
+    ///
+    /// Training on bounds over the batch's statistics is: this pass; the bounds of a handle with its statistics; the pull
+    /// back of theirs, with the gradient of the buffers; and that as cotangents on the statistics in the pull back of
+    /// this pass.
+    ///
+    /// # Errors
+    /// As [`Loaded::forward`], or if there is no input but a batch norm.
+    fn forward_batch(&self, inputs: &[T]) -> Result<BatchPass<T>, EngineError>;
 
     /// Bounds of `spec` over each sample's region.
     ///
@@ -56,7 +78,7 @@ pub trait Loaded<T: Real>: Send + Sync {
         request: BoundRequest,
     ) -> Result<(Bounds<T>, Tape), EngineError>;
 
-    /// Pulls cotangents back through a tape made by this engine for the same network and θ.
+    /// Pulls cotangents back through a tape made by this engine for the same network, θ and buffers.
     ///
     /// The derivative goes through every intermediate bound; the choice of the lower slope (0 or 1) and of stable neurons
     /// is piecewise constant.
@@ -65,7 +87,8 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// If the tape is another engine's or another network's, or the cotangents do not fit it.
     fn vjp(&self, tape: &Tape, cotangents: &Cotangents<T>, wants: Wants) -> Result<Gradients<T>, EngineError>;
 
-    /// The losses at θ + σδ and at θ − σδ of each member pair, in order of `pairs`.
+    /// The losses at θ + σδ and at θ − σδ of each member pair, in order of `pairs`. Batch norms take the statistics of the
+    /// clean inputs at the member's own θ, for the bounds as well; the buffers where the request has no inputs.
     ///
     /// `loss` gets what `request` asks for, member by member, from several threads and in any order; the members' weights
     /// are regenerated from their address and never stored together. θ itself stays.
@@ -141,7 +164,15 @@ pub fn members_in_turn<T: Real>(
             let scale = sign * perturbation.sigma;
             member.iter_mut().zip(theta.iter().zip(&delta)).for_each(|(m, (&t, &d))| *m = t + T::from_f32(scale * d));
             at.update(&member)?;
-            let logits = request.inputs.map(|inputs| at.forward(inputs)).transpose()?;
+            let (logits, own) = match request.inputs {
+                Some(inputs) if !at.buffers().is_empty() => {
+                    let BatchPass { logits, statistics, tape: _ } = at.forward_batch(inputs)?;
+                    (Some(logits), Some(at.with_buffers(&statistics)?))
+                }
+                Some(inputs) => (Some(at.forward(inputs)?), None),
+                None => (None, None),
+            };
+            let at = own.as_deref().unwrap_or(at);
             let bounds = request.bounds.map(|(region, spec, how)| at.bound(region, spec, how)).transpose()?;
             *value = loss(MemberOutput { logits: logits.as_deref(), bounds: bounds.as_ref() });
         }

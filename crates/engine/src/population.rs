@@ -25,7 +25,7 @@ impl Perturbation {
 /// What every member of a population is asked for; a part that is absent is not computed.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberRequest<'a, T> {
-    /// Clean inputs `[N, d]` whose logits are wanted.
+    /// Clean inputs `[N, d]` whose logits are wanted, or only the statistics that batch norms take from them.
     pub inputs: Option<&'a [T]>,
     /// Regions, what is bounded over them and how.
     pub bounds: Option<(&'a Region<T>, &'a Spec<T>, BoundRequest)>,

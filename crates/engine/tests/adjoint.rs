@@ -46,7 +46,7 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape:
     if rng.integer(0, 2) == 0 {
         cotangents.upper.clear();
     }
-    let wants = Wants { theta: true, input: true };
+    let wants = Wants { theta: true, input: true, buffers: false };
     let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
     let (g_theta, g_region) = (gradients.theta.unwrap(), gradients.region.unwrap());
     assert!(gradients.input.is_none());
@@ -144,7 +144,7 @@ fn clean_pass() {
             let x = rng.normals(batch * network.input_len());
             let (logits, tape) = Reference.forward_taped(&network, &theta, &x).unwrap();
             let cotangents = Cotangents::on_lower(rng.normals(logits.len()));
-            let wants = Wants { theta: true, input: true };
+            let wants = Wants { theta: true, input: true, buffers: false };
             let gradients = Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
             assert!(gradients.region.is_none());
             let (g_theta, g_input) = (gradients.theta.unwrap(), gradients.input.unwrap());
@@ -173,7 +173,7 @@ fn wants_select() {
         let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
         let cotangents = Cotangents::on_lower(rng.normals(bounds.lower.len()));
         let pull = |wants| Reference.vjp(&network, &theta, &tape, &cotangents, wants).unwrap();
-        let both = pull(Wants { theta: true, input: true });
+        let both = pull(Wants { theta: true, input: true, buffers: false });
         let (theta_only, region_only) = (pull(Wants::THETA), pull(Wants::INPUT));
         assert!(theta_only.region.is_none() && region_only.theta.is_none());
         assert_eq!(both.theta, theta_only.theta, "{relaxation}");
@@ -197,7 +197,7 @@ fn a_batch_is_its_samples() {
             let region = region_in((0.05, 0.95), &rng, shape, batch, d, 0.5);
             let rows = network.output_len();
             let g = rng.normals(batch * rows);
-            let wants = Wants { theta: true, input: true };
+            let wants = Wants { theta: true, input: true, buffers: false };
             for relaxation in Relaxation::ALL {
                 let pull = |region: &Region<f64>, g: &[f64]| {
                     let request = BoundRequest::lower(relaxation);

@@ -14,7 +14,7 @@ type Outcome = (Vec<f32>, Gradients<f32>, Vec<(Bounds<f32>, Gradients<f32>)>);
 
 /// Everything the engine computes for one batch.
 fn outcome(network: &Network, theta: &[f32], x: &[f32], region: &Region<f32>, labels: &[usize]) -> Outcome {
-    let both = Wants { theta: true, input: true };
+    let both = Wants { theta: true, input: true, buffers: false };
     let (logits, tape) = Reference.forward_taped(network, theta, x).unwrap();
     assert_eq!(logits, Reference.forward(network, theta, x).unwrap());
     let cotangents = Cotangents::on_lower(cross_entropy(&logits, labels).cotangent);
@@ -73,7 +73,7 @@ fn members_are_their_definition() {
     let labels: Vec<usize> = (0..4).map(|_| rng.integer(0, classes - 1)).collect();
     let perturbation = Perturbation { seed: 9, step: 4, sigma: 0.01 };
     let spec = Spec::Margins { labels: labels.clone() };
-    let at = Reference.load(&network, &theta).unwrap();
+    let at = Reference.load(&network, &theta, &[]).unwrap();
     for (robust_weight, relaxation) in [(0.0, Relaxation::Ibp), (0.7, Relaxation::CrownIbp), (1.0, Relaxation::Crown)] {
         let request = BoundRequest::lower(relaxation);
         let wanted = MemberRequest {

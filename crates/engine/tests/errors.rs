@@ -126,7 +126,7 @@ fn populations_pass_errors_on() {
     let perturbation = Perturbation { seed: 1, step: 0, sigma: 0.1 };
     let spec = Spec::Margins { labels: vec![0, network.output_len()] };
     let bounds = Some((&region, &spec, BoundRequest::lower(Relaxation::Ibp)));
-    let at = Reference.load(&network, &theta).unwrap();
+    let at = Reference.load(&network, &theta, &[]).unwrap();
     let members = |request| at.members(perturbation, 0..1, &request, &|_| 0.0);
     refused(members(MemberRequest { inputs: None, bounds }), "label");
     refused(members(MemberRequest { inputs: Some(&region.center[1..]), bounds: None }), "input");

@@ -33,7 +33,7 @@ impl Problem {
     fn new(rng: &Rng, family: Family, shape: Shape, size: f64) -> Self {
         let (network, theta) = network(rng, family);
         let region = region(rng, shape, SETS, network.input_len(), size);
-        let at = Reference.load(&network, &theta).unwrap();
+        let at = Reference.load(&network, &theta, &[]).unwrap();
         let request = BoundRequest { layers: true, ..BoundRequest::lower(Relaxation::Crown) };
         let layers = at.bound(&region, &Spec::Logits, request).unwrap().layers;
         let lines = layers.iter().map(|layer| Lines::new(&layer.lower, &layer.upper)).collect();

@@ -33,7 +33,7 @@ fn setup(preset: Preset, batch: usize, stable: bool) -> Setup {
     let region = Region::ball(&x, d, 0.1, Norm::Inf, None).expect("a ball");
     let labels = (0..batch).map(|i| i % 10).collect();
     let engine = Fused::new().expect("an instruction set");
-    Setup { at: engine.load(&network, &theta).expect("θ fits"), x, region, labels }
+    Setup { at: engine.load(&network, &theta, &[]).expect("θ fits"), x, region, labels }
 }
 
 impl Setup {

@@ -102,8 +102,8 @@ fn main() {
         let d = network.input_len();
         for stable in [false, true] {
             let theta = parameters(&network, stable);
-            let at = engine.load(&network, &theta).expect("θ fits");
-            let mut moving = engine.load(&network, &theta).expect("θ fits");
+            let at = engine.load(&network, &theta, &[]).expect("θ fits");
+            let mut moving = engine.load(&network, &theta, &[]).expect("θ fits");
             for relaxation in [None, Some(Relaxation::Ibp), Some(Relaxation::CrownIbp), Some(Relaxation::Crown)] {
                 let label = relaxation.map_or("clean", Relaxation::name);
                 let kind = if stable { "stable" } else { "random" };

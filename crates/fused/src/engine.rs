@@ -64,10 +64,13 @@ impl Engine<f32> for Fused {
         }
     }
 
-    fn load(&self, network: &Network, theta: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+    fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
         match Plan::new(network) {
-            Ok(plan) => Ok(Box::new(LoadedFused::new(self.clone(), network, plan, theta)?)),
-            Err(_) => Reference.load(network, theta),
+            Ok(plan) => {
+                EngineError::check_length("the buffers", buffers.len(), 0)?;
+                Ok(Box::new(LoadedFused::new(self.clone(), network, plan, theta)?))
+            }
+            Err(_) => Reference.load(network, theta, buffers),
         }
     }
 }

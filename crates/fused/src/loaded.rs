@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use tightrope_engine::{
-    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds, Loaded,
-    MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds,
+    Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
 };
 use tightrope_network::{Network, NodeId};
 
@@ -75,7 +75,7 @@ impl LoadedFused {
         if let Some(reference) = self.reference.get() {
             return Ok(&**reference);
         }
-        let loaded = Reference.load(&self.network, &self.theta)?;
+        let loaded = Reference.load(&self.network, &self.theta, &[])?;
         Ok(&**self.reference.get_or_init(|| loaded))
     }
 
@@ -231,6 +231,16 @@ impl Loaded<f32> for LoadedFused {
         &self.theta
     }
 
+    fn buffers(&self) -> &[f32] {
+        &[]
+    }
+
+    fn with_buffers(&self, buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        EngineError::check_length("the buffers", buffers.len(), 0)?;
+        let (engine, plan) = (self.engine.clone(), self.plan.clone());
+        Ok(Box::new(LoadedFused::new(engine, &self.network, plan, &self.theta)?))
+    }
+
     fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
         EngineError::check_length("θ", theta.len(), self.theta.len())?;
         self.theta.copy_from_slice(theta);
@@ -253,6 +263,12 @@ impl Loaded<f32> for LoadedFused {
         // The adjoint will read what is packed now.
         let (logits, chunks) = self.with_net(batch, true, forward);
         Ok((logits, self.tape(Record::Clean { chunks, batch })))
+    }
+
+    /// Networks with batch norms go to the reference engine.
+    fn forward_batch(&self, inputs: &[f32]) -> Result<BatchPass<f32>, EngineError> {
+        let (logits, tape) = self.forward_taped(inputs)?;
+        Ok(BatchPass { logits, statistics: Vec::new(), tape })
     }
 
     fn bound(&self, region: &Region<f32>, spec: &Spec<f32>, request: BoundRequest) -> Result<Bounds<f32>, EngineError> {
@@ -291,6 +307,8 @@ impl Loaded<f32> for LoadedFused {
 
     fn vjp(&self, tape: &Tape, cotangents: &Cotangents<f32>, wants: Wants) -> Result<Gradients<f32>, EngineError> {
         let mut gradient = wants.theta.then(|| vec![0.0; self.theta.len()]);
+        let buffers = wants.buffers.then(Vec::new);
+        EngineError::check_length("cotangent of the statistics", cotangents.buffers.len(), 0)?;
         let on_theta = gradient.as_deref_mut();
         match FusedTape::read(tape, &self.network)? {
             Record::Reference(tape) => self.reference()?.vjp(tape, cotangents, wants),
@@ -305,7 +323,7 @@ impl Loaded<f32> for LoadedFused {
                     on_isa!(isa, backward_all, clean, sums, net, chunks, *batch, lower, on_theta, on_input)
                 });
                 self.unpack(sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, input, region: None })
+                Ok(Gradients { theta: gradient, buffers, input, region: None })
             }
             Record::Bound(record) => {
                 let BoundRecord { region, spec, request, kept, intervals } = &**record;
@@ -318,7 +336,7 @@ impl Loaded<f32> for LoadedFused {
                         Final::Backward => on_isa!(self.engine.isa, pull_back_chunks, job, kept, cotangents, wants),
                     })?;
                 self.unpack(pulled.sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, input: None, region: pulled.region })
+                Ok(Gradients { theta: gradient, buffers, input: None, region: pulled.region })
             }
         }
     }

@@ -23,7 +23,7 @@ fn clean_passes() {
             let (expected, oracle_tape) = Reference.forward_taped(&network, &wide, &wide_x).unwrap();
             let g = draws(4, 0, expected.len(), -1.0, 1.0);
             let wide_g = g.iter().map(|&v| f64::from(v)).collect();
-            let wants = Wants { theta: true, input: true };
+            let wants = Wants { theta: true, input: true, buffers: false };
             let oracle = Reference.vjp(&network, &wide, &oracle_tape, &Cotangents::on_lower(wide_g), wants).unwrap();
             for engine in engines() {
                 let what = format!("{name}, batch {batch}, {}", engine.isa().name());
@@ -194,7 +194,7 @@ fn kinds_without_kernels_go_to_the_reference() {
         let network = chain.flatten().linear(5).relu().linear(3).build();
         let (theta, x) = (uniform(&network, 5, 0.0), draws(6, 0, 2 * 36, 0.0, 1.0));
         let region = Region::ball(&x, 36, 0.1, Norm::Inf, Some((0.0, 1.0))).unwrap();
-        let wants = Wants { theta: true, input: true };
+        let wants = Wants { theta: true, input: true, buffers: false };
         for engine in engines() {
             let engines: [&dyn Engine<f32>; 2] = [&engine, &Reference];
             let [got, expected] = engines.map(|engine| engine.forward(&network, &theta, &x).unwrap());

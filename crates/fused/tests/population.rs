@@ -22,7 +22,7 @@ fn members_match_the_plain_loop() {
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
                 let about = (&x[..], &region, &labels[..]);
                 let losses = |engine: &dyn Engine<f32>| {
-                    let at = engine.load(&network, &theta).unwrap();
+                    let at = engine.load(&network, &theta, &[]).unwrap();
                     members(&*at, perturbation, 3..6, about, relaxation, robust_weight).unwrap()
                 };
                 let expected = losses(&Reference);
@@ -60,7 +60,7 @@ fn threads_do_not_matter() {
                     let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
-                    let wants = Wants { theta: true, input: true };
+                    let wants = Wants { theta: true, input: true, buffers: false };
                     let gradients = engine.vjp(&network, &theta, &tape, &g, wants).unwrap();
                     let region = gradients.region.unwrap();
                     for part in [bounds.lower, gradients.theta.unwrap(), region.center, region.radius] {
@@ -73,7 +73,7 @@ fn threads_do_not_matter() {
                 values.extend(gradients.theta.unwrap().into_iter().map(|v| u64::from(v.to_bits())));
                 let relaxation = Relaxation::CrownIbp;
                 let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
-                let at = engine.load(&network, &theta).unwrap();
+                let at = engine.load(&network, &theta, &[]).unwrap();
                 let about = (&x[..], &region, &labels[..]);
                 let losses = members(&*at, perturbation, 0..5, about, relaxation, 0.5).unwrap();
                 values.extend(losses.into_iter().flatten().map(f64::to_bits));

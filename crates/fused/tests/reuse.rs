@@ -17,7 +17,7 @@ fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) ->
     let d = network.input_len();
     let x = draws(21, 0, batch * d, 0.0, 1.0);
     let labels: Vec<usize> = (0..batch).map(|i| i % network.output_len()).collect();
-    let wants = Wants { theta: true, input: true };
+    let wants = Wants { theta: true, input: true, buffers: false };
     let mut values = Vec::new();
     let mut push = |part: &[f32]| values.extend(part.iter().map(|v| u64::from(v.to_bits())));
     for norm in [Norm::Inf, Norm::L2] {
@@ -80,13 +80,13 @@ fn an_updated_handle_is_a_fresh_one() {
             });
             (at.forward(&x).unwrap(), bounds)
         };
-        let mut at = engine.load(&network, &first).unwrap();
+        let mut at = engine.load(&network, &first, &[]).unwrap();
         let before = everything(&*at);
         assert!(at.update(&second[1..]).is_err());
         assert!(everything(&*at) == before, "{name}: a refused θ left a trace");
         at.update(&second).unwrap();
         let after = everything(&*at);
-        assert!(after == everything(&*engine.load(&network, &second).unwrap()), "{name}");
+        assert!(after == everything(&*engine.load(&network, &second, &[]).unwrap()), "{name}");
         assert!(after != before, "{name}: the second θ made no difference");
     }
 }
@@ -151,7 +151,7 @@ fn misuse_is_refused() {
     let short = Cotangents::on_lower(vec![1.0]);
     assert!(message(engine.vjp(&network, &theta, &tape, &short, Wants::THETA)).contains("cotangent"));
     let noise = Perturbation { seed: 1, step: 1, sigma: 0.1 };
-    let at = engine.load(&network, &theta).unwrap();
+    let at = engine.load(&network, &theta, &[]).unwrap();
     let outside = members(&*at, noise, 0..1, (&x[1..], &region, &[0, 1]), Relaxation::Ibp, 0.5);
     assert!(message(outside).contains("multiple"));
     assert!(message(Isa::named("sse9").map(|_| ())).contains("sse9"));

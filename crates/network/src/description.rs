@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::NetworkError;
 use crate::layers::Layer;
+use crate::layout::{BufferId, ParameterId, ParameterLayout};
 use crate::network::{Network, NetworkBuilder, NodeId};
-use crate::parameters::{ParameterId, ParameterLayout};
 
 /// A network's structure as a file describes it.
 ///
@@ -81,10 +81,12 @@ pub struct LayerDescription {
     /// avgpool2d: whether padding counts in the mean; true when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count_include_pad: Option<bool>,
-    /// conv2d, linear: the weight's name, `{name}.weight` when absent; affine: true or a name for a trainable factor.
+    /// conv2d, linear, batchnorm: the weight's name, `{name}.weight` when absent; affine: true or a name for a trainable
+    /// factor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Parameter>,
-    /// conv2d, linear: false for none, or a name; `{name}.bias` when absent; affine: true or a name for a trainable summand.
+    /// conv2d, linear: false for none, or a name; `{name}.bias` when absent, as for batchnorm; affine: true or a name for a
+    /// trainable summand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<Parameter>,
     /// affine: consecutive elements per channel; all of a channel's when absent.
@@ -102,6 +104,12 @@ pub struct LayerDescription {
     /// … and the standard deviation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f64>>,
+    /// batchnorm: ε of the root, > 0; 1e-5 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// batchnorm: part of a new batch in the running statistics, in [0, 1]; 0.1 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
     /// leaky_relu: slope below 0; 0.01 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slope: Option<f64>,
@@ -123,6 +131,8 @@ pub enum Kind {
     Linear,
     /// Per-channel affine.
     Affine,
+    /// Batch norm.
+    BatchNorm,
     /// Average pooling.
     AvgPool2d,
     /// Max pooling.
@@ -276,6 +286,8 @@ impl LayerDescription {
             shift: None,
             mean: None,
             std: None,
+            epsilon: None,
+            momentum: None,
             slope: None,
             lower: None,
             upper: None,
@@ -301,6 +313,8 @@ impl LayerDescription {
             ("shift", self.shift.is_some()),
             ("mean", self.mean.is_some()),
             ("std", self.std.is_some()),
+            ("epsilon", self.epsilon.is_some()),
+            ("momentum", self.momentum.is_some()),
             ("slope", self.slope.is_some()),
             ("lower", self.lower.is_some()),
             ("upper", self.upper.is_some()),
@@ -386,6 +400,11 @@ impl Reading<'_> {
             Some(Parameter::Present(true)) | None => format!("{}.{role}", self.name),
         };
         self.builder.parameter(name, shape).map(Some)
+    }
+
+    /// Reserves the buffers for the statistics of so many channels: mean and variance.
+    pub(crate) fn statistics(&mut self, channels: usize) -> Result<(BufferId, BufferId), NetworkError> {
+        self.builder.statistics(self.name, channels)
     }
 }
 

@@ -40,7 +40,7 @@ pub enum NetworkError {
         /// What went wrong and how to mend it.
         problem: String,
     },
-    /// A parameter is missing, has another shape or is not finite.
+    /// A parameter or buffer is missing, has another shape or is not finite.
     #[error("{path}: parameter `{name}`: {problem}", path = path.display())]
     Parameter {
         /// The file.

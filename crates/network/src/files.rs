@@ -1,4 +1,4 @@
-//! Models on disk: θ as safetensors beside the structure as `network.json`.
+//! Models on disk: θ and the buffers as safetensors beside the structure as `network.json`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::NetworkError;
 use crate::description::Description;
-use crate::network::{Model, Network};
+use crate::layout::TensorInfo;
+use crate::model::Model;
+use crate::network::Network;
 use crate::temporary::temporary_path;
 use crate::text::bytes_text;
 use crate::weights::Weights;
@@ -66,44 +68,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 impl Network {
-    /// θ as a safetensors file, one tensor per parameter.
-    ///
-    /// # Errors
-    /// If θ does not have the network's length or holds NaN or infinity.
-    pub fn theta_to_safetensors(&self, theta: &[f32]) -> Result<Vec<u8>, NetworkError> {
-        self.check_theta(theta)?;
-        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = self
-            .parameters()
-            .iter()
-            .map(|info| {
-                (
-                    info.name.clone(),
-                    info.shape.clone(),
-                    theta[info.range()].iter().flat_map(|v| v.to_le_bytes()).collect(),
-                )
-            })
-            .collect();
-        let mut views = Vec::new();
-        for (name, shape, data) in &bytes {
-            let view =
-                TensorView::new(Dtype::F32, shape.clone(), data).map_err(|e| NetworkError::Network(e.to_string()))?;
-            views.push((name.as_str(), view));
-        }
-        safetensors::serialize(views, None).map_err(|e| NetworkError::Network(e.to_string()))
-    }
-
     /// Reads θ from a safetensors file by parameter name (f32 or f64, exactly); tensors of other names are ignored.
     ///
     /// # Errors
     /// If the file is damaged, a parameter is missing, has another shape or holds NaN or infinity.
     pub fn weights_from_safetensors(&self, path: &Path) -> Result<Weights, NetworkError> {
-        let bytes = std::fs::read(path).map_err(|e| {
-            NetworkError::file(
-                path,
-                format!("cannot be read ({e}); give a run folder, or a .safetensors file that exists"),
-            )
-        })?;
-        self.weights_from_bytes(&bytes, path)
+        self.weights_from_bytes(&read(path)?, path)
     }
 
     /// As [`Network::weights_from_safetensors`] on a file's content; `path` names it in errors.
@@ -111,38 +81,96 @@ impl Network {
     /// # Errors
     /// As there.
     pub fn weights_from_bytes(&self, bytes: &[u8], path: &Path) -> Result<Weights, NetworkError> {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))?;
+        let file = deserialize(bytes, path)?;
         let mut theta: Vec<f64> = Vec::new();
         for info in self.parameters().iter() {
-            let problem =
-                |problem: String| NetworkError::Parameter { path: path.into(), name: info.name.clone(), problem };
-            let tensor = file.tensor(&info.name).map_err(|_| {
-                let names = file.names().iter().take(8).map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
-                problem(format!("missing; the file holds {names}…; use the network description that belongs to it"))
-            })?;
-            if tensor.shape() != info.shape {
-                return Err(problem(format!("has shape {:?}, the network needs {:?}", tensor.shape(), info.shape)));
-            }
-            match tensor.dtype() {
-                Dtype::F32 => {
-                    theta.extend(tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))))
-                }
-                Dtype::F64 => theta.extend(tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b))),
-                other => return Err(problem(format!("has type {other:?}; store it as F32"))),
-            }
-            if let Some(position) = theta[info.offset..].iter().position(|v| !v.is_finite()) {
-                return Err(problem(format!(
-                    "holds {} at element {position}; the file is damaged or the training diverged",
-                    theta[info.offset + position]
-                )));
-            }
+            theta.extend(numbers(&file, info, path)?);
         }
         Ok(Weights::new(theta))
     }
+
+    /// Reads the buffers from a safetensors file's content by name, as [`Network::weights_from_bytes`] reads θ.
+    ///
+    /// # Errors
+    /// As there, or if a variance is negative or a number no f32.
+    pub fn buffers_from_bytes(&self, bytes: &[u8], path: &Path) -> Result<Vec<f32>, NetworkError> {
+        let file = deserialize(bytes, path)?;
+        let mut buffers: Vec<f32> = Vec::new();
+        for info in self.buffers().iter() {
+            let values = numbers(&file, info, path)?;
+            if let Some(position) = values.iter().position(|&value| f64::from(value as f32) != value) {
+                let problem = format!(
+                    "holds {} at element {position}, which is no single-precision number; store it as F32",
+                    values[position]
+                );
+                return Err(NetworkError::Parameter { path: path.into(), name: info.name.clone(), problem });
+            }
+            buffers.extend(values.iter().map(|&value| value as f32));
+        }
+        self.check_buffers(&buffers).map_err(|e| NetworkError::file(path, e))?;
+        Ok(buffers)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, NetworkError> {
+    std::fs::read(path).map_err(|e| {
+        NetworkError::file(path, format!("cannot be read ({e}); give a run folder, or a .safetensors file that exists"))
+    })
+}
+
+fn deserialize<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>, NetworkError> {
+    SafeTensors::deserialize(bytes)
+        .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))
+}
+
+/// The finite numbers of one tensor.
+fn numbers(file: &SafeTensors<'_>, info: &TensorInfo, path: &Path) -> Result<Vec<f64>, NetworkError> {
+    let problem = |problem: String| NetworkError::Parameter { path: path.into(), name: info.name.clone(), problem };
+    let tensor = file.tensor(&info.name).map_err(|_| {
+        let names = file.names().iter().take(8).map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
+        problem(format!("missing; the file holds {names}…; use the network description that belongs to it"))
+    })?;
+    if tensor.shape() != info.shape {
+        return Err(problem(format!("has shape {:?}, the network needs {:?}", tensor.shape(), info.shape)));
+    }
+    let values: Vec<f64> = match tensor.dtype() {
+        Dtype::F32 => tensor.data().as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        Dtype::F64 => tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        other => return Err(problem(format!("has type {other:?}; store it as F32"))),
+    };
+    if let Some(position) = values.iter().position(|v| !v.is_finite()) {
+        return Err(problem(format!(
+            "holds {} at element {position}; the file is damaged or the training diverged",
+            values[position]
+        )));
+    }
+    Ok(values)
 }
 
 impl Model {
+    /// θ and the buffers as a safetensors file, one tensor per parameter and buffer.
+    ///
+    /// # Errors
+    /// If one of them does not have the network's length or holds NaN or infinity.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, NetworkError> {
+        let (parameters, buffers) = (self.network.parameters(), self.network.buffers());
+        self.network.check_theta(&self.theta)?;
+        self.network.check_buffers(&self.buffers)?;
+        let bytes: Vec<(&TensorInfo, Vec<u8>)> = parameters
+            .iter()
+            .map(|info| (info, &self.theta[info.range()]))
+            .chain(buffers.iter().map(|info| (info, &self.buffers[info.range()])))
+            .map(|(info, values)| (info, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let mut views = Vec::new();
+        for (info, data) in &bytes {
+            let view = TensorView::new(Dtype::F32, info.shape.clone(), data)
+                .map_err(|e| NetworkError::Network(e.to_string()))?;
+            views.push((info.name.as_str(), view));
+        }
+        safetensors::serialize(views, None).map_err(|e| NetworkError::Network(e.to_string()))
+    }
+
     /// Writes `model.safetensors` and `network.json` into `folder`, each whole or not at all, in single precision.
     ///
     /// # Errors
@@ -150,7 +178,7 @@ impl Model {
     pub fn save(&self, folder: &Path) -> Result<(), NetworkError> {
         let description = serde_json::to_string_pretty(&Description::of(&self.network))
             .map_err(|e| NetworkError::Network(e.to_string()))?;
-        let weights = self.network.theta_to_safetensors(&self.theta)?;
+        let weights = self.to_safetensors()?;
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             write_atomically(&path, bytes).map_err(|e| NetworkError::file(path, e))
@@ -184,8 +212,10 @@ impl Model {
             ));
         };
         let network = Description::read(description)?.build()?;
-        let weights = network.weights_from_safetensors(&weights)?;
-        Ok(Model::with_weights(network, weights))
+        let bytes = read(&weights)?;
+        let (exact, buffers) =
+            (network.weights_from_bytes(&bytes, &weights)?, network.buffers_from_bytes(&bytes, &weights)?);
+        Ok(Model { buffers, ..Model::with_weights(network, exact) })
     }
 }
 

@@ -3,8 +3,8 @@
 use tightrope_noise::{Purpose, Stream};
 
 use crate::layers::{LayerParameters, Start};
+use crate::layout::ParameterId;
 use crate::network::Network;
-use crate::parameters::ParameterId;
 
 /// How θ starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

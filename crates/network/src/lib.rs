@@ -1,16 +1,21 @@
 //! Networks: graphs of layers over one flat parameter vector θ, with presets, initialisation and files.
 //!
 //! A [`Network`] holds structure only. Its parameters are one `Vec<f32>` θ whose layout is
-//! [`Network::parameters`]: parameters in node order, weight before bias, each row-major. A
-//! [`Model`] is the two together, with the exact [`Weights`] where a file states numbers that f32 does not hold.
+//! [`Network::parameters`]: parameters in node order, weight before bias, each row-major. The statistics of its batch
+//! norms are one `Vec<f32>` of buffers in the same way ([`Network::buffers`]). A [`Model`] is all of it together, with
+//! the exact [`Weights`] where a file states numbers that f32 does not hold.
 
 mod description;
 mod error;
 mod files;
+mod fold;
+mod frozen;
 mod init;
 mod layers;
+mod layout;
+mod model;
 mod network;
-mod parameters;
+
 mod presets;
 mod split;
 mod temporary;
@@ -22,9 +27,10 @@ pub use description::Description;
 pub use error::NetworkError;
 pub use files::{MODEL_FILE, NETWORK_FILE, output_target, write_atomically};
 pub use init::Initialisation;
-pub use layers::{Activation, Affine, AvgPool2d, Conv2d, Layer, LayerParameters, Linear, MaxPool2d};
-pub use network::{Model, Network, NetworkBuilder, Node, NodeId};
-pub use parameters::{ParameterId, ParameterInfo, ParameterLayout};
+pub use layers::{Activation, Affine, AvgPool2d, BatchNorm, Conv2d, Layer, LayerParameters, Linear, MaxPool2d};
+pub use layout::{BufferId, BufferLayout, Layout, ParameterId, ParameterLayout, TensorId, TensorInfo};
+pub use model::Model;
+pub use network::{Network, NetworkBuilder, Node, NodeId};
 pub use presets::{Normalisation, Preset};
 pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
 pub use text::{bytes_text, choice_text, number_text};

@@ -1,9 +1,7 @@
 //! The graph of layers and the builder that checks it.
 
-use std::borrow::Cow;
-
-use crate::layers::{Affine, AvgPool2d, Conv2d, Layer, Linear, MaxPool2d, Needs};
-use crate::parameters::{ParameterId, ParameterLayout};
+use crate::layers::{Affine, AvgPool2d, BatchNorm, Conv2d, Layer, Linear, MaxPool2d, Needs};
+use crate::layout::{BufferId, BufferLayout, Layout, ParameterId, ParameterLayout, TensorId};
 use crate::{NetworkError, Weights};
 
 /// Index of a node in its network; inputs always have smaller ids.
@@ -39,39 +37,7 @@ impl Node {
 pub struct Network {
     nodes: Vec<Node>,
     parameters: ParameterLayout,
-}
-
-/// A network with its parameters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Model {
-    /// Structure.
-    pub network: Network,
-    /// Parameters, laid out as [`Network::parameters`]; the nearest f32 where the file is more exact.
-    pub theta: Vec<f32>,
-    /// The file's own numbers, if `theta` does not hold them.
-    pub exact: Option<Weights>,
-}
-
-impl Model {
-    /// A model whose numbers are `theta`, exactly.
-    pub fn new(network: Network, theta: Vec<f32>) -> Self {
-        Model { network, theta, exact: None }
-    }
-
-    /// A model with exact `weights`, and the nearest f32 of each as θ.
-    pub fn with_weights(network: Network, weights: Weights) -> Self {
-        let theta: Vec<f32> = weights.theta().iter().map(|&value| value as f32).collect();
-        let same = weights.is_plain() && theta.iter().zip(weights.theta()).all(|(&a, &b)| f64::from(a) == b);
-        Model { network, theta, exact: (!same).then_some(weights) }
-    }
-
-    /// The numbers that the model's function is made of.
-    pub fn weights(&self) -> Cow<'_, Weights> {
-        match &self.exact {
-            Some(weights) => Cow::Borrowed(weights),
-            None => Cow::Owned(Weights::from_single(&self.theta)),
-        }
-    }
+    buffers: BufferLayout,
 }
 
 impl Network {
@@ -88,6 +54,37 @@ impl Network {
     /// The layout of θ.
     pub fn parameters(&self) -> &ParameterLayout {
         &self.parameters
+    }
+
+    /// The layout of the buffers: numbers beside θ that are not trained, the statistics of batch norms. Most networks have
+    /// none.
+    pub fn buffers(&self) -> &BufferLayout {
+        &self.buffers
+    }
+
+    /// The buffers before anything is known of the data: means 0 and variances 1.
+    pub fn initial_buffers(&self) -> Vec<f32> {
+        let mut buffers = vec![0.0; self.buffers.total()];
+        for (_, norm) in self.batch_norms() {
+            self.buffers.slice_mut(&mut buffers, norm.variance).fill(1.0);
+        }
+        buffers
+    }
+
+    /// The batch norms, with their nodes, in network order.
+    pub fn batch_norms(&self) -> impl DoubleEndedIterator<Item = (NodeId, &BatchNorm)> {
+        self.nodes.iter().enumerate().filter_map(|(id, node)| match &node.layer {
+            Layer::BatchNorm(norm) => Some((id, norm)),
+            Layer::Input
+            | Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::AvgPool2d(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Activation(_)
+            | Layer::Flatten
+            | Layer::Add => None,
+        })
     }
 
     /// Id of the output node.
@@ -110,9 +107,9 @@ impl Network {
         self.nodes[self.output()].len()
     }
 
-    /// A network of nodes that another network's builder has checked, and of the parameters they use.
-    pub(crate) fn from_parts(nodes: Vec<Node>, parameters: ParameterLayout) -> Network {
-        Network { nodes, parameters }
+    /// A network of nodes that another network's builder has checked, and of the parameters and buffers they use.
+    pub(crate) fn from_parts(nodes: Vec<Node>, parameters: ParameterLayout, buffers: BufferLayout) -> Network {
+        Network { nodes, parameters, buffers }
     }
 
     /// The pre-activation nodes, that is the inputs of the activations in network order, each once.
@@ -140,6 +137,33 @@ impl Network {
     /// As [`Network::check_theta`].
     pub fn check_weights(&self, weights: &Weights) -> Result<(), NetworkError> {
         self.check_numbers(weights.theta(), |value| value.is_finite())
+    }
+
+    /// Fails unless `buffers` has its layout's length, only finite values and no negative variance.
+    ///
+    /// # Errors
+    /// With the first buffer and element that is wrong.
+    pub fn check_buffers(&self, buffers: &[f32]) -> Result<(), NetworkError> {
+        if buffers.len() != self.buffers.total() {
+            return Err(NetworkError::Network(format!(
+                "there are {} buffer values, the network has {}",
+                buffers.len(),
+                self.buffers.total()
+            )));
+        }
+        for (_, norm) in self.batch_norms() {
+            for (id, least) in [(norm.mean, f32::MIN), (norm.variance, 0.0)] {
+                let info = self.buffers.get(id);
+                let values = &buffers[info.range()];
+                if let Some(position) = values.iter().position(|&value| !(value.is_finite() && value >= least)) {
+                    return Err(NetworkError::Network(format!(
+                        "buffer `{}` holds {} at element {position}; the file is damaged, or the training diverged",
+                        info.name, values[position]
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_numbers<T: std::fmt::Display>(
@@ -173,6 +197,7 @@ impl Network {
 pub struct NetworkBuilder {
     nodes: Vec<Node>,
     parameters: ParameterLayout,
+    buffers: BufferLayout,
 }
 
 /// Most elements a node or a parameter may have; beyond it a file is taken for damaged.
@@ -191,6 +216,7 @@ impl NetworkBuilder {
             Some(count) if (1..=MAX_ELEMENTS).contains(&count) => Ok(NetworkBuilder {
                 nodes: vec![Node { name: "input".into(), layer: Layer::Input, inputs: vec![], shape: shape.to_vec() }],
                 parameters: ParameterLayout::default(),
+                buffers: BufferLayout::default(),
             }),
             _ => Err(NetworkError::Network(format!("the input shape {shape:?} must have between 1 and 2³¹ elements"))),
         }
@@ -211,17 +237,37 @@ impl NetworkBuilder {
     /// # Errors
     /// If the name is taken or the shape impossible.
     pub fn parameter(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<ParameterId, NetworkError> {
-        let name = name.into();
-        if self.parameters.find(&name).is_some() {
+        let name = self.free_name("parameter", name.into(), shape)?;
+        Ok(self.parameters.push(name, shape.to_vec()))
+    }
+
+    /// Reserves a tensor in the buffers.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::parameter`].
+    pub fn buffer(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<BufferId, NetworkError> {
+        let name = self.free_name("buffer", name.into(), shape)?;
+        Ok(self.buffers.push(name, shape.to_vec()))
+    }
+
+    /// `name`, unless a tensor has it (files hold parameters and buffers side by side) or nothing has such a shape.
+    fn free_name(&self, what: &str, name: String, shape: &[usize]) -> Result<String, NetworkError> {
+        if self.parameters.find(&name).is_some() || self.buffers.find(&name).is_some() {
             return Err(NetworkError::Network(format!(
-                "two parameters are called `{name}`; give each layer its own name"
+                "two {what}s are called `{name}`; give each layer its own name"
             )));
         }
         let elements = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
         if !elements.is_some_and(|count| (1..=MAX_ELEMENTS).contains(&count)) {
-            return Err(NetworkError::Network(format!("parameter `{name}` has the impossible shape {shape:?}")));
+            return Err(NetworkError::Network(format!("{what} `{name}` has the impossible shape {shape:?}")));
         }
-        Ok(self.parameters.push(name, shape.to_vec()))
+        Ok(name)
+    }
+
+    /// Reserves `{name}.running_mean` and `{name}.running_var`, `[channels]` each.
+    pub(crate) fn statistics(&mut self, name: &str, channels: usize) -> Result<(BufferId, BufferId), NetworkError> {
+        let mean = self.buffer(format!("{name}.running_mean"), &[channels])?;
+        Ok((mean, self.buffer(format!("{name}.running_var"), &[channels])?))
     }
 
     /// Appends a layer that reads `inputs`.
@@ -236,7 +282,7 @@ impl NetworkBuilder {
         if let Some(&missing) = inputs.iter().find(|&&id| id >= self.nodes.len()) {
             return Err(NetworkError::layer(name, format!("reads node {missing}, which does not exist yet")));
         }
-        self.check_parameters(&name, &layer)?;
+        self.check_tensors(&name, &layer)?;
         let shapes: Vec<&[usize]> = inputs.iter().map(|&id| self.nodes[id].shape.as_slice()).collect();
         let shape = layer.output_shape(&name, &shapes)?;
         let elements = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
@@ -257,21 +303,31 @@ impl NetworkBuilder {
         Ok(self.nodes.len() - 1)
     }
 
-    fn check_parameters(&self, name: &str, layer: &Layer) -> Result<(), NetworkError> {
-        let check = |id: ParameterId, shape: &[usize]| {
-            let Some(info) = self.parameters.iter().nth(id.0) else {
-                return Err(NetworkError::layer(name, format!("its parameter number {} does not exist", id.0)));
+    fn check_tensors(&self, name: &str, layer: &Layer) -> Result<(), NetworkError> {
+        fn check<Id: TensorId>(
+            name: &str,
+            what: &str,
+            layout: &Layout<Id>,
+            id: Id,
+            shape: &[usize],
+        ) -> Result<(), NetworkError> {
+            let Some(info) = layout.iter().nth(id.index()) else {
+                return Err(NetworkError::layer(name, format!("its {what} number {} does not exist", id.index())));
             };
             if info.shape == shape {
                 return Ok(());
             }
             Err(NetworkError::layer(
                 name,
-                format!("parameter `{}` has shape {:?}, the layer needs {shape:?}", info.name, info.shape),
+                format!("{what} `{}` has shape {:?}, the layer needs {shape:?}", info.name, info.shape),
             ))
-        };
-        let Needs { weight, bias } = layer.needs();
-        weight.into_iter().chain(bias).try_for_each(|(id, shape)| check(id, &shape))
+        }
+        let Needs { weight, bias, buffers } = layer.needs();
+        weight
+            .into_iter()
+            .chain(bias)
+            .try_for_each(|(id, shape)| check(name, "parameter", &self.parameters, id, &shape))?;
+        buffers.into_iter().try_for_each(|(id, shape)| check(name, "buffer", &self.buffers, id, &shape))
     }
 
     /// Appends a convolution with parameters `{name}.weight` and, if `bias`, `{name}.bias`.
@@ -326,6 +382,21 @@ impl NetworkBuilder {
         self.add(name, Layer::Affine(Affine { inner, scale, shift, weight: None, bias: None }), &[input])
     }
 
+    /// Appends a batch norm of the usual ε and momentum over the first axis, with parameters `{name}.weight` and
+    /// `{name}.bias` and buffers `{name}.running_mean` and `{name}.running_var`.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::parameter`] and [`NetworkBuilder::add`].
+    pub fn batch_norm(&mut self, name: &str, input: NodeId) -> Result<NodeId, NetworkError> {
+        let channels = self.shape(input).first().copied().unwrap_or(0);
+        let weight = self.parameter(format!("{name}.weight"), &[channels])?;
+        let bias = self.parameter(format!("{name}.bias"), &[channels])?;
+        let (mean, variance) = self.statistics(name, channels)?;
+        let (epsilon, momentum) = (BatchNorm::EPSILON, BatchNorm::MOMENTUM);
+        let layer = BatchNorm { channels, epsilon, momentum, weight, bias, mean, variance };
+        self.add(name, Layer::BatchNorm(layer), &[input])
+    }
+
     /// Appends an average pooling.
     ///
     /// # Errors
@@ -342,27 +413,36 @@ impl NetworkBuilder {
         self.add(name, Layer::MaxPool2d(pool), &[input])
     }
 
-    /// Fails unless the parameters stand in θ as the layers use them: each by one layer, in node order, weight before bias.
+    /// Fails unless parameters and buffers stand in their vectors as the layers use them: each by one layer, in node order,
+    /// weight before bias, mean before variance.
     fn check_layout(&self) -> Result<(), NetworkError> {
-        let mut next = 0;
-        for node in &self.nodes {
-            for id in node.layer.parameters().iter() {
-                if id.0 != next {
-                    return Err(NetworkError::layer(
-                        &node.name,
-                        format!(
-                            "parameter `{}` is out of turn; make each layer's own weight and bias in the order of the layers",
-                            self.parameters.get(id).name
-                        ),
-                    ));
+        fn check<Id: TensorId, I: Iterator<Item = Id>>(
+            nodes: &[Node],
+            layout: &Layout<Id>,
+            [what, order]: [&str; 2],
+            of: impl Fn(&Layer) -> I,
+        ) -> Result<(), NetworkError> {
+            let mut next = 0;
+            for node in nodes {
+                for id in of(&node.layer) {
+                    if id.index() != next {
+                        return Err(NetworkError::layer(
+                            &node.name,
+                            format!("{what} `{}` is out of turn; make each layer's own {order}", layout.get(id).name),
+                        ));
+                    }
+                    next += 1;
                 }
-                next += 1;
+            }
+            match layout.iter().nth(next) {
+                Some(info) => Err(NetworkError::Network(format!("no layer uses the {what} `{}`", info.name))),
+                None => Ok(()),
             }
         }
-        match self.parameters.iter().nth(next) {
-            Some(info) => Err(NetworkError::Network(format!("no layer uses the parameter `{}`", info.name))),
-            None => Ok(()),
-        }
+        let parameters = ["parameter", "weight and bias in the order of the layers"];
+        check(&self.nodes, &self.parameters, parameters, |layer| layer.parameters().iter())?;
+        let buffers = ["buffer", "mean and variance in the order of the layers"];
+        check(&self.nodes, &self.buffers, buffers, Layer::buffers)
     }
 
     /// Checks the whole graph and ends the building; the last node added is the output.
@@ -394,6 +474,6 @@ impl NetworkBuilder {
             ));
         }
         self.check_layout()?;
-        Ok(Network { nodes: self.nodes, parameters: self.parameters })
+        Ok(Network { nodes: self.nodes, parameters: self.parameters, buffers: self.buffers })
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::NetworkError;
 use crate::layers::Layer;
+use crate::layout::{BufferId, ParameterId};
 use crate::network::{Network, Node, NodeId};
-use crate::parameters::{ParameterId, ParameterLayout};
 
 impl Network {
     /// The sub-network that ends in `node` and the one that starts from it: the second, run on the values of the first,
@@ -11,7 +11,7 @@ impl Network {
     ///
     /// The output of the first and the input of the second have the shape of `node`, flat or not. Nodes and parameters
     /// keep their names; the second's input is called `input`, as always. Each has a layout of its own: with
-    /// k = `first.parameters().total()`, the first takes θ\[..k\] of the whole and the second θ\[k..\].
+    /// k = `first.parameters().total()`, the first takes θ\[..k\] of the whole and the second θ\[k..\], and so for buffers.
     ///
     /// # Errors
     /// If `node` is the input, the output or no node, or if a path from the input to the output passes it by.
@@ -36,19 +36,21 @@ impl Network {
                 ));
             }
         }
-        let count = self.nodes()[..=node].iter().map(|node| node.layer.parameters().iter().count()).sum();
-        let (mut before, mut behind) = (ParameterLayout::default(), ParameterLayout::default());
-        for (index, info) in self.parameters().iter().enumerate() {
-            let layout = if index < count { &mut before } else { &mut behind };
-            layout.push(info.name.clone(), info.shape.clone());
-        }
+        let first = &self.nodes()[..=node];
+        let count = first.iter().map(|node| node.layer.parameters().iter().count()).sum();
+        let (before, behind) = self.parameters().split_at(count);
+        let statistics = first.iter().map(|node| node.layer.buffers().count()).sum();
+        let (buffers_before, buffers_behind) = self.buffers().split_at(statistics);
         let shape = self.node(node).shape.clone();
         let mut nodes = vec![Node { name: "input".into(), layer: Layer::Input, inputs: vec![], shape }];
         nodes.extend(after.map(|(_, old)| Node {
-            layer: old.layer.clone().with_parameters(|id| ParameterId(id.0 - count)),
+            layer: old.layer.clone().with_tensors(|id| ParameterId(id.0 - count), |id| BufferId(id.0 - statistics)),
             inputs: old.inputs.iter().map(|&input| input - node).collect(),
             ..old.clone()
         }));
-        Ok((Network::from_parts(self.nodes()[..=node].to_vec(), before), Network::from_parts(nodes, behind)))
+        Ok((
+            Network::from_parts(first.to_vec(), before, buffers_before),
+            Network::from_parts(nodes, behind, buffers_behind),
+        ))
     }
 }

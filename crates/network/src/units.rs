@@ -1,7 +1,8 @@
 //! Networks whose values are counted in other units, powers of two, which changes no digit of any number.
 
 use crate::layers::Layer;
-use crate::network::{Model, Network};
+use crate::model::Model;
+use crate::network::Network;
 use crate::weights::{Place, Weights};
 
 /// What the numbers of a layer are multiplied by: powers of two.
@@ -22,7 +23,7 @@ impl Network {
     /// to y, every node's values being those of this network times 2^(−unit of the node).
     ///
     /// None if a ReLU, reshape, pooling or sum has another unit than its inputs, an activation that is not homogeneous has
-    /// any but 0, or a number would leave the range of f64.
+    /// any but 0, there is a batch norm ([`Model::frozen`] has none), or a number would leave the range of f64.
     pub fn in_units(&self, weights: &Weights, units: &[i32]) -> Option<Model> {
         let mut nodes = self.nodes().to_vec();
         let mut theta = weights.theta().to_vec();
@@ -47,6 +48,7 @@ impl Network {
                     }
                     continue;
                 }
+                Layer::BatchNorm(_) => return None,
                 Layer::Conv2d(_) | Layer::Linear(_) => {}
                 Layer::Affine(affine) => {
                     // Without a trainable factor the constants take its part.
@@ -78,7 +80,8 @@ impl Network {
         for (place, power) in finer {
             scaled.refine(place, weights.finer()[&place].scaled(power));
         }
-        Some(Model::with_weights(Network::from_parts(nodes, self.parameters().clone()), scaled))
+        let network = Network::from_parts(nodes, self.parameters().clone(), self.buffers().clone());
+        Some(Model::with_weights(network, scaled))
     }
 }
 

@@ -44,7 +44,7 @@ fn the_description_may_lie_beside_the_weights_as_toml_or_json() {
     let folder = tempfile::tempdir().unwrap();
     let model = model();
     let weights = folder.path().join("x.safetensors");
-    std::fs::write(&weights, model.network.theta_to_safetensors(&model.theta).unwrap()).unwrap();
+    std::fs::write(&weights, model.to_safetensors().unwrap()).unwrap();
     refused(&weights, &["x.safetensors", "no network description found", "x.json", "x.toml", NETWORK_FILE]);
     let toml = toml::to_string(&Description::of(&model.network)).unwrap();
     std::fs::write(folder.path().join("x.toml"), toml).unwrap();

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::random_model;
+use common::{batch_norms, random_model};
 use tightrope_network::{Description, Initialisation, Layer, Model, Normalisation, Preset};
 use tightrope_onnx::{export, import};
 use tightrope_testkit::evaluate::logits;
@@ -82,6 +82,7 @@ fn exported_models_run_to_the_same_logits() {
         ("cnn5".to_string(), preset(Preset::Cnn5, &[1, 28, 28], None)),
         ("mlp".to_string(), preset(Preset::Mlp, &[1, 28, 28], Some(mnist))),
         ("residual".to_string(), residual()),
+        ("batch-norms".to_string(), batch_norms()),
     ];
     models.extend((0..60).map(|seed| (format!("random{seed}"), random_model(seed))));
     let folder = tempfile::tempdir().unwrap();

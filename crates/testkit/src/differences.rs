@@ -103,5 +103,6 @@ pub fn random_cotangents(rng: &Rng, network: &Network, bounds: &Bounds<f64>) -> 
         lower: rng.normals(bounds.lower.len()),
         upper: rng.normals(bounds.lower.len()),
         layers: bounds.layers.iter().map(layer).collect(),
+        buffers: Vec::new(),
     }
 }

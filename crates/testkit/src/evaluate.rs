@@ -4,7 +4,7 @@ use tightrope_engine::activation::activation;
 use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, Engine, EngineError, Gradients, Real, Reference, Region, Spec, Tape, Wants,
 };
-use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d, Model, Network, NodeId};
+use tightrope_network::{Activation, AvgPool2d, BatchNorm, Conv2d, Layer, MaxPool2d, Model, Network, Node, NodeId};
 
 /// One question to an engine about a network at θ, which is loaded for it alone: tests ask at many θ, once or twice each.
 /// Everything fails as the methods of the same names of [`tightrope_engine::Loaded`] do.
@@ -14,7 +14,7 @@ pub trait Ask<T: Real>: Engine<T> {
     /// # Errors
     /// If θ or the inputs do not fit.
     fn forward(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<Vec<T>, EngineError> {
-        self.load(network, theta)?.forward(inputs)
+        self.load(network, theta, &[])?.forward(inputs)
     }
 
     /// Logits with a tape.
@@ -22,7 +22,7 @@ pub trait Ask<T: Real>: Engine<T> {
     /// # Errors
     /// If θ or the inputs do not fit.
     fn forward_taped(&self, network: &Network, theta: &[T], inputs: &[T]) -> Result<(Vec<T>, Tape), EngineError> {
-        self.load(network, theta)?.forward_taped(inputs)
+        self.load(network, theta, &[])?.forward_taped(inputs)
     }
 
     /// Bounds of `spec` over each sample's region.
@@ -37,7 +37,7 @@ pub trait Ask<T: Real>: Engine<T> {
         spec: &Spec<T>,
         request: BoundRequest,
     ) -> Result<Bounds<T>, EngineError> {
-        self.load(network, theta)?.bound(region, spec, request)
+        self.load(network, theta, &[])?.bound(region, spec, request)
     }
 
     /// Bounds with a tape.
@@ -52,7 +52,7 @@ pub trait Ask<T: Real>: Engine<T> {
         spec: &Spec<T>,
         request: BoundRequest,
     ) -> Result<(Bounds<T>, Tape), EngineError> {
-        self.load(network, theta)?.bound_taped(region, spec, request)
+        self.load(network, theta, &[])?.bound_taped(region, spec, request)
     }
 
     /// Pulls cotangents back through a tape of the same network and θ.
@@ -67,7 +67,7 @@ pub trait Ask<T: Real>: Engine<T> {
         cotangents: &Cotangents<T>,
         wants: Wants,
     ) -> Result<Gradients<T>, EngineError> {
-        self.load(network, theta)?.vjp(tape, cotangents, wants)
+        self.load(network, theta, &[])?.vjp(tape, cotangents, wants)
     }
 }
 
@@ -75,8 +75,9 @@ impl<T: Real, E: Engine<T> + ?Sized> Ask<T> for E {}
 
 /// Logits `[N, K]` of inputs `[N, d]` by the reference engine, in double precision from parameters of single precision.
 pub fn logits(model: &Model, inputs: &[f64]) -> Vec<f64> {
-    let theta: Vec<f64> = model.theta.iter().map(|&value| f64::from(value)).collect();
-    Reference.forward(&model.network, &theta, inputs).unwrap()
+    let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+    let at = Reference.load(&model.network, &wide(&model.theta), &wide(&model.buffers)).unwrap();
+    at.forward(inputs).unwrap()
 }
 
 /// Whether the bounds [l, u] of a neuron of `node` make no difference to any line: what reads it is affine there.
@@ -91,45 +92,113 @@ pub fn is_settled(network: &Network, node: NodeId, l: f64, u: f64) -> bool {
     })
 }
 
-/// Values of every node for one input, every layer by its definition.
+/// Values of every node for one input, every layer by its definition; the network has no batch norms.
 pub fn evaluate(network: &Network, theta: &[f64], input: &[f64]) -> Vec<Vec<f64>> {
-    let layout = network.parameters();
-    let mut values: Vec<Vec<f64>> = Vec::new();
-    for node in network.nodes() {
-        let of = |i: usize| values[node.inputs[i]].as_slice();
-        let shape = |i: usize| network.node(node.inputs[i]).shape.as_slice();
-        let value = match &node.layer {
-            Layer::Input => input.to_vec(),
-            Layer::Activation(activation) => of(0).iter().map(|&v| activate(*activation, v)).collect(),
-            Layer::Flatten => of(0).to_vec(),
-            Layer::Add => (0..node.len()).map(|e| (0..node.inputs.len()).map(|i| of(i)[e]).sum()).collect(),
-            Layer::Linear(linear) => {
-                let weight = layout.slice(theta, linear.weight);
-                let dot = |o: usize| -> f64 {
-                    (0..linear.in_features).map(|i| weight[o * linear.in_features + i] * of(0)[i]).sum()
-                };
-                let bias = |o: usize| linear.bias.map_or(0.0, |id| layout.slice(theta, id)[o]);
-                (0..linear.out_features).map(|o| dot(o) + bias(o)).collect()
+    evaluate_batch(network, theta, Some(&[]), input).0
+}
+
+/// Values of every node for a batch, `[N, n]` each, and the batch's own statistics in the layout of the buffers. Batch norms
+/// take `buffers` or, without any, those statistics.
+pub fn evaluate_batch(
+    network: &Network,
+    theta: &[f64],
+    buffers: Option<&[f64]>,
+    inputs: &[f64],
+) -> (Vec<Vec<f64>>, Vec<f64>) {
+    let batch = inputs.len() / network.input_len();
+    let mut values: Vec<Vec<f64>> = vec![inputs.to_vec()];
+    let mut statistics = vec![0.0; network.buffers().total()];
+    for node in &network.nodes()[1..] {
+        let read = |i: usize| &values[node.inputs[i]];
+        values.push(match &node.layer {
+            Layer::BatchNorm(norm) => {
+                normalise(network, theta, buffers, norm, node.len() / norm.channels, read(0), &mut statistics)
             }
-            Layer::Affine(affine) => {
-                let at = |id: Option<_>, c: usize, absent: f64| id.map_or(absent, |id| layout.slice(theta, id)[c]);
-                let map = |e: usize| {
-                    let c = e / affine.inner;
-                    at(affine.weight, c, 1.0) * (affine.scale[c] * of(0)[e] + affine.shift[c]) + at(affine.bias, c, 0.0)
-                };
-                (0..node.len()).map(map).collect()
-            }
-            Layer::Conv2d(conv) => {
-                let weight = layout.slice(theta, conv.weight);
-                let bias = conv.bias.map(|id| layout.slice(theta, id));
-                convolve(conv, weight, bias, of(0), shape(0), &node.shape)
-            }
-            Layer::AvgPool2d(pool) => average(pool, of(0), shape(0), &node.shape),
-            Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
-        };
-        values.push(value);
+            Layer::Input
+            | Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::AvgPool2d(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Activation(_)
+            | Layer::Flatten
+            | Layer::Add => (0..batch)
+                .flat_map(|sample| {
+                    let of = |i: usize| {
+                        let n = network.node(node.inputs[i]).len();
+                        &read(i)[sample * n..(sample + 1) * n]
+                    };
+                    sample_value(network, theta, node, &of)
+                })
+                .collect(),
+        });
     }
-    values
+    (values, statistics)
+}
+
+/// y = w·(x − mean)/√(variance + ε) + b per channel of `inner` elements; writes the batch's mean and variance to
+/// `statistics`.
+fn normalise(
+    network: &Network,
+    theta: &[f64],
+    buffers: Option<&[f64]>,
+    norm: &BatchNorm,
+    inner: usize,
+    x: &[f64],
+    statistics: &mut [f64],
+) -> Vec<f64> {
+    let (parameters, layout) = (network.parameters(), network.buffers());
+    let channel_of = |element: usize| element / inner % norm.channels;
+    for channel in 0..norm.channels {
+        let own: Vec<f64> = (0..x.len()).filter(|&e| channel_of(e) == channel).map(|e| x[e]).collect();
+        let mean = own.iter().sum::<f64>() / own.len() as f64;
+        layout.slice_mut(statistics, norm.mean)[channel] = mean;
+        let variance = own.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / own.len() as f64;
+        layout.slice_mut(statistics, norm.variance)[channel] = variance;
+    }
+    let used = buffers.unwrap_or(statistics);
+    let value = |(element, v): (usize, &f64)| {
+        let channel = channel_of(element);
+        let deviation = (layout.slice(used, norm.variance)[channel] + norm.epsilon).sqrt();
+        let normalised = (v - layout.slice(used, norm.mean)[channel]) / deviation;
+        parameters.slice(theta, norm.weight)[channel] * normalised + parameters.slice(theta, norm.bias)[channel]
+    };
+    x.iter().enumerate().map(value).collect()
+}
+
+/// The value of a node that is no batch norm for one sample; `of` gives the values of its inputs.
+fn sample_value<'v>(network: &Network, theta: &[f64], node: &Node, of: &impl Fn(usize) -> &'v [f64]) -> Vec<f64> {
+    let layout = network.parameters();
+    let shape = |i: usize| network.node(node.inputs[i]).shape.as_slice();
+    match &node.layer {
+        Layer::Input | Layer::BatchNorm(_) => unreachable!("a value of the batch"),
+        Layer::Activation(activation) => of(0).iter().map(|&v| activate(*activation, v)).collect(),
+        Layer::Flatten => of(0).to_vec(),
+        Layer::Add => (0..node.len()).map(|e| (0..node.inputs.len()).map(|i| of(i)[e]).sum()).collect(),
+        Layer::Linear(linear) => {
+            let weight = layout.slice(theta, linear.weight);
+            let dot = |o: usize| -> f64 {
+                (0..linear.in_features).map(|i| weight[o * linear.in_features + i] * of(0)[i]).sum()
+            };
+            let bias = |o: usize| linear.bias.map_or(0.0, |id| layout.slice(theta, id)[o]);
+            (0..linear.out_features).map(|o| dot(o) + bias(o)).collect()
+        }
+        Layer::Affine(affine) => {
+            let at = |id: Option<_>, c: usize, absent: f64| id.map_or(absent, |id| layout.slice(theta, id)[c]);
+            let map = |e: usize| {
+                let c = e / affine.inner;
+                at(affine.weight, c, 1.0) * (affine.scale[c] * of(0)[e] + affine.shift[c]) + at(affine.bias, c, 0.0)
+            };
+            (0..node.len()).map(map).collect()
+        }
+        Layer::Conv2d(conv) => {
+            let weight = layout.slice(theta, conv.weight);
+            let bias = conv.bias.map(|id| layout.slice(theta, id));
+            convolve(conv, weight, bias, of(0), shape(0), &node.shape)
+        }
+        Layer::AvgPool2d(pool) => average(pool, of(0), shape(0), &node.shape),
+        Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
+    }
 }
 
 fn activate(activation: Activation, v: f64) -> f64 {

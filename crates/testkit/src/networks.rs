@@ -95,7 +95,7 @@ impl Chain {
     }
 
     /// y = w·(scale·x + shift) + b per channel of constants, with trainable factors w and summands b where `trained` says
-    /// so; without either it is a normalisation, with both batch norm.
+    /// so; without either it is a normalisation, with both a batch norm of fixed statistics.
     pub fn affine(mut self, scale: Vec<f64>, shift: Vec<f64>, trained: [bool; 2]) -> Self {
         let name = self.name();
         let channels = scale.len();
@@ -106,6 +106,13 @@ impl Chain {
         let (weight, bias) = (parameter(trained[0], "weight"), parameter(trained[1], "bias"));
         let layer = Layer::Affine(Affine { inner, scale, shift, weight, bias });
         self.last = self.builder.add(name, layer, &[self.last]).unwrap();
+        self
+    }
+
+    /// A batch norm with its buffers `layer 3.running_mean` and `layer 3.running_var`.
+    pub fn batch_norm(mut self) -> Self {
+        let name = self.name();
+        self.last = self.builder.batch_norm(&name, self.last).unwrap();
         self
     }
 

@@ -51,6 +51,7 @@ pub fn bound(
     EngineError::check_length("inputs", inputs.len(), labels.len() * dimension)?;
     let region = threat.region(inputs, dimension)?;
     let spec = Spec::Margins { labels: labels.to_vec() };
-    let at = default_engine()?.load(&model.network, &model.theta)?;
+    let model = model.frozen()?;
+    let at = default_engine()?.load(&model.network, &model.theta, &model.buffers)?;
     Ok(at.bound(&region, &spec, BoundRequest::lower(relaxation))?)
 }

@@ -36,7 +36,8 @@ pub struct Certified {
 /// ```
 pub fn certify(model: &Model, data: &Dataset, threat: ThreatModel, stages: &[Stage]) -> Result<Certified, Error> {
     let engine = default_engine()?;
-    let target = Target::new(model, &*engine, &Reference)?;
+    let model = model.frozen()?;
+    let target = Target::new(&model, &*engine, &Reference)?;
     let cascade = Cascade {
         stages: stages.to_vec(),
         attack: Attack::default(),

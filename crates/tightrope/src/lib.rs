@@ -39,7 +39,7 @@ pub use tightrope_vnnlib as vnnlib;
 pub use bounding::{bound, default_engine};
 pub use certifying::{Certified, certify};
 pub use error::Error;
-pub use model::{checksum, load, load_exact};
+pub use model::{checksum, load, load_exact, load_trainable};
 pub use training_run::{dataset, train, train_on};
 pub use verifying::verify;
 

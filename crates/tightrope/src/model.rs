@@ -1,5 +1,6 @@
 //! Models from files: a run folder, an ONNX file, or safetensors with a description beside it.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -7,7 +8,8 @@ use tightrope_network::{Description, Model};
 
 use crate::Error;
 
-/// Reads the model at `path` for engines that work in single precision, which its numbers must fit.
+/// Reads the model at `path` for engines that work in single precision, which its numbers must fit. Batch norms are frozen:
+/// see [`Model::frozen`].
 ///
 /// # Errors
 /// If there is no model, it cannot be read, or a number is beyond single precision.
@@ -19,17 +21,37 @@ use crate::Error;
 /// ```
 pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
     let path = path.as_ref();
-    let model = load_exact(path)?;
-    model.network.check_theta(&model.theta).map_err(|problem| Error::Numbers { path: path.into(), problem })?;
-    Ok(model)
+    in_single(load_exact(path)?, path)
 }
 
-/// Reads the model at `path`, whatever its numbers' size.
+/// As [`load`], with batch norms as they are stored, to go on training.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_trainable(path: impl AsRef<Path>) -> Result<Model, Error> {
+    let path = path.as_ref();
+    in_single(read(path)?, path)
+}
+
+/// Reads the model at `path`, whatever its numbers' size; batch norms are frozen.
 ///
 /// # Errors
 /// If there is no model or it cannot be read.
 pub fn load_exact(path: impl AsRef<Path>) -> Result<Model, Error> {
-    let path = path.as_ref();
+    let model = read(path.as_ref())?;
+    let frozen = match model.frozen()? {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(frozen) => Some(frozen),
+    };
+    Ok(frozen.unwrap_or(model))
+}
+
+fn in_single(model: Model, path: &Path) -> Result<Model, Error> {
+    model.network.check_theta(&model.theta).map_err(|problem| Error::Numbers { path: path.into(), problem })?;
+    Ok(model)
+}
+
+fn read(path: &Path) -> Result<Model, Error> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     let none = |problem| Err(Error::NoModel { path: path.into(), problem });
     if !path.exists() {
@@ -46,7 +68,7 @@ pub fn load_exact(path: impl AsRef<Path>) -> Result<Model, Error> {
     Ok(model)
 }
 
-/// SHA-256 over structure and parameters, in lower-case hexadecimal.
+/// SHA-256 over structure, parameters and buffers, in lower-case hexadecimal.
 pub fn checksum(model: &Model) -> String {
     let mut hash = Sha256::new();
     // A description is plain numbers and names, which always have a JSON form.
@@ -56,5 +78,6 @@ pub fn checksum(model: &Model) -> String {
         None => model.theta.iter().for_each(|value| hash.update(value.to_le_bytes())),
         Some(weights) => weights.visit_bytes(|part| hash.update(part)),
     }
+    model.buffers.iter().for_each(|value| hash.update(value.to_le_bytes()));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

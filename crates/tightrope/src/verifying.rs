@@ -28,5 +28,6 @@ use crate::Error;
 /// # Ok::<(), tightrope::Error>(())
 /// ```
 pub fn verify(model: &Model, property: &Property, settings: &Settings) -> Result<Decision, Error> {
+    let model = model.frozen()?;
     Ok(decide(&model.network, &model.weights(), property, settings, &|_| ())?)
 }

@@ -15,6 +15,8 @@ pub struct StepEstimate {
     pub estimate: Estimate<f32>,
     /// Counts of this step alone.
     pub tally: Tally,
+    /// Statistics of the minibatch at θ in the network's batch norms, laid out as the buffers.
+    pub statistics: Vec<f32>,
 }
 
 /// The gradient of `method` on `batch` at the θ of `at` with noise of standard deviation `sigma`, addressed by the batch's
@@ -37,9 +39,11 @@ pub fn estimate(
     let perturbation = Perturbation { seed: batch.seed, step: batch.step, sigma: sigma as f32 };
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
+    let mut statistics = Vec::new();
     let mut gradient = |at: &dyn Loaded<f32>| {
         let (evaluated, gradient) = method.gradient(batch, at)?;
         tally.count(&evaluated, samples);
+        statistics = evaluated.statistics;
         Ok((evaluated.loss, gradient))
     };
     let estimate = match smoothing.kind {
@@ -64,7 +68,13 @@ pub fn estimate(
         let (_, correct) = natural_loss(batch, at)?;
         tally.count(&Evaluated { natural_correct: Some(correct), ..Evaluated::default() }, samples);
     }
+    match smoothing.kind {
+        SmoothingKind::Grad => {}
+        // What falls off belongs to perturbed parameters.
+        SmoothingKind::Rgs | SmoothingKind::Pgpe if at.buffers().is_empty() => {}
+        SmoothingKind::Rgs | SmoothingKind::Pgpe => statistics = at.forward_batch(batch.inputs)?.statistics,
+    }
     tally.samples = samples;
     tally.loss = estimate.loss * samples as f64;
-    Ok(StepEstimate { estimate, tally })
+    Ok(StepEstimate { estimate, tally, statistics })
 }

@@ -32,6 +32,7 @@ mod run;
 pub mod schedule;
 pub mod smoothing;
 mod state;
+mod statistics;
 mod trainer;
 
 pub use config::{
@@ -46,4 +47,4 @@ pub use progress::{EpochMetrics, Flow, Plan, Progress, Silent, StepReport, TestM
 pub use run::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, MANIFEST_FILE, METRICS_FILE, RunFolder};
 pub use smoothing::SmoothingKind;
 pub use state::{State, Tally};
-pub use trainer::{Job, Outcome, train};
+pub use trainer::{Initial, Job, Outcome, train};

@@ -8,6 +8,8 @@ use crate::optimiser::Adam;
 pub struct State {
     /// The mean parameters θ.
     pub theta: Vec<f32>,
+    /// The buffers: running statistics of batch norms, or population ones after an epoch.
+    pub buffers: Vec<f32>,
     /// Optimiser.
     pub adam: Adam,
     /// Epochs completed.
@@ -39,8 +41,8 @@ pub struct Tally {
 
 impl State {
     /// The state before the first step.
-    pub fn new(theta: Vec<f32>) -> Self {
-        State { adam: Adam::new(theta.len()), theta, epoch: 0, position: 0, step: 0, tally: Tally::default() }
+    pub fn new(theta: Vec<f32>, buffers: Vec<f32>) -> Self {
+        State { adam: Adam::new(theta.len()), theta, buffers, epoch: 0, position: 0, step: 0, tally: Tally::default() }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetric
 use crate::run::{RunFolder, seconds_since_1970};
 use crate::smoothing::SmoothingKind;
 use crate::state::{State, Tally};
+use crate::statistics;
 
 /// Accuracies that do not fall off the loss are measured every so many steps of an epoch, so that they cost little.
 const MEASURE_EVERY: usize = 10;
@@ -30,15 +31,24 @@ pub struct Job {
     pub(crate) engine: Arc<dyn Engine<f32>>,
     pub(crate) train: Arc<Dataset>,
     pub(crate) test: Option<Arc<Dataset>>,
-    initial: Option<Vec<f32>>,
+    initial: Option<Initial>,
     method: Box<dyn Method>,
     relaxation: Relaxation,
+}
+
+/// The numbers that a run starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Initial {
+    /// Parameters, laid out as [`Network::parameters`].
+    pub theta: Vec<f32>,
+    /// Buffers, laid out as [`Network::buffers`].
+    pub buffers: Vec<f32>,
 }
 
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The network with θ as it is now.
+    /// The network with θ and buffers as they are now.
     pub model: Model,
     /// Metrics of every epoch, those before a resumption included.
     pub metrics: Vec<EpochMetrics>,
@@ -63,21 +73,22 @@ impl Job {
         Job::with_network(config, network, None, engine, train, test)
     }
 
-    /// As [`Job::new`], with a network of the caller's and, if `initial` is given, its parameters to start from.
+    /// As [`Job::new`], with a network of the caller's and, if `initial` is given, its numbers to start from.
     ///
     /// # Errors
-    /// As [`Job::new`], and if the parameters do not fit the network.
+    /// As [`Job::new`], and if the numbers do not fit the network.
     pub fn with_network(
         config: &Config,
         network: Network,
-        initial: Option<Vec<f32>>,
+        initial: Option<Initial>,
         engine: Arc<dyn Engine<f32>>,
         train: Arc<Dataset>,
         test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
         let config = config.clone().resolved()?;
-        if let Some(theta) = &initial {
+        if let Some(Initial { theta, buffers }) = &initial {
             network.check_theta(theta)?;
+            network.check_buffers(buffers)?;
         }
         for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
@@ -105,12 +116,27 @@ impl Job {
         }
     }
 
-    /// θ and optimiser before the first step.
+    /// θ, buffers and optimiser before the first step.
     pub(crate) fn initial_state(&self) -> Result<State, TrainError> {
-        Ok(State::new(match &self.initial {
-            Some(theta) => theta.clone(),
-            None => self.config.initialisation()?.theta(&self.network, self.config.seed),
-        }))
+        let Initial { theta, buffers } = match &self.initial {
+            Some(initial) => initial.clone(),
+            None => Initial {
+                theta: self.config.initialisation()?.theta(&self.network, self.config.seed),
+                buffers: self.network.initial_buffers(),
+            },
+        };
+        Ok(State::new(theta, buffers))
+    }
+
+    /// The network as it is evaluated and certified, with its batch norms frozen; none for networks without any, whose
+    /// handle for training does.
+    fn evaluated(&self, theta: &[f32], buffers: &[f32]) -> Result<Option<Box<dyn Loaded<f32>>>, TrainError> {
+        if buffers.is_empty() {
+            return Ok(None);
+        }
+        let model = Model { buffers: buffers.to_vec(), ..Model::new(self.network.clone(), theta.to_vec()) };
+        let frozen = model.frozen()?;
+        Ok(Some(self.engine.load(&frozen.network, &frozen.theta, &frozen.buffers)?))
     }
 
     fn steps_per_epoch(&self) -> usize {
@@ -151,7 +177,8 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
 /// Trains `job` to its last epoch, in `folder` if one is given (which may hold a run to go on with).
 ///
 /// Each step estimates the gradient of the smoothed loss on a minibatch, adds ℓ1, clips and takes
-/// an Adam step; each epoch ends with an evaluation, a line of metrics and a checkpoint. The
+/// an Adam step; each epoch ends with the population statistics of batch norms, an evaluation, a line of metrics and a
+/// checkpoint. The
 /// result depends neither on the number of threads nor on interruptions.
 ///
 /// # Errors
@@ -159,9 +186,9 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
 pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
     let mut run = Run { job, folder, clock: Clock::default(), metrics: Vec::new(), warning: None };
     let mut state = run.open(progress)?;
-    let mut at = job.engine.load(&job.network, &state.theta)?;
+    let mut at = job.engine.load(&job.network, &state.theta, &state.buffers)?;
     // The estimators' own handle, for perturbed parameters.
-    let mut sample = job.engine.load(&job.network, &state.theta)?;
+    let mut sample = job.engine.load(&job.network, &state.theta, &state.buffers)?;
     let steps = job.steps_per_epoch();
     let weights = weight_ranges(&job.network);
     progress.started(&run.plan(&state));
@@ -183,9 +210,9 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             must_be_sane("the loss", step.estimate.loss, LARGEST_LOSS, &state)?;
             must_be_sane("the gradient norm", norm, f64::MAX, &state)?;
             state.adam.update(&mut state.theta, &gradient, scheduled.lr);
-            if let Some(&value) = state.theta.iter().find(|value| !value.is_finite()) {
-                must_be_sane("a parameter", f64::from(value), f64::MAX, &state)?;
-            }
+            must_be_finite("a parameter", &state.theta, &state)?;
+            statistics::advance(&job.network, &mut state.buffers, &step.statistics, labels.len());
+            must_be_finite("a statistic of a batch norm", &state.buffers, &state)?;
             at.update(&state.theta)?;
             state.tally.add(&step.tally);
             state.position += 1;
@@ -202,7 +229,9 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
         run.metrics.push(metrics);
     }
     run.finish()?;
-    if let Some(warning) = collapse::warning(job, &*at, run.metrics.last())? {
+    let frozen = job.evaluated(&state.theta, &state.buffers)?;
+    let evaluated = frozen.as_deref().unwrap_or(&*at);
+    if let Some(warning) = collapse::warning(job, evaluated, run.metrics.last())? {
         progress.remark(&warning);
         run.warning = Some(warning);
     }
@@ -217,6 +246,13 @@ fn must_be_sane(what: &'static str, value: f64, largest: f64, state: &State) -> 
         return Ok(());
     }
     Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1 })
+}
+
+fn must_be_finite(what: &'static str, values: &[f32], state: &State) -> Result<(), TrainError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(&value) => must_be_sane(what, f64::from(value), f64::MAX, state),
+        None => Ok(()),
+    }
 }
 
 /// The chosen samples as one batch.
@@ -235,6 +271,11 @@ fn minibatch<'b>(
 ) -> Minibatch<'b> {
     let threat = StepThreat { epsilon: scheduled.epsilon as f32, norm: job.config.norm(), clip: job.config.clip() };
     Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step)
+}
+
+/// The model as it is now.
+fn model(job: &Job, state: &State) -> Model {
+    Model { buffers: state.buffers.clone(), ..Model::new(job.network.clone(), state.theta.clone()) }
 }
 
 /// Wall-clock times; they go into reports and metrics, never into the state.
@@ -348,10 +389,20 @@ impl Run<'_> {
         let epoch = state.epoch + 1;
         let every = job.config.train.eval_every;
         let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
+        let mut buffers = state.buffers.clone();
+        if !buffers.is_empty() && job.config.train.precise_bn {
+            let Some(precise) = self.population(state, at, progress)? else {
+                self.checkpoint_if_due(state, Flow::Stop)?;
+                return Ok(None);
+            };
+            must_be_finite("a statistic of a batch norm", &precise, state)?;
+            buffers = precise;
+        }
         let test = match &job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
-                let Some(metrics) = self.evaluate(data, at, progress)? else {
+                let frozen = job.evaluated(&state.theta, &buffers)?;
+                let Some(metrics) = self.evaluate(data, frozen.as_deref().unwrap_or(at), progress)? else {
                     self.checkpoint_if_due(state, Flow::Stop)?;
                     return Ok(None);
                 };
@@ -375,13 +426,27 @@ impl Run<'_> {
             test,
         };
         (state.epoch, state.position, state.tally) = (epoch, 0, Tally::default());
+        state.buffers = buffers;
         if let Some(folder) = &mut self.folder {
             folder.append(&metrics)?;
-            folder.save_model(&job.network, &state.theta)?;
+            folder.save_model(&model(job, state))?;
             folder.checkpoint(job, state)?;
             self.clock.checkpoint = Instant::now();
         }
         Ok(Some(metrics))
+    }
+
+    /// The statistics of batch norms at θ over the training set, in the minibatches of the epoch at hand.
+    fn population(
+        &self,
+        state: &State,
+        at: &dyn Loaded<f32>,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<Vec<f32>>, TrainError> {
+        let job = self.job;
+        let order = shuffled(job.samples(), job.config.seed, state.epoch as u64);
+        let batches = order.chunks(job.config.train.batch).map(|chosen| gather(&job.train, chosen).0);
+        statistics::population(at, batches, || progress.flow() == Flow::Stop)
     }
 
     fn evaluate(
@@ -418,11 +483,6 @@ impl Run<'_> {
     }
 
     fn outcome(self, state: State, finished: bool) -> Outcome {
-        Outcome {
-            model: Model::new(self.job.network.clone(), state.theta),
-            metrics: self.metrics,
-            finished,
-            warning: self.warning,
-        }
+        Outcome { model: model(self.job, &state), metrics: self.metrics, finished, warning: self.warning }
     }
 }

@@ -16,7 +16,7 @@ fn plain(name: &str) -> Box<dyn Method> {
 }
 
 fn load(network: &Network, theta: &[f32]) -> Box<dyn Loaded<f32>> {
-    Reference.load(network, theta).unwrap()
+    Reference.load(network, theta, &[]).unwrap()
 }
 
 fn with_batch(robust_weight: f64, test: impl Fn(&Network, &Minibatch<'_>, &[f32])) {

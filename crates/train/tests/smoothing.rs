@@ -162,11 +162,11 @@ fn estimators_match_the_reference_on_a_network() {
     let request = BoundRequest::lower(Relaxation::Ibp);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     let loss = |theta: &[f64]| -> Result<f64, TrainError> {
-        let bounds = Reference.load(&network, theta)?.bound(&region, &spec, request)?;
+        let bounds = Reference.load(&network, theta, &[])?.bound(&region, &spec, request)?;
         Ok(mean(&certified_cross_entropy(&bounds.lower, &labels).per_sample))
     };
     let gradient = |theta: &[f64]| -> Result<(f64, Vec<f64>), TrainError> {
-        let at = Reference.load(&network, theta)?;
+        let at = Reference.load(&network, theta, &[])?;
         let (bounds, tape) = at.bound_taped(&region, &spec, request)?;
         let certified = certified_cross_entropy(&bounds.lower, &labels);
         let cotangents = Cotangents::on_lower(certified.cotangent);

@@ -7,7 +7,7 @@ use tightrope_network::{Model, Network};
 use tightrope_vnnlib::{Constraint, Property};
 
 use crate::VerifyError;
-use crate::complete::{Handle, Judge};
+use crate::complete::{Handle, Judge, check_kinds};
 
 /// What became of a counterexample that was replayed.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,9 +30,10 @@ pub struct Replay {
 /// Replays `input` by itself.
 ///
 /// # Errors
-/// If the weights or the input do not fit the network.
+/// If the network has layers of a kind that is not covered, or the weights or the input do not fit it.
 pub fn replay_counterexample(model: &Model, property: &Property, input: &[f64]) -> Result<Replay, VerifyError> {
     let (network, weights) = (&model.network, model.weights());
+    check_kinds(network)?;
     let output = logits::<f64>(network, weights.theta(), input)?;
     let single: Vec<f32> = input.iter().map(|&x| x as f32).collect();
     let single_output = match network.check_theta(&model.theta) {
@@ -90,7 +91,7 @@ where
     Reference: Engine<T>,
 {
     let narrow = |values: &[f64]| -> Vec<T> { values.iter().map(|&value| T::from_f64(value)).collect() };
-    let logits = Reference.load(network, &narrow(theta))?.forward(&narrow(input))?;
+    let logits = Reference.load(network, &narrow(theta), &[])?.forward(&narrow(input))?;
     Ok(logits.into_iter().map(Real::to_f64).collect())
 }
 

@@ -215,7 +215,7 @@ fn no_sample_contradicts_a_convolutional_verdict() {
         let epsilon = 0.1_f64;
         let lower: Vec<f64> = center.iter().map(|&v| f64::from(v) - epsilon).collect();
         let upper: Vec<f64> = center.iter().map(|&v| f64::from(v) + epsilon).collect();
-        let loaded = Reference.load(&network, &theta).unwrap();
+        let loaded = Reference.load(&network, &theta, &[]).unwrap();
         let logits = |points: &[f32]| loaded.forward(points).unwrap();
         let at = logits(&center);
         let top = (0..3).max_by(|&a, &b| at[a].total_cmp(&at[b])).unwrap();

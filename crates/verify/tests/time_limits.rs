@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use common::small;
 use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_engine::{
-    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Loaded, MemberLoss,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Loaded, MemberLoss,
     MemberRequest, OutwardInterval, Perturbation, Reference, Region, Relaxation, Spec, Support, Tape, Trace, Wants,
 };
 use tightrope_network::{Network, NodeId};
@@ -35,8 +35,8 @@ impl Engine<f32> for Slow {
         Engine::<f32>::supports(&Reference, network, request)
     }
 
-    fn load(&self, network: &Network, theta: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
-        Ok(Box::new(LoadedSlow { inner: Reference.load(network, theta)?, bounded: Arc::clone(&self.bounded) }))
+    fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        Ok(Box::new(LoadedSlow { inner: Reference.load(network, theta, buffers)?, bounded: Arc::clone(&self.bounded) }))
     }
 }
 
@@ -55,6 +55,14 @@ impl Loaded<f32> for LoadedSlow {
         self.inner.theta()
     }
 
+    fn buffers(&self) -> &[f32] {
+        self.inner.buffers()
+    }
+
+    fn with_buffers(&self, buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        Ok(Box::new(LoadedSlow { inner: self.inner.with_buffers(buffers)?, bounded: Arc::clone(&self.bounded) }))
+    }
+
     fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
         self.inner.update(theta)
     }
@@ -65,6 +73,10 @@ impl Loaded<f32> for LoadedSlow {
 
     fn forward_taped(&self, inputs: &[f32]) -> Result<(Vec<f32>, Tape), EngineError> {
         self.inner.forward_taped(inputs)
+    }
+
+    fn forward_batch(&self, inputs: &[f32]) -> Result<BatchPass<f32>, EngineError> {
+        self.inner.forward_batch(inputs)
     }
 
     fn bound(&self, region: &Region<f32>, spec: &Spec<f32>, request: BoundRequest) -> Result<Bounds<f32>, EngineError> {

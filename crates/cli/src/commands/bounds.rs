@@ -116,7 +116,7 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     )?;
     let theta: Vec<T> = weights.theta().iter().map(|&v| T::from_f64(v)).collect();
     let alpha = (options.method == Method::AlphaCrown).then(|| AlphaCrown::new(network, &weights)).transpose()?;
-    let at = engine.load(network, &theta)?;
+    let at = engine.load(network, &theta, &[])?;
     engines::tell(context, &*engine, network, &BoundRequest::lower(options.method.relaxation()));
     let run = Run { network, at: &*at, alpha: alpha.as_ref(), options };
     let metadata = [

@@ -51,7 +51,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         written.push(("the description of -o", &*description));
     }
     outputs::check(&written, &[&options.model])?;
-    let model = tightrope::load(&options.model)?;
+    let model = tightrope::load_trainable(&options.model)?;
     if model.exact.is_some() {
         context
             .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
@@ -72,7 +72,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 fn write_safetensors(model: &Model, output: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let description = output.with_extension("json");
     write(&description, &serde_json::to_vec_pretty(&Description::of(&model.network))?)?;
-    write(output, &model.network.theta_to_safetensors(&model.theta)?)?;
+    write(output, &model.to_safetensors()?)?;
     Ok(vec![output.into(), description])
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tightrope_data::{Dataset, Split};
 use tightrope_engine::{BoundRequest, Engine};
 use tightrope_network::Network;
-use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Job, Outcome, RunFolder, SmoothingKind};
+use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Initial, Job, Outcome, RunFolder, SmoothingKind};
 
 use crate::commands::certify::Begin;
 use crate::context::Context;
@@ -302,19 +302,21 @@ impl Run<'_> {
     }
 }
 
-/// The parameters of the model at `from`, which must be those of `network`.
-fn start(from: &Path, network: &Network) -> anyhow::Result<Vec<f32>> {
-    let model = tightrope::load(from).context("--init-from")?;
+/// The numbers of the model at `from`, which must be those of `network`.
+fn start(from: &Path, network: &Network) -> anyhow::Result<Initial> {
+    let model = tightrope::load_trainable(from).context("--init-from")?;
     let shapes = |network: &Network| network.parameters().iter().map(|info| info.shape.clone()).collect::<Vec<_>>();
+    let statistics = |network: &Network| network.buffers().iter().map(|info| info.shape.clone()).collect::<Vec<_>>();
     let (theirs, ours) = (shapes(&model.network), shapes(network));
-    if theirs == ours {
-        return Ok(model.theta);
+    if theirs == ours && statistics(&model.network) == statistics(network) {
+        return Ok(Initial { theta: model.theta, buffers: model.buffers });
     }
     let known = Config::read(&from.join(CONFIG_FILE), &[]).ok();
     let known = known.map_or_else(String::new, |config| format!(" (it was trained with --model {})", config.model));
     let place = theirs.iter().zip(&ours).position(|(theirs, ours)| theirs != ours);
     let difference = match place {
         Some(i) => format!("parameter {i} has shape {:?} there and {:?} here", theirs[i], ours[i]),
+        None if theirs.len() == ours.len() => "the two have other batch norms".into(),
         None => format!("it has {} parameter tensors, this network has {}", theirs.len(), ours.len()),
     };
     bail!("--init-from {}: another network: {difference}; give the --model that it has{known}", from.display())

@@ -154,6 +154,7 @@ impl<T: Real> Group<T> {
                 | Layer::Conv2d(_)
                 | Layer::Linear(_)
                 | Layer::Affine(_)
+                | Layer::BatchNorm(_)
                 | Layer::AvgPool2d(_)
                 | Layer::Flatten
                 | Layer::Add => None,

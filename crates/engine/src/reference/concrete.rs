@@ -1,5 +1,7 @@
 //! The concrete domain: clean forward passes and their adjoint.
 
+use std::ops::Range;
+
 use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
@@ -22,7 +24,24 @@ pub(super) fn along<T: Real>(
 ) -> Vec<Vec<T>> {
     let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
     values.push(inputs);
-    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(1) {
+    extend(plan, &mut values, batch, last, &mut activation);
+    values
+}
+
+/// Appends the values of the nodes up to `last` to those before them.
+pub(super) fn advance<T: Real>(plan: &Plan<T>, values: &mut Vec<Vec<T>>, batch: usize, last: NodeId) {
+    extend(plan, values, batch, last, &mut |id, x| plan.activation(id).values(x));
+}
+
+/// As [`advance`], with activations as for [`along`].
+fn extend<T: Real>(
+    plan: &Plan<T>,
+    values: &mut Vec<Vec<T>>,
+    batch: usize,
+    last: NodeId,
+    activation: &mut impl FnMut(NodeId, &[T]) -> Vec<T>,
+) {
+    for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(values.len()) {
         let value = match &node.layer {
             Layer::Input => unreachable!("only node 0 is the input"),
             Layer::Activation(_) => activation(id, &values[node.inputs[0]]),
@@ -34,7 +53,12 @@ pub(super) fn along<T: Real>(
                 }
                 sum
             }
-            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
                 map.add_bias(&mut y);
@@ -43,7 +67,6 @@ pub(super) fn along<T: Real>(
         };
         values.push(value);
     }
-    values
 }
 
 /// Pulls `cotangent` on the output back to the weights and, if wanted, the input.
@@ -52,13 +75,26 @@ pub(super) fn backward<T: Real>(
     values: &[Vec<T>],
     cotangent: &[T],
     batch: usize,
-    mut weights: Option<&mut MapGradients<T>>,
+    weights: Option<&mut MapGradients<T>>,
     input_wanted: bool,
 ) -> Vec<T> {
-    let nodes = plan.network.nodes();
     let mut cotangents: Vec<Vec<T>> = values.iter().map(|_| Vec::new()).collect();
     cotangents[plan.network.output()] = cotangent.to_vec();
-    for (id, node) in nodes.iter().enumerate().skip(1).rev() {
+    retreat(plan, values, &mut cotangents, 1..values.len(), batch, weights, input_wanted);
+    std::mem::take(&mut cotangents[0])
+}
+
+/// Pulls the cotangents of `range` back to the nodes before it, whose own are there or empty.
+pub(super) fn retreat<T: Real>(
+    plan: &Plan<T>,
+    values: &[Vec<T>],
+    cotangents: &mut [Vec<T>],
+    range: Range<NodeId>,
+    batch: usize,
+    mut weights: Option<&mut MapGradients<T>>,
+    input_wanted: bool,
+) {
+    for (id, node) in plan.network.nodes()[..range.end].iter().enumerate().skip(range.start).rev() {
         let g = std::mem::take(&mut cotangents[id]);
         for &input in &node.inputs {
             if cotangents[input].is_empty() {
@@ -80,7 +116,12 @@ pub(super) fn backward<T: Real>(
                 }
             }
             Layer::Input => unreachable!("only node 0 is the input"),
-            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {
                     weights.add_weight(id, map, Weights::Signed, &values[input], &g, batch);
@@ -92,5 +133,4 @@ pub(super) fn backward<T: Real>(
             }
         }
     }
-    std::mem::take(&mut cotangents[0])
 }

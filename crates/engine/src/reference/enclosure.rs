@@ -55,7 +55,7 @@ fn finite<T: Real>(
             sum
         }
         Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
-        Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) => {
+        Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
             let map = plan.map(id);
             let half = T::from_f64(0.5);
             let center: Vec<T> = input.lower.iter().zip(&input.upper).map(|(&l, &u)| half * (l + u)).collect();

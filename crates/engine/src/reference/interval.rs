@@ -49,7 +49,12 @@ impl<T: Real> Intervals<T> {
                         from_ends(&pool.values(&pair.lower), &pool.values(&pair.upper))
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
-                    Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                    Layer::Conv2d(_)
+                    | Layer::Linear(_)
+                    | Layer::Affine(_)
+                    | Layer::BatchNorm(_)
+                    | Layer::AvgPool2d(_)
+                    | Layer::Flatten => {
                         let (input, map) = (node.inputs[0], plan.map(id));
                         let mut center = map.apply(Weights::Signed, &result.center[input], batch);
                         map.add_bias(&mut center);
@@ -131,7 +136,12 @@ impl<T: Real> Intervals<T> {
                     }
                 }
                 Layer::Input => unreachable!("only node 0 is the input"),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::BatchNorm(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], plan.map(id));
                     if let Some(weights) = weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &self.center[input], &g_center, batch);

@@ -7,6 +7,7 @@
 
 mod affine;
 mod backward;
+mod batch;
 mod bounds;
 mod concrete;
 mod enclosure;
@@ -24,11 +25,12 @@ use rayon::prelude::*;
 use tightrope_network::{Network, NodeId};
 
 use crate::{
-    BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Intermediate, LayerBounds,
-    LayerCotangent, Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Real, Region, RegionGradient,
-    Relaxation, Spec, Support, Tape, Trace, Wants, members_in_turn,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, Intermediate,
+    LayerBounds, LayerCotangent, Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Real, Region,
+    RegionGradient, Relaxation, Spec, Support, Tape, Trace, Wants, members_in_turn,
 };
 use affine::MapGradients;
+use batch::BatchTape;
 use bounds::Group;
 use plan::Plan;
 
@@ -57,13 +59,14 @@ struct BoundTape<T> {
     rows: usize,
 }
 
-/// Tells networks of different shape apart: the nodes' sizes and the length of θ.
+/// Tells networks of different shape apart: the nodes' sizes and the lengths of θ and of the buffers.
 #[derive(PartialEq, Eq)]
-struct Signature(Vec<usize>, usize);
+struct Signature(Vec<usize>, [usize; 2]);
 
 impl Signature {
     fn of(network: &Network) -> Self {
-        Signature(network.nodes().iter().map(|node| node.len()).collect(), network.parameters().total())
+        let lengths = [network.parameters().total(), network.buffers().total()];
+        Signature(network.nodes().iter().map(|node| node.len()).collect(), lengths)
     }
 
     fn check(&self, network: &Network) -> Result<(), EngineError> {
@@ -165,18 +168,19 @@ fn collect_bounds<T: Real>(plan: &Plan<T>, groups: &[Group<T>], spec: &Spec<T>, 
 fn accumulate<T: Real, R: Send>(
     plan: &Plan<T>,
     groups: usize,
-    theta_wanted: bool,
+    wants: Wants,
     work: impl Fn(usize, Option<&mut MapGradients<T>>) -> R + Sync,
-) -> (Option<Vec<T>>, Vec<R>) {
+) -> (Gradients<T>, Vec<R>) {
+    let wanted = wants.theta || wants.buffers;
     let slots: Vec<(Option<MapGradients<T>>, Vec<R>)> = (0..ACCUMULATORS.min(groups))
         .into_par_iter()
         .map(|slot| {
-            let mut gradient = theta_wanted.then(|| MapGradients::new(&plan.maps));
+            let mut gradient = wanted.then(|| MapGradients::new(&plan.maps));
             let results = (slot..groups).step_by(ACCUMULATORS).map(|group| work(group, gradient.as_mut())).collect();
             (gradient, results)
         })
         .collect();
-    let mut total = theta_wanted.then(|| MapGradients::new(&plan.maps));
+    let mut total = wanted.then(|| MapGradients::new(&plan.maps));
     let mut results: Vec<Option<R>> = (0..groups).map(|_| None).collect();
     for (slot, (gradient, slot_results)) in slots.into_iter().enumerate() {
         if let (Some(total), Some(gradient)) = (&mut total, &gradient) {
@@ -186,8 +190,14 @@ fn accumulate<T: Real, R: Send>(
             results[slot + index * ACCUMULATORS] = Some(result);
         }
     }
-    let theta = total.map(|total| total.into_theta(&plan.maps, plan.network.parameters()));
-    (theta, results.into_iter().flatten().collect())
+    let (theta, buffers) = total.map(|total| total.into_gradients(&plan.maps, &plan.network)).unzip();
+    let gradients = Gradients {
+        theta: theta.filter(|_| wants.theta),
+        buffers: buffers.filter(|_| wants.buffers),
+        input: None,
+        region: None,
+    };
+    (gradients, results.into_iter().flatten().collect())
 }
 
 fn clean_vjp<T: Real>(
@@ -199,16 +209,16 @@ fn clean_vjp<T: Real>(
     let classes = plan.network.output_len();
     let batch: usize = tape.groups.iter().map(|(count, _)| count).sum();
     EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * classes)?;
-    if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
+    if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() || !cotangents.buffers.is_empty() {
         return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
     }
-    let (theta, inputs) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
+    let (gradients, inputs) = accumulate(plan, tape.groups.len(), wants, |index, weights| {
         let (count, values) = &tape.groups[index];
         let first = index * BATCHED_GROUP * classes;
         let g = &cotangents.lower[first..first + count * classes];
         concrete::backward(plan, values, g, *count, weights, wants.input)
     });
-    Ok(Gradients { theta, input: wants.input.then(|| inputs.concat()), region: None })
+    Ok(Gradients { input: wants.input.then(|| inputs.concat()), ..gradients })
 }
 
 /// The cotangents of samples `first .. first + count`.
@@ -232,6 +242,7 @@ fn slice_cotangents<T: Real>(
             .iter()
             .map(|layer| LayerCotangent { node: layer.node, lower: slice(&layer.lower), upper: slice(&layer.upper) })
             .collect(),
+        buffers: Vec::new(),
     }
 }
 
@@ -245,6 +256,9 @@ fn bound_vjp<T: Real>(
     EngineError::check_length("cotangent of the lower bounds", cotangents.lower.len(), batch * tape.rows)?;
     if !cotangents.upper.is_empty() {
         EngineError::check_length("cotangent of the upper bounds", cotangents.upper.len(), batch * tape.rows)?;
+    }
+    if !cotangents.buffers.is_empty() {
+        return Err(EngineError::Usage("bounds have no statistics of their own, so no cotangents on them".into()));
     }
     for layer in &cotangents.layers {
         if !plan.pre_activations.contains(&layer.node) {
@@ -263,7 +277,7 @@ fn bound_vjp<T: Real>(
             Some(this)
         })
         .collect();
-    let (theta, regions) = accumulate(plan, tape.groups.len(), wants.theta, |index, weights| {
+    let (gradients, regions) = accumulate(plan, tape.groups.len(), wants, |index, weights| {
         let group = &tape.groups[index];
         let own = slice_cotangents(cotangents, tape.rows, batch, firsts[index], group.batch());
         group.backward(plan, &own, weights, wants)
@@ -276,7 +290,7 @@ fn bound_vjp<T: Real>(
         }
         gradient
     });
-    Ok(Gradients { theta, input: None, region })
+    Ok(Gradients { region, ..gradients })
 }
 
 impl<T: Real> Engine<T> for Reference {
@@ -288,20 +302,22 @@ impl<T: Real> Engine<T> for Reference {
         Support::Own
     }
 
-    fn load(&self, network: &Network, theta: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
-        Ok(Box::new(LoadedReference::new(Arc::new(network.clone()), theta)?))
+    fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
+        Ok(Box::new(LoadedReference::new(Arc::new(network.clone()), theta, buffers)?))
     }
 }
 
 /// A network with its maps in place.
 struct LoadedReference<T> {
-    theta: Vec<T>,
+    theta: Arc<[T]>,
+    buffers: Vec<T>,
     plan: Plan<T>,
 }
 
 impl<T: Real> LoadedReference<T> {
-    fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
-        Ok(LoadedReference { plan: Plan::new(network, theta)?, theta: theta.to_vec() })
+    fn new(network: Arc<Network>, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
+        let plan = Plan::new(network, theta, buffers)?;
+        Ok(LoadedReference { plan, theta: theta.into(), buffers: buffers.to_vec() })
     }
 
     /// The clean pass of each group of samples.
@@ -325,9 +341,18 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         &self.theta
     }
 
+    fn buffers(&self) -> &[T] {
+        &self.buffers
+    }
+
     fn update(&mut self, theta: &[T]) -> Result<(), EngineError> {
-        *self = LoadedReference::new(Arc::clone(&self.plan.network), theta)?;
+        *self = LoadedReference::new(Arc::clone(&self.plan.network), theta, &self.buffers)?;
         Ok(())
+    }
+
+    fn with_buffers(&self, buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
+        let plan = self.plan.with_buffers(&self.theta, buffers)?;
+        Ok(Box::new(LoadedReference { theta: Arc::clone(&self.theta), buffers: buffers.to_vec(), plan }))
     }
 
     fn forward(&self, inputs: &[T]) -> Result<Vec<T>, EngineError> {
@@ -346,6 +371,14 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         let logits = groups.iter().flat_map(|(_, values)| values[output].iter().copied()).collect();
         let tape = CleanTape { signature: Signature::of(&self.plan.network), groups };
         Ok((logits, Tape(Box::new(tape))))
+    }
+
+    fn forward_batch(&self, inputs: &[T]) -> Result<BatchPass<T>, EngineError> {
+        if self.buffers.is_empty() {
+            let (logits, tape) = self.forward_taped(inputs)?;
+            return Ok(BatchPass { logits, statistics: Vec::new(), tape });
+        }
+        batch::forward(&self.plan, &self.theta, inputs)
     }
 
     fn bound(&self, region: &Region<T>, spec: &Spec<T>, request: BoundRequest) -> Result<Bounds<T>, EngineError> {
@@ -372,6 +405,8 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         } else if let Some(tape) = tape.0.downcast_ref::<BoundTape<T>>() {
             tape.signature.check(&self.plan.network)?;
             bound_vjp(&self.plan, tape, cotangents, wants)
+        } else if let Some(tape) = tape.0.downcast_ref::<BatchTape<T>>() {
+            batch::vjp(&self.plan, &self.theta, tape, cotangents, wants)
         } else {
             Err(EngineError::Usage("this tape was recorded by another engine or in another precision".into()))
         }
@@ -384,7 +419,7 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         request: &MemberRequest<'_, T>,
         loss: &MemberLoss<'_, T>,
     ) -> Result<Vec<[f64; 2]>, EngineError> {
-        let mut own = LoadedReference::new(Arc::clone(&self.plan.network), &self.theta)?;
+        let mut own = LoadedReference::new(Arc::clone(&self.plan.network), &self.theta, &self.buffers)?;
         members_in_turn(&mut own, perturbation, pairs, request, loss)
     }
 

@@ -1,4 +1,4 @@
-//! What is worked out once per θ: every node's map or function, and how the nodes relate to those that are not affine.
+//! What is worked out once per θ and buffers: every node's map or function, and how the nodes relate to those that are not affine.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{EngineError, Real};
 pub(super) struct Plan<T> {
     pub(super) network: Arc<Network>,
     /// One map per affine node.
-    pub(super) maps: Vec<Option<Map<T>>>,
+    pub(super) maps: Vec<Option<Arc<Map<T>>>>,
     /// One function per activation node.
     activations: Vec<Option<Box<dyn Activation<T>>>>,
     /// The windows of each max-pooling node.
@@ -41,10 +41,27 @@ enum Mixing {
 }
 
 impl<T: Real> Plan<T> {
-    /// Reads the weights of `network` from `theta`.
-    pub(super) fn new(network: Arc<Network>, theta: &[T]) -> Result<Self, EngineError> {
+    /// Reads the weights of `network` from `theta` and the statistics of its batch norms from `buffers`.
+    pub(super) fn new(network: Arc<Network>, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
-        let maps: Vec<Option<Map<T>>> = (0..network.nodes().len()).map(|id| Map::of(&network, theta, id)).collect();
+        EngineError::check_length("the buffers", buffers.len(), network.buffers().total())?;
+        let map = |id| Map::of(&network, theta, buffers, id).map(Arc::new);
+        let maps = (0..network.nodes().len()).map(map).collect();
+        Ok(Plan::of(network, maps))
+    }
+
+    /// The same network and θ with other buffers; all maps but those of batch norms are shared.
+    pub(super) fn with_buffers(&self, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
+        EngineError::check_length("the buffers", buffers.len(), self.network.buffers().total())?;
+        let mut maps = self.maps.clone();
+        for (id, _) in self.network.batch_norms() {
+            maps[id] = Map::of(&self.network, theta, buffers, id).map(Arc::new);
+        }
+        Ok(Plan::of(Arc::clone(&self.network), maps))
+    }
+
+    /// How the nodes with these maps relate.
+    fn of(network: Arc<Network>, maps: Vec<Option<Arc<Map<T>>>>) -> Self {
         let mut is_affine = Vec::new();
         let mut mixing = Vec::new();
         for (node, map) in network.nodes().iter().zip(&maps) {
@@ -76,6 +93,7 @@ impl<T: Real> Plan<T> {
                 | Layer::Conv2d(_)
                 | Layer::Linear(_)
                 | Layer::Affine(_)
+                | Layer::BatchNorm(_)
                 | Layer::AvgPool2d(_)
                 | Layer::Flatten
                 | Layer::Add => (None, None),
@@ -93,7 +111,7 @@ impl<T: Real> Plan<T> {
         let pre_activations = network.pre_activations();
         let mut position = vec![None; network.nodes().len()];
         pre_activations.iter().enumerate().for_each(|(place, &id)| position[id] = Some(place));
-        Ok(Plan {
+        Plan {
             network,
             maps,
             activations,
@@ -104,7 +122,7 @@ impl<T: Real> Plan<T> {
             readers,
             is_affine,
             interval_is_exact,
-        })
+        }
     }
 
     /// The function of an activation node.

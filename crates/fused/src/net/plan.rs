@@ -154,6 +154,7 @@ impl Plan {
                 | Layer::Activation(
                     Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
                 ) => return refuse("which has no kernel"),
+                Layer::BatchNorm(_) => return refuse("whose statistics the kernels do not take"),
                 Layer::Flatten => {}
                 Layer::Activation(Activation::Relu) => {
                     if rectified || plan.stages.is_empty() {

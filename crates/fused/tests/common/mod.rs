@@ -277,7 +277,7 @@ impl Case<'_> {
                 });
             }
         }
-        let cotangents = Cotangents { lower, upper, layers };
+        let cotangents = Cotangents { lower, upper, layers, buffers: Vec::new() };
         let oracle = Cotangents {
             lower: wide(&cotangents.lower),
             upper: wide(&cotangents.upper),
@@ -286,8 +286,9 @@ impl Case<'_> {
                 .iter()
                 .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
                 .collect(),
+            buffers: Vec::new(),
         };
-        let wants = Wants { theta: true, input: true };
+        let wants = Wants { theta: true, input: true, buffers: false };
         let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
         let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
         let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());

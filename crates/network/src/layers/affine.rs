@@ -3,7 +3,7 @@
 use super::{Needs, Start};
 use crate::NetworkError;
 use crate::description::{LayerDescription, Names, Reading};
-use crate::parameters::ParameterId;
+use crate::layout::ParameterId;
 
 /// Element `e` of the input uses channel `e / inner`: y = w·(scale·x + shift) + b.
 ///
@@ -41,7 +41,7 @@ impl Affine {
 
     pub(super) fn needs(&self) -> Needs {
         let with_shape = |id| (id, vec![self.scale.len()]);
-        Needs { weight: self.weight.map(with_shape), bias: self.bias.map(with_shape) }
+        Needs { weight: self.weight.map(with_shape), bias: self.bias.map(with_shape), ..Needs::default() }
     }
 
     pub(super) fn start(&self) -> Start {

@@ -4,7 +4,7 @@ use super::window::Window;
 use super::{Needs, Start};
 use crate::NetworkError;
 use crate::description::{LayerDescription, Names, Reading, Sides};
-use crate::parameters::ParameterId;
+use crate::layout::ParameterId;
 
 /// Convolution (cross-correlation) of `[in_channels, H, W]` with `weight [out_channels, in_channels/groups, kh, kw]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,7 @@ impl Conv2d {
         Needs {
             weight: Some((self.weight, self.weight_shape().to_vec())),
             bias: self.bias.map(|bias| (bias, vec![self.out_channels])),
+            ..Needs::default()
         }
     }
 

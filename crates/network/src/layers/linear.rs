@@ -3,7 +3,7 @@
 use super::{Needs, Start};
 use crate::NetworkError;
 use crate::description::{LayerDescription, Names, Reading};
-use crate::parameters::ParameterId;
+use crate::layout::ParameterId;
 
 /// y = W x + b on a flat input, with `weight [out_features, in_features]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ impl Linear {
         Needs {
             weight: Some((self.weight, vec![self.out_features, self.in_features])),
             bias: self.bias.map(|bias| (bias, vec![self.out_features])),
+            ..Needs::default()
         }
     }
 

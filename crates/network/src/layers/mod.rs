@@ -5,6 +5,7 @@ mod activation;
 mod add;
 mod affine;
 mod avg_pool2d;
+mod batch_norm;
 mod conv2d;
 mod flatten;
 mod linear;
@@ -14,6 +15,7 @@ mod window;
 pub use activation::Activation;
 pub use affine::Affine;
 pub use avg_pool2d::AvgPool2d;
+pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
@@ -22,7 +24,7 @@ use std::ops::RangeInclusive;
 
 use crate::NetworkError;
 use crate::description::{Kind, LayerDescription, Names, Reading};
-use crate::parameters::ParameterId;
+use crate::layout::{BufferId, ParameterId};
 use activation::{clip, leaky_relu};
 
 /// A node's operation. Shapes never include the batch.
@@ -36,6 +38,8 @@ pub enum Layer {
     Linear(Linear),
     /// y = w·(scale·x + shift) + b per channel: normalisation, or batch norm with fixed statistics.
     Affine(Affine),
+    /// Normalisation per channel by statistics in the buffers.
+    BatchNorm(BatchNorm),
     /// Mean over windows.
     AvgPool2d(AvgPool2d),
     /// Maximum over windows.
@@ -64,11 +68,13 @@ impl LayerParameters {
     }
 }
 
-/// The parameter tensors of a layer with the shapes it needs.
+/// The tensors of a layer with the shapes it needs.
 #[derive(Default)]
 pub(crate) struct Needs {
     pub(crate) weight: Option<(ParameterId, Vec<usize>)>,
     pub(crate) bias: Option<(ParameterId, Vec<usize>)>,
+    /// In the order of the buffers' vector.
+    pub(crate) buffers: Vec<(BufferId, Vec<usize>)>,
 }
 
 /// How the parameters of a layer start.
@@ -90,6 +96,7 @@ impl Layer {
             Layer::Conv2d(_) => "conv2d",
             Layer::Linear(_) => "linear",
             Layer::Affine(_) => "affine",
+            Layer::BatchNorm(_) => "batchnorm",
             Layer::AvgPool2d(_) => "avgpool2d",
             Layer::MaxPool2d(_) => "maxpool2d",
             Layer::Activation(activation) => activation.kind(),
@@ -98,13 +105,14 @@ impl Layer {
         }
     }
 
-    /// True for the kinds whose output is an affine function of their inputs.
+    /// True for the kinds whose output is an affine function of their inputs, at given buffers.
     pub fn is_affine(&self) -> bool {
         match self {
             Layer::Input
             | Layer::Conv2d(_)
             | Layer::Linear(_)
             | Layer::Affine(_)
+            | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
             | Layer::Flatten
             | Layer::Add => true,
@@ -114,8 +122,13 @@ impl Layer {
 
     /// The layer's parameter tensors.
     pub fn parameters(&self) -> LayerParameters {
-        let Needs { weight, bias } = self.needs();
+        let Needs { weight, bias, buffers: _ } = self.needs();
         LayerParameters { weight: weight.map(|(id, _)| id), bias: bias.map(|(id, _)| id) }
+    }
+
+    /// The layer's buffers, in the order of their vector.
+    pub fn buffers(&self) -> impl Iterator<Item = BufferId> + use<> {
+        self.needs().buffers.into_iter().map(|(id, _)| id)
     }
 
     /// The number of inputs that one output of a convolution or linear layer sums; none for other kinds.
@@ -126,12 +139,13 @@ impl Layer {
         }
     }
 
-    /// The layer's parameter tensors and the shapes they must have.
+    /// The layer's tensors and the shapes they must have.
     pub(crate) fn needs(&self) -> Needs {
         match self {
             Layer::Conv2d(conv) => conv.needs(),
             Layer::Linear(linear) => linear.needs(),
             Layer::Affine(affine) => affine.needs(),
+            Layer::BatchNorm(norm) => norm.needs(),
             Layer::Input
             | Layer::AvgPool2d(_)
             | Layer::MaxPool2d(_)
@@ -147,6 +161,7 @@ impl Layer {
             Layer::Conv2d(conv) => Some(conv.start()),
             Layer::Linear(linear) => Some(linear.start()),
             Layer::Affine(affine) => Some(affine.start()),
+            Layer::BatchNorm(norm) => Some(norm.start()),
             Layer::Input
             | Layer::AvgPool2d(_)
             | Layer::MaxPool2d(_)
@@ -156,9 +171,13 @@ impl Layer {
         }
     }
 
-    /// The same layer with other parameter tensors.
-    pub(crate) fn with_parameters(mut self, new: impl Fn(ParameterId) -> ParameterId) -> Layer {
-        let renew = |id: &mut ParameterId| *id = new(*id);
+    /// The same layer with other tensors.
+    pub(crate) fn with_tensors(
+        mut self,
+        parameter: impl Fn(ParameterId) -> ParameterId,
+        buffer: impl Fn(BufferId) -> BufferId,
+    ) -> Layer {
+        let renew = |id: &mut ParameterId| *id = parameter(*id);
         match &mut self {
             Layer::Conv2d(conv) => {
                 renew(&mut conv.weight);
@@ -169,6 +188,10 @@ impl Layer {
                 linear.bias.iter_mut().for_each(renew);
             }
             Layer::Affine(affine) => affine.weight.iter_mut().chain(&mut affine.bias).for_each(renew),
+            Layer::BatchNorm(norm) => {
+                [&mut norm.weight, &mut norm.bias].into_iter().for_each(renew);
+                [&mut norm.mean, &mut norm.variance].into_iter().for_each(|id| *id = buffer(*id));
+            }
             Layer::Input
             | Layer::AvgPool2d(_)
             | Layer::MaxPool2d(_)
@@ -187,6 +210,7 @@ impl Layer {
             Layer::Conv2d(_)
             | Layer::Linear(_)
             | Layer::Affine(_)
+            | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
@@ -215,6 +239,7 @@ impl Layer {
             Layer::Conv2d(conv) => conv.output_shape(inputs[0]),
             Layer::Linear(linear) => linear.output_shape(inputs[0]),
             Layer::Affine(affine) => affine.output_shape(inputs[0]),
+            Layer::BatchNorm(norm) => norm.output_shape(inputs[0]),
             Layer::AvgPool2d(pool) => pool.output_shape(inputs[0]),
             Layer::MaxPool2d(pool) => pool.output_shape(inputs[0]),
             Layer::Activation(activation) => activation.check().map(|()| inputs[0].to_vec()),
@@ -224,12 +249,13 @@ impl Layer {
         shape.map_err(|problem| NetworkError::layer(name, problem))
     }
 
-    /// The layer that a description states; reserves its parameters.
+    /// The layer that a description states; reserves its tensors.
     pub(crate) fn read(reading: &mut Reading<'_>) -> Result<Self, NetworkError> {
         Ok(match reading.text.kind {
             Kind::Conv2d => Layer::Conv2d(Conv2d::read(reading)?),
             Kind::Linear => Layer::Linear(Linear::read(reading)?),
             Kind::Affine => Layer::Affine(Affine::read(reading)?),
+            Kind::BatchNorm => Layer::BatchNorm(BatchNorm::read(reading)?),
             Kind::AvgPool2d => Layer::AvgPool2d(AvgPool2d::read(reading)?),
             Kind::MaxPool2d => Layer::MaxPool2d(MaxPool2d::read(reading)?),
             Kind::Relu => Layer::Activation(Activation::Relu),
@@ -249,6 +275,7 @@ impl Layer {
             Layer::Conv2d(conv) => conv.write(text, names),
             Layer::Linear(linear) => linear.write(text, names),
             Layer::Affine(affine) => affine.write(text, names),
+            Layer::BatchNorm(norm) => norm.write(text, names),
             Layer::AvgPool2d(pool) => pool.write(text),
             Layer::MaxPool2d(pool) => pool.write(text),
             Layer::Activation(activation) => activation.write(text),
@@ -263,6 +290,7 @@ impl Layer {
             Layer::Conv2d(_) => Kind::Conv2d,
             Layer::Linear(_) => Kind::Linear,
             Layer::Affine(_) => Kind::Affine,
+            Layer::BatchNorm(_) => Kind::BatchNorm,
             Layer::AvgPool2d(_) => Kind::AvgPool2d,
             Layer::MaxPool2d(_) => Kind::MaxPool2d,
             Layer::Activation(activation) => activation.text_kind(),
@@ -279,6 +307,7 @@ impl Kind {
             Kind::Conv2d => Conv2d::KEYS,
             Kind::Linear => Linear::KEYS,
             Kind::Affine => Affine::KEYS,
+            Kind::BatchNorm => BatchNorm::KEYS,
             Kind::AvgPool2d => AvgPool2d::KEYS,
             Kind::MaxPool2d => MaxPool2d::KEYS,
             Kind::LeakyRelu => leaky_relu::KEYS,

@@ -1,7 +1,7 @@
 //! Affine layers as arithmetic with constants or as BatchNormalization.
 
 use tightrope_exact::Enclosure;
-use tightrope_network::{Affine, Network, Node, ParameterId};
+use tightrope_network::{Affine, BatchNorm, Network, Node, ParameterId};
 
 use super::graph::{Graph, float, tensor};
 use crate::error::Problem;
@@ -20,9 +20,10 @@ pub fn write(
     if affine.weight.is_none() && affine.bias.is_none() {
         return arithmetic(graph, node, affine, input, output);
     }
+    let trained = [affine.weight, affine.bias];
     match statistics(affine) {
         Some(statistics) => {
-            batch_norm(graph, network, node, affine, &statistics, input, output);
+            batch_norm(graph, network, node, (affine.inner, trained), &statistics, input, output);
             Ok(())
         }
         None => {
@@ -33,10 +34,33 @@ pub fn write(
                 variance: vec![1.0; affine.scale.len()],
                 epsilon: 0.0,
             };
-            batch_norm(graph, network, node, affine, &neutral, between, output);
+            batch_norm(graph, network, node, (affine.inner, trained), &neutral, between, output);
             Ok(())
         }
     }
+}
+
+/// Writes a batch norm with the statistics in `buffers`.
+pub fn write_norm(
+    graph: &mut Graph,
+    (network, buffers): (&Network, &[f32]),
+    node: &Node,
+    norm: &BatchNorm,
+    input: String,
+    output: String,
+) -> Result<(), Problem> {
+    let read = |id| network.buffers().slice(buffers, id).to_vec();
+    let epsilon = norm.epsilon as f32;
+    if epsilon == 0.0 || !epsilon.is_finite() {
+        return Err(Problem::Layer {
+            layer: node.name.clone(),
+            problem: "its epsilon is beyond single precision".into(),
+        });
+    }
+    let statistics = Statistics { mean: read(norm.mean), variance: read(norm.variance), epsilon };
+    let trained = [Some(norm.weight), Some(norm.bias)];
+    batch_norm(graph, network, node, (node.len() / norm.channels, trained), &statistics, input, output);
+    Ok(())
 }
 
 /// Steps with one constant per channel each.
@@ -148,24 +172,25 @@ fn statistics(affine: &Affine) -> Option<Statistics> {
     Some(usual.into_iter().find(|s| exact(s) && s.variance.iter().all(|&v| v >= 0.0)).unwrap_or(plain))
 }
 
-/// Writes a BatchNormalization; a factor or summand that is no parameter is the value of a Constant node.
+/// Writes a BatchNormalization of channels of `inner` elements; a factor or summand that is no parameter is the value of a
+/// Constant node.
 fn batch_norm(
     graph: &mut Graph,
     network: &Network,
     node: &Node,
-    affine: &Affine,
+    (inner, [weight, bias]): (usize, [Option<ParameterId>; 2]),
     statistics: &Statistics,
     mut input: String,
     output: String,
 ) {
-    let channels = affine.scale.len();
+    let channels = statistics.mean.len();
     // The operator's channels are axis 1: other channels are made so around it.
     let inner_of_axis = node.shape[1..].iter().product::<usize>();
-    let reshaped = affine.inner != inner_of_axis;
+    let reshaped = inner != inner_of_axis;
     let mut end = output.clone();
     if reshaped {
         let target = graph.tensor_name(&format!("{}.by_channel", node.name));
-        reshape(graph, node, input, &[channels, affine.inner], target.clone());
+        reshape(graph, node, input, &[channels, inner], target.clone());
         input = target;
         end = graph.tensor_name(&format!("{}.normalised", node.name));
     }
@@ -178,7 +203,7 @@ fn batch_norm(
             name
         }
     };
-    let (weight, bias) = (operand(affine.weight, "factor", 1.0), operand(affine.bias, "summand", 0.0));
+    let (weight, bias) = (operand(weight, "factor", 1.0), operand(bias, "summand", 0.0));
     let mean = graph.constant(&format!("{}.running_mean", node.name), &[channels], &statistics.mean);
     let variance = graph.constant(&format!("{}.running_var", node.name), &[channels], &statistics.variance);
     let inputs = vec![input, weight, bias, mean, variance];

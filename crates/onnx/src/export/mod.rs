@@ -1,6 +1,7 @@
 //! From a model to an ONNX graph of opset 13.
 //!
-//! Each layer becomes one node under its own name where ONNX has one; constants are float32. An affine
+//! Each layer becomes one node under its own name where ONNX has one; constants are float32. A batch norm is folded into
+//! the layer before it where it can be, or becomes a BatchNormalization. An affine
 //! layer with parameters becomes a BatchNormalization whose statistics give back its scale and shift,
 //! one without becomes Sub, Mul, Div or Add.
 
@@ -10,7 +11,7 @@ mod graph;
 use std::path::Path;
 
 use prost::Message;
-use tightrope_network::{Activation, Layer, Model, Network, Node, ParameterId, write_atomically};
+use tightrope_network::{Activation, Layer, Model, Node, ParameterId, write_atomically};
 
 use crate::error::{OnnxError, Problem};
 use crate::proto::{
@@ -26,10 +27,12 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// Writes a model as an ONNX file, whole or not at all.
 ///
 /// The input is called `input`, `[N, …]`, the output `logits`, `[N, K]`, N being dynamic; parameters
-/// are initializers under their names. Scales and shifts of affine layers are rounded to float32.
+/// are initializers under their names. Scales and shifts of affine layers are rounded to float32. Batch norms take the
+/// statistics of the model's buffers and are folded into the convolutions and linear layers before them
+/// ([`Model::folded`]); those without one become a BatchNormalization.
 ///
 /// # Errors
-/// If θ does not fit the network or is not finite, a parameter is called `input` or `logits`, or the
+/// If θ or the buffers do not fit the network or is not finite, a parameter is called `input` or `logits`, or the
 /// file cannot be written.
 pub fn export(model: &Model, path: &Path) -> Result<(), OnnxError> {
     let origin = path.display().to_string();
@@ -46,13 +49,15 @@ pub fn export_bytes(model: &Model) -> Result<Vec<u8>, OnnxError> {
 }
 
 fn write(model: &Model) -> Result<Vec<u8>, Problem> {
+    let folded = if model.network.buffers().total() == 0 { None } else { Some(model.folded()?) };
+    let model = folded.as_ref().unwrap_or(model);
     let network = &model.network;
     network.check_theta(&model.theta)?;
     let mut graph = Graph::new(network)?;
     for (id, node) in network.nodes().iter().enumerate().skip(1) {
         let inputs: Vec<String> = node.inputs.iter().map(|&input| graph.output_of(input).to_string()).collect();
         let output = graph.output_of(id).to_string();
-        layer(&mut graph, network, node, inputs, output)?;
+        layer(&mut graph, model, node, inputs, output)?;
     }
     let initializer = network
         .parameters()
@@ -89,11 +94,12 @@ fn value_info(name: &str, shape: &[usize]) -> ValueInfoProto {
 
 fn layer(
     graph: &mut Graph,
-    network: &Network,
+    model: &Model,
     node: &Node,
     mut inputs: Vec<String>,
     output: String,
 ) -> Result<(), Problem> {
+    let network = &model.network;
     let mut with = |weight: ParameterId, bias: Option<ParameterId>| {
         let name = |id: ParameterId| network.parameters().get(id).name.clone();
         inputs.push(name(weight));
@@ -132,6 +138,10 @@ fn layer(
         Layer::Affine(affine) => {
             let input = std::mem::take(&mut inputs[0]);
             return affine::write(graph, network, node, affine, input, output);
+        }
+        Layer::BatchNorm(norm) => {
+            let input = std::mem::take(&mut inputs[0]);
+            return affine::write_norm(graph, (network, &model.buffers), node, norm, input, output);
         }
     };
     graph.node(&node.name, operator, inputs, output, attributes);

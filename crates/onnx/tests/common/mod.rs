@@ -1,8 +1,8 @@
 //! What the tests share: random models as files hold them, and what is the same.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use tightrope_network::{Layer, Model};
-use tightrope_testkit::random::{Constants, Knobs, Piece, Recipe, Rng, gaussian};
+use tightrope_network::{Description, Initialisation, Layer, Model};
+use tightrope_testkit::random::{Constants, Knobs, Piece, Recipe, Rng, draws, gaussian};
 
 /// A random model of every layer kind that is written, with numbers that come back: an image part, perhaps with a residual block, and
 /// a flat part.
@@ -70,4 +70,33 @@ pub fn assert_same(found: &Model, expected: &Model, place: &str) {
     for (a, b) in constants.iter().zip(&expected_constants) {
         assert!((a - b).abs() <= 1e-14 * b.abs(), "{place}: {a} {b}");
     }
+}
+
+/// Batch norms behind a convolution, a linear layer, the input, an activation, and a layer with another reader.
+pub fn batch_norms() -> Model {
+    let text = r#"
+        input = [2, 6, 6]
+        layers = [
+            { name = "first", kind = "batchnorm", epsilon = 1e-3 },
+            { name = "conv", kind = "conv2d", out_channels = 4, kernel = 3, padding = 1, groups = 2, bias = false },
+            { name = "bn1", kind = "batchnorm" },
+            { name = "open", kind = "relu" },
+            { name = "bn2", kind = "batchnorm" },
+            { name = "shared", kind = "conv2d", out_channels = 4, kernel = 1 },
+            { name = "bn3", kind = "batchnorm" },
+            { name = "sum", kind = "add", inputs = ["bn3", "shared"] },
+            { kind = "relu" },
+            { kind = "flatten" },
+            { name = "hidden", kind = "linear", out_features = 5 },
+            { name = "bn4", kind = "batchnorm" },
+            { kind = "relu" },
+            { name = "last", kind = "linear", out_features = 3 },
+        ]
+    "#;
+    let network = Description::from_toml(text, "(inline)").unwrap().build().unwrap();
+    let mut theta = Initialisation::Default.theta(&network, 5);
+    let noise = draws(7, 1, theta.len(), 0.0, 1.0);
+    theta.iter_mut().zip(noise).for_each(|(value, noise)| *value += 0.2 * (noise - 0.5));
+    let buffers = draws(7, 2, network.buffers().total(), 0.1, 1.1);
+    Model { buffers, ..Model::new(network, theta) }
 }

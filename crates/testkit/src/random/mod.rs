@@ -10,7 +10,7 @@ mod specification;
 
 pub use family::{Family, network};
 pub use network::{Constants, Knobs, Recipe};
-pub use parameters::{gaussian, uniform};
+pub use parameters::{gaussian, statistics, uniform};
 pub use piece::Piece;
 pub use region::{Shape, region, region_in};
 pub use rng::{Rng, draws};

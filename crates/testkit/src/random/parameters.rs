@@ -20,6 +20,16 @@ pub fn gaussian(rng: &Rng, network: &Network) -> Vec<f64> {
     theta
 }
 
+/// Means near 0 and variances near 1 for the batch norms of `network`, laid out as its buffers.
+pub fn statistics(rng: &Rng, network: &Network) -> Vec<f64> {
+    let mut buffers = vec![0.0; network.buffers().total()];
+    for (_, norm) in network.batch_norms() {
+        network.buffers().slice_mut(&mut buffers, norm.mean).fill_with(|| 0.4 * rng.normal());
+        network.buffers().slice_mut(&mut buffers, norm.variance).fill_with(|| rng.between(0.2, 2.0));
+    }
+    buffers
+}
+
 /// Uniform parameters in f32: weights of variance 1/(number of inputs), all others within 0.2 of `bias`, so that a large
 /// one switches every unit on or off.
 pub fn uniform(network: &Network, seed: u64, bias: f32) -> Vec<f32> {

@@ -190,6 +190,12 @@ const TRAIN: &[Setting] = &[
     Setting::new("train.eval_relaxation", RELAXATION, "relaxation of the evaluation", "\"crown-ibp\"")
         .or("the method's"),
     Setting::new(
+        "train.precise_bn",
+        Values::Switch,
+        "batch norms: statistics over the training set after each epoch, for evaluations and the model; false for running ones",
+        "false",
+    ),
+    Setting::new(
         "train.checkpoint_steps",
         Values::COUNT,
         "also write a checkpoint every so many steps; 0 for at epochs only",

@@ -94,6 +94,9 @@ pub struct TrainSection {
     pub eval_limit: Option<usize>,
     /// Relaxation of the evaluation; the method's by default.
     pub eval_relaxation: Option<String>,
+    /// Take the statistics of batch norms over the whole training set at the end of each epoch, for evaluations and the
+    /// model; else the running ones.
+    pub precise_bn: bool,
     /// Also write a checkpoint every so many steps; 0 for at epochs only.
     pub checkpoint_steps: u64,
     /// Also write a checkpoint after so many seconds; 0 for never.
@@ -222,6 +225,7 @@ impl Default for TrainSection {
             eval_every: 1,
             eval_limit: None,
             eval_relaxation: None,
+            precise_bn: true,
             checkpoint_steps: 0,
             checkpoint_seconds: 300.0,
         }

@@ -3,6 +3,7 @@
 //! A method turns a [`Minibatch`] and θ into a loss and its gradient. A new one is a file that implements [`Method`] and
 //! declares its [`MethodInfo`], and a line in [`METHODS`].
 
+mod clean;
 mod info;
 mod relaxed;
 mod standard;
@@ -20,16 +21,16 @@ pub static METHODS: [&MethodInfo; 6] = [
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use tightrope_engine::{Cotangents, Loaded, Norm, Perturbation, Region, Relaxation, Wants};
+use tightrope_engine::{Loaded, Norm, Perturbation, Region, Relaxation};
 use tightrope_network::Initialisation;
 use toml::Table;
 
+pub(crate) use clean::natural_loss;
 pub use info::{MethodInfo, method, read_settings, write_settings};
 pub use relaxed::Relaxed;
 pub use standard::Standard;
 
 use crate::TrainError;
-use crate::loss::cross_entropy;
 
 /// What a training loss is evaluated on.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ impl<'a> Minibatch<'a> {
 }
 
 /// The mean loss of a minibatch at some θ, with what fell off on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluated {
     /// The mean loss that is trained on.
     pub loss: f64,
@@ -99,9 +100,13 @@ pub struct Evaluated {
     pub natural_correct: Option<usize>,
     /// Samples certified, if sound margins were computed.
     pub certified: Option<usize>,
+    /// Statistics of the minibatch in its batch norms, laid out as the buffers, from [`Method::gradient`].
+    pub statistics: Vec<f32>,
 }
 
 /// A training loss; implementations compose engine calls at the level of margins.
+///
+/// Batch norms take the statistics of the clean minibatch, for its bounds as well, and gradients flow through them.
 pub trait Method: Send + Sync {
     /// What help texts and documents say of it.
     fn info(&self) -> &'static MethodInfo;
@@ -150,25 +155,6 @@ pub trait Method: Send + Sync {
 /// Mean of per-sample losses, summed in order in f64.
 fn mean(losses: &[f32]) -> f64 {
     losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64
-}
-
-/// Mean natural cross-entropy and the number of correct samples.
-pub(crate) fn natural_loss(batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(f64, usize), TrainError> {
-    let natural = cross_entropy(&at.forward(batch.inputs)?, batch.labels);
-    Ok((mean(&natural.per_sample), natural.correct))
-}
-
-/// As [`natural_loss`], with the gradient of `weight` times the loss.
-fn natural_gradient(
-    batch: &Minibatch<'_>,
-    at: &dyn Loaded<f32>,
-    weight: f64,
-) -> Result<(f64, usize, Vec<f32>), TrainError> {
-    let (logits, tape) = at.forward_taped(batch.inputs)?;
-    let natural = cross_entropy(&logits, batch.labels);
-    let cotangents = Cotangents::on_lower(scaled(natural.cotangent, weight));
-    let gradients = at.vjp(&tape, &cotangents, Wants::THETA)?;
-    Ok((mean(&natural.per_sample), natural.correct, theta_of(gradients.theta, at)))
 }
 
 fn scaled(mut cotangent: Vec<f32>, weight: f64) -> Vec<f32> {

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use tightrope_engine::{BoundRequest, Cotangents, Loaded, MemberRequest, Perturbation, Relaxation, Spec, Wants};
+use tightrope_engine::{
+    BatchPass, BoundRequest, Cotangents, Gradients, Loaded, MemberRequest, Perturbation, Relaxation, Spec, Wants,
+};
 use tightrope_network::Initialisation;
 
-use super::{Evaluated, Method, MethodInfo, Minibatch, mean, natural_gradient, natural_loss, scaled, theta_of};
+use super::clean::{NaturalGradient, clean, natural_gradient, takes_statistics};
+use super::{Evaluated, Method, MethodInfo, Minibatch, mean, scaled, theta_of};
 use crate::TrainError;
 use crate::loss::{certified_cross_entropy, cross_entropy};
 
@@ -91,6 +94,24 @@ impl Relaxed {
     fn request(&self) -> BoundRequest {
         BoundRequest::lower(self.relaxation)
     }
+
+    /// Adds the certified part of the loss, bounded at the numbers of `at`, to `total`; returns its gradients.
+    fn certified_gradient(
+        &self,
+        batch: &Minibatch<'_>,
+        at: &dyn Loaded<f32>,
+        wants: Wants,
+        total: &mut Evaluated,
+    ) -> Result<Gradients<f32>, TrainError> {
+        let weight = batch.robust_weight;
+        let spec = Spec::Margins { labels: batch.labels.to_vec() };
+        let (bounds, tape) = at.bound_taped(batch.region()?, &spec, self.request())?;
+        let certified = certified_cross_entropy(&bounds.lower, batch.labels);
+        total.loss += weight * mean(&certified.per_sample);
+        total.certified = Some(certified.certified);
+        let cotangents = Cotangents::on_lower(scaled(certified.cotangent, weight));
+        Ok(at.vjp(&tape, &cotangents, wants)?)
+    }
 }
 
 impl Method for Relaxed {
@@ -115,11 +136,17 @@ impl Method for Relaxed {
     fn loss(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Evaluated, TrainError> {
         let weight = batch.robust_weight;
         let mut total = Evaluated::default();
-        if weight < 1.0 {
-            let (loss, correct) = natural_loss(batch, at)?;
-            total.add_natural(loss, correct, 1.0 - weight);
+        let mut own = None;
+        if weight < 1.0 || takes_statistics(at) {
+            let pass = clean(batch, at)?;
+            own = pass.own;
+            if weight < 1.0 {
+                let natural = cross_entropy(&pass.logits, batch.labels);
+                total.add_natural(mean(&natural.per_sample), natural.correct, 1.0 - weight);
+            }
         }
         if weight > 0.0 {
+            let at = own.as_deref().unwrap_or(at);
             let spec = Spec::Margins { labels: batch.labels.to_vec() };
             let bounds = at.bound(batch.region()?, &spec, self.request())?;
             let certified = certified_cross_entropy(&bounds.lower, batch.labels);
@@ -132,26 +159,36 @@ impl Method for Relaxed {
     fn gradient(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(Evaluated, Vec<f32>), TrainError> {
         let weight = batch.robust_weight;
         let mut total = Evaluated::default();
-        let mut natural = None;
-        if weight < 1.0 {
-            let (loss, correct, gradient) = natural_gradient(batch, at, 1.0 - weight)?;
+        if weight == 0.0 || weight < 1.0 && !takes_statistics(at) {
+            let NaturalGradient { loss, correct, mut gradient, statistics } =
+                natural_gradient(batch, at, 1.0 - weight)?;
             total.add_natural(loss, correct, 1.0 - weight);
-            if weight == 0.0 {
-                return Ok((total, gradient));
+            total.statistics = statistics;
+            if weight > 0.0 {
+                let certified = self.certified_gradient(batch, at, Wants::THETA, &mut total)?;
+                gradient.iter_mut().zip(theta_of(certified.theta, at)).for_each(|(n, g)| *n += g);
             }
-            natural = Some(gradient);
+            return Ok((total, gradient));
         }
-        let spec = Spec::Margins { labels: batch.labels.to_vec() };
-        let (bounds, tape) = at.bound_taped(batch.region()?, &spec, self.request())?;
-        let certified = certified_cross_entropy(&bounds.lower, batch.labels);
-        total.loss += weight * mean(&certified.per_sample);
-        total.certified = Some(certified.certified);
-        let cotangents = Cotangents::on_lower(scaled(certified.cotangent, weight));
-        let gradients = at.vjp(&tape, &cotangents, Wants::THETA)?;
-        let mut gradient = theta_of(gradients.theta, at);
-        if let Some(natural) = natural {
-            gradient.iter_mut().zip(natural).for_each(|(g, n)| *g += n);
+        if !takes_statistics(at) {
+            let certified = self.certified_gradient(batch, at, Wants::THETA, &mut total)?;
+            return Ok((total, theta_of(certified.theta, at)));
         }
+        let BatchPass { logits, statistics, tape } = at.forward_batch(batch.inputs)?;
+        let mut on_pass = Cotangents::on_lower(vec![0.0; logits.len()]);
+        if weight < 1.0 {
+            let natural = cross_entropy(&logits, batch.labels);
+            total.add_natural(mean(&natural.per_sample), natural.correct, 1.0 - weight);
+            on_pass.lower = scaled(natural.cotangent, 1.0 - weight);
+        }
+        // Bounds by the statistics of the clean pass, through which their gradient goes on.
+        let own = at.with_buffers(&statistics)?;
+        let wants = Wants { buffers: true, ..Wants::THETA };
+        let certified = self.certified_gradient(batch, &*own, wants, &mut total)?;
+        on_pass.buffers = certified.buffers.unwrap_or_default();
+        let mut gradient = theta_of(at.vjp(&tape, &on_pass, Wants::THETA)?.theta, at);
+        gradient.iter_mut().zip(theta_of(certified.theta, at)).for_each(|(n, g)| *n += g);
+        total.statistics = statistics;
         Ok((total, gradient))
     }
 
@@ -165,10 +202,11 @@ impl Method for Relaxed {
         let (weight, labels) = (batch.robust_weight, batch.labels);
         let spec = Spec::Margins { labels: labels.to_vec() };
         let bounds = if weight > 0.0 { Some((batch.region()?, &spec, self.request())) } else { None };
-        let request = MemberRequest { inputs: (weight < 1.0).then_some(batch.inputs), bounds };
+        let clean = weight < 1.0 || takes_statistics(at);
+        let request = MemberRequest { inputs: clean.then_some(batch.inputs), bounds };
         Ok(at.members(perturbation, pairs, &request, &|output| {
             let mut loss = 0.0;
-            if let Some(logits) = output.logits {
+            if let Some(logits) = output.logits.filter(|_| weight < 1.0) {
                 loss += (1.0 - weight) * mean(&cross_entropy(logits, labels).per_sample);
             }
             if let Some(bounds) = output.bounds {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use tightrope_engine::{Loaded, MemberRequest, Perturbation, Relaxation};
 use tightrope_network::Initialisation;
 
-use super::{Evaluated, Method, MethodInfo, Minibatch, mean, natural_gradient, natural_loss};
+use super::clean::{NaturalGradient, natural_gradient, natural_loss};
+use super::{Evaluated, Method, MethodInfo, Minibatch, mean};
 use crate::TrainError;
 use crate::loss::cross_entropy;
 
@@ -41,12 +42,12 @@ impl Method for Standard {
 
     fn loss(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Evaluated, TrainError> {
         let (loss, correct) = natural_loss(batch, at)?;
-        Ok(evaluated(loss, correct))
+        Ok(evaluated(loss, correct, Vec::new()))
     }
 
     fn gradient(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(Evaluated, Vec<f32>), TrainError> {
-        let (loss, correct, gradient) = natural_gradient(batch, at, 1.0)?;
-        Ok((evaluated(loss, correct), gradient))
+        let NaturalGradient { loss, correct, gradient, statistics } = natural_gradient(batch, at, 1.0)?;
+        Ok((evaluated(loss, correct, statistics), gradient))
     }
 
     fn population_loss(
@@ -63,6 +64,6 @@ impl Method for Standard {
     }
 }
 
-fn evaluated(loss: f64, correct: usize) -> Evaluated {
-    Evaluated { loss, natural_loss: Some(loss), natural_correct: Some(correct), certified: None }
+fn evaluated(loss: f64, correct: usize, statistics: Vec<f32>) -> Evaluated {
+    Evaluated { loss, natural_loss: Some(loss), natural_correct: Some(correct), certified: None, statistics }
 }

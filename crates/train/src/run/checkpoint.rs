@@ -1,6 +1,7 @@
 //! The state of a run as one safetensors file, and the check that it belongs to the job at hand.
 //!
-//! Tensors `theta`, `adam.first`, `adam.second` (f32) and `tally.loss` (f64); all else is JSON under
+//! Tensors `theta`, `adam.first`, `adam.second` (f32), `tally.loss` (f64) and, for networks with buffers, `buffers` (f32);
+//! all else is JSON under
 //! one metadata key, since several keys would be written in random order and the same state must
 //! give the same bytes. No wall-clock time is in it.
 
@@ -55,7 +56,7 @@ struct Header {
 
 impl Header {
     /// The checksum of this header with `tensors`.
-    fn checksum(&self, tensors: [&[u8]; 4]) -> Result<String, serde_json::Error> {
+    fn checksum(&self, tensors: &[&[u8]]) -> Result<String, serde_json::Error> {
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(&Header { checksum: String::new(), ..self.clone() })?);
         tensors.iter().for_each(|bytes| hash.update(bytes));
@@ -104,14 +105,17 @@ pub(super) fn write(path: &Path, job: &Job, state: &State) -> Result<(), TrainEr
         checksum: String::new(),
     };
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let tensors = [
+    let mut tensors = vec![
         ("theta", Dtype::F32, state.theta.len(), bytes(&state.theta)),
         ("adam.first", Dtype::F32, state.theta.len(), bytes(&state.adam.first)),
         ("adam.second", Dtype::F32, state.theta.len(), bytes(&state.adam.second)),
         ("tally.loss", Dtype::F64, 1, state.tally.loss.to_le_bytes().to_vec()),
     ];
-    header.checksum =
-        header.checksum(tensors.each_ref().map(|(_, _, _, data)| &data[..])).map_err(|e| TrainError::file(path, e))?;
+    if !state.buffers.is_empty() {
+        tensors.push(("buffers", Dtype::F32, state.buffers.len(), bytes(&state.buffers)));
+    }
+    let contents: Vec<&[u8]> = tensors.iter().map(|(_, _, _, data)| &data[..]).collect();
+    header.checksum = header.checksum(&contents).map_err(|e| TrainError::file(path, e))?;
     let header = serde_json::to_string(&header).map_err(|e| TrainError::file(path, e))?;
     let mut views = Vec::new();
     for (name, dtype, length, data) in &tensors {
@@ -163,16 +167,18 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     let header = header(path, &bytes)?;
     if !header.checksum.is_empty() {
         let tensor = |name| file.tensor(name).map(|tensor| tensor.data()).map_err(|e| damaged(&e));
-        let tensors = [tensor("theta")?, tensor("adam.first")?, tensor("adam.second")?, tensor("tally.loss")?];
-        if header.checksum(tensors).map_err(|e| damaged(&e))? != header.checksum {
+        let names = ["theta", "adam.first", "adam.second", "tally.loss"].into_iter();
+        let buffers = file.tensor("buffers").is_ok().then_some("buffers");
+        let tensors = names.chain(buffers).map(tensor).collect::<Result<Vec<_>, _>>()?;
+        if header.checksum(&tensors).map_err(|e| damaged(&e))? != header.checksum {
             return Err(damaged(&"its content does not have the checksum that it was written with"));
         }
     }
     check_identity(path, job, &header)?;
-    let parameters = job.network.parameters().total();
-    let floats = |name: &str| -> Result<Vec<f32>, TrainError> {
+    let (parameters, buffers) = (job.network.parameters().total(), job.network.buffers().total());
+    let floats = |name: &str, length: usize| -> Result<Vec<f32>, TrainError> {
         let tensor = file.tensor(name).map_err(|e| damaged(&e))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != [parameters] {
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != [length] {
             return Err(damaged(&format!("`{name}` is {:?} {:?}", tensor.dtype(), tensor.shape())));
         }
         let values: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
@@ -185,8 +191,13 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     let loss = file.tensor("tally.loss").map_err(|e| damaged(&e))?;
     let loss: [u8; 8] = loss.data().try_into().map_err(|_| damaged(&"`tally.loss` is no f64"))?;
     Ok(State {
-        theta: floats("theta")?,
-        adam: Adam { step: header.adam_step, first: floats("adam.first")?, second: floats("adam.second")? },
+        theta: floats("theta", parameters)?,
+        buffers: if buffers == 0 { Vec::new() } else { floats("buffers", buffers)? },
+        adam: Adam {
+            step: header.adam_step,
+            first: floats("adam.first", parameters)?,
+            second: floats("adam.second", parameters)?,
+        },
         epoch: header.epoch,
         position: header.position,
         step: header.step,

@@ -4,9 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use tightrope_network::{
-    MODEL_FILE, Model, NETWORK_FILE, Network, remove_abandoned, temporary_owner, write_atomically,
-};
+use tightrope_network::{MODEL_FILE, Model, NETWORK_FILE, remove_abandoned, temporary_owner, write_atomically};
 
 use super::checkpoint::{self, cannot_write};
 use super::manifest::Manifest;
@@ -246,8 +244,8 @@ impl RunFolder {
         }
     }
 
-    pub(crate) fn save_model(&self, network: &Network, theta: &[f32]) -> Result<(), TrainError> {
-        Ok(Model::new(network.clone(), theta.to_vec()).save(&self.path)?)
+    pub(crate) fn save_model(&self, model: &Model) -> Result<(), TrainError> {
+        Ok(model.save(&self.path)?)
     }
 
     pub(crate) fn finish(&mut self) -> Result<(), TrainError> {

@@ -14,7 +14,7 @@ mod tree;
 mod units;
 
 pub use bound::alpha::{AlphaBounds, AlphaCrown, AlphaSettings};
-pub(crate) use bound::handle::Handle;
+pub(crate) use bound::handle::{Handle, check_kinds};
 pub(crate) use bound::prepared::Learned;
 pub use decide::decide;
 pub(crate) use decide::decide_prepared;

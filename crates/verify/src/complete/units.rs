@@ -28,7 +28,7 @@ pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<
     for (id, node) in nodes.iter().enumerate() {
         let passes_on = match &node.layer {
             Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) => true,
-            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) => false,
+            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) => false,
         };
         if passes_on {
             for &input in &node.inputs {
@@ -76,7 +76,7 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
                 }
                 (sum, top)
             }
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Input | Layer::BatchNorm(_) | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
             Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let [product, bias] = program.at.summands(id, input)?;
                 let (product, unit) = normalised(product, *unit)?;

@@ -9,7 +9,9 @@ mod conv;
 mod dense;
 mod pool;
 
-use tightrope_network::{Layer, Network, NodeId, ParameterId, ParameterLayout};
+use std::sync::Arc;
+
+use tightrope_network::{BatchNorm, Layer, Network, NodeId, ParameterId, ParameterLayout};
 
 use super::lanes::sum;
 use crate::Real;
@@ -45,20 +47,39 @@ pub struct Map<T> {
     absolute: Vec<T>,
     /// One value per channel; empty for none.
     bias: Vec<T>,
-    source: Source,
+    source: Source<T>,
 }
 
 /// Where the effective weight and bias come from.
-#[derive(Clone)]
-enum Source {
-    Direct { weight: ParameterId, bias: Option<ParameterId> },
-    Affine { weight: Option<ParameterId>, bias: Option<ParameterId>, scale: Vec<f64>, shift: Vec<f64> },
+enum Source<T> {
+    Direct {
+        weight: ParameterId,
+        bias: Option<ParameterId>,
+    },
+    Affine {
+        weight: Option<ParameterId>,
+        bias: Option<ParameterId>,
+        scale: Vec<f64>,
+        shift: Vec<f64>,
+    },
+    /// Factor w, mean and s = 1/√(variance + ε) of each channel.
+    BatchNorm {
+        norm: Box<BatchNorm>,
+        factor: Vec<T>,
+        mean: Vec<T>,
+        scale: Vec<T>,
+    },
     Constant,
+}
+
+/// 1/√(variance + ε).
+pub(super) fn inverse_deviation<T: Real>(variance: T, epsilon: f64) -> T {
+    T::ONE / (variance + T::from_f64(epsilon)).sqrt()
 }
 
 impl<T: Real> Map<T> {
     /// The map of node `id`, or `None` for the input, activations, max pooling and sums.
-    pub fn of(network: &Network, theta: &[T], id: NodeId) -> Option<Self> {
+    pub fn of(network: &Network, theta: &[T], buffers: &[T], id: NodeId) -> Option<Self> {
         let node = network.node(id);
         let layout = network.parameters();
         let input_shape = node.inputs.first().map(|&input| network.node(input).shape.as_slice()).unwrap_or_default();
@@ -99,6 +120,17 @@ impl<T: Real> Map<T> {
                 };
                 (Kind::Channel { inner: affine.inner }, signed, bias, source)
             }
+            Layer::BatchNorm(norm) => {
+                let (factor, summand) = (read(norm.weight), read(norm.bias));
+                let mean = network.buffers().slice(buffers, norm.mean).to_vec();
+                let variance = network.buffers().slice(buffers, norm.variance);
+                let scale: Vec<T> = variance.iter().map(|&v| inverse_deviation(v, norm.epsilon)).collect();
+                let channels = norm.channels;
+                let signed: Vec<T> = (0..channels).map(|c| factor[c] * scale[c]).collect();
+                let bias = (0..channels).map(|c| summand[c] - signed[c] * mean[c]).collect();
+                let source = Source::BatchNorm { norm: Box::new(norm.clone()), factor, mean, scale };
+                (Kind::Channel { inner: inputs / channels }, signed, bias, source)
+            }
         };
         let absolute = signed.iter().map(|w: &T| w.abs()).collect();
         Some(Map { kind, inputs, outputs: node.len(), signed, absolute, bias, source })
@@ -114,6 +146,11 @@ impl<T: Real> Map<T> {
                 let factor = value(*weight, channel, T::ONE);
                 (factor * T::from_f64(shift[channel])).abs() + value(*bias, channel, T::ZERO).abs()
             };
+            return (0..self.outputs).map(|element| part(element / inner)).collect();
+        }
+        if let (Kind::Channel { inner }, Source::BatchNorm { norm, mean, .. }) = (&self.kind, &self.source) {
+            let summand = layout.slice(theta, norm.bias);
+            let part = |channel: usize| (self.signed[channel] * mean[channel]).abs() + summand[channel].abs();
             return (0..self.outputs).map(|element| part(element / inner)).collect();
         }
         let mut bias = vec![T::ZERO; self.outputs];
@@ -249,7 +286,16 @@ impl<T: Real> Map<T> {
         }
     }
 
-    fn pull_back(&self, weight_gradient: &[T], bias_gradient: &[T], layout: &ParameterLayout, theta: &mut [T]) {
+    /// Adds the gradients of θ and of the buffers that follow from those of the effective weight and bias.
+    fn pull_back(
+        &self,
+        weight_gradient: &[T],
+        bias_gradient: &[T],
+        network: &Network,
+        theta: &mut [T],
+        buffers: &mut [T],
+    ) {
+        let layout = network.parameters();
         let add = |theta: &mut [T], id: ParameterId, gradient: &mut dyn Iterator<Item = T>| {
             layout.slice_mut(theta, id).iter_mut().zip(gradient).for_each(|(t, g)| *t += g);
         };
@@ -271,6 +317,20 @@ impl<T: Real> Map<T> {
                     add(theta, *bias, &mut bias_gradient.iter().copied());
                 }
             }
+            Source::BatchNorm { norm, factor, mean, scale } => {
+                // W = w·s and B = b − w·s·m, with ds/dv = −s³/2.
+                let on_normalised = |c: usize| weight_gradient[c] - mean[c] * bias_gradient[c];
+                let channels = 0..norm.channels;
+                add(theta, norm.weight, &mut channels.clone().map(|c| scale[c] * on_normalised(c)));
+                add(theta, norm.bias, &mut bias_gradient.iter().copied());
+                let half = T::from_f64(0.5);
+                let targets = network.buffers().slice_mut(buffers, norm.mean).iter_mut();
+                targets.zip(channels.clone()).for_each(|(t, c)| *t += -factor[c] * scale[c] * bias_gradient[c]);
+                let targets = network.buffers().slice_mut(buffers, norm.variance).iter_mut();
+                targets.zip(channels).for_each(|(t, c)| {
+                    *t += -half * factor[c] * scale[c] * scale[c] * scale[c] * on_normalised(c);
+                });
+            }
         }
     }
 }
@@ -284,9 +344,9 @@ pub(super) struct MapGradients<T> {
 
 impl<T: Real> MapGradients<T> {
     /// Zero gradients for `maps`.
-    pub(super) fn new(maps: &[Option<Map<T>>]) -> Self {
+    pub(super) fn new(maps: &[Option<Arc<Map<T>>>]) -> Self {
         let zeros = |length: fn(&Map<T>) -> usize| -> Vec<Vec<T>> {
-            maps.iter().map(|map| vec![T::ZERO; map.as_ref().map_or(0, length)]).collect()
+            maps.iter().map(|map| vec![T::ZERO; map.as_deref().map_or(0, length)]).collect()
         };
         MapGradients {
             signed: zeros(|map| map.signed.len()),
@@ -339,17 +399,18 @@ impl<T: Real> MapGradients<T> {
         }
     }
 
-    /// The gradient with respect to θ; |W| contributes through sign(W).
-    pub(super) fn into_theta(mut self, maps: &[Option<Map<T>>], layout: &ParameterLayout) -> Vec<T> {
-        let mut theta = vec![T::ZERO; layout.total()];
+    /// The gradients with respect to θ and to the buffers; |W| contributes through sign(W).
+    pub(super) fn into_gradients(mut self, maps: &[Option<Arc<Map<T>>>], network: &Network) -> (Vec<T>, Vec<T>) {
+        let mut theta = vec![T::ZERO; network.parameters().total()];
+        let mut buffers = vec![T::ZERO; network.buffers().total()];
         for (id, map) in maps.iter().enumerate() {
             let Some(map) = map else { continue };
             let weight = &mut self.signed[id];
             for ((g, &absolute), w) in weight.iter_mut().zip(&self.absolute[id]).zip(&map.signed) {
                 *g += absolute * w.signum0();
             }
-            map.pull_back(weight, &self.bias[id], layout, &mut theta);
+            map.pull_back(weight, &self.bias[id], network, &mut theta, &mut buffers);
         }
-        theta
+        (theta, buffers)
     }
 }

@@ -161,7 +161,12 @@ impl<T: Real> Walk<'_, T> {
                     sum
                 }
                 Layer::Input => unreachable!("walks end at the input at the latest"),
-                Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+                Layer::Conv2d(_)
+                | Layer::Linear(_)
+                | Layer::Affine(_)
+                | Layer::BatchNorm(_)
+                | Layer::AvgPool2d(_)
+                | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], self.plan.map(id));
                     if let Some(weights) = sinks.weights.as_deref_mut() {
                         weights.add_weight(id, map, Weights::Signed, &cotangents[input], &coefficients[id], count);

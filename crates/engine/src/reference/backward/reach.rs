@@ -49,7 +49,7 @@ pub(super) fn reach<T: Real>(plan: &Plan<T>, start: NodeId, rows: &[T], count: u
             continue;
         }
         let passed = match &node.layer {
-            Layer::Activation(_) | Layer::Add | Layer::Affine(_) => result[id].clone(),
+            Layer::Activation(_) | Layer::Add | Layer::Affine(_) | Layer::BatchNorm(_) => result[id].clone(),
             Layer::Conv2d(_) => match &result[id] {
                 Reach::Some(mask) => Reach::Some(plan.map(id).window_reach(mask)),
                 Reach::Nothing | Reach::Everything => Reach::Everything,

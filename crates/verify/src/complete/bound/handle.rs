@@ -30,7 +30,8 @@ pub(crate) fn check_kinds(network: &Network) -> Result<(), VerifyError> {
         | Layer::Activation(Activation::Relu)
         | Layer::Flatten
         | Layer::Add => true,
-        Layer::MaxPool2d(_)
+        Layer::BatchNorm(_)
+        | Layer::MaxPool2d(_)
         | Layer::Activation(
             Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
         ) => false,
@@ -53,7 +54,7 @@ where
     /// `network` with the nearest numbers to `weights`, which must be checked.
     pub(crate) fn new(network: &'a Network, weights: &Weights) -> Self {
         let theta: Vec<T> = weights.theta().iter().map(|&v| T::from_f64(v)).collect();
-        let at = match Reference.load(network, &theta) {
+        let at = match Reference.load(network, &theta, &[]) {
             Ok(at) => at,
             Err(problem) => unreachable!("the weights were checked: {problem}"),
         };
@@ -76,7 +77,7 @@ impl<T: Real> Handle<'_, T> {
             Layer::Linear(linear) => linear.in_features * linear.out_features,
             Layer::Conv2d(conv) => node.len() * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1],
             Layer::AvgPool2d(pool) => node.len() * pool.kernel[0] * pool.kernel[1],
-            Layer::Affine(_) => node.len(),
+            Layer::Affine(_) | Layer::BatchNorm(_) => node.len(),
             Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => 0,
         };
         self.network.nodes().iter().map(|node| of(node) as u64).sum()
