@@ -34,14 +34,6 @@ pub enum EngineError {
     /// A call that makes no sense, such as a tape given to another engine.
     #[error("{0}")]
     Usage(String),
-    /// The engine lacks a layer kind or method.
-    #[error("the {engine} engine cannot {what}; use --engine reference")]
-    Unsupported {
-        /// Engine name.
-        engine: &'static str,
-        /// What it cannot do.
-        what: String,
-    },
 }
 
 impl EngineError {

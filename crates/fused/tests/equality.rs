@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Case, close, engines, networks};
-use tightrope_engine::{BoundRequest, Cotangents, Engine, Norm, Reference, Region, Relaxation, Spec, Wants};
+use tightrope_engine::{BoundRequest, Cotangents, Engine, Norm, Reference, Region, Relaxation, Spec, Support, Wants};
 use tightrope_fused::Fused;
 use tightrope_network::{Activation, Layer, MaxPool2d};
 use tightrope_testkit::evaluate::Ask;
@@ -209,5 +209,27 @@ fn kinds_without_kernels_go_to_the_reference() {
                 assert_eq!(got, expected, "{relaxation}");
             }
         }
+    }
+}
+
+#[test]
+fn bounds_of_a_layer_are_left_to_the_reference_engine() {
+    let network =
+        Chain::new(&[1, 6, 6]).conv(2, [3, 3], [1, 1], [0; 4]).relu().flatten().linear(5).relu().linear(3).build();
+    let (theta, x) = (uniform(&network, 5, 0.0), draws(6, 0, 2 * 36, 0.0, 1.0));
+    let region = Region::ball(&x, 36, 0.1, Norm::Inf, Some((0.0, 1.0))).unwrap();
+    let wants = Wants { input: true, ..Wants::THETA };
+    for engine in engines() {
+        let request = BoundRequest::until(Relaxation::Crown, 4);
+        assert!(matches!(engine.supports(&network, &request), Support::Reference { .. }));
+        let engines: [&dyn Engine<f32>; 2] = [&engine, &Reference];
+        let [got, expected] = engines.map(|engine| {
+            let at = engine.load(&network, &theta, &[]).unwrap();
+            let (bounds, tape) = at.bound_taped(&region, &Spec::Logits, request).unwrap();
+            assert_eq!((bounds.rows, at.bound(&region, &Spec::Logits, request).unwrap()), (5, bounds.clone()));
+            let cotangents = Cotangents::on_lower(vec![1.0; bounds.lower.len()]);
+            (bounds, at.vjp(&tape, &cotangents, wants).unwrap())
+        });
+        assert_eq!(got, expected);
     }
 }
