@@ -241,6 +241,10 @@ impl Loaded<f32> for LoadedFused {
         Ok(Box::new(LoadedFused::new(engine, &self.network, plan, &self.theta)?))
     }
 
+    fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        self.engine.load(network, theta, buffers)
+    }
+
     fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
         EngineError::check_length("θ", theta.len(), self.theta.len())?;
         self.theta.copy_from_slice(theta);

@@ -40,6 +40,9 @@ pub fn estimate(
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
     let mut statistics = Vec::new();
+    if smoothing.kind != SmoothingKind::Grad {
+        method.prepare(batch, at)?;
+    }
     let mut gradient = |at: &dyn Loaded<f32>| {
         let (evaluated, gradient) = method.gradient(batch, at)?;
         tally.count(&evaluated, samples);

@@ -270,7 +270,9 @@ fn minibatch<'b>(
     step: u64,
 ) -> Minibatch<'b> {
     let threat = StepThreat { epsilon: scheduled.epsilon as f32, norm: job.config.norm(), clip: job.config.clip() };
-    Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step)
+    let mut batch = Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step);
+    batch.warmup = scheduled.warmup;
+    batch
 }
 
 /// The model as it is now.

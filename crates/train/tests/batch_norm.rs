@@ -84,11 +84,23 @@ fn gradients_are_those_of_the_loss() {
     let theta = Initialisation::Default.theta(&network, 1);
     let threat = StepThreat { epsilon: 0.03, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
     for robust_weight in [1.0, 0.4, 0.0] {
-        let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
-        for name in ["standard", "ibp", "crown-ibp", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"] {
-            let resolved = config(&[&format!("method.name={name}")]);
-            let method = method(&resolved.method).unwrap();
+        for (name, settings) in [
+            ("standard", ""),
+            ("ibp", ""),
+            ("crown-ibp", "beta_start = 0.5\nbeta_end = 0.5"),
+            ("deeppoly", ""),
+            ("crown-meet-ibp", ""),
+            ("crown-skip-ibp", ""),
+            ("pgd", "attack_at = \"mean\""),
+            ("sabr", "attack_at = \"mean\""),
+            ("mtl-ibp", "attack_at = \"mean\""),
+            ("staps", "attack_at = \"mean\"\nlatent_steps = 0\nlatent_link = 1\nlatent_share = 0.5"),
+        ] {
+            let section = toml::from_str(&format!("name = \"{name}\"\n{settings}")).unwrap();
+            let method = method(&section).unwrap();
+            let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
             let load = |theta: &[f32]| Reference.load(&network, theta, &network.initial_buffers()).unwrap();
+            method.prepare(&batch, &*load(&theta)).unwrap();
             let (mut evaluated, gradient) = method.gradient(&batch, &*load(&theta)).unwrap();
             let statistics = std::mem::take(&mut evaluated.statistics);
             assert_eq!(statistics, load(&theta).forward_batch(&data.images).unwrap().statistics, "{name}");

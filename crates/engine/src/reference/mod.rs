@@ -345,6 +345,10 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         &self.buffers
     }
 
+    fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
+        Reference.load(network, theta, buffers)
+    }
+
     fn update(&mut self, theta: &[T]) -> Result<(), EngineError> {
         *self = LoadedReference::new(Arc::clone(&self.plan.network), theta, &self.buffers)?;
         Ok(())

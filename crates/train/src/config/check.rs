@@ -22,6 +22,13 @@ impl Config {
         let method = methods::method(&self.method)?;
         self.method.name = method.name().into();
         self.method.settings = method.settings();
+        if !method.differentiable() && self.smoothing.kind != SmoothingKind::Pgpe {
+            return Err(TrainError::value(
+                "smoothing.kind",
+                format!("\"{}\"", self.smoothing.kind.name()),
+                "this loss has no gradient of use, and only \"pgpe\" does without; choose it, or another method or objective",
+            ));
+        }
         let epochs = self.train.epochs as f64;
         self.init.get_or_insert(method.initialisation().into());
         self.clip = self.clip().map_or(Clip::Unit(false), |_| match self.clip {

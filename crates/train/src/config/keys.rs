@@ -285,7 +285,7 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
 
 /// The paths of all keys, those of all methods included.
 fn paths() -> impl Iterator<Item = &'static str> {
-    let methods = METHODS.into_iter().flat_map(|info| info.settings);
+    let methods = METHODS.into_iter().flat_map(|info| info.own());
     settings().chain(methods).map(|setting| setting.path)
 }
 

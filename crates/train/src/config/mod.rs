@@ -21,7 +21,7 @@ pub(crate) use keys::nearest;
 pub(crate) use parse::{flatten, plain_types};
 
 use crate::TrainError;
-use crate::methods;
+use crate::methods::{self, WarmUp};
 use crate::schedule::{Ramp, RampShape, between, milestones};
 use crate::smoothing::SmoothingKind;
 
@@ -263,6 +263,8 @@ pub struct Scheduled {
     pub sigma: f64,
     /// Weight of the robust part of the loss.
     pub robust_weight: f64,
+    /// How far the warm-up has come.
+    pub warmup: WarmUp,
 }
 
 impl Config {
@@ -273,12 +275,14 @@ impl Config {
         let ramp = |shape| Ramp { shape, start: self.warmup.start, end };
         let weight_start = method.robust_weight_start.unwrap_or(method.robust_weight);
         let sigma_end = smoothing.sigma_end.unwrap_or(smoothing.sigma);
+        let warmup = WarmUp { time: ramp(RampShape::Linear).at(time), epsilon: ramp(self.warmup.shape).at(time) };
         let sigma = between(smoothing.sigma, sigma_end, (time / train.epochs as f64).clamp(0.0, 1.0));
         Scheduled {
             lr: milestones(train.lr, train.lr_decay, train.milestones.as_deref().unwrap_or(&[]), time),
-            epsilon: train.eps.unwrap_or(self.eps) * ramp(self.warmup.shape).at(time),
+            epsilon: train.eps.unwrap_or(self.eps) * warmup.epsilon,
             sigma: milestones(sigma, smoothing.sigma_decay, &smoothing.sigma_milestones, time),
-            robust_weight: between(weight_start, method.robust_weight, ramp(RampShape::Linear).at(time)),
+            robust_weight: between(weight_start, method.robust_weight, warmup.time),
+            warmup,
         }
     }
 
