@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{attack, bounds, certify, check, completions, config, data, export, quickstart, train, verify};
+use crate::commands::{
+    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, train, verify,
+};
 use crate::context::Context;
 use crate::values;
 
@@ -64,6 +66,8 @@ pub enum Command {
     Data(data::Options),
     /// Show every configuration key with its type, default, meaning and an example.
     Config(config::Options),
+    /// List published settings as recipes, or write one as a configuration file.
+    Recipe(recipe::Options),
     /// Write the completions of a shell to standard output.
     Completions(completions::Options),
 }
@@ -83,6 +87,7 @@ impl Command {
             Command::Export(options) => export::run(options, context).map(done),
             Command::Data(options) => data::run(options, context).map(done),
             Command::Config(options) => config::run(options, context).map(done),
+            Command::Recipe(options) => recipe::run(options, context).map(done),
             Command::Completions(options) => completions::run(options).map(done),
         }
     }

@@ -51,6 +51,14 @@ pub enum TrainError {
         /// What is allowed, and how to mend it.
         allowed: String,
     },
+    /// There is no recipe of this name.
+    #[error("no recipe is called `{name}`{nearest}; `tightrope recipe list` lists all")]
+    Recipe {
+        /// The name asked for.
+        name: String,
+        /// "; did you mean …?" or nothing.
+        nearest: String,
+    },
     /// The data cannot be trained on with this network.
     #[error("data set `{dataset}`: {problem}")]
     Data {

@@ -28,6 +28,7 @@ mod loss;
 pub mod methods;
 pub mod optimiser;
 mod progress;
+pub mod recipe;
 mod run;
 pub mod schedule;
 pub mod smoothing;
