@@ -135,7 +135,12 @@ const GENERAL: &[Setting] = &[
         "\"test.safetensors\"",
     ),
     Setting::new("limit_train", Values::COUNT, "train on the first so many samples only; 0 for all", "2000"),
-    Setting::new("model", MODEL, "network", "\"cnn5\""),
+    Setting::new(
+        "model",
+        MODEL,
+        "network; a preset may be followed by -bn for batch norms and by :W for another width, as in cnn5-bn:64",
+        "\"cnn5-bn:64\"",
+    ),
     Setting::new(
         "normalise",
         Values::Switch,

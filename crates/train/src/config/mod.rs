@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tightrope_engine::{Norm, Relaxation};
-use tightrope_network::{Description, Initialisation, Network, Normalisation, Preset};
+use tightrope_network::{Architecture, Description, Initialisation, Network, Normalisation};
 
 pub use keys::{Key, Setting};
 pub use method::MethodSection;
@@ -42,7 +42,7 @@ pub struct Config {
     pub test_inputs: String,
     /// Train on the first so many samples only; 0 for all.
     pub limit_train: usize,
-    /// Preset name, or path of a network description.
+    /// An [`Architecture`] by name, or the path of a network description.
     pub model: String,
     /// Put the data set's input normalisation before a preset's first layer.
     pub normalise: bool,
@@ -365,7 +365,7 @@ impl Config {
             Description::read(path)?.build()?
         } else {
             let normalisation = if self.normalise { Some(self.normalisation(shape)?) } else { None };
-            Preset::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
+            Architecture::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
         };
         // Arrays of one's own may be flat, [N, d].
         let flat = |shape: &[usize]| shape.iter().filter(|&&side| side > 1).count() <= 1;
