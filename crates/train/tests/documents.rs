@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use tightrope_engine::Relaxation;
 use tightrope_network::{Architecture, Initialisation, Preset};
 use tightrope_train::methods::{METHODS, MethodInfo, method};
-use tightrope_train::{Config, Key, MethodSection, SmoothingKind};
+use tightrope_train::{Config, Key, MethodSection, OptimiserKind, SmoothingKind};
 
 const BLESS: &str = "TIGHTROPE_BLESS=1 cargo test -p tightrope-train --test documents";
 
@@ -94,6 +94,15 @@ fn document() -> String {
         text.push_str(&format!("### `{}`: {}\n\n{}\n", kind.name(), kind.summary(), filled(kind.description())));
     }
     text.push_str(&section("smoothing."));
+    text.push_str("\n## Optimisers\n\n");
+    text.push_str(&filled(
+        "What takes a step along the gradient g, after ℓ1 and clipping (`train.optimiser`); η is the learning rate, λ \
+         `train.weight_decay`.",
+    ));
+    text.push_str("\n| optimiser | step |\n|---|---|\n");
+    for kind in OptimiserKind::ALL {
+        text.push_str(&format!("| `{}` | {} |\n", kind.name(), kind.description()));
+    }
     text.push_str("\n## Relaxations\n\n");
     text.push_str(&filled(
         "How bounds are computed, for `train.eval_relaxation`, `bounds --method` and `certify --stages`; loosest first.",
