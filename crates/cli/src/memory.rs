@@ -4,7 +4,7 @@ use anyhow::bail;
 use tightrope_data::Dataset;
 use tightrope_engine::{Final, Intermediate, Relaxation};
 use tightrope_network::{Network, bytes_text};
-use tightrope_train::{Config, SmoothingKind};
+use tightrope_train::{AverageKind, Config, SmoothingKind};
 use tightrope_verify::{Cascade, Stage};
 
 use crate::context::Context;
@@ -36,13 +36,22 @@ impl Estimate {
 /// Of a training run.
 pub fn training(network: &Network, config: &Config, sets: &[&Dataset]) -> Estimate {
     let parameters = network.parameters().total();
-    // θ, two of the optimiser, the gradient and the checkpoint's bytes.
     let slots = GRADIENT_SLOTS[usize::from(parameters >= LARGE)];
-    let copies = 8 + match config.smoothing.kind {
-        SmoothingKind::Grad => slots,
-        SmoothingKind::Rgs => slots + 2,
-        SmoothingKind::Pgpe => 2 + rayon::current_num_threads(),
+    // An average with the checkpoint's bytes and the handle it is evaluated on; a sum of gradients in double precision.
+    let average = match config.train.average {
+        AverageKind::None => 0,
+        AverageKind::Swa | AverageKind::Ema => 4,
     };
+    let gradients = if config.train.accumulate > 1 { 2 } else { 0 };
+    // θ, two of the optimiser, the gradient and the checkpoint's bytes.
+    let copies = 8
+        + average
+        + gradients
+        + match config.smoothing.kind {
+            SmoothingKind::Grad => slots,
+            SmoothingKind::Rgs => slots + 2,
+            SmoothingKind::Pgpe => 2 + rayon::current_num_threads(),
+        };
     let relaxation = config.eval_relaxation().unwrap_or(Relaxation::Ibp);
     let batch = config.train.batch.min(sets.first().map_or(0, |set| set.len()));
     let signs = match relaxation.intermediate() {
@@ -165,6 +174,7 @@ mod tests {
         assert!(set.len() * 784 * 4 < usual && usual < 1 << 30, "{usual}");
         assert!(need(Preset::Cnn5, &[]) > usual);
         assert!(need(Preset::Cnn3, &["train.batch=2000"]) > usual);
+        assert!(need(Preset::Cnn3, &["train.accumulate=2", "train.average=ema"]) > usual);
         assert!(need(Preset::Cnn3, &["method.name=crown"]) > usual);
         let certify = |stages: &[Stage]| certification(&network(Preset::Cnn3), &set, stages).total();
         assert!(certify(&Stage::DEFAULT) >= certify(&Stage::DEFAULT[..2]));

@@ -26,7 +26,7 @@ pub struct Certified {
 /// use tightrope::network::{Initialisation, Model, Preset};
 /// use tightrope::{Norm, Relaxation, Split, Stage, ThreatModel, certify, dataset};
 ///
-/// let network = Preset::from_name("mlp")?.build(&[1, 28, 28], 10, None)?;
+/// let network = Preset::Mlp.build(&[1, 28, 28], 10, None)?;
 /// let theta = Initialisation::Ibp.theta(&network, 7);
 /// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.001, clip: Some((0.0, 1.0)) };
 /// let data = dataset("digits", Split::Test)?.limit(20);

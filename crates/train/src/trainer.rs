@@ -8,12 +8,15 @@ use tightrope_engine::{Engine, Loaded, Relaxation};
 use tightrope_network::{Model, Network};
 
 use crate::TrainError;
+use crate::accumulate::Accumulated;
+use crate::average::{Average, AverageKind};
 use crate::collapse;
 use crate::config::{Config, Scheduled};
-use crate::estimate::estimate;
+use crate::divergence::Watch;
+use crate::estimate::{Estimator, estimate};
 use crate::evaluate::evaluate;
 use crate::methods::{self, Method, Minibatch, StepThreat};
-use crate::optimiser::{add_l1, clip_norm, weight_ranges};
+use crate::optimiser::{Optimiser, add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
 use crate::smoothing::SmoothingKind;
@@ -48,7 +51,7 @@ pub struct Initial {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The network with θ and buffers as they are now.
+    /// The network with θ and buffers as they are now, or their average where one has begun.
     pub model: Model,
     /// Metrics of every epoch, those before a resumption included.
     pub metrics: Vec<EpochMetrics>,
@@ -125,7 +128,8 @@ impl Job {
                 buffers: self.network.initial_buffers(),
             },
         };
-        Ok(State::new(theta, buffers))
+        let optimiser = Optimiser::new(self.config.train.optimiser(), theta.len());
+        Ok(State::new(theta, buffers, optimiser))
     }
 
     /// The network as it is evaluated and certified, with its batch norms frozen; none for networks without any, whose
@@ -139,8 +143,19 @@ impl Job {
         Ok(Some(self.engine.load(&frozen.network, &frozen.theta, &frozen.buffers)?))
     }
 
+    /// Samples per optimiser step.
+    fn samples_per_step(&self) -> usize {
+        self.config.train.batch * self.config.train.accumulate
+    }
+
+    /// The network at the average, if there is one.
+    fn averaged(&self, average: Option<&Average>) -> Result<Option<Box<dyn Loaded<f32>>>, TrainError> {
+        let load = |average: &Average| self.engine.load(&self.network, &average.theta, &average.buffers);
+        Ok(average.map(load).transpose()?)
+    }
+
     fn steps_per_epoch(&self) -> usize {
-        self.samples().div_ceil(self.config.train.batch)
+        self.samples().div_ceil(self.samples_per_step())
     }
 }
 
@@ -176,10 +191,9 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
 
 /// Trains `job` to its last epoch, in `folder` if one is given (which may hold a run to go on with).
 ///
-/// Each step estimates the gradient of the smoothed loss on a minibatch, adds ℓ1, clips and takes
-/// an Adam step; each epoch ends with the population statistics of batch norms, an evaluation, a line of metrics and a
-/// checkpoint. The
-/// result depends neither on the number of threads nor on interruptions.
+/// Each step estimates the gradient of the smoothed loss on a minibatch or several, adds ℓ1, clips and takes a step of the
+/// optimiser; each epoch ends with the population statistics of batch norms, an evaluation, a line of metrics and a
+/// checkpoint. The result depends neither on the number of threads nor on interruptions.
 ///
 /// # Errors
 /// If the engine refuses, the loss diverges or the folder cannot be written.
@@ -197,27 +211,35 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
         run.clock.start_epoch();
         while state.position < steps {
             let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
-            let first = state.position * job.config.train.batch;
-            let chosen = &order[first..(first + job.config.train.batch).min(order.len())];
-            let (inputs, labels) = gather(&job.train, chosen);
-            let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
+            let first = state.position * job.samples_per_step();
+            let chosen = &order[first..(first + job.samples_per_step()).min(order.len())];
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
-            let smoothing = &job.config.smoothing;
-            let step = estimate(&*job.method, &batch, &*at, &mut *sample, smoothing, scheduled.sigma, measure)?;
-            let mut gradient = step.estimate.gradient;
+            let (smoothing, sam) = (&job.config.smoothing, job.config.train.sam);
+            let estimator = Estimator { smoothing, sigma: scheduled.sigma, sam };
+            let mut step = Accumulated::default();
+            for chosen in chosen.chunks(job.config.train.batch) {
+                let (inputs, labels) = gather(&job.train, chosen);
+                let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
+                step.add(estimate(&*job.method, &batch, &*at, &mut *sample, estimator, measure)?, labels.len());
+            }
+            let (loss, mut gradient) = step.mean();
             add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
             let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
-            must_be_sane("the loss", step.estimate.loss, LARGEST_LOSS, &state)?;
-            must_be_sane("the gradient norm", norm, f64::MAX, &state)?;
-            state.adam.update(&mut state.theta, &gradient, scheduled.lr);
-            must_be_finite("a parameter", &state.theta, &state)?;
-            statistics::advance(&job.network, &mut state.buffers, &step.statistics, labels.len());
-            must_be_finite("a statistic of a batch norm", &state.buffers, &state)?;
+            let watch = Watch { job, scheduled: &scheduled };
+            watch.loss(&state, loss)?;
+            watch.norm(&state, norm)?;
+            state.optimiser.update(&mut state.theta, &gradient, scheduled.lr);
+            watch.finite(&state, "a parameter", &state.theta)?;
+            for (statistics, samples) in &step.statistics {
+                statistics::advance(&job.network, &mut state.buffers, statistics, *samples);
+            }
+            watch.finite(&state, "a statistic of a batch norm", &state.buffers)?;
             at.update(&state.theta)?;
             state.tally.add(&step.tally);
             state.position += 1;
             state.step += 1;
-            run.clock.images += labels.len();
+            run.clock.images += step.samples();
+            average_step(job, &mut state, steps);
             let flow = progress.step(&run.report(&state, &scheduled, norm));
             run.checkpoint_if_due(&state, flow)?;
             if flow == Flow::Stop {
@@ -229,8 +251,10 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
         run.metrics.push(metrics);
     }
     run.finish()?;
-    let frozen = job.evaluated(&state.theta, &state.buffers)?;
-    let evaluated = frozen.as_deref().unwrap_or(&*at);
+    let average = job.averaged(state.average.as_ref())?;
+    let (theta, buffers) = state.shown();
+    let frozen = job.evaluated(theta, buffers)?;
+    let evaluated = frozen.as_deref().or(average.as_deref()).unwrap_or(&*at);
     if let Some(warning) = collapse::warning(job, evaluated, run.metrics.last())? {
         progress.remark(&warning);
         run.warning = Some(warning);
@@ -238,20 +262,31 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
     Ok(run.outcome(state, true))
 }
 
-/// A mean cross-entropy beyond it is no number of use: in single precision its margins are all rounding.
-const LARGEST_LOSS: f64 = 1e15;
-
-fn must_be_sane(what: &'static str, value: f64, largest: f64, state: &State) -> Result<(), TrainError> {
-    if value.abs() <= largest {
-        return Ok(());
+/// Takes θ into its moving average after a step.
+fn average_step(job: &Job, state: &mut State, steps: usize) {
+    let train = &job.config.train;
+    let time = state.epoch as f64 + state.position as f64 / steps as f64;
+    if train.average != AverageKind::Ema || time <= train.average_start.unwrap_or(0.0) {
+        return;
     }
-    Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1 })
+    match &mut state.average {
+        Some(average) => average.decay(&state.theta, train.average_decay),
+        None => state.average = Some(Average::new(&state.theta, &state.buffers)),
+    }
 }
 
-fn must_be_finite(what: &'static str, values: &[f32], state: &State) -> Result<(), TrainError> {
-    match values.iter().find(|value| !value.is_finite()) {
-        Some(&value) => must_be_sane(what, f64::from(value), f64::MAX, state),
-        None => Ok(()),
+/// The average at the end of the epoch at hand, into which SWA takes θ.
+fn average_epoch(job: &Job, state: &State) -> Option<Average> {
+    let train = &job.config.train;
+    let due = train.average == AverageKind::Swa && (state.epoch + 1) as f64 > train.average_start.unwrap_or(0.0);
+    match (&state.average, due) {
+        (average, false) => average.clone(),
+        (None, true) => Some(Average::new(&state.theta, &state.buffers)),
+        (Some(average), true) => {
+            let mut average = average.clone();
+            average.add(&state.theta);
+            Some(average)
+        }
     }
 }
 
@@ -277,7 +312,8 @@ fn minibatch<'b>(
 
 /// The model as it is now.
 fn model(job: &Job, state: &State) -> Model {
-    Model { buffers: state.buffers.clone(), ..Model::new(job.network.clone(), state.theta.clone()) }
+    let (theta, buffers) = state.shown();
+    Model { buffers: buffers.to_vec(), ..Model::new(job.network.clone(), theta.to_vec()) }
 }
 
 /// Wall-clock times; they go into reports and metrics, never into the state.
@@ -391,19 +427,29 @@ impl Run<'_> {
         let epoch = state.epoch + 1;
         let every = job.config.train.eval_every;
         let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
+        // Nothing of the state changes before all of this is done: a run that is stopped in between does it again.
+        let mut average = average_epoch(job, state);
+        let averaged = job.averaged(average.as_ref())?;
+        let at = averaged.as_deref().unwrap_or(at);
         let mut buffers = state.buffers.clone();
-        if !buffers.is_empty() && job.config.train.precise_bn {
+        // Running statistics are of θ along the way, not of its average.
+        if !buffers.is_empty() && (job.config.train.precise_bn || average.is_some()) {
             let Some(precise) = self.population(state, at, progress)? else {
                 self.checkpoint_if_due(state, Flow::Stop)?;
                 return Ok(None);
             };
-            must_be_finite("a statistic of a batch norm", &precise, state)?;
-            buffers = precise;
+            let watch = Watch { job, scheduled: &scheduled };
+            watch.finite(state, "a statistic of a batch norm", &precise)?;
+            match &mut average {
+                Some(average) => average.buffers = precise,
+                None => buffers = precise,
+            }
         }
         let test = match &job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
-                let frozen = job.evaluated(&state.theta, &buffers)?;
+                let frozen =
+                    job.evaluated(at.theta(), average.as_ref().map_or(&buffers, |average| &average.buffers))?;
                 let Some(metrics) = self.evaluate(data, frozen.as_deref().unwrap_or(at), progress)? else {
                     self.checkpoint_if_due(state, Flow::Stop)?;
                     return Ok(None);
@@ -428,7 +474,7 @@ impl Run<'_> {
             test,
         };
         (state.epoch, state.position, state.tally) = (epoch, 0, Tally::default());
-        state.buffers = buffers;
+        (state.buffers, state.average) = (buffers, average);
         if let Some(folder) = &mut self.folder {
             folder.append(&metrics)?;
             folder.save_model(&model(job, state))?;

@@ -323,7 +323,9 @@ fn start(from: &Path, network: &Network) -> anyhow::Result<Initial> {
 }
 
 fn default_folder(config: &Config) -> PathBuf {
-    let model = Path::new(&config.model).file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
+    // Not every file system has colons in names.
+    let model =
+        Path::new(&config.model).file_stem().and_then(|stem| stem.to_str()).unwrap_or("model").replace(':', "-");
     let name = format!("{}-{model}-{}-{}", config.data_name(), config.method.name, config.smoothing.kind.name());
     Path::new("runs").join(name)
 }

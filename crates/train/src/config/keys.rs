@@ -11,7 +11,10 @@ use super::parse::value_text;
 use super::values::{Values, at};
 use super::{Config, MethodSection};
 use crate::TrainError;
+use crate::average::AverageKind;
 use crate::methods::METHODS;
+use crate::optimiser::OptimiserKind;
+use crate::schedule::LrSchedule;
 use crate::smoothing::SmoothingKind;
 
 /// One configuration key, for readers.
@@ -135,7 +138,12 @@ const GENERAL: &[Setting] = &[
         "\"test.safetensors\"",
     ),
     Setting::new("limit_train", Values::COUNT, "train on the first so many samples only; 0 for all", "2000"),
-    Setting::new("model", MODEL, "network", "\"cnn5\""),
+    Setting::new(
+        "model",
+        MODEL,
+        "network; a preset may be followed by -bn for batch norms and by :W for another width, as in cnn5-bn:64",
+        "\"cnn5-bn:64\"",
+    ),
     Setting::new(
         "normalise",
         Values::Switch,
@@ -164,21 +172,70 @@ const GENERAL: &[Setting] = &[
     ),
 ];
 
+const OPTIMISER: Values = Values::Name(|| named(&OptimiserKind::ALL.map(OptimiserKind::name)));
+const SCHEDULE: Values = Values::Name(|| named(&LrSchedule::ALL.map(LrSchedule::name)));
+const AVERAGE: Values = Values::Name(|| named(&AverageKind::ALL.map(AverageKind::name)));
+
 const TRAIN: &[Setting] = &[
     Setting::new("train.epochs", Values::Whole(1, 100_000), "passes over the training set", "70"),
-    Setting::new("train.batch", Values::Whole(1, 1 << 24), "samples per step", "256"),
-    Setting::new("train.lr", Values::POSITIVE, "learning rate of Adam", "5e-4"),
+    Setting::new("train.batch", Values::Whole(1, 1 << 24), "samples per step, or per micro-batch of a step", "256"),
+    Setting::new(
+        "train.accumulate",
+        Values::Whole(1, 1 << 16),
+        "micro-batches per step, whose gradients are averaged: as batch · accumulate samples at once, in the memory of batch; \
+         batch norms take the statistics of each micro-batch",
+        "4",
+    ),
+    Setting::new("train.optimiser", OPTIMISER, "optimiser", "\"radam\""),
+    Setting::new("train.momentum", Values::DECAY, "sgd: momentum", "0.95"),
+    Setting::new("train.nesterov", Values::Switch, "sgd: Nesterov's momentum", "true"),
+    Setting::new(
+        "train.weight_decay",
+        Values::NOT_NEGATIVE,
+        "weight decay of all parameters: part of the gradient, but for adamw, where lr times it is taken off the weights",
+        "1e-4",
+    )
+    .or("0; 0.01 for adamw"),
+    Setting::new("train.lr", Values::POSITIVE, "learning rate, the largest one of every schedule", "5e-4"),
+    Setting::new("train.schedule", SCHEDULE, "how the learning rate changes", "\"cosine\""),
+    Setting::new(
+        "train.lr_final",
+        Values::NOT_NEGATIVE,
+        "cosine, one-cycle: learning rate at the end of the run, at most lr",
+        "1e-5",
+    ),
+    Setting::new("train.lr_start", Values::POSITIVE, "one-cycle: learning rate at the start, at most lr", "1e-5")
+        .or("lr / 25"),
+    Setting::new("train.lr_warmup", Values::WEIGHT, "one-cycle: part of the run over which the rate rises to lr", "0.1"),
     Setting::new(
         "train.milestones",
         Values::Epochs,
-        "epochs at which the learning rate is multiplied by lr_decay",
+        "step: epochs at which the learning rate is multiplied by lr_decay",
         "[50, 60]",
     )
     .or("70 % and 85 % of the run"),
-    Setting::new("train.lr_decay", Values::FACTOR, "factor at each milestone", "0.5"),
+    Setting::new("train.lr_decay", Values::FACTOR, "step: factor at each milestone", "0.5"),
     Setting::new("train.eps", Values::Radius, "radius trained with after the warm-up", "\"2.2/255\"").or("eps"),
     Setting::new("train.grad_clip", Values::NOT_NEGATIVE, "longest gradient norm; 0 for no limit", "1"),
     Setting::new("train.l1", Values::NOT_NEGATIVE, "weight of the l1 norm of the weights, biases excepted", "1e-5"),
+    Setting::new(
+        "train.sam",
+        Values::NOT_NEGATIVE,
+        "sharpness-aware minimisation with smoothing.kind = \"grad\": radius ρ of the step uphill, at whose end the gradient \
+         is taken, ∇L(θ + ρ g/‖g‖); 0 for none. Two gradients a step; each micro-batch climbs by its own g",
+        "0.05",
+    ),
+    Setting::new(
+        "train.average",
+        AVERAGE,
+        "average of the parameters along the run, which is evaluated and saved in their place, batch norms with its own \
+         statistics: over ends of epochs (swa) or steps (ema). It leaves the training as it is; the mean over noise on the \
+         parameters at each step, which changes what is trained on, is smoothing.kind = \"rgs\"",
+        "\"ema\"",
+    ),
+    Setting::new("train.average_start", Values::NOT_NEGATIVE, "epoch from which on the average is taken", "15")
+        .or("75 % of the run for swa, else 0"),
+    Setting::new("train.average_decay", Values::DECAY, "ema: part of the average that stays at each step", "0.99"),
     Setting::new(
         "train.eval_every",
         Values::COUNT,

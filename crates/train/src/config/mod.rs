@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tightrope_engine::{Norm, Relaxation};
-use tightrope_network::{Description, Initialisation, Network, Normalisation, Preset};
+use tightrope_network::{Architecture, Description, Initialisation, Network, Normalisation};
 
 pub use keys::{Key, Setting};
 pub use method::MethodSection;
@@ -21,8 +21,10 @@ pub(crate) use keys::nearest;
 pub(crate) use parse::{flatten, plain_types};
 
 use crate::TrainError;
+use crate::average::AverageKind;
 use crate::methods::{self, WarmUp};
-use crate::schedule::{Ramp, RampShape, between, milestones};
+use crate::optimiser::{OptimiserKind, OptimiserSettings};
+use crate::schedule::{LrSchedule, Ramp, RampShape, between, cosine, milestones, one_cycle};
 use crate::smoothing::SmoothingKind;
 
 /// Everything that determines a run besides the data and the engine.
@@ -42,7 +44,7 @@ pub struct Config {
     pub test_inputs: String,
     /// Train on the first so many samples only; 0 for all.
     pub limit_train: usize,
-    /// Preset name, or path of a network description.
+    /// An [`Architecture`] by name, or the path of a network description.
     pub model: String,
     /// Put the data set's input normalisation before a preset's first layer.
     pub normalise: bool,
@@ -73,10 +75,28 @@ pub struct Config {
 pub struct TrainSection {
     /// Passes over the training set.
     pub epochs: usize,
-    /// Samples per step.
+    /// Samples per micro-batch.
     pub batch: usize,
-    /// Learning rate of Adam.
+    /// Micro-batches per step.
+    pub accumulate: usize,
+    /// Optimiser.
+    pub optimiser: OptimiserKind,
+    /// SGD: momentum.
+    pub momentum: f64,
+    /// SGD: Nesterov's momentum.
+    pub nesterov: bool,
+    /// Weight decay; [`OptimiserKind::weight_decay`] by default.
+    pub weight_decay: Option<f64>,
+    /// Learning rate, the largest one of every schedule.
     pub lr: f64,
+    /// How it changes.
+    pub schedule: LrSchedule,
+    /// Cosine and one-cycle: learning rate at the end of the run.
+    pub lr_final: f64,
+    /// One-cycle: learning rate at the start; `lr` / 25 by default.
+    pub lr_start: Option<f64>,
+    /// One-cycle: part of the run over which the learning rate rises.
+    pub lr_warmup: f64,
     /// Epochs at which the learning rate is multiplied by `lr_decay`; 70 % and 85 % of the run by default.
     pub milestones: Option<Vec<f64>>,
     /// Factor at each milestone.
@@ -88,6 +108,14 @@ pub struct TrainSection {
     pub grad_clip: f64,
     /// Weight of the ℓ1 norm of the weights (not of biases).
     pub l1: f64,
+    /// Radius ρ of sharpness-aware minimisation; 0 for none.
+    pub sam: f64,
+    /// Average of θ that is evaluated and saved in its place.
+    pub average: AverageKind,
+    /// Epoch from which on it is taken; 75 % of the run for SWA, else 0 by default.
+    pub average_start: Option<f64>,
+    /// EMA: part of the average that stays at each step.
+    pub average_decay: f64,
     /// Evaluate on the test set every so many epochs and after the last; 0 for never.
     pub eval_every: usize,
     /// Evaluate the first so many test samples; 0 for all, the default but for backward relaxations (1000).
@@ -216,12 +244,25 @@ impl Default for TrainSection {
         TrainSection {
             epochs: 20,
             batch: 128,
+            accumulate: 1,
+            optimiser: OptimiserKind::Adam,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: None,
             lr: 2e-3,
+            schedule: LrSchedule::Step,
+            lr_final: 0.0,
+            lr_start: None,
+            lr_warmup: 0.3,
             milestones: None,
             lr_decay: 0.2,
             eps: None,
             grad_clip: 10.0,
             l1: 0.0,
+            sam: 0.0,
+            average: AverageKind::None,
+            average_start: None,
+            average_decay: 0.999,
             eval_every: 1,
             eval_limit: None,
             eval_relaxation: None,
@@ -252,6 +293,30 @@ impl Default for SmoothingSection {
     }
 }
 
+impl TrainSection {
+    /// Learning rate at `time`, in epochs from 0.
+    fn lr_at(&self, time: f64) -> f64 {
+        let part = time / self.epochs as f64;
+        match self.schedule {
+            LrSchedule::Step => milestones(self.lr, self.lr_decay, self.milestones.as_deref().unwrap_or(&[]), time),
+            LrSchedule::Cosine => cosine(self.lr, self.lr_final, part),
+            LrSchedule::OneCycle => {
+                one_cycle(self.lr_start.unwrap_or(self.lr), self.lr, self.lr_final, self.lr_warmup, part)
+            }
+        }
+    }
+
+    /// The settings of the optimiser.
+    pub fn optimiser(&self) -> OptimiserSettings {
+        OptimiserSettings {
+            kind: self.optimiser,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            weight_decay: self.weight_decay.unwrap_or_else(|| self.optimiser.weight_decay()),
+        }
+    }
+}
+
 /// The schedules' values at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scheduled {
@@ -278,7 +343,7 @@ impl Config {
         let warmup = WarmUp { time: ramp(RampShape::Linear).at(time), epsilon: ramp(self.warmup.shape).at(time) };
         let sigma = between(smoothing.sigma, sigma_end, (time / train.epochs as f64).clamp(0.0, 1.0));
         Scheduled {
-            lr: milestones(train.lr, train.lr_decay, train.milestones.as_deref().unwrap_or(&[]), time),
+            lr: train.lr_at(time),
             epsilon: train.eps.unwrap_or(self.eps) * warmup.epsilon,
             sigma: milestones(sigma, smoothing.sigma_decay, &smoothing.sigma_milestones, time),
             robust_weight: between(weight_start, method.robust_weight, warmup.time),
@@ -369,7 +434,7 @@ impl Config {
             Description::read(path)?.build()?
         } else {
             let normalisation = if self.normalise { Some(self.normalisation(shape)?) } else { None };
-            Preset::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
+            Architecture::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
         };
         // Arrays of one's own may be flat, [N, d].
         let flat = |shape: &[usize]| shape.iter().filter(|&&side| side > 1).count() <= 1;

@@ -38,6 +38,8 @@ pub enum Range {
     Factor,
     /// [0, 1].
     Weight,
+    /// [0, 1).
+    Decay,
 }
 
 impl Range {
@@ -47,6 +49,7 @@ impl Range {
             Range::NotNegative => ">= 0",
             Range::Factor => "in (0, 1]",
             Range::Weight => "in [0, 1]",
+            Range::Decay => "in [0, 1)",
         }
     }
 
@@ -56,6 +59,7 @@ impl Range {
             Range::NotNegative => "must be a number >= 0",
             Range::Factor => "must be in (0, 1]",
             Range::Weight => "must be in [0, 1]",
+            Range::Decay => "must be in [0, 1), so less than 1",
         }
     }
 
@@ -65,6 +69,7 @@ impl Range {
             Range::NotNegative => value >= 0.0 && value.is_finite(),
             Range::Factor => value > 0.0 && value <= 1.0,
             Range::Weight => (0.0..=1.0).contains(&value),
+            Range::Decay => (0.0..1.0).contains(&value),
         }
     }
 }
@@ -80,6 +85,8 @@ impl Values {
     pub const FACTOR: Values = Values::Number(Range::Factor);
     /// A weight in [0, 1].
     pub const WEIGHT: Values = Values::Number(Range::Weight);
+    /// The part in [0, 1) of an old value that is kept.
+    pub const DECAY: Values = Values::Number(Range::Decay);
 
     /// What a value looks like, in words.
     pub fn kind(self) -> &'static str {
