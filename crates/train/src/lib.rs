@@ -19,6 +19,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod augment;
+mod batches;
 mod collapse;
 mod config;
 mod error;
@@ -31,13 +33,15 @@ mod progress;
 mod run;
 pub mod schedule;
 pub mod smoothing;
+mod splits;
 mod state;
 mod statistics;
 mod trainer;
 
+pub use augment::CropPadding;
 pub use config::{
-    Clip, Config, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting, SmoothingSection,
-    TrainSection, Values, WarmupSection,
+    Clip, Config, DataSection, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting,
+    SmoothingSection, TrainSection, Values, WarmupSection,
 };
 pub use error::TrainError;
 pub use estimate::{StepEstimate, estimate};
