@@ -46,7 +46,8 @@ pub fn certify(model: &Model, data: &Dataset, threat: ThreatModel, stages: &[Sta
         alpha: AlphaBudget::default(),
     };
     let indices: Vec<u64> = (0..data.len() as u64).collect();
-    let samples = Samples { indices: &indices, inputs: &data.images, labels: &data.labels };
+    let images = data.images();
+    let samples = Samples { indices: &indices, inputs: &images, labels: &data.labels };
     let records = cascade.certify(&target, &samples)?;
     let summary = Summary::new(&records, stages);
     Ok(Certified { records, summary })

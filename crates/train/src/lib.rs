@@ -20,7 +20,9 @@
 //! ```
 
 mod accumulate;
+mod augment;
 mod average;
+mod batches;
 mod collapse;
 mod config;
 mod divergence;
@@ -35,14 +37,16 @@ pub mod recipe;
 mod run;
 pub mod schedule;
 pub mod smoothing;
+mod splits;
 mod state;
 mod statistics;
 mod trainer;
 
+pub use augment::CropPadding;
 pub use average::{Average, AverageKind};
 pub use config::{
-    Clip, Config, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting, SmoothingSection,
-    TrainSection, Values, WarmupSection,
+    Clip, Config, DataSection, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting,
+    SmoothingSection, TrainSection, Values, WarmupSection,
 };
 pub use error::TrainError;
 pub use estimate::{Estimator, StepEstimate, estimate};

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tightrope_data::{Dataset, shuffled};
+use tightrope_data::{Dataset, Split};
 use tightrope_engine::{Engine, Loaded, Relaxation};
 use tightrope_network::{Model, Network};
 
 use crate::TrainError;
 use crate::accumulate::Accumulated;
 use crate::average::{Average, AverageKind};
+use crate::batches::{Batch, Source};
 use crate::collapse;
 use crate::config::{Config, Scheduled};
 use crate::divergence::Watch;
@@ -33,7 +34,11 @@ pub struct Job {
     pub(crate) network: Network,
     pub(crate) engine: Arc<dyn Engine<f32>>,
     pub(crate) train: Arc<Dataset>,
+    /// What evaluations look at: the validation split, where there is one, or the test set.
     pub(crate) test: Option<Arc<Dataset>>,
+    /// Images of `train` that are not kept for validation.
+    trained_on: usize,
+    batches: Source,
     initial: Option<Initial>,
     method: Box<dyn Method>,
     relaxation: Relaxation,
@@ -64,6 +69,9 @@ pub struct Outcome {
 impl Job {
     /// The job that `config` describes, with the network that it names and a fresh θ.
     ///
+    /// Evaluations look at `test`, which may be a validation split; where `config` keeps a part of the training images for
+    /// validation, they look at that part and `test` is not touched.
+    ///
     /// # Errors
     /// If the configuration is out of range, or network and data do not fit each other.
     pub fn new(
@@ -72,7 +80,7 @@ impl Job {
         train: Arc<Dataset>,
         test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
-        let network = config.network(&train.shape, train.classes)?;
+        let network = config.network_for(&train)?;
         Job::with_network(config, network, None, engine, train, test)
     }
 
@@ -96,9 +104,11 @@ impl Job {
         for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
         }
+        let (chosen, test) = validation(&config, &train, test)?;
+        let batches = Source::new(&config, &train, &chosen)?;
         let method = methods::method(&config.method)?;
         let relaxation = config.eval_relaxation()?;
-        Ok(Job { config, network, engine, train, test, initial, method, relaxation })
+        Ok(Job { config, network, engine, train, test, trained_on: chosen.len(), batches, initial, method, relaxation })
     }
 
     /// The configuration with every key resolved.
@@ -113,10 +123,12 @@ impl Job {
 
     /// Training samples per epoch.
     pub(crate) fn samples(&self) -> usize {
-        match self.config.limit_train {
-            0 => self.train.len(),
-            limit => limit.min(self.train.len()),
-        }
+        self.batches.samples()
+    }
+
+    /// Images of the training set that are not kept for validation.
+    pub(crate) fn trained_on(&self) -> usize {
+        self.trained_on
     }
 
     /// θ, buffers and optimiser before the first step.
@@ -159,12 +171,34 @@ impl Job {
     }
 }
 
+/// The training images that are trained on, and what evaluations look at.
+fn validation(
+    config: &Config,
+    train: &Dataset,
+    test: Option<Arc<Dataset>>,
+) -> Result<(Vec<usize>, Option<Arc<Dataset>>), TrainError> {
+    let part = config.train.validation;
+    if part == 0.0 {
+        return Ok(((0..train.len()).collect(), test));
+    }
+    let fail = |allowed: String| Err(TrainError::value("train.validation", part, allowed));
+    if test.is_some_and(|set| set.split == Split::Validation) {
+        return fail(format!("must be 0 for `{}`, which has a validation split of its own", train.name));
+    }
+    let parts = train.parts(part, config.seed);
+    if parts.validation.is_empty() {
+        return fail(format!("keeps none of the {} images of `{}`; give a larger part", train.len(), train.name));
+    }
+    let kept = train.part(Split::Validation, &parts.validation);
+    Ok((parts.train, Some(Arc::new(kept))))
+}
+
 fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
     let fail = |problem: String| Err(TrainError::Data { dataset: data.name.clone(), problem });
     if data.is_empty() {
         return fail(format!("the {} split has no samples", data.split));
     }
-    if data.images.len() != data.len() * network.input_len() {
+    if data.values() != data.len() * network.input_len() {
         return fail(format!(
             "images of {:?} do not fit the network's input {:?}; use a network for this data set",
             data.shape,
@@ -179,12 +213,8 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
             network.output_len()
         ));
     }
-    if let Some(position) = data.images.iter().position(|value| !value.is_finite()) {
-        return fail(format!(
-            "image {} of the {} split has a pixel that is no number",
-            position / network.input_len(),
-            data.split
-        ));
+    if let Some(image) = data.not_finite() {
+        return fail(format!("image {image} of the {} split has a pixel that is no number", data.split));
     }
     Ok(())
 }
@@ -207,19 +237,16 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
     let weights = weight_ranges(&job.network);
     progress.started(&run.plan(&state));
     while state.epoch < job.config.train.epochs {
-        let order = shuffled(job.samples(), job.config.seed, state.epoch as u64);
         run.clock.start_epoch();
-        while state.position < steps {
+        for Batch { inputs, labels } in job.batches.ahead(state.epoch, state.position) {
             let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
-            let first = state.position * job.samples_per_step();
-            let chosen = &order[first..(first + job.samples_per_step()).min(order.len())];
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
             let (smoothing, sam) = (&job.config.smoothing, job.config.train.sam);
             let estimator = Estimator { smoothing, sigma: scheduled.sigma, sam };
             let mut step = Accumulated::default();
-            for chosen in chosen.chunks(job.config.train.batch) {
-                let (inputs, labels) = gather(&job.train, chosen);
-                let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
+            let batch = job.config.train.batch;
+            for (inputs, labels) in inputs.chunks(batch * job.network.input_len()).zip(labels.chunks(batch)) {
+                let batch = minibatch(job, inputs, labels, &scheduled, state.step);
                 step.add(estimate(&*job.method, &batch, &*at, &mut *sample, estimator, measure)?, labels.len());
             }
             let (loss, mut gradient) = step.mean();
@@ -288,13 +315,6 @@ fn average_epoch(job: &Job, state: &State) -> Option<Average> {
             Some(average)
         }
     }
-}
-
-/// The chosen samples as one batch.
-fn gather(data: &Dataset, chosen: &[usize]) -> (Vec<f32>, Vec<usize>) {
-    let mut inputs = Vec::with_capacity(chosen.len() * data.image_len());
-    chosen.iter().for_each(|&index| inputs.extend_from_slice(data.image(index)));
-    (inputs, chosen.iter().map(|&index| data.labels[index]).collect())
 }
 
 fn minibatch<'b>(
@@ -492,8 +512,9 @@ impl Run<'_> {
         progress: &mut dyn Progress,
     ) -> Result<Option<Vec<f32>>, TrainError> {
         let job = self.job;
-        let order = shuffled(job.samples(), job.config.seed, state.epoch as u64);
-        let batches = order.chunks(job.config.train.batch).map(|chosen| gather(&job.train, chosen).0);
+        let micro = job.config.train.batch * job.network.input_len();
+        let steps = job.batches.ahead(state.epoch, 0);
+        let batches = steps.flat_map(|step| step.inputs.chunks(micro).map(<[f32]>::to_vec).collect::<Vec<_>>());
         statistics::population(at, batches, || progress.flow() == Flow::Stop)
     }
 
@@ -512,6 +533,7 @@ impl Run<'_> {
             return Ok(None);
         };
         Ok(Some(TestMetrics {
+            split: data.split.name().into(),
             samples: result.samples,
             eps: config.eps,
             relaxation: job.relaxation.name().into(),

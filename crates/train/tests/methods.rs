@@ -52,7 +52,8 @@ fn with_batch(robust_weight: f64, test: impl Fn(&Network, &Minibatch<'_>, &[f32]
     let network = Preset::Mlp.build(&data.shape, 3, None).unwrap();
     let theta = Initialisation::Default.theta(&network, 1);
     let threat = StepThreat { epsilon: 0.03, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
-    let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
+    let images = data.images();
+    let batch = Minibatch::new(&images, &data.labels, threat, robust_weight, 0, 0);
     test(&network, &batch, &theta);
 }
 

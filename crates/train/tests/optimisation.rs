@@ -259,7 +259,7 @@ fn sam_steps_along_the_gradient_uphill() {
     let theta = Initialisation::Ibp.theta(&network, 0);
     let order = tightrope_data::shuffled(70, 0, 0);
     let data = bars(Split::Train, 70);
-    let inputs: Vec<f32> = order.iter().flat_map(|&index| data.image(index).iter().copied()).collect();
+    let inputs: Vec<f32> = order.iter().flat_map(|&index| data.image(index).into_owned()).collect();
     let labels: Vec<usize> = order.iter().map(|&index| data.labels[index]).collect();
     let threat = StepThreat { epsilon: 0.02, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
     let batch = Minibatch::new(&inputs, &labels, threat, 1.0, 0, 0);
@@ -322,13 +322,13 @@ fn averaged_models_are_evaluated_with_their_own_statistics() {
         let model = Model::load(&root.path().join("run")).unwrap();
         assert_eq!(model, outcome.model);
         let load = |network: &Network, theta: &[f32], buffers: &[f32]| Reference.load(network, theta, buffers).unwrap();
-        let training = bars(Split::Train, 70).images;
+        let training = bars(Split::Train, 70).images().into_owned();
         let own = load(&model.network, &model.theta, &model.buffers).forward_batch(&training).unwrap().statistics;
         let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5 * (1.0 + b.abs());
         assert!(model.buffers.iter().zip(&own).all(close), "{average}");
         let test = bars(Split::Test, 30);
         let frozen = model.frozen().unwrap();
-        let logits = load(&frozen.network, &frozen.theta, &frozen.buffers).forward(&test.images).unwrap();
+        let logits = load(&frozen.network, &frozen.theta, &frozen.buffers).forward(&test.images()).unwrap();
         let of = |row: &[f32], label: usize| row.iter().map(|&z| f64::from(z - row[label]).exp()).sum::<f64>().ln();
         let loss = logits.chunks(3).zip(&test.labels).map(|(row, &label)| of(row, label)).sum::<f64>() / 30.0;
         let metrics = outcome.metrics[4].test.as_ref().unwrap();

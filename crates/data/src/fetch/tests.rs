@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{Fetched, Origin, copy_files, fetch_files};
-use crate::{DataError, PublishedFile, Split};
+use crate::{Check, DataError, Packing, PublishedFile, Split};
 
 const FIRST: &[u8] = b"the first file's content, the first file's content";
 const SECOND: &[u8] = b"second";
@@ -20,17 +20,19 @@ const FILES: [PublishedFile; 2] = [
     PublishedFile {
         name: "first",
         alias: "first.dat",
-        split: Split::Train,
+        split: Some(Split::Train),
+        packing: Packing::Gzip,
         bytes: 50,
-        sha256: "7454069db76355268991f37ea89359d621188cb82b6bf14ff4caf93748222017",
+        check: Check::PlainSha256("7454069db76355268991f37ea89359d621188cb82b6bf14ff4caf93748222017"),
         remote: "first.gz",
     },
     PublishedFile {
         name: "second",
         alias: "second.dat",
-        split: Split::Test,
+        split: Some(Split::Test),
+        packing: Packing::Gzip,
         bytes: 6,
-        sha256: "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4",
+        check: Check::PlainSha256("16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4"),
         remote: "second.gz",
     },
 ];

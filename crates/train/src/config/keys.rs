@@ -11,6 +11,7 @@ use super::parse::value_text;
 use super::values::{Values, at};
 use super::{Config, MethodSection};
 use crate::TrainError;
+use crate::augment::CropPadding;
 use crate::average::AverageKind;
 use crate::methods::METHODS;
 use crate::optimiser::OptimiserKind;
@@ -114,6 +115,7 @@ const INIT: Values = Values::Name(|| named(&["ibp", "default"]));
 const NORM: Values = Values::Name(|| named(&["\"inf\"", "\"2\"", "\"1\""]));
 const RAMP: Values = Values::Name(|| named(&["smooth", "linear", "constant"]));
 const RELAXATION: Values = Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec());
+const PADDING: Values = Values::Name(|| named(&CropPadding::ALL.map(CropPadding::name)));
 const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
 const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
 
@@ -175,6 +177,12 @@ const GENERAL: &[Setting] = &[
 const OPTIMISER: Values = Values::Name(|| named(&OptimiserKind::ALL.map(OptimiserKind::name)));
 const SCHEDULE: Values = Values::Name(|| named(&LrSchedule::ALL.map(LrSchedule::name)));
 const AVERAGE: Values = Values::Name(|| named(&AverageKind::ALL.map(AverageKind::name)));
+const DATA: &[Setting] = &[Setting::new(
+    "data.resize",
+    Values::Size,
+    "height and width that the images of an image folder are brought to (bilinear); [] for as they are",
+    "[32, 32]",
+)];
 
 const TRAIN: &[Setting] = &[
     Setting::new("train.epochs", Values::Whole(1, 100_000), "passes over the training set", "70"),
@@ -187,7 +195,7 @@ const TRAIN: &[Setting] = &[
         "4",
     ),
     Setting::new("train.optimiser", OPTIMISER, "optimiser", "\"radam\""),
-    Setting::new("train.momentum", Values::DECAY, "sgd: momentum", "0.95"),
+    Setting::new("train.momentum", Values::PART, "sgd: momentum", "0.95"),
     Setting::new("train.nesterov", Values::Switch, "sgd: Nesterov's momentum", "true"),
     Setting::new(
         "train.weight_decay",
@@ -235,14 +243,28 @@ const TRAIN: &[Setting] = &[
     ),
     Setting::new("train.average_start", Values::NOT_NEGATIVE, "epoch from which on the average is taken", "15")
         .or("75 % of the run for swa, else 0"),
-    Setting::new("train.average_decay", Values::DECAY, "ema: part of the average that stays at each step", "0.99"),
+    Setting::new("train.average_decay", Values::PART, "ema: part of the average that stays at each step", "0.99"),
+    Setting::new(
+        "train.validation",
+        Values::PART,
+        "part of the training images kept for evaluations, each class in proportion; 0 evaluates on the test set",
+        "0.1",
+    ),
+    Setting::new("train.flip", Values::Switch, "mirror every second training image, left to right", "true"),
+    Setting::new(
+        "train.crop",
+        Values::COUNT,
+        "pixels of padding around training images, out of which each is cropped at a random place; 0 for none",
+        "4",
+    ),
+    Setting::new("train.crop_padding", PADDING, "what stands in the padding of train.crop", "\"edge\""),
     Setting::new(
         "train.eval_every",
         Values::COUNT,
-        "evaluate on the test set every so many epochs and after the last; 0 for never",
+        "evaluate (on the validation split if there is one, else on the test set) every so many epochs and after the last; 0 for never",
         "5",
     ),
-    Setting::new("train.eval_limit", Values::COUNT, "evaluate the first so many test samples; 0 for all", "500")
+    Setting::new("train.eval_limit", Values::COUNT, "evaluate the first so many of those samples; 0 for all", "500")
         .or("0; 1000 for backward relaxations"),
     Setting::new("train.eval_relaxation", RELAXATION, "relaxation of the evaluation", "\"crown-ibp\"")
         .or("the method's"),
@@ -320,7 +342,7 @@ impl MethodSection {
 }
 
 /// The keys of every configuration, in the order of the file; those of a method are in its own declaration.
-const SECTIONS: [&[Setting]; 5] = [GENERAL, TRAIN, WARMUP, MethodSection::COMMON, SMOOTHING];
+const SECTIONS: [&[Setting]; 6] = [GENERAL, DATA, TRAIN, WARMUP, MethodSection::COMMON, SMOOTHING];
 
 static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let defaults = Config::default().table();

@@ -9,6 +9,7 @@ mod values;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tightrope_data::{Dataset, Form};
 use tightrope_engine::{Norm, Relaxation};
 use tightrope_network::{Architecture, Description, Initialisation, Network, Normalisation};
 
@@ -21,6 +22,7 @@ pub(crate) use keys::nearest;
 pub(crate) use parse::{flatten, plain_types};
 
 use crate::TrainError;
+use crate::augment::CropPadding;
 use crate::average::AverageKind;
 use crate::methods::{self, WarmUp};
 use crate::optimiser::{OptimiserKind, OptimiserSettings};
@@ -59,6 +61,8 @@ pub struct Config {
     pub norm: NormName,
     /// Data range that perturbed inputs are clipped to.
     pub clip: Clip,
+    /// How images are read.
+    pub data: DataSection,
     /// Optimisation.
     pub train: TrainSection,
     /// How ε rises.
@@ -67,6 +71,14 @@ pub struct Config {
     pub method: MethodSection,
     /// The gradient estimator.
     pub smoothing: SmoothingSection,
+}
+
+/// `[data]`: how images are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// Height and width that the images of an image folder are brought to; empty for as they are.
+    pub resize: Vec<usize>,
 }
 
 /// `[train]`: optimisation, evaluation and checkpoints.
@@ -116,7 +128,17 @@ pub struct TrainSection {
     pub average_start: Option<f64>,
     /// EMA: part of the average that stays at each step.
     pub average_decay: f64,
-    /// Evaluate on the test set every so many epochs and after the last; 0 for never.
+    /// Part of the training images that is kept for the evaluations, each class in proportion; 0 for none, and
+    /// evaluations on the test set.
+    pub validation: f64,
+    /// Mirror every second training image, left to right.
+    pub flip: bool,
+    /// Pixels of padding around training images, out of which each is cropped at a random place; 0 for none.
+    pub crop: usize,
+    /// What stands in the padding.
+    pub crop_padding: CropPadding,
+    /// Evaluate every so many epochs and after the last, on the validation split if there is one, else on the test set; 0
+    /// for never.
     pub eval_every: usize,
     /// Evaluate the first so many test samples; 0 for all, the default but for backward relaxations (1000).
     pub eval_limit: Option<usize>,
@@ -231,6 +253,7 @@ impl Default for Config {
             eps: 0.1,
             norm: NormName::Inf,
             clip: Clip::Range([0.0, 1.0]),
+            data: DataSection::default(),
             train: TrainSection::default(),
             warmup: WarmupSection::default(),
             method: MethodSection::default(),
@@ -263,6 +286,10 @@ impl Default for TrainSection {
             average: AverageKind::None,
             average_start: None,
             average_decay: 0.999,
+            validation: 0.0,
+            flip: false,
+            crop: 0,
+            crop_padding: CropPadding::Zero,
             eval_every: 1,
             eval_limit: None,
             eval_relaxation: None,
@@ -415,6 +442,36 @@ impl Config {
     /// # Errors
     /// If the model is neither a preset nor a usable TOML or JSON description, or does not fit the data.
     pub fn network(&self, shape: &[usize], classes: usize) -> Result<Network, TrainError> {
+        self.network_with(shape, classes, || self.normalisation(shape))
+    }
+
+    /// The same for training images; where no statistics are published, a normalisation takes those of the images.
+    ///
+    /// # Errors
+    /// As [`Config::network`].
+    pub fn network_for(&self, train: &Dataset) -> Result<Network, TrainError> {
+        self.network_with(&train.shape, train.classes, || match train.form {
+            Form::Folder => {
+                let (mean, std) = train.statistics();
+                match std.iter().position(|&deviation| deviation == 0.0) {
+                    Some(channel) => Err(TrainError::value(
+                        "normalise",
+                        self.normalise,
+                        format!("channel {channel} of all images of `{}` has one value; set it to false", self.dataset),
+                    )),
+                    None => Ok(Normalisation { mean, std }),
+                }
+            }
+            Form::Embedded | Form::Files | Form::StandIn | Form::Arrays => self.normalisation(&train.shape),
+        })
+    }
+
+    fn network_with(
+        &self,
+        shape: &[usize],
+        classes: usize,
+        normalisation: impl FnOnce() -> Result<Normalisation, TrainError>,
+    ) -> Result<Network, TrainError> {
         let path = Path::new(&self.model);
         if path.extension().is_some_and(|extension| extension == "onnx" || extension == "safetensors") {
             let stem = path.with_extension("");
@@ -433,7 +490,7 @@ impl Config {
         let network = if described {
             Description::read(path)?.build()?
         } else {
-            let normalisation = if self.normalise { Some(self.normalisation(shape)?) } else { None };
+            let normalisation = if self.normalise { Some(normalisation()?) } else { None };
             Architecture::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
         };
         // Arrays of one's own may be flat, [N, d].
@@ -459,7 +516,7 @@ impl Config {
     /// Mean and standard deviation per channel of the training pixels.
     fn normalisation(&self, shape: &[usize]) -> Result<Normalisation, TrainError> {
         match tightrope_data::info(&self.dataset) {
-            Ok(info) if self.inputs.is_empty() && info.shape[..] == *shape => {
+            Ok(info) if self.inputs.is_empty() && info.shape.is_some_and(|own| own[..] == *shape) => {
                 Ok(Normalisation { mean: info.mean.to_vec(), std: info.std.to_vec() })
             }
             _ => Err(TrainError::value(

@@ -184,9 +184,14 @@ impl Recipe {
         let setting = self.setting;
         let quoted = |text: &str| format!("\"{text}\"");
         let epochs = setting.epochs;
+        // Images of 64 × 64 have a network of their own.
+        let model = match (setting.dataset, self.network) {
+            ("tinyimagenet", "cnn7-bn") => "cnn7-tinyimagenet-bn",
+            (_, network) => network,
+        };
         let mut keys = vec![
             ("dataset", quoted(setting.dataset)),
-            ("model", quoted(self.network)),
+            ("model", quoted(model)),
             ("normalise", "true".into()),
             ("eps", setting.eps.into()),
         ];

@@ -1,0 +1,12 @@
+//! Image files: PNG and JPEG, decoded to bytes, resized, and folders of them.
+
+mod decode;
+mod folder;
+mod picture;
+mod read;
+mod resize;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use folder::{class_folders, class_images, classes_of, image_folder, listing};
+pub(crate) use read::{Entry, Wanted, read};
