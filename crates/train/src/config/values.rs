@@ -61,7 +61,7 @@ impl Range {
             Range::NotNegative => "must be a number >= 0",
             Range::Factor => "must be in (0, 1]",
             Range::Weight => "must be in [0, 1]",
-            Range::Part => "must be in [0, 1)",
+            Range::Part => "must be in [0, 1), so less than 1",
         }
     }
 
