@@ -170,7 +170,11 @@ mod tests {
             (vec![], &|state: &mut State| state.theta.fill(2e4), ["size 2e4", "train.lr"]),
             (vec![], &|state: &mut State| (state.step, state.theta[0]) = (0, 1e9), ["it starts from", "init_from"]),
             (vec!["smoothing.kind=rgs", "smoothing.sigma=5"], &late, ["standard deviation 5", "smoothing.sigma"]),
-            (vec!["smoothing.kind=pgpe", "smoothing.population=6"], &late, ["6 losses for 8070", "smoothing.population"]),
+            (
+                vec!["smoothing.kind=pgpe", "smoothing.population=6"],
+                &late,
+                ["6 losses for 8070", "smoothing.population"],
+            ),
             (vec!["train.sam=1e6"], &late, ["SAM, 1e6", "train.sam"]),
             (vec!["warmup.shape=constant"], &epoch(1), ["full size 0.1", "warmup.end"]),
             (vec![], &epoch(5), ["the rise of ε, now 0.0897 of 0.1", "warmup.end (now 6)"]),
