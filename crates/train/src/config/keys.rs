@@ -143,7 +143,7 @@ const GENERAL: &[Setting] = &[
     Setting::new(
         "model",
         MODEL,
-        "network; a preset may be followed by -bn for batch norms and by :W for another width, as in cnn5-bn:64",
+        "network, a preset with -bn behind its name for batch norms and :W for another width, as in cnn5-bn:64",
         "\"cnn5-bn:64\"",
     ),
     Setting::new(
@@ -236,9 +236,9 @@ const TRAIN: &[Setting] = &[
     Setting::new(
         "train.average",
         AVERAGE,
-        "average of the parameters along the run, which is evaluated and saved in their place, batch norms with its own \
-         statistics: over ends of epochs (swa) or steps (ema). It leaves the training as it is; the mean over noise on the \
-         parameters at each step, which changes what is trained on, is smoothing.kind = \"rgs\"",
+        "average of the parameters along the run that is evaluated and saved in their place, with statistics of its own in \
+         batch norms: of the ends of epochs (swa) or of steps (ema). The training stays as it is, unlike with \
+         smoothing.kind = \"rgs\", which averages gradients over noise on the parameters. Choices",
         "\"ema\"",
     ),
     Setting::new("train.average_start", Values::NOT_NEGATIVE, "epoch from which on the average is taken", "15")
