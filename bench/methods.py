@@ -75,7 +75,7 @@ def cell(options, eps, method):
             file.write(result.stdout)
     with open(summary) as file:
         document = json.load(file)
-    row = [document[key] / document["samples"] for key in ("natural", "adversarial", "certified")]
+    row = [document["result"][key]["value"] for key in ("natural", "adversarial", "certified")]
     return row + [seconds_of(folder, "train.seconds"), seconds_of(folder, "certify.seconds")], shown
 
 
