@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::TrainSection;
+use crate::state::State;
+
 /// Which average is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +64,32 @@ impl Average {
     fn approach(&mut self, theta: &[f32], part: f64) {
         for (a, &t) in self.theta.iter_mut().zip(theta) {
             *a = (f64::from(*a) + part * (f64::from(t) - f64::from(*a))) as f32;
+        }
+    }
+}
+
+/// Takes θ into its moving average after a step, of which an epoch has `steps`.
+pub(crate) fn after_step(train: &TrainSection, state: &mut State, steps: usize) {
+    let time = state.epoch as f64 + state.position as f64 / steps as f64;
+    if train.average != AverageKind::Ema || time <= train.average_start.unwrap_or(0.0) {
+        return;
+    }
+    match &mut state.average {
+        Some(average) => average.decay(&state.theta, train.average_decay),
+        None => state.average = Some(Average::new(&state.theta, &state.buffers)),
+    }
+}
+
+/// The average at the end of the epoch at hand, into which SWA takes θ; `state` stays as it is.
+pub(crate) fn after_epoch(train: &TrainSection, state: &State) -> Option<Average> {
+    let due = train.average == AverageKind::Swa && (state.epoch + 1) as f64 > train.average_start.unwrap_or(0.0);
+    match (&state.average, due) {
+        (average, false) => average.clone(),
+        (None, true) => Some(Average::new(&state.theta, &state.buffers)),
+        (Some(average), true) => {
+            let mut average = average.clone();
+            average.add(&state.theta);
+            Some(average)
         }
     }
 }

@@ -9,7 +9,7 @@ use tightrope_network::{Model, Network};
 
 use crate::TrainError;
 use crate::accumulate::Accumulated;
-use crate::average::{Average, AverageKind};
+use crate::average::{self, Average};
 use crate::batches::{Batch, Source};
 use crate::collapse;
 use crate::config::{Config, Scheduled};
@@ -266,7 +266,7 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             state.position += 1;
             state.step += 1;
             run.clock.images += step.samples();
-            average_step(job, &mut state, steps);
+            average::after_step(&job.config.train, &mut state, steps);
             let flow = progress.step(&run.report(&state, &scheduled, norm));
             run.checkpoint_if_due(&state, flow)?;
             if flow == Flow::Stop {
@@ -287,34 +287,6 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
         run.warning = Some(warning);
     }
     Ok(run.outcome(state, true))
-}
-
-/// Takes θ into its moving average after a step.
-fn average_step(job: &Job, state: &mut State, steps: usize) {
-    let train = &job.config.train;
-    let time = state.epoch as f64 + state.position as f64 / steps as f64;
-    if train.average != AverageKind::Ema || time <= train.average_start.unwrap_or(0.0) {
-        return;
-    }
-    match &mut state.average {
-        Some(average) => average.decay(&state.theta, train.average_decay),
-        None => state.average = Some(Average::new(&state.theta, &state.buffers)),
-    }
-}
-
-/// The average at the end of the epoch at hand, into which SWA takes θ.
-fn average_epoch(job: &Job, state: &State) -> Option<Average> {
-    let train = &job.config.train;
-    let due = train.average == AverageKind::Swa && (state.epoch + 1) as f64 > train.average_start.unwrap_or(0.0);
-    match (&state.average, due) {
-        (average, false) => average.clone(),
-        (None, true) => Some(Average::new(&state.theta, &state.buffers)),
-        (Some(average), true) => {
-            let mut average = average.clone();
-            average.add(&state.theta);
-            Some(average)
-        }
-    }
 }
 
 fn minibatch<'b>(
@@ -448,7 +420,7 @@ impl Run<'_> {
         let every = job.config.train.eval_every;
         let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
         // Nothing of the state changes before all of this is done: a run that is stopped in between does it again.
-        let mut average = average_epoch(job, state);
+        let mut average = average::after_epoch(&job.config.train, state);
         let averaged = job.averaged(average.as_ref())?;
         let at = averaged.as_deref().unwrap_or(at);
         let mut buffers = state.buffers.clone();
