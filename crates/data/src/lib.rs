@@ -32,6 +32,7 @@ mod registry;
 mod sets;
 mod tar;
 mod validation;
+mod zip;
 
 pub use dataset::{Dataset, Form, Split};
 pub use digits::digits;

@@ -1,23 +1,11 @@
 //! The real image folders, where they are at hand: CIFAR-10 as JPEG files and a slice of TinyImageNet.
 
 use std::path::Path;
-use std::process::Command;
 
-use tempfile::TempDir;
-use tightrope_data::{Form, Split, info, load};
-use tightrope_testkit::shared::shared;
+use tightrope_data::{Dataset, Form, Split, info, load};
+use tightrope_testkit::shared::{cifar10, tinyimagenet};
 
-/// Unpacks what fits `pattern` of an archive of the reference data.
-fn unpacked(archive: &str, pattern: &str) -> Option<TempDir> {
-    let archive = shared(archive)?;
-    let folder = tempfile::tempdir().unwrap();
-    let mut tar = Command::new("tar");
-    tar.arg("xJf").arg(&archive).arg("-C").arg(folder.path()).arg("--wildcards").arg(pattern);
-    assert!(tar.status().unwrap().success(), "unpacking {}", archive.display());
-    Some(folder)
-}
-
-fn checked(name: &str, root: &Path, split: Split, count: usize, form: Form) -> tightrope_data::Dataset {
+fn checked(name: &str, root: &Path, split: Split, count: usize, form: Form) -> Dataset {
     let (set, known) = (load(name, split, Some(root)).unwrap(), info(name).unwrap());
     assert_eq!((set.len(), Some(set.shape), Some(set.classes)), (count, known.shape, known.classes));
     assert_eq!((set.form, set.canonical), (form, false));
@@ -26,7 +14,7 @@ fn checked(name: &str, root: &Path, split: Split, count: usize, form: Form) -> t
 
 #[test]
 fn cifar10_as_jpeg_files_stands_in_for_the_published_ones() {
-    let Some(root) = unpacked("data/cifar10/cifar10-jpeg.tar.xz", "cifar10/*/*/00*") else { return };
+    let Some(root) = cifar10() else { return };
     let train = checked("cifar10", root.path(), Split::Train, 1000, Form::StandIn);
     checked("cifar10", root.path(), Split::Test, 1000, Form::StandIn);
     // Classes in turn, so that every hundred images have ten of each.
@@ -41,7 +29,7 @@ fn cifar10_as_jpeg_files_stands_in_for_the_published_ones() {
 
 #[test]
 fn tinyimagenet_reads_as_published() {
-    let Some(root) = unpacked("data/tinyimagenet/tiny-imagenet-slice.tar.xz", "*") else { return };
+    let Some(root) = tinyimagenet() else { return };
     let train = checked("tinyimagenet", root.path(), Split::Train, 5000, Form::Files);
     let test = checked("tinyimagenet", root.path(), Split::Test, 2000, Form::Files);
     assert_eq!(train.labels[..200], (0..200).collect::<Vec<_>>());

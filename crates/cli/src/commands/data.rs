@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tightrope_data::{ALL, DataError, DatasetInfo, Fetched, Form, Origin, Source, Split, Verified};
+use tightrope_data::{ALL, DataError, DatasetInfo, Fetched, Form, Origin, Split, Verified};
 use tightrope_network::bytes_text;
 
 use crate::context::Context;
@@ -103,8 +103,7 @@ fn place(info: &DatasetInfo, folder: &DataDir) -> anyhow::Result<Found> {
         }
         Err(DataError::Missing { .. } | DataError::NoFolder) => {
             let text = match info.get {
-                Some(_) if matches!(info.source, Source::Folder) => "give its folder with --data-dir".into(),
-                Some(get) => format!("missing; {get}"),
+                Some(_) => "give its folder with --data-dir".into(),
                 None => format!("missing; run `tightrope data fetch {}`", info.name),
             };
             Ok(Found { text, form: None })

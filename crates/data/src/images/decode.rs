@@ -9,6 +9,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::picture::Picture;
+use super::tree::Tree;
 use crate::error::DataError;
 
 /// Longest side that is decoded, so that a forged header takes no memory.
@@ -16,12 +17,12 @@ const MOST_SIDE: usize = 1 << 14;
 const PNG: &[u8] = &[0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
 
-/// Reads the image at `path`.
-pub(crate) fn read(path: &Path) -> Result<Picture, DataError> {
+/// Reads the image at `path` of `tree`.
+pub(crate) fn read(tree: &Tree, path: &Path) -> Result<Picture, DataError> {
     let wrong = |problem: String| {
         DataError::file(path, format!("{problem}; put a good copy in its place, or take the file out of the folder"))
     };
-    let bytes = std::fs::read(path).map_err(|error| wrong(format!("cannot be read ({error})")))?;
+    let bytes = tree.content(path).map_err(|error| wrong(format!("cannot be read ({error})")))?;
     decode(&bytes).map_err(wrong)
 }
 

@@ -83,9 +83,14 @@ pub(crate) fn listing(folder: &Path, classes: &[String]) -> Result<Vec<Entry>, D
 
 /// The images in a class folder, sorted by name; there must be some.
 pub(crate) fn class_images(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    images_among(folder, sorted(folder)?)
+}
+
+/// The images among `paths`, which are what lies in a class folder; there must be some.
+pub(crate) fn images_among(folder: &Path, paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, DataError> {
     let mut images = Vec::new();
     let mut others = 0;
-    for path in sorted(folder)? {
+    for path in paths {
         match ending(&path) {
             Some(ending) if READ.contains(&&*ending) => images.push(path),
             Some(ending) if OTHER.contains(&&*ending) => {

@@ -7,6 +7,8 @@ mod read;
 mod resize;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tree;
 
-pub(crate) use folder::{class_folders, class_images, classes_of, image_folder, listing};
+pub(crate) use folder::{classes_of, image_folder, listing};
 pub(crate) use read::{Entry, Wanted, read};
+pub(crate) use tree::Tree;

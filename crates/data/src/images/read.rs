@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::picture::Picture;
+use super::tree::Tree;
 use super::{decode, resize};
 use crate::error::DataError;
 
@@ -32,6 +33,8 @@ impl Entry {
 
 /// What is to become of the files.
 pub(crate) struct Wanted<'a> {
+    /// Where the files lie.
+    pub(crate) tree: &'a Tree,
     /// Channels, height and width that all must have; those of the first image, if left open.
     pub(crate) shape: Option<[usize; 3]>,
     /// Height and width that every image is brought to.
@@ -78,7 +81,7 @@ fn colour(entry: &Entry) -> DataError {
 }
 
 fn picture(entry: &Entry, wanted: &Wanted<'_>) -> Result<Picture, DataError> {
-    let picture = decode::read(&entry.path)?;
+    let picture = decode::read(wanted.tree, &entry.path)?;
     Ok(match wanted.resize {
         Some(size) => resize::resize(picture, size),
         None => picture,

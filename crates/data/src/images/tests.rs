@@ -6,6 +6,7 @@ use jpeg_encoder::{ColorType, Encoder};
 
 use super::decode::decode;
 use super::picture::Picture;
+use super::tree::Tree;
 
 /// A PNG file of bytes, row by row.
 pub(crate) fn png(colour: png::ColorType, depth: png::BitDepth, [height, width]: [u32; 2], bytes: &[u8]) -> Vec<u8> {
@@ -133,6 +134,6 @@ fn damage_never_ends_in_a_panic_or_much_memory() {
 
 #[test]
 fn errors_name_the_file_and_what_to_do() {
-    let message = super::decode::read(Path::new("no such.png")).unwrap_err().to_string();
+    let message = super::decode::read(&Tree::Disk, Path::new("no such.png")).unwrap_err().to_string();
     assert!(message.starts_with("no such.png: cannot be read") && message.contains("put a good copy"), "{message}");
 }

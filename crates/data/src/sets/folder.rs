@@ -2,7 +2,7 @@
 
 use crate::dataset::{Dataset, Split};
 use crate::error::DataError;
-use crate::images::{Wanted, classes_of, image_folder, listing, read};
+use crate::images::{Tree, Wanted, classes_of, image_folder, listing, read};
 use crate::locate::Place;
 use crate::registry::{DatasetInfo, Options, Source};
 
@@ -47,7 +47,7 @@ pub(crate) fn load(
     }
     let classes = in_official_order(classes, info.class_names);
     let entries = listing(&folder, &classes)?;
-    let wanted = Wanted { shape: info.shape, resize: options.resize, progress: options.progress };
+    let wanted = Wanted { tree: &Tree::Disk, shape: info.shape, resize: options.resize, progress: options.progress };
     let (shape, pixels) = read(&entries, &wanted)?;
     let labels = entries.into_iter().map(|entry| entry.label).collect();
     let mut set = Dataset::from_bytes(info.name, split, shape, classes.len(), pixels, labels, place.form);

@@ -7,7 +7,7 @@ use jpeg_encoder::ColorType;
 
 use super::{message, write};
 use crate::images::tests::{jpeg, png};
-use crate::{Form, Options, Split, has_validation, load, load_with};
+use crate::{Form, Options, Split, has_validation, load, load_with, zip};
 
 const EIGHT: png::BitDepth = png::BitDepth::Eight;
 
@@ -239,6 +239,21 @@ fn tiny() -> tempfile::TempDir {
     root
 }
 
+/// Every file below `folder` with its path from `root`.
+fn files(root: &Path, folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(root, &path));
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
+            found.push((name, std::fs::read(&path).unwrap()));
+        }
+    }
+    found
+}
+
 #[test]
 fn tinyimagenet_reads_its_own_layout() {
     let root = tiny();
@@ -249,6 +264,32 @@ fn tinyimagenet_reads_its_own_layout() {
     assert_eq!(bytes(&set)[7 * 12288..8 * 12288], [7; 12288]);
     let test = load("tinyimagenet", Split::Test, Some(&root.path().join("tiny-imagenet-200"))).unwrap();
     assert_eq!(test.labels, [150, 3]);
+
+    assert!(!has_validation("tinyimagenet", Some(root.path())).unwrap());
+
+    // The archive reads the same, and names files as if it were a folder.
+    let packed = tempfile::tempdir().unwrap();
+    let archive = packed.path().join("tinyimagenet/tiny-imagenet-200.zip");
+    write(&archive, &zip::tests::archive(&files(root.path(), root.path())));
+    let dir = Some(packed.path());
+    assert_eq!(load("tinyimagenet", Split::Train, dir).unwrap(), set);
+    assert_eq!(load("tinyimagenet", Split::Test, dir).unwrap(), test);
+    let image = root.path().join("tiny-imagenet-200/train/n00000005/images/n00000005_0.JPEG");
+    let good = std::fs::read(&image).unwrap();
+    std::fs::write(&image, &good[..60]).unwrap();
+    write(&archive, &zip::tests::archive(&files(root.path(), root.path())));
+    let text = message("tinyimagenet", Split::Train, packed.path());
+    assert!(
+        text.contains("tiny-imagenet-200.zip/tiny-imagenet-200/train/n00000005/images") && text.contains("truncated"),
+        "{text}"
+    );
+    std::fs::write(&image, &good).unwrap();
+    write(&archive, b"PK");
+    let text = message("tinyimagenet", Split::Train, packed.path());
+    assert!(
+        text.contains("tiny-imagenet-200.zip: damaged archive") && text.contains("data fetch tinyimagenet"),
+        "{text}"
+    );
 
     let folder = root.path().join("tiny-imagenet-200");
     std::fs::remove_file(folder.join("val/images/val_0.JPEG")).unwrap();
