@@ -246,7 +246,8 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             let mut step = Accumulated::default();
             let batch = job.config.train.batch;
             for (inputs, labels) in inputs.chunks(batch * job.network.input_len()).zip(labels.chunks(batch)) {
-                let batch = minibatch(job, inputs, labels, &scheduled, state.step);
+                let mut batch = minibatch(job, inputs, labels, &scheduled, state.step);
+                batch.first = step.samples();
                 step.add(estimate(&*job.method, &batch, &*at, &mut *sample, estimator, measure)?, labels.len());
             }
             let (loss, mut gradient) = step.mean();

@@ -217,7 +217,9 @@ fn another_optimiser_or_a_longer_cosine_is_no_resumption() {
 /// Micro-batches add up to the large batch they are cut from, noise and last, smaller steps included.
 #[test]
 fn accumulated_micro_batches_are_one_large_batch() {
-    for kind in ["grad", "rgs", "pgpe"] {
+    // With random draws in the loss, too.
+    let drawn = &["method.name=pgd", "method.attack_steps=0"][..];
+    for (kind, method) in [("grad", &[][..]), ("rgs", &[]), ("pgpe", &[]), ("grad", drawn)] {
         let of = |batch: &str, accumulate: &str| {
             let overrides = [
                 &format!("smoothing.kind={kind}")[..],
@@ -229,7 +231,7 @@ fn accumulated_micro_batches_are_one_large_batch() {
                 "train.lr=0.02",
                 "method.robust_weight=0.6",
             ];
-            run(&overrides, tiny())
+            run(&[&overrides[..], method].concat(), tiny())
         };
         let (large, cut) = (of("16", "1"), of("6", "3"));
         assert_eq!((large.metrics[2].step, cut.metrics[2].step), (15, 12));

@@ -62,6 +62,8 @@ pub struct Minibatch<'a> {
     pub step: u64,
     /// How far the warm-up has come; over by default.
     pub warmup: WarmUp,
+    /// Samples of the step in the micro-batches before this one, for methods that draw random numbers.
+    pub first: usize,
     region: OnceLock<Region<f32>>,
     worst_points: OnceLock<Vec<f32>>,
 }
@@ -110,6 +112,7 @@ impl<'a> Minibatch<'a> {
             seed,
             step,
             warmup: WarmUp::default(),
+            first: 0,
             region: OnceLock::new(),
             worst_points: OnceLock::new(),
         }

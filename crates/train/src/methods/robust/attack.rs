@@ -35,6 +35,9 @@ pub(in crate::methods) const ATTACK: &[Setting] = &[
     ),
 ];
 
+/// Samples of a step whose random starts have addresses of their own.
+pub(super) const LARGEST_STEP: usize = 1 << 22;
+
 /// Whose worst points are trained on under smoothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,7 +93,7 @@ impl TrainingAttack {
 
     /// The worst points `[N, d]` met at the numbers of `at`.
     ///
-    /// Random starts are addressed by (seed, step, restart, position in the batch): all members of a smoothing estimator
+    /// Random starts are addressed by (seed, step, restart, position in the step): all members of a smoothing estimator
     /// start alike, so that their losses differ by their parameters alone.
     pub(super) fn points(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Vec<f32>, TrainError> {
         let threat = ThreatModel {
@@ -106,7 +109,8 @@ impl TrainingAttack {
         let sets: Vec<Feasible<'_>> = batch.inputs.chunks(dimension).map(|x| Feasible::new(&threat, x)).collect();
         let starts = |restart: usize| {
             let start = |(i, set): (usize, &Feasible<'_>)| {
-                set.random(Stream::new(batch.seed, Purpose::Attack, batch.step, (restart * samples + i) as u64))
+                let address = restart * LARGEST_STEP + batch.first + i;
+                set.random(Stream::new(batch.seed, Purpose::Attack, batch.step, address as u64))
             };
             sets.iter().enumerate().flat_map(start).collect()
         };

@@ -8,6 +8,7 @@ use tightrope_engine::{Cotangents, Gradients, LayerBounds, LayerCotangent, Loade
 use tightrope_network::{Activation, Layer, Network, NodeId};
 use tightrope_noise::{Purpose, Stream};
 
+use super::attack::LARGEST_STEP;
 use crate::TrainError;
 use crate::config::{Setting, Values};
 use crate::methods::{Minibatch, theta_of};
@@ -142,8 +143,8 @@ impl Latent {
         let starts = |restart: usize| {
             let mut shares = vec![0.0; size];
             let start = |(i, set): (usize, &&InputBox<f32>)| {
-                let address = (1 << 31) | (restart * sets.len() + i) as u64;
-                Stream::new(batch.seed, Purpose::Attack, batch.step, address).uniform(0, &mut shares);
+                let address = (1 << 31) + restart * LARGEST_STEP + batch.first * others + i;
+                Stream::new(batch.seed, Purpose::Attack, batch.step, address as u64).uniform(0, &mut shares);
                 set.point_at(&shares)
             };
             sets.iter().enumerate().flat_map(start).collect()
