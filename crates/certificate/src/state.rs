@@ -1,4 +1,4 @@
-//! What is known at a tree node: its box, its ReLU splits and intervals of every value of the network.
+//! What is known at a tree node: its box, its splits of neurons and intervals of every value of the network.
 
 use std::sync::Arc;
 

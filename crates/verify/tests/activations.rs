@@ -189,7 +189,7 @@ fn the_cascade_decides_networks_of_every_kind() {
         let cascade = Cascade {
             stages: Stage::DEFAULT.to_vec(),
             attack: Attack { steps: 5, restarts: 1, ..Attack::default() },
-            threat: threat.clone(),
+            threat,
             timeout: Some(Duration::from_secs(20)),
             alpha: AlphaBudget::default(),
         };

@@ -58,7 +58,7 @@ impl<T: Real> Line<T> {
 
     /// The line lowered or raised by the roundings of numbers of its own size on [l, u] and of values up to `size`.
     pub(super) fn outward(self, l: T, u: T, size: T, down: bool) -> Self {
-        let reach = self.slope.abs() * l.abs().max(u.abs());
+        let reach = if self.slope == T::ZERO { T::ZERO } else { self.slope.abs() * l.abs().max(u.abs()) };
         let margin = T::from_f64(ROUNDINGS) * T::EPSILON * (reach + size + self.intercept.abs()) + T::MIN_POSITIVE;
         Line { intercept: if down { self.intercept - margin } else { self.intercept + margin }, ..self }
     }

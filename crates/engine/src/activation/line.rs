@@ -91,7 +91,13 @@ impl<T: Real> Lines<T> {
         }
     }
 
-    pub(crate) fn with_capacity(n: usize) -> Self {
+    /// No lines yet, with room for those of `n` neurons but for lower intercepts.
+    pub(crate) fn without_lower_intercepts(n: usize) -> Self {
+        let room = || Vec::with_capacity(n);
+        Lines { lower_slope: room(), upper_slope: room(), upper_intercept: room(), ..Lines::default() }
+    }
+
+    pub(super) fn with_capacity(n: usize) -> Self {
         let room = || Vec::with_capacity(n);
         Lines { lower_slope: room(), lower_intercept: room(), upper_slope: room(), upper_intercept: room(), fan: None }
     }

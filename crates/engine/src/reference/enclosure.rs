@@ -42,7 +42,7 @@ fn finite<T: Real>(
             let f = plan.activation(id);
             // Of a non-decreasing function, each end off by its rounding.
             let error = f.value_error();
-            let margin = |y: T| if error == T::ZERO { y - y } else { error * y.abs() + T::MIN_POSITIVE };
+            let margin = |y: T| if error == T::ZERO { T::ZERO } else { error * y.abs() + T::MIN_POSITIVE };
             let low = |&x: &T| {
                 let y = f.value(x);
                 y - margin(y)

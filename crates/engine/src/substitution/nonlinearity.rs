@@ -48,7 +48,7 @@ impl<T: Real> Nonlinearity<T> {
     /// No lines yet, with room for those of some elements.
     pub fn no_lines(&self, elements: usize) -> NodeLines<T> {
         match self {
-            Nonlinearity::Activation(_) => NodeLines::Activation(Lines::with_capacity(elements)),
+            Nonlinearity::Activation(_) => NodeLines::Activation(Lines::without_lower_intercepts(elements)),
             Nonlinearity::MaxPool(_) => NodeLines::MaxPool(PoolLines::default()),
         }
     }

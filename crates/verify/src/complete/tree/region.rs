@@ -1,9 +1,9 @@
 //! Regions: parts of the box cut off by splits before the last hidden layer, with the bounds of all pre-activations
 //! derived anew for each. The searches of all conjunctions share them, as what they cost is worth while only then.
 //!
-//! A split makes the lines of its own neuron better (those of a ReLU exact) and restricts the inputs; the bounds of later layers gain from both when slopes and
-//! the splits' multipliers are optimised for every neuron's bound, as for a conjunction. That shrinks a search far more
-//! than splits of the last layer do, whose effect ends with their own neuron.
+//! A split makes the lines of its own neuron better (those of a ReLU exact) and restricts the inputs; the bounds of later
+//! layers gain from both when slopes and the splits' multipliers are optimised for every neuron's bound, as for a
+//! conjunction. That shrinks a search far more than splits of the last layer do, whose effect ends with their own neuron.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
