@@ -3,7 +3,7 @@
 //! For l < 0 < u: upper line a + (1 − a)·λ_u with intercept (1 − a)·μ_u, the chord; lower line x if u > −l, else a·x.
 
 use super::relu::{is_unstable, upper, upper_adjoint};
-use super::{Activation, Line};
+use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
 
 /// x where x > 0, slope·x elsewhere.
@@ -53,5 +53,30 @@ impl<T: Real> Activation<T> for LeakyRelu<T> {
         }
         let rest = T::ONE - self.slope;
         upper_adjoint(l, u, Line { slope: rest * g.slope, intercept: rest * g.intercept })
+    }
+
+    fn value_error(&self) -> T {
+        T::EPSILON
+    }
+
+    /// Below, x and a·x with any share between them.
+    fn bracket(&self, l: T, u: T) -> Bracket<T> {
+        if l >= T::ZERO {
+            return Bracket::exact(Line::IDENTITY);
+        } else if u <= T::ZERO {
+            return Bracket::exact(self.left());
+        }
+        let above = if (u - l).is_finite() {
+            let slope = (self.slope + (T::ONE - self.slope) * (u / (u - l))).min(T::ONE);
+            Line::above(slope, &[(l, self.value(l)), (T::ZERO, T::ZERO), (u, u)])
+        } else {
+            Line::constant(T::INFINITY)
+        };
+        let share = if LowerSlope::Adaptive.is_right(l, u) { T::ONE } else { T::ZERO };
+        Bracket { lower: [self.left(), Line::IDENTITY], upper: [above; 2], share }
+    }
+
+    fn split_point(&self, _: f64, _: f64) -> f64 {
+        0.0
     }
 }

@@ -3,11 +3,11 @@
 use tightrope_network::{Layer, Node, NodeId};
 
 use super::affine::MapGradients;
-use super::backward::{NodeLines, Set, Sinks, Walk};
+use super::backward::{Set, Sinks, Walk};
 use super::interval::{Intervals, Pair, on_ends};
 use super::kernel_norm;
 use super::plan::Plan;
-use crate::{BoundRequest, Cotangents, Final, Intermediate, Real, Region, Spec, Wants};
+use crate::{BoundRequest, Cotangents, Final, Intermediate, NodeLines, Real, Region, Spec, Wants};
 
 /// Where the bounds of a node that lines are made from come from.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,6 @@ mod gemm;
 mod interval;
 mod kernel_norm;
 mod lanes;
-mod max_pool;
 mod plan;
 
 use std::ops::Range;
@@ -30,8 +29,10 @@ use crate::{
     RegionGradient, Relaxation, Spec, Support, Tape, Trace, Wants, members_in_turn,
 };
 use affine::MapGradients;
+pub(crate) use affine::windows;
 use batch::BatchTape;
 use bounds::Group;
+pub(crate) use interval::Pair;
 use plan::Plan;
 
 /// The reference engine; the oracle that faster engines are tested against.

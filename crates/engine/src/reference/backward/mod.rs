@@ -12,10 +12,9 @@ use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::interval::Pair;
-use super::max_pool::PoolLines;
 use super::plan::Plan;
-use crate::Real;
 use crate::activation::Lines;
+use crate::{NodeLines, Real};
 
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
@@ -23,14 +22,6 @@ use traverse::{Pass, traverse};
 
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 18;
-
-/// The lines of one node for one image.
-pub(super) enum NodeLines<T> {
-    /// Of each element.
-    Activation(Lines<T>),
-    /// Of each window.
-    MaxPool(PoolLines<T>),
-}
 
 /// Back-substitution for one image.
 pub(super) struct Walk<'a, T> {
@@ -58,7 +49,7 @@ struct WalkPass<'a, 'w, T> {
 }
 
 impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
-    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &[T]) {
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &mut [T]) {
         if !self.kept.is_empty() && id != self.walk.stop {
             self.kept[id].clone_from(rows);
         }
@@ -70,7 +61,7 @@ impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
                 activation::substitute(lines, &mut rows, values);
                 rows
             }
-            Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values),
+            Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values, |_| 0),
             None => unreachable!("the input of node {id} is not bounded yet"),
         }
     }
