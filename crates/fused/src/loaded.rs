@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use tightrope_engine::{
-    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds,
-    Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, LayerBounds, Loaded,
+    MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
 };
 use tightrope_network::{Network, NodeId};
 
@@ -18,7 +18,7 @@ use crate::backward::rows::signs::SignLayout;
 use crate::bound::batch::{bound_all, pull_back_chunks};
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::pull_back_all;
-use crate::bound::job::BoundJob;
+use crate::bound::job::{BoundJob, passes_whole};
 use crate::clean::batch::{backward_all, forward_all};
 use crate::engine::lacks;
 use crate::interval::ball_rows::BallRows;
@@ -111,12 +111,12 @@ impl LoadedFused {
     ) -> Result<R, EngineError> {
         let (plan, parameters, scratch) = (&self.plan, self.network.parameters(), &*self.engine.scratch);
         EngineError::check_length("the region's samples", region.dimension(), plan.dimension)?;
-        let alone = request.relaxation.last() == Final::Interval;
+        let whole = passes_whole(request.relaxation, plan, region, spec, request.upper);
         let chunk = bound_chunk(request.relaxation, region.batch());
         let chunks = region.batch().div_ceil(chunk).max(1);
         let panels = panels(self.engine.isa, 2, chunk);
         // What is kept for the adjoint will be read by it: one copy serves both.
-        let layouts = Layouts::bounds(plan, request.relaxation, panels, keep || adjoint);
+        let layouts = Layouts::bounds(plan, request.relaxation, panels, keep || adjoint, whole);
         // One way into the pool: each from outside costs more than the parallel work of a small batch.
         rayon::scope(|_| {
             // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
@@ -133,15 +133,15 @@ impl LoadedFused {
                     weights
                 }
                 None => {
-                    let pack = || self.packed.get(plan, parameters, &self.theta, layouts, scratch);
+                    let pack = || self.packed.get(self.engine.isa, plan, parameters, &self.theta, layouts, scratch);
                     let (checked, weights) = rayon::join(check, pack);
                     checked?;
                     weights
                 }
             };
-            let own = alone.then_some((parameters, &self.theta[..]));
+            let own = whole.then_some((parameters, &self.theta[..]));
             let mut net = Net::new(plan, &self.tables, &weights, own);
-            if alone {
+            if whole {
                 net.bands = bands(chunks);
             }
             let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
@@ -150,6 +150,7 @@ impl LoadedFused {
                 region,
                 specification: Specification::new(spec, plan, &weights),
                 relaxation: request.relaxation,
+                whole,
                 upper: request.upper,
                 layers: request.layers,
                 keep,
@@ -169,7 +170,8 @@ impl LoadedFused {
         let panels = panels(self.engine.isa, 1, image_chunk(batch));
         let layouts = Layouts::points(plan, panels, [adjoint; 2]);
         rayon::scope(|_| {
-            let weights = self.packed.get(plan, parameters, &self.theta, layouts, &self.engine.scratch);
+            let weights =
+                self.packed.get(self.engine.isa, plan, parameters, &self.theta, layouts, &self.engine.scratch);
             let mut net = Net::new(plan, &self.tables, &weights, Some((parameters, &self.theta)));
             net.bands = bands(batch.div_ceil(image_chunk(batch)).max(1));
             work(&net)
@@ -294,13 +296,14 @@ impl Loaded<f32> for LoadedFused {
         self.with_job(region, spec, request, [true, false], |job| {
             let (chunks, intervals) = on_isa!(self.engine.isa, bound_all, job);
             let bounds = self.collect(spec, request, &chunks);
-            let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
-            // Passes by interval arithmetic alone are kept and hold the images already.
-            let region = match request.relaxation.last() {
-                Final::Interval => region.outline(),
-                Final::Backward => region.clone(),
-            };
-            let record = BoundRecord { region, spec: spec.clone(), request, kept, intervals };
+            let (mut kept, mut packets) = (Vec::new(), Vec::new());
+            for chunk in chunks {
+                kept.push(chunk.kept);
+                packets.extend(chunk.packet);
+            }
+            // Kept interval passes hold the images already.
+            let region = if job.whole { region.outline() } else { region.clone() };
+            let record = BoundRecord { region, spec: spec.clone(), request, kept, intervals, packets };
             (bounds, self.tape(Record::Bound(Box::new(record))))
         })
     }
@@ -326,15 +329,16 @@ impl Loaded<f32> for LoadedFused {
                 Ok(Gradients { theta: gradient, buffers, input, region: None })
             }
             Record::Bound(record) => {
-                let BoundRecord { region, spec, request, kept, intervals } = &**record;
+                let BoundRecord { region, spec, request, kept, intervals, packets } = &**record;
                 self.check_cotangents(region.batch(), spec.rows(self.plan.classes), cotangents)?;
-                let pulled =
-                    self.with_job(region, spec, *request, [false, true], |job| match request.relaxation.last() {
-                        Final::Interval => {
-                            on_isa!(self.engine.isa, pull_back_all, job, intervals, cotangents, on_theta, wants.input)
-                        }
-                        Final::Backward => on_isa!(self.engine.isa, pull_back_chunks, job, kept, cotangents, wants),
-                    })?;
+                let isa = self.engine.isa;
+                let pulled = self.with_job(region, spec, *request, [false, true], |job| {
+                    if job.whole {
+                        on_isa!(isa, pull_back_all, job, intervals, packets, cotangents, on_theta, wants.input)
+                    } else {
+                        on_isa!(isa, pull_back_chunks, job, kept, cotangents, wants)
+                    }
+                })?;
                 self.unpack(pulled.sums, gradient.as_deref_mut());
                 Ok(Gradients { theta: gradient, buffers, input: None, region: pulled.region })
             }

@@ -3,10 +3,9 @@
 use rayon::prelude::*;
 
 use crate::clean::chunk::{Activations, CleanCotangents};
-use crate::kernels::product::Maps;
 use crate::net::Net;
 use crate::net::accumulate::{Accumulator, GradientScratch};
-use crate::net::dense;
+use crate::net::dense::{self, Factors};
 use crate::net::split::{GROUP, Section, image_chunk, slots};
 use crate::simd::lanes::{Lanes, WIDTH};
 use crate::simd::pool::Pool;
@@ -170,11 +169,11 @@ unsafe fn backward<S: Lanes, const VP: usize>(
             Section::Dense(index, weights) => {
                 let stage = &net.plan.stages[index];
                 if let (Some(gradient), Some((_, range))) = (gradient.as_deref_mut(), net.dense[index].clone()) {
-                    let mut pairs = vec![None; chunks.len()];
+                    let mut terms = vec![None; chunks.len()];
                     for slot in &mut slots {
                         for (chunk, cotangents, _) in &slot.chunks {
-                            let map = |inputs| Maps { inputs, finish: () };
-                            pairs[*chunk] = Some([map([chunks[*chunk].input(index)]), map([cotangents.output()])]);
+                            let (inputs, on) = (chunks[*chunk].input(index), cotangents.output());
+                            terms[*chunk] = Some(Factors { inputs, cotangents: on, lanes: VP * WIDTH });
                             if let Some(accumulator) = &mut slot.accumulator {
                                 let bias = &mut accumulator.sums.stages[index].bias;
                                 // SAFETY: the map is the stage's.
@@ -182,11 +181,11 @@ unsafe fn backward<S: Lanes, const VP: usize>(
                             }
                         }
                     }
-                    let pairs: Vec<_> = pairs.into_iter().flatten().collect();
+                    let terms: Vec<_> = terms.into_iter().flatten().collect();
                     let target = &mut gradient[range];
                     gradients.panels.with(|panels| {
                         // SAFETY: the maps are the stage's.
-                        unsafe { dense::gradient::<S, 1>(stage, weights, VP, &pairs, panels, target) };
+                        unsafe { dense::gradient::<S>(stage, weights, [&[], &terms], panels, target) };
                     });
                 }
                 let own = slots.iter_mut().flat_map(|slot| &mut slot.chunks);
