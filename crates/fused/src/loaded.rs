@@ -4,6 +4,7 @@
 //! gradient slot takes a fixed set of chunks, and slots are summed in order. Results are therefore
 //! the same for any number of threads.
 
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -178,12 +179,20 @@ impl LoadedFused {
         })
     }
 
-    /// Adds what `sums` hold to the gradient with respect to θ; there are none for an empty batch.
-    fn unpack(&self, sums: Option<Accumulator>, gradient: Option<&mut [f32]>) {
-        if let (Some(sums), Some(gradient)) = (sums, gradient) {
-            sums.sums.unpack(&self.plan, self.network.parameters(), &self.theta, gradient);
+    /// The gradient with respect to θ, if it is wanted: what is there and what `sums` hold; there are none for an empty batch.
+    ///
+    /// # Safety
+    /// All of `gradient` is written.
+    unsafe fn finish(&self, gradient: Option<Vec<MaybeUninit<f32>>>, sums: Option<Accumulator>) -> Option<Vec<f32>> {
+        let mut gradient = ManuallyDrop::new(gradient?);
+        let (start, len, capacity) = (gradient.as_mut_ptr().cast(), gradient.len(), gradient.capacity());
+        // SAFETY: these are a vector's, whose numbers are there by the caller's word.
+        let mut gradient = unsafe { Vec::from_raw_parts(start, len, capacity) };
+        if let Some(sums) = sums {
+            sums.sums.unpack(&self.plan, self.network.parameters(), &self.theta, &mut gradient);
             self.engine.scratch.gradients.accumulators.give(sums);
         }
+        Some(gradient)
     }
 
     fn collect(&self, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
@@ -309,10 +318,9 @@ impl Loaded<f32> for LoadedFused {
     }
 
     fn vjp(&self, tape: &Tape, cotangents: &Cotangents<f32>, wants: Wants) -> Result<Gradients<f32>, EngineError> {
-        let mut gradient = wants.theta.then(|| vec![0.0; self.theta.len()]);
         let buffers = wants.buffers.then(Vec::new);
         EngineError::check_length("cotangent of the statistics", cotangents.buffers.len(), 0)?;
-        let on_theta = gradient.as_deref_mut();
+        let start = |net: &Net<'_>| wants.theta.then(|| net.gradient(self.theta.len()));
         match FusedTape::read(tape, &self.network)? {
             Record::Reference(tape) => self.reference()?.vjp(tape, cotangents, wants),
             Record::Clean { chunks, batch } => {
@@ -320,27 +328,34 @@ impl Loaded<f32> for LoadedFused {
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
                     return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
                 }
-                let (sums, input) = self.with_net(*batch, true, |net| {
+                let ((sums, input), gradient) = self.with_net(*batch, true, |net| {
+                    let mut gradient = start(net);
+                    let on_theta = gradient.as_deref_mut();
                     let (clean, sums) = (&self.engine.scratch.clean, &self.engine.scratch.gradients);
                     let (isa, lower, on_input) = (self.engine.isa, &cotangents.lower, wants.input);
-                    on_isa!(isa, backward_all, clean, sums, net, chunks, *batch, lower, on_theta, on_input)
+                    (on_isa!(isa, backward_all, clean, sums, net, chunks, *batch, lower, on_theta, on_input), gradient)
                 });
-                self.unpack(sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, buffers, input, region: None })
+                // SAFETY: the pass has written the dense stages' part.
+                let theta = unsafe { self.finish(gradient, sums) };
+                Ok(Gradients { theta, buffers, input, region: None })
             }
             Record::Bound(record) => {
                 let BoundRecord { region, spec, request, kept, intervals, packets } = &**record;
                 self.check_cotangents(region.batch(), spec.rows(self.plan.classes), cotangents)?;
                 let isa = self.engine.isa;
-                let pulled = self.with_job(region, spec, *request, [false, true], |job| {
-                    if job.whole {
+                let (pulled, gradient) = self.with_job(region, spec, *request, [false, true], |job| {
+                    let mut gradient = start(job.net);
+                    let on_theta = gradient.as_deref_mut();
+                    let pulled = if job.whole {
                         on_isa!(isa, pull_back_all, job, intervals, packets, cotangents, on_theta, wants.input)
                     } else {
                         on_isa!(isa, pull_back_chunks, job, kept, cotangents, wants)
-                    }
+                    };
+                    (pulled, gradient)
                 })?;
-                self.unpack(pulled.sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, buffers, input: None, region: pulled.region })
+                // SAFETY: the pass has written the dense stages' part; chunks by themselves have no such stages.
+                let theta = unsafe { self.finish(gradient, pulled.sums) };
+                Ok(Gradients { theta, buffers, input: None, region: pulled.region })
             }
         }
     }

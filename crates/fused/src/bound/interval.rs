@@ -1,6 +1,8 @@
 //! Bounds of whole batches by interval arithmetic, alone or with margins walked in packets behind it: chunks in parallel,
 //! stages with large dense weights together.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 use tightrope_engine::{Cotangents, Final, Region};
 
@@ -141,7 +143,7 @@ pub unsafe fn pull_back_all<S: Lanes>(
     intervals: &[Interval],
     packets: &[PacketTape],
     cotangents: &Cotangents<f32>,
-    gradient: Option<&mut [f32]>,
+    gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_region: bool,
 ) -> Pulled {
     // SAFETY: the caller's word.
@@ -159,7 +161,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
     intervals: &[Interval],
     packets: &[PacketTape],
     cotangents: &Cotangents<f32>,
-    mut gradient: Option<&mut [f32]>,
+    mut gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_region: bool,
 ) -> Pulled {
     let (net, region, hidden, chunk) = (job.net, job.region, job.net.plan.hidden(), VP * WIDTH);

@@ -56,6 +56,10 @@ pub fn walks(relaxation: Relaxation) -> bool {
 /// Most coefficients that a walk keeps per image for its adjoint, in f32: a megabyte.
 const KEPT: usize = 1 << 18;
 
+/// Most coefficients of the first stage that a batch's walks keep as well, in f32: eight megabytes, which a third-level cache
+/// holds. More would come back from memory no sooner than they are made again.
+const KEPT_FIRST: usize = 1 << 21;
+
 /// True if a batch's margins by `crown-ibp` are walked in packets between a whole interval pass and its adjoint, which keep
 /// what they find: enough images to fill the lanes, and coefficients that are no more than a megabyte per image. Else chunks
 /// go through everything by themselves.
@@ -89,6 +93,12 @@ impl BoundJob<'_> {
                 self.net.plan.hidden()
             }
         }
+    }
+
+    /// True if walks that are kept have the first stage's coefficients.
+    pub fn keeps_first(&self) -> bool {
+        let plan = self.net.plan;
+        self.region.batch() * plan.stages[0].output.len() * plan.classes <= KEPT_FIRST
     }
 
     /// The margins of samples `first ..`, if margins are what is asked for.

@@ -107,13 +107,14 @@ impl BoundJob<'_> {
             }
             None => groups.iter().map(|_| None).collect(),
         };
+        let keep = if self.keeps_first() { Keep::All } else { Keep::Later };
         let walk = |(&group, kept): (&Group, Option<&mut Coefficients>)| {
             self.with_part(|part| {
                 let PartScratch { packet_walk, coefficients, .. } = part;
                 // SAFETY: lines and input are in place.
                 unsafe {
                     match kept {
-                        Some(kept) => packet_walk.bound::<S>(scene, group, Keep::Later, kept),
+                        Some(kept) => packet_walk.bound::<S>(scene, group, keep, kept),
                         None => packet_walk.bound::<S>(scene, group, Keep::Nothing, coefficients),
                     }
                 }
@@ -230,7 +231,8 @@ impl BoundJob<'_> {
             let mut part = self.scratch.parts.take();
             let own = groups.iter().copied().enumerate().skip(index).step_by(parts);
             let PartScratch { packet_walk, packet_adjoint, coefficients, .. } = &mut part;
-            let source = kept.map_or(Source::Walked(coefficients), Source::Kept);
+            let kept = kept.map(|walks| Source::Kept { walks, complete: self.keeps_first() });
+            let source = kept.unwrap_or(Source::Walked(coefficients));
             let (weights, wanted, maps) = (accumulator.as_deref_mut(), region.is_some(), &self.scratch.maps);
             // SAFETY: passed on from the caller.
             unsafe { packet_adjoint.run::<S>(packet_walk, source, scene, g, weights, own, wanted, maps) };

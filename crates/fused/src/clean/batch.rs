@@ -1,5 +1,7 @@
 //! Clean passes of whole batches: chunks in parallel, stages with large dense weights together.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use crate::clean::chunk::{Activations, CleanCotangents};
@@ -106,7 +108,7 @@ pub unsafe fn backward_all<S: Lanes>(
     chunks: &[Activations],
     batch: usize,
     cotangent: &[f32],
-    gradient: Option<&mut [f32]>,
+    gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_input: bool,
 ) -> (Option<Accumulator>, Option<Vec<f32>>) {
     // SAFETY: the caller's word.
@@ -126,7 +128,7 @@ unsafe fn backward<S: Lanes, const VP: usize>(
     chunks: &[Activations],
     batch: usize,
     cotangent: &[f32],
-    mut gradient: Option<&mut [f32]>,
+    mut gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_input: bool,
 ) -> (Option<Accumulator>, Option<Vec<f32>>) {
     let (d, classes, chunk) = (net.plan.dimension, net.plan.classes, VP * WIDTH);

@@ -67,6 +67,10 @@ struct Run(usize);
 #[derive(Clone, Copy)]
 struct PickedOutputs(*const u16);
 
+/// Listed outputs whose weights are rows, so far apart.
+#[derive(Clone, Copy)]
+struct PickedRows(*const u16, usize);
+
 #[derive(Clone, Copy)]
 struct Scattered(usize, *const u32);
 
@@ -108,6 +112,32 @@ impl Addressing for PickedOutputs {
     unsafe fn place(self, b: usize, pitch: usize) -> usize {
         // SAFETY: as above.
         unsafe { self.index(b) * pitch * WIDTH }
+    }
+}
+
+impl Addressing for PickedRows {
+    const CONTIGUOUS: bool = false;
+    fn most<S: Lanes>() -> [usize; 4] {
+        S::PICKED
+    }
+    #[inline(always)]
+    unsafe fn skip(self, outputs: usize) -> Self {
+        // SAFETY: the list has the outputs that are skipped.
+        PickedRows(unsafe { self.0.add(outputs) }, self.1)
+    }
+    #[inline(always)]
+    unsafe fn index(self, b: usize) -> usize {
+        // SAFETY: the list has at least the block's entries.
+        usize::from(unsafe { *self.0.add(b) }) * self.1
+    }
+    #[inline(always)]
+    fn first(self) -> usize {
+        0
+    }
+    #[inline(always)]
+    unsafe fn place(self, b: usize, pitch: usize) -> usize {
+        // SAFETY: as above.
+        usize::from(unsafe { *self.0.add(b) }) * pitch * WIDTH
     }
 }
 
@@ -274,6 +304,23 @@ pub unsafe fn gather<S: Lanes, const VP: usize>(
 ) {
     // SAFETY: passed on from the caller.
     unsafe { gather_part::<S, _, VP, VP>(source, stride, output, outputs) }
+}
+
+/// [`gather`] for the listed outputs where every output's weights are a row: those of a segment `[output][stride]`.
+///
+/// # Safety
+/// As [`gather`].
+#[inline]
+pub unsafe fn gather_rows<S: Lanes, const VP: usize>(
+    segments: &[Segment],
+    stride: usize,
+    output: *mut f32,
+    outputs: &[u16],
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        blocks::<S, _, _, VP, VP>(outputs.len(), segments, 1, PickedRows(outputs.as_ptr(), stride), output);
+    }
 }
 
 /// [`gather`] for the first VP of PITCH vectors that each channel has, on both sides.

@@ -4,6 +4,7 @@
 //! their gradient, would cost more than the products. So all chunks of a batch pass together, the outputs divided
 //! into tasks: each task streams its rows of θ once, and writes its part of the gradient once. |W| is taken on the way.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -199,7 +200,7 @@ impl Factors {
     }
 }
 
-/// Writes the gradient of the weights, Σ over terms and lanes of output cotangent ⊗ input, in θ's order: the sum over
+/// Writes the gradient of the weights, all of it: Σ over terms and lanes of output cotangent ⊗ input, in θ's order: the sum over
 /// `absolute` times the signs of the weights, plus that over `signed`. An output without cotangents costs nothing.
 ///
 /// # Safety
@@ -209,7 +210,7 @@ pub unsafe fn gradient<S: Lanes>(
     weights: &[f32],
     [absolute, signed]: [&[Factors]; 2],
     panels: &mut Buffer,
-    gradient: &mut [f32],
+    gradient: &mut [MaybeUninit<f32>],
 ) {
     let (n, vectors) = (stage.input.len(), stage.input.len() / WIDTH);
     let steps: usize = absolute.iter().chain(signed).map(|term| term.lanes).sum();
@@ -230,17 +231,15 @@ pub unsafe fn gradient<S: Lanes>(
     });
     // SAFETY: the maps hold the outputs.
     let reached = |output: &usize| absolute.iter().chain(signed).any(|term| unsafe { term.reach(*output) });
-    let outputs: Vec<usize> = (0..stage.output.c).into_par_iter().filter(reached).collect();
-    if outputs.len() < stage.output.c {
-        gradient.fill(0.0);
-    }
-    let gradient = Shared(gradient.as_mut_ptr());
+    let (outputs, others): (Vec<usize>, Vec<usize>) = (0..stage.output.c).into_par_iter().partition(reached);
+    others.into_iter().for_each(|output| gradient[output * n..(output + 1) * n].fill(MaybeUninit::new(0.0)));
+    let gradient = Shared(gradient.as_mut_ptr().cast());
     let [wide, high] = block_size::<S>();
     (0..vectors.div_ceil(PANEL)).into_par_iter().for_each(|panel| {
         let mut rest = &outputs[..];
         for count in blocks(outputs.len(), high) {
-            let (outputs, others) = rest.split_at(count);
-            rest = others;
+            let (outputs, later) = rest.split_at(count);
+            rest = later;
             let mut vector = panel * PANEL;
             while vector < vectors.min((panel + 1) * PANEL) {
                 let width = wide.min(vectors - vector);

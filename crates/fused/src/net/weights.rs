@@ -32,7 +32,8 @@ pub struct Layouts {
     pub adjoint: bool,
     /// For walks: every stage's `transposed` and `patch`.
     pub walks: bool,
-    /// For rows in lanes and the adjoints of walks: every stage's `forward`.
+    /// For rows in lanes and the adjoints of walks: every stage's `forward`, but where [`dense`] covers it if `whole`, since
+    /// `transposed` serves for both.
     pub rows: bool,
     /// For cotangents on the input: the first stage's `patch`.
     pub inputs: bool,
@@ -113,10 +114,11 @@ impl Weights {
             }
             // Balls need the first stage's rows, specifications the last one's.
             let ends = layouts.panels.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
-            let with_panels = index < layouts.stages && !(layouts.whole && dense::covers(plan, index));
+            let own_order = layouts.whole && dense::covers(plan, index);
+            let with_panels = index < layouts.stages && !own_order;
             let StageWeights { forward, transposed, apply, adjoint, .. } = target;
             let mut fills: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
-            if layouts.rows || ends {
+            if layouts.rows && !own_order || ends {
                 // SAFETY: the machine is the caller's word.
                 fills.push(Box::new(|| unsafe { source.forward::<S>(forward) }));
             }
@@ -203,12 +205,13 @@ impl StageSource<'_> {
         let (n, ci_padded) = (ci * taps, padded(ci));
         let transposed = target.at_least(taps * co * ci_padded);
         let mut tile = Buffer::zeroed(WIDTH * WIDTH);
-        // Whole tiles of sixteen inputs and sixteen taps, then the rest.
-        let whole = [ci - ci % WIDTH, taps - taps % WIDTH];
+        // Tiles of sixteen inputs and sixteen taps, the last of which may overlap the one before, then the other inputs.
+        let whole = if taps < WIDTH { 0 } else { ci - ci % WIDTH };
+        let last = taps.saturating_sub(WIDTH);
         for o in 0..co {
             let scale = self.scale[o];
-            for first in (0..whole[0]).step_by(WIDTH) {
-                for tap in (0..whole[1]).step_by(WIDTH) {
+            for first in (0..whole).step_by(WIDTH) {
+                for tap in (0..taps).step_by(WIDTH).map(|tap| tap.min(last)) {
                     // SAFETY: the tile lies in the weights and in the target, whose rows are aligned.
                     unsafe {
                         S::run(|| {
@@ -223,9 +226,8 @@ impl StageSource<'_> {
                 }
             }
             for tap in 0..taps {
-                let done = if tap < whole[1] { whole[0] } else { 0 };
                 let target = &mut transposed[(tap * co + o) * ci_padded..][..ci];
-                for (i, target) in target.iter_mut().enumerate().skip(done) {
+                for (i, target) in target.iter_mut().enumerate().skip(whole) {
                     *target = self.weights[o * n + i * taps + tap] * scale;
                 }
             }

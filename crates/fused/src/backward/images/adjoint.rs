@@ -7,7 +7,7 @@ use crate::backward::images::lines::PacketLines;
 use crate::backward::images::walk::{Coefficients, Group, Keep, MarginRows, PacketWalk, Scene, TOGETHER, line_at};
 use crate::backward::products::{Left, Products};
 use crate::interval::margins::rival;
-use crate::kernels::gather::{Outputs, gather};
+use crate::kernels::gather::{Outputs, gather, gather_rows};
 use crate::net::accumulate::Accumulator;
 use crate::net::geometry::{Field, Inputs, apply_segments};
 use crate::net::plan::Window;
@@ -54,8 +54,8 @@ pub struct PacketAdjoint {
 
 /// Where the coefficients come from.
 pub enum Source<'a> {
-    /// Walks that kept the later stages, per group.
-    Kept(&'a [Coefficients]),
+    /// Walks that kept the later stages, or all if `complete`, per group.
+    Kept { walks: &'a [Coefficients], complete: bool },
     /// Walks that are made now, in this memory.
     Walked(&'a mut Coefficients),
 }
@@ -70,6 +70,8 @@ struct Climb<'a> {
     coefficients: &'a Coefficients,
     /// True if the first stage's are there as well.
     complete: bool,
+    /// True if the first stage is pulled back a band at a time.
+    banded: bool,
     weights: Option<&'a mut Accumulator>,
     maps: &'a Pool<Buffer>,
 }
@@ -115,16 +117,16 @@ impl PacketAdjoint {
             if rows.iter().flatten().all(|&g| g == 0.0) {
                 continue;
             }
-            let (coefficients, complete) = match &mut source {
-                Source::Kept(kept) => (&kept[group], false),
+            let (coefficients, complete, banded) = match &mut source {
+                Source::Kept { walks, complete } => (&walks[group], *complete, true),
                 Source::Walked(memory) => {
                     // SAFETY: passed on from the caller.
                     unsafe { walk.bound::<S>(scene, (first, size), Keep::All, memory) };
-                    (&**memory, true)
+                    (&**memory, true, false)
                 }
             };
             let weights = weights.as_deref_mut();
-            let climb = Climb { scene, group, first, g: rows, coefficients, complete, weights, maps };
+            let climb = Climb { scene, group, first, g: rows, coefficients, complete, banded, weights, maps };
             // SAFETY: passed on from the caller.
             unsafe {
                 match size {
@@ -181,7 +183,7 @@ impl PacketAdjoint {
     }
 
     unsafe fn group<S: Lanes, const VP: usize>(&mut self, walk: &mut PacketWalk, climb: Climb<'_>) {
-        let Climb { scene, group, first, g, coefficients, complete, mut weights, maps } = climb;
+        let Climb { scene, group, first, g, coefficients, complete, banded, mut weights, maps } = climb;
         let (net, g) = (scene.net, &g);
         let hidden = net.plan.hidden();
         // SAFETY: passed on from the caller; all places below lie in the maps of the walk.
@@ -207,20 +209,26 @@ impl PacketAdjoint {
                 let sums = self.bias.at_least(channels * WIDTH);
                 sums.fill(0.0);
                 let sums = sums.as_mut_ptr();
-                let stride = padded(channels);
-                let weight = net.weights.signed[index].forward.as_ptr();
+                let copies = &net.weights.signed[index];
+                // Of a large dense stage there is one copy, whose rows are outputs.
+                let as_rows = net.dense[index].is_some();
+                let (weight, stride, tap) = if as_rows {
+                    (copies.transposed.as_ptr(), padded(stage.input.c), channels * padded(stage.input.c))
+                } else {
+                    (copies.forward.as_ptr(), padded(channels), stage.input.c * padded(channels))
+                };
                 let inputs = match index {
                     0 => Inputs::All(net.identity),
                     _ => Inputs::Live(&scene.lines[index - 1].live),
                 };
-                let made = index == 0 && !complete;
-                let high = if made { (BAND / (stage.output.w * size)).max(1) } else { stage.output.h };
+                let (made, banded) = (index == 0 && !complete, index == 0 && banded);
+                let high = if banded { (BAND / (stage.output.w * size)).max(1) } else { stage.output.h };
                 for y in (0..stage.output.h).step_by(high) {
                     let band = Window { y, h: high.min(stage.output.h - y), ..Window::all(stage.output) };
                     let data = if made {
                         walk.first_band(scene, &rows, band, coefficients)
                     } else {
-                        coefficients.stages[index].as_ptr()
+                        coefficients.stages[index].as_ptr().add(y * stage.output.w * size)
                     };
                     if let Some(weights) = weights.as_deref_mut().filter(|_| net.dense[index].is_none()) {
                         let field = Field { data, window: band };
@@ -244,9 +252,13 @@ impl PacketAdjoint {
                         if outlives && !all {
                             std::slice::from_raw_parts_mut(spot, size).fill(0.0);
                         }
-                        apply_segments(stage, weight, stride, right, VP, place, inputs, &mut walk.segments);
-                        let outputs = if all { Outputs::All(channels) } else { Outputs::Listed(live) };
-                        gather::<S, VP>(&walk.segments[..], stride, spot, outputs);
+                        apply_segments(stage, weight, tap, right, VP, place, inputs, &mut walk.segments);
+                        if as_rows {
+                            gather_rows::<S, VP>(&walk.segments, stride, spot, live);
+                        } else {
+                            let outputs = if all { Outputs::All(channels) } else { Outputs::Listed(live) };
+                            gather::<S, VP>(&walk.segments[..], stride, spot, outputs);
+                        }
                         let start = position * channels;
                         let neurons = neurons.add(start * 2 * WIDTH);
                         let line = scene.lines[index].line.as_ptr().add(start * 2 * WIDTH);
