@@ -50,12 +50,13 @@ pub fn bare_percent(share: f64) -> String {
     format!("{:.2}", 100.0 * share)
 }
 
-/// Seconds with a digit more than the eye needs.
+/// Seconds; below one, milliseconds.
 pub fn seconds(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0} s"),
         value if value >= 1.0 => format!("{value:.1} s"),
-        value if value > 0.0 => format!("{} s", rounded_text(value)),
+        value if value >= 0.01 => format!("{:.0} ms", 1e3 * value),
+        value if value > 0.0 => format!("{} ms", number_text(format!("{:.1e}", 1e3 * value).parse().unwrap_or(value))),
         _ => "0 s".into(),
     }
 }
@@ -96,7 +97,8 @@ mod tests {
     #[test]
     fn numbers_have_units_and_few_digits() {
         assert_eq!([number(Some(0.123456)), number(None), number(Some(f64::NAN))], ["0.1235", "–", "–"]);
-        assert_eq!([0.0, 0.012345, 2.0, 1234.5].map(seconds), ["0 s", "0.01235 s", "2.0 s", "1234 s"]);
+        assert_eq!([0.0, 0.00012345, 0.8115].map(seconds), ["0 s", "0.12 ms", "812 ms"]);
+        assert_eq!([2.0, 1234.5, f64::NAN].map(seconds), ["2.0 s", "1234 s", "0 s"]);
         assert_eq!([0.1 + 0.2, -0.5, 0.0].map(tick), ["0.3", "−0.5", "0"]);
     }
 

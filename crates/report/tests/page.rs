@@ -130,10 +130,10 @@ fn a_page_tells_everything_about_its_runs() {
     // Of four samples three are classified correctly, one is proved and two are broken: Wilson intervals.
     says(
         "overview",
-        &["first", "second", "75.00 % [30.06, 95.44]", "25.00 % [4.56, 69.94]", "90.00 %", "60.00 % (ibp)", "7.0 s"],
+        &["first", "second", "75.00 % [30.06, 95.44]", "25.00 % [4.56, 69.94]", "90.00 %", "60.00 %", "7.0 s"],
     );
     says("curves", &["Training loss", "Natural accuracy", "Learning rate", "Radius ε", "σ"]);
-    says("stages", &["pgd", "ibp", "1.6 s", "0.625 s", "not falsified after natural: 75.00 %"]);
+    says("stages", &["pgd", "ibp", "1.6 s", "625 ms", "not falsified after natural: 75.00 %"]);
     // The cascade's (75, 25) of the first run is dominated by (90, 60) of the second one's evaluation.
     says("pareto", &["digits, ℓ∞, ε = 0.1", "5400.0 %²", "cascade", "training"]);
     says("details", &["1 undecided", "1 misclassified", "−0.5".replace('−', "-").as_str(), "0.25", "unknown"]);
@@ -153,6 +153,37 @@ fn a_page_tells_everything_about_its_runs() {
     assert_eq!(data["samples"][0]["samples"][0]["certified_radius"], 0.125);
     // The same files give the same bytes.
     assert_eq!(html, report.html());
+}
+
+/// docs/formats.md names the fields of the embedded data, and no others.
+#[test]
+fn the_embedded_data_are_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    let files =
+        [("config.toml", CONFIG), ("metrics.jsonl", METRICS), ("certify.jsonl", CERTIFY), ("manifest.json", MANIFEST)];
+    write(&folder.path().join("run"), &files);
+    let mut report = report(folder.path());
+    let sample = Sample { index: 0, shape: [1, 1, 1], pixels: vec![0.5], label: 3, prediction: 3, radius: Some(0.1) };
+    report.samples.push(Samples { samples: vec![sample], ..Samples::default() });
+    let data = report.document();
+    let mut found = std::collections::BTreeSet::new();
+    let mut names = |prefix: &str, value: &Value| {
+        value.as_object().unwrap().keys().for_each(|key| drop(found.insert(format!("{prefix}{key}"))));
+    };
+    names("", &data);
+    for list in ["runs", "fronts", "samples"] {
+        names(&format!("{list}."), &data[list][0]);
+    }
+    names("fronts.outcomes.", &data["fronts"][0]["outcomes"][0]);
+    names("samples.samples.", &data["samples"][0]["samples"][0]);
+    let certification = &data["runs"][0]["certification"];
+    names("runs.certification.", certification);
+    names("runs.certification.stages.", &certification["stages"][0]);
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let section = document.split("\n## ").find(|section| section.starts_with("Reports\n")).expect("a section Reports");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.map(String::from).collect::<std::collections::BTreeSet<_>>(), found);
 }
 
 #[test]

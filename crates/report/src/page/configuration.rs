@@ -20,8 +20,8 @@ pub fn section(report: &Report) -> String {
     let of_certification: Vec<&[(String, String)]> = of_certification.iter().map(|entries| &entries[..]).collect();
     format!(
         "<h3>Training</h3>\n{}<h3>Certification</h3>\n{}",
-        comparison(report, "training settings", &of_training),
-        comparison(report, "certification settings", &of_certification)
+        comparison(report, "training settings", &of_training, false),
+        comparison(report, "certification settings", &of_certification, false)
     )
 }
 
@@ -29,13 +29,14 @@ pub fn section(report: &Report) -> String {
 pub fn origin(report: &Report) -> String {
     let fields: Vec<&[(String, String)]> =
         report.runs.iter().map(|run| run.manifest.as_ref().map_or(&[][..], |manifest| &manifest.fields)).collect();
-    comparison(report, "fields of manifest.json: versions, machine, checksums (SHA-256) of data", &fields)
+    comparison(report, "fields of manifest.json: versions, machine, checksums (SHA-256) of data", &fields, true)
         + "<h3>Sessions</h3>\n"
         + &sessions(report)
 }
 
-/// Tables of what differs between runs and what is the same. Keys come in the order in which they are met.
-fn comparison(report: &Report, kind: &str, runs: &[&[(String, String)]]) -> String {
+/// Tables of what differs between runs and what is the same, which is folded up unless `open` or nothing differs. Keys come
+/// in the order in which they are met.
+fn comparison(report: &Report, kind: &str, runs: &[&[(String, String)]], open: bool) -> String {
     let mut keys: Vec<&str> = Vec::new();
     for (key, _) in runs.iter().flat_map(|entries| entries.iter()) {
         if !keys.contains(&&**key) {
@@ -78,7 +79,7 @@ fn comparison(report: &Report, kind: &str, runs: &[&[(String, String)]]) -> Stri
                 cells: vec![cell(told[0], key)],
             })
             .collect();
-        let open = if different.is_empty() { " open=\"open\"" } else { "" };
+        let open = if open || different.is_empty() { " open=\"open\"" } else { "" };
         let _ = write!(
             html,
             "<details{open}><summary>{words}: {} {}</summary>\n{}</details>\n",

@@ -55,7 +55,7 @@ fn list(kind: &str, records: &[&Record], open: bool) -> String {
         "<details{open}><summary>{} {}</summary>\n{}</details>\n",
         records.len(),
         escape(kind),
-        table("", &caption, &columns(&names), &rows)
+        table("short", &caption, &columns(&names), &rows)
     )
 }
 

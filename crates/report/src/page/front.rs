@@ -78,5 +78,5 @@ fn figures(report: &Report, front: &Front) -> String {
         })
         .collect();
     let heads = columns(&["run", "natural", "certified", "samples", "found by", "on the front"]);
-    table("", &format!("Hypervolume {:.1} %², reference point (0 %, 0 %)", front.hypervolume), &heads, &rows)
+    table("short", &format!("Hypervolume {:.1} %², reference point (0 %, 0 %)", front.hypervolume), &heads, &rows)
 }

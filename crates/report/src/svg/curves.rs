@@ -47,7 +47,7 @@ impl CurveChart<'_> {
         let values =
             || self.curves.iter().flat_map(|curve| curve.points.iter().filter_map(|(_, value)| drawable(*value)));
         let epochs = self.curves.iter().flat_map(|curve| curve.points.iter().map(|(epoch, _)| *epoch));
-        let x = Scale::linear(epochs.chain([0.0]), None, LEFT, RIGHT);
+        let x = Scale::whole(epochs.chain([0.0]), LEFT, RIGHT);
         let y = if self.logarithmic && values().any(|value| value > 0.0) {
             Scale::logarithmic(values(), BOTTOM, TOP)
         } else {

@@ -72,8 +72,10 @@ impl RowChart<'_> {
             let y = TOP + ROW * (place as f64 + 0.5);
             svg.text("label", (LABELS - 8.0, y + 4.0), "end", &shortened(&row.label));
             let (from, to) = (x.place(row.bar.0), x.place(row.bar.1));
-            svg.rectangle("bar", (from, y - 7.0), to - from, 14.0, &row.tip);
+            svg.rectangle("bar", (from, y - 8.0), to - from, 16.0, &row.tip);
             for mark in &row.marks {
+                // Intervals of the two kinds often overlap, so that each has a height of its own.
+                let y = if mark.hollow { y - 3.5 } else { y + 3.5 };
                 svg.line("interval", (x.place(mark.interval.0), y), (x.place(mark.interval.1), y));
                 // The shape tells the two kinds of values apart, whatever the run.
                 svg.mark(if mark.hollow { 3 } else { 0 }, mark.hollow, (x.place(mark.value), y), 4.5, &mark.tip);

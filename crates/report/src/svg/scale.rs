@@ -23,6 +23,21 @@ impl Scale {
     /// A linear scale that holds all of `values` between round ends, drawn from place `from` to `to`; the ends do not leave
     /// `limits`.
     pub fn linear(values: impl Iterator<Item = f64>, limits: Option<(f64, f64)>, from: f64, to: f64) -> Self {
+        Scale::stepped(values, 0.0, limits, from, to)
+    }
+
+    /// As [`Scale::linear`], with ticks at whole numbers only.
+    pub fn whole(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+        Scale::stepped(values, 1.0, None, from, to)
+    }
+
+    fn stepped(
+        values: impl Iterator<Item = f64>,
+        least_step: f64,
+        limits: Option<(f64, f64)>,
+        from: f64,
+        to: f64,
+    ) -> Self {
         let (low, high) = ends(values).unwrap_or((0.0, 1.0));
         let size = low.abs().max(high.abs());
         let (low, high) = match high - low {
@@ -30,7 +45,7 @@ impl Scale {
             _ if size > 1e-150 => (low - 0.1 * size, high + 0.1 * size),
             _ => (0.0, 1.0),
         };
-        let step = round_step((high - low) / 5.0);
+        let step = round_step((high - low) / 5.0).max(least_step);
         let (mut first, mut last) = ((low / step).floor(), (high / step).ceil());
         if let Some((least, most)) = limits {
             first = first.max((least / step).round());
@@ -101,6 +116,7 @@ mod tests {
         assert_eq!(linear(&[3.0, 47.0], None).ticks(), [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
         assert_eq!(linear(&[97.0, 99.9], Some((0.0, 100.0))).ticks(), [97.0, 98.0, 99.0, 100.0]);
         assert_eq!(linear(&[], None).ticks().len(), 6);
+        assert_eq!(Scale::whole([0.0, 2.0].into_iter(), 0.0, 1.0).ticks(), [0.0, 1.0, 2.0]);
         let scale = linear(&[0.0, 10.0], None);
         assert_eq!(
             [scale.place(0.0), scale.place(5.0), scale.place(10.0), scale.place(99.0)],
