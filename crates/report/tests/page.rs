@@ -168,7 +168,7 @@ fn the_embedded_data_are_documented() {
     let data = report.document();
     let mut found = std::collections::BTreeSet::new();
     let mut names = |prefix: &str, value: &Value| {
-        value.as_object().unwrap().keys().for_each(|key| drop(found.insert(format!("{prefix}{key}"))));
+        found.extend(value.as_object().unwrap().keys().map(|key| format!("{prefix}{key}")));
     };
     names("", &data);
     for list in ["runs", "fronts", "samples"] {
