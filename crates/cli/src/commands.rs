@@ -10,5 +10,6 @@ pub mod data;
 pub mod export;
 pub mod quickstart;
 pub mod recipe;
+pub mod report;
 pub mod train;
 pub mod verify;

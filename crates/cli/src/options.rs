@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, train, verify,
+    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, train, verify,
 };
 use crate::context::Context;
 use crate::values;
@@ -62,6 +62,8 @@ pub enum Command {
     Check(check::Options),
     /// Convert a network to ONNX or safetensors.
     Export(export::Options),
+    /// Make one HTML page of runs: curves, accuracy by stage, Pareto front, samples, configuration.
+    Report(report::Options),
     /// List and fetch data sets.
     Data(data::Options),
     /// Show every configuration key with its type, default, meaning and an example.
@@ -85,6 +87,7 @@ impl Command {
             Command::Verify(options) => verify::run(options, context),
             Command::Check(options) => check::run(options, context).map(done),
             Command::Export(options) => export::run(options, context).map(done),
+            Command::Report(options) => report::run(options, context).map(done),
             Command::Data(options) => data::run(options, context).map(done),
             Command::Config(options) => config::run(options, context).map(done),
             Command::Recipe(options) => recipe::run(options, context).map(done),

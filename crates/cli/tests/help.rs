@@ -6,7 +6,7 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &["quickstart"],
         &["train"],
         &["certify"],
@@ -15,6 +15,7 @@ fn every_command_has_help_with_an_example_and_the_common_options() {
         &["verify"],
         &["check"],
         &["export"],
+        &["report"],
         &["data"],
         &["data", "list"],
         &["data", "fetch"],
