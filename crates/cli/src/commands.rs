@@ -9,5 +9,6 @@ pub mod config;
 pub mod data;
 pub mod export;
 pub mod quickstart;
+pub mod sweep;
 pub mod train;
 pub mod verify;

@@ -6,9 +6,13 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 17] = [
         &["quickstart"],
         &["train"],
+        &["sweep"],
+        &["sweep", "ask"],
+        &["sweep", "tell"],
+        &["sweep", "show"],
         &["certify"],
         &["attack"],
         &["bounds"],

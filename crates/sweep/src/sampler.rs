@@ -15,6 +15,9 @@ use optimizer::sampler::{CompletedTrial, Sampler};
 
 use crate::space::{Axis, Domain, Parameters};
 
+/// Places are drawn from this interval and reflected at the ends of [0, 1]: the samplers cut at the ends of the interval
+/// they are given, which would propose those again and again.
+const WIDER: (f64, f64) = (-0.5, 1.5);
 /// Standard deviation of the uniform distribution on [0, 1].
 const UNIFORM_DEVIATION: f64 = 0.288_675_134_594_812_9;
 
@@ -66,7 +69,7 @@ fn point(axes: &[Axis], mut sample: impl FnMut(&Axis, &Distribution) -> ParamVal
         let distribution = distribution(&axis.domain);
         let value = match (sample(axis, &distribution), &axis.domain) {
             (ParamValue::Categorical(i), Domain::Values(values)) => values.get(i).cloned(),
-            (ParamValue::Float(place), domain) => domain.at(place),
+            (ParamValue::Float(place), domain) => domain.at(reflected(place)),
             _ => None,
         };
         (axis.key.clone(), value.unwrap_or_default())
@@ -74,12 +77,17 @@ fn point(axes: &[Axis], mut sample: impl FnMut(&Axis, &Distribution) -> ParamVal
     axes.iter().map(value).collect()
 }
 
-/// A list is one of so many choices, a range is [0, 1].
+/// `place` of the wider interval in [0, 1]; what is uniform there is uniform here.
+fn reflected(place: f64) -> f64 {
+    1.0 - (1.0 - place.abs()).abs()
+}
+
+/// A list is one of so many choices, a range is [0, 1] and a half more at each end.
 fn distribution(domain: &Domain) -> Distribution {
     match domain {
         Domain::Values(values) => Distribution::Categorical(CategoricalDistribution { n_choices: values.len() }),
         Domain::Range { .. } => {
-            Distribution::Float(FloatDistribution { low: 0.0, high: 1.0, log_scale: false, step: None })
+            Distribution::Float(FloatDistribution { low: WIDER.0, high: WIDER.1, log_scale: false, step: None })
         }
     }
 }
@@ -154,6 +162,8 @@ pub(crate) mod tests {
         let mean = |key: &str| points.iter().map(|p| p[key].as_f64().unwrap()).sum::<f64>() / 300.0;
         // Six standard deviations of the mean.
         assert!((mean("a") - 0.5).abs() < 0.1 && (mean("b") - 0.5).abs() < 0.1);
+        let below = points.iter().filter(|point| point["a"].as_f64() < Some(0.25)).count();
+        assert!((45..=105).contains(&below), "{below} of 300 in the first quarter");
         assert!(points.iter().all(|point| point["a"] != point["b"]), "axes of one range must differ");
         for value in ["x", "y", "z"] {
             assert!(points.iter().filter(|point| point["c"] == value).count() > 60);
@@ -165,7 +175,7 @@ pub(crate) mod tests {
     fn tpe_finds_better_points_than_chance() {
         let axes = ["a=0..1", "b=0..1"].map(|text| Axis::range(text).unwrap()).to_vec();
         let distance = |x: f64, y: f64| (x - 0.2).abs() + (y - 0.9).abs();
-        let mut better = 0;
+        let (mut better, mut ends) = (0, 0);
         for seed in 0..10 {
             let plan = |strategy| Plan {
                 axes: axes.clone(),
@@ -175,12 +185,16 @@ pub(crate) mod tests {
                 objectives: vec![crate::Objective::Natural],
                 setting: Default::default(),
             };
-            let mean = |strategy, several: bool| {
+            let mut mean = |strategy, several: bool| {
                 let values = |x, y| match several {
                     true => vec![1.0 - distance(x, y), 1.0 - distance(x, y) / 2.0],
                     false => vec![1.0 - distance(x, y)],
                 };
                 let late = history(&plan(strategy), 60, values).split_off(30);
+                let at_end = |Owned(_, parameters, _): &&Owned| {
+                    parameters.values().any(|value| value.as_f64().is_some_and(|value| value <= 0.0 || value >= 1.0))
+                };
+                ends += late.iter().filter(at_end).count();
                 late.iter().map(|Owned(_, _, values)| values[0]).sum::<f64>() / 30.0
             };
             let tpe = crate::Strategy::Tpe { configurations: 60, lag: 1 };
@@ -188,5 +202,6 @@ pub(crate) mod tests {
             better += usize::from(mean(tpe, false) > chance + 0.1) + usize::from(mean(tpe, true) > chance + 0.1);
         }
         assert!(better >= 18, "better in {better} of 20 searches");
+        assert!(ends <= 10, "{ends} of 900 proposals at an end");
     }
 }
