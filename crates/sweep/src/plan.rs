@@ -22,7 +22,7 @@ pub enum Strategy {
         /// How many.
         configurations: u64,
     },
-    /// Tree-structured Parzen estimators: multi-objective (MOTPE) for several objectives.
+    /// Tree-structured Parzen estimators, which learn from the results before, for one objective or several.
     Tpe {
         /// How many.
         configurations: u64,

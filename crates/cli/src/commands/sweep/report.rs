@@ -22,21 +22,23 @@ pub fn text(summary: &Summary, folder: &Path) -> String {
     if summary.configurations.is_empty() {
         return text;
     }
-    let mut columns = summary.objectives.clone();
-    columns.extend(Objective::ALL.into_iter().filter(|objective| {
-        let told = summary.configurations.iter().any(|configuration| configuration.moments(*objective).is_some());
-        !summary.objectives.contains(objective) && told
-    }));
-    let mut rows = vec![["configuration", "front"].map(String::from).to_vec()];
+    let told = |objective: &Objective| {
+        summary.configurations.iter().any(|configuration| configuration.moments(*objective).is_some())
+    };
+    let columns: Vec<Objective> = Objective::ALL.into_iter().filter(told).collect();
+    let mut rows = vec![vec!["configuration".to_string(), "front".into()]];
     rows[0].extend(columns.iter().map(|objective| objective.name().to_string()));
-    rows[0].push("parameters".into());
     rows.extend(summary.configurations.iter().map(|configuration| row(configuration, &columns)));
     text.push_str(&format!("\n{}", table::render(&rows)));
+    if rows.iter().flatten().any(|cell| cell.contains('±')) {
+        text.push_str("\nmean ± standard deviation over seeds");
+    }
     let names: Vec<&str> = summary.objectives.iter().map(|objective| objective.name()).collect();
     text.push_str(&format!(
-        "\nPareto front ({}): {} configurations, hypervolume {:.4}\none line per trial in {}\n",
+        "\nPareto front ({}): {} of {} configurations, hypervolume {:.4}\none line per trial in {}\n",
         names.join(", "),
         summary.front.len(),
+        summary.configurations.len(),
         summary.hypervolume,
         folder.join("results.csv").display()
     ));
@@ -44,15 +46,15 @@ pub fn text(summary: &Summary, folder: &Path) -> String {
 }
 
 fn row(configuration: &ConfigurationSummary, columns: &[Objective]) -> Vec<String> {
-    let mut row = vec![configuration.configuration.to_string(), if configuration.on_front { "*" } else { "" }.into()];
+    let name = format!("{}: {}", configuration.configuration, parameters_text(&configuration.parameters));
+    let mut row = vec![name, if configuration.on_front { "*" } else { "" }.into()];
     row.extend(columns.iter().map(|&objective| match configuration.moments(objective) {
-        None => "failed".into(),
+        None => "-".into(),
         Some(moments) => {
             let spread = moments.std.map_or_else(String::new, |std| format!(" ± {:.2}", 100.0 * std));
             format!("{}{spread}", percent(moments.mean))
         }
     }));
-    row.push(parameters_text(&configuration.parameters));
     row
 }
 
