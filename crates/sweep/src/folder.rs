@@ -1,13 +1,13 @@
 //! The folder of a sweep: who works on it, its journals, and what they say together.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::SweepError;
 use crate::journal::{self, Contents, Journal, Record, State};
+use crate::lock;
 use crate::plan::{Objective, Plan, Strategy, Trial};
 use crate::sampler::Known;
 use crate::space::Parameters;
@@ -19,8 +19,6 @@ const LOCK: &str = "sweep.lock";
 const JOURNAL: &str = "journal.jsonl";
 /// So long `ask` and `tell` wait for each other.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often they look.
-const POLL: Duration = Duration::from_millis(10);
 
 /// A part of the trials: those whose number leaves the remainder `index − 1` on division by `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +77,7 @@ impl Sweep {
         }
         std::fs::create_dir_all(folder)
             .map_err(|e| SweepError::file(folder, format!("cannot make this folder ({e}); choose another by --out")))?;
-        let lock = lock(folder, shard.is_some(), Duration::ZERO)?;
+        let lock = hold(folder, shard.is_some(), lock::MOMENT)?;
         let own = folder.join(match shard {
             Some(Shard { index, of }) => format!("journal-{index}-of-{of}.jsonl"),
             None => JOURNAL.into(),
@@ -108,7 +106,7 @@ impl Sweep {
         if !own.exists() {
             return Err(no_sweep(folder));
         }
-        let lock = lock(folder, false, PATIENCE)?;
+        let lock = hold(folder, false, PATIENCE)?;
         let merged = Merged::of(&journals(folder)?, &own, None)?;
         match merged {
             Merged { plan: Some(plan), state, remarks, journal: Some(journal) } => {
@@ -265,26 +263,15 @@ fn no_sweep(folder: &Path) -> SweepError {
     )
 }
 
-/// Holds the folder: together with other shards or alone, waiting so long if it is held.
-fn lock(folder: &Path, shared: bool, patience: Duration) -> Result<File, SweepError> {
+/// Holds the folder: together with other shards or alone.
+fn hold(folder: &Path, shared: bool, patience: Duration) -> Result<File, SweepError> {
     let path = folder.join(LOCK);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = open.map_err(|e| SweepError::file(&path, e))?;
-    let start = Instant::now();
-    loop {
-        match if shared { file.try_lock_shared() } else { file.try_lock() } {
-            Ok(()) => return Ok(file),
-            // Some network file systems have no locks; there the user must take care.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(file),
-            Err(TryLockError::Error(error)) => return Err(SweepError::file(&path, error)),
-            Err(TryLockError::WouldBlock) if start.elapsed() < patience => std::thread::sleep(POLL),
-            Err(TryLockError::WouldBlock) => {
-                let problem =
-                    "another process works on this sweep; wait for it, stop it, or choose another folder by --out";
-                return Err(SweepError::file(folder, problem));
-            }
-        }
+    let file = lock::open(&path)?;
+    if lock::hold(&path, &file, shared, patience)? {
+        return Ok(file);
     }
+    let problem = "another process works on this sweep; wait for it, stop it, or choose another folder by --out";
+    Err(SweepError::file(folder, problem))
 }
 
 #[cfg(test)]

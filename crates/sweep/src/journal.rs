@@ -1,14 +1,15 @@
 //! The journal of a sweep: JSON lines, each with its checksum, which survive a kill at any moment.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::SweepError;
+use crate::lock;
 use crate::plan::Plan;
 use crate::space::Parameters;
 
@@ -219,7 +220,7 @@ impl Journal {
         std::fs::rename(&temporary, path).map_err(error)?;
         sync_folder(path);
         let file = OpenOptions::new().append(true).open(path).map_err(error)?;
-        lock(path, &file)?;
+        hold(path, &file)?;
         Ok(Journal { path: path.into(), file })
     }
 
@@ -227,7 +228,7 @@ impl Journal {
     pub(crate) fn resume(path: &Path) -> Result<(Self, Contents), SweepError> {
         let error = |e: std::io::Error| SweepError::file(path, e);
         let mut file = OpenOptions::new().read(true).append(true).open(path).map_err(error)?;
-        lock(path, &file)?;
+        hold(path, &file)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(error)?;
         let contents = parse(path, &bytes)?;
@@ -251,14 +252,10 @@ pub(crate) fn sync_folder(path: &Path) {
     }
 }
 
-fn lock(path: &Path, file: &File) -> Result<(), SweepError> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(SweepError::file(path, "another process writes this journal; wait for it or stop it"))
-        }
-        // Some network file systems have no locks; there the user must take care.
-        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => Err(SweepError::file(path, error)),
-        _ => Ok(()),
+fn hold(path: &Path, file: &File) -> Result<(), SweepError> {
+    match lock::hold(path, file, false, lock::MOMENT)? {
+        true => Ok(()),
+        false => Err(SweepError::file(path, "another process writes this journal; wait for it or stop it")),
     }
 }
 

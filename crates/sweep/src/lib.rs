@@ -9,6 +9,7 @@ mod child;
 mod error;
 mod folder;
 mod journal;
+mod lock;
 pub mod pareto;
 mod plan;
 mod results;

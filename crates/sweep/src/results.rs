@@ -1,6 +1,6 @@
 //! `results.csv` and `results.jsonl`: one row for each trial that has ended.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::SweepError;
 use crate::folder::{Merged, Sweep};
 use crate::journal::{Measured, Outcome, State, TrialRecord};
+use crate::lock;
 use crate::space::Parameters;
 
 /// The table's name.
@@ -71,8 +72,7 @@ impl Sweep {
 
 fn write(folder: &Path) -> Result<(), SweepError> {
     let path = folder.join(LOCK);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let held = open.map_err(|e| SweepError::file(&path, e))?;
+    let held = lock::open(&path)?;
     // The journals are read under the lock, so that a slower shard does not write what was true before. Where there are
     // no locks that may happen; the journals are what counts.
     let _ = held.lock();

@@ -1,8 +1,7 @@
 //! Running trials: so many at once, each a training and then a certification in processes of their own.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::SweepError;
 use crate::child::{Process, status_text};
 use crate::folder::Sweep;
 use crate::journal::{Measured, Outcome, Record, TrialRecord, sync_folder};
+use crate::lock;
 use crate::plan::{Strategy, Trial};
 use crate::space::setting;
 
@@ -122,7 +122,11 @@ impl Sweep {
                 left.remove(&number);
                 let trial = self.trial(number, before)?;
                 (run.tell)(Event::Begun(&trial));
-                slots.push(Slot { lock: self.trial_lock(number)?, trial, stage: Stage::Waiting { told: false } });
+                slots.push(Slot {
+                    lock: lock::open(&self.log(number, "lock"))?,
+                    trial,
+                    stage: Stage::Waiting { told: false },
+                });
             }
             if slots.is_empty() {
                 return Ok(true);
@@ -162,17 +166,13 @@ impl Sweep {
             Ok(Some(Outcome::Failed(format!("{what} {}{between}{words}", status_text(status)))))
         };
         match &mut slot.stage {
-            Stage::Waiting { told } => match slot.lock.try_lock() {
-                Err(TryLockError::WouldBlock) => {
-                    if !std::mem::replace(told, true) {
-                        (run.tell)(Event::Waiting(&slot.trial));
-                    }
+            Stage::Waiting { told } => {
+                if lock::hold(&self.log(number, "lock"), &slot.lock, false, Duration::ZERO)? {
+                    slot.stage = Stage::Training(self.train(&slot.trial, &slot.lock, run.commands)?);
+                } else if !std::mem::replace(told, true) {
+                    (run.tell)(Event::Waiting(&slot.trial));
                 }
-                Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
-                    return Err(SweepError::file(&self.log(number, "lock"), error));
-                }
-                _ => slot.stage = Stage::Training(self.train(&slot.trial, &slot.lock, run.commands)?),
-            },
+            }
             Stage::Training(process) => match process.ended()? {
                 None => {}
                 Some(status) if status.success() => {
@@ -242,12 +242,6 @@ impl Sweep {
 
     fn log(&self, number: u64, kind: &str) -> PathBuf {
         self.folder.join("logs").join(format!("{number:04}.{kind}"))
-    }
-
-    fn trial_lock(&self, number: u64) -> Result<File, SweepError> {
-        let path = self.log(number, "lock");
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        open.map_err(|e| SweepError::file(&path, e))
     }
 }
 

@@ -58,7 +58,8 @@ fn twenty_trials_survive_kills() {
         }
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         std::thread::sleep(Duration::from_millis(30 + (seed >> 40) % 300));
-        if process.try_wait().unwrap().is_some() {
+        if let Some(status) = process.try_wait().unwrap() {
+            assert!(status.success());
             break;
         }
         process.kill().unwrap();
