@@ -11,5 +11,6 @@ pub mod export;
 pub mod quickstart;
 pub mod recipe;
 pub mod report;
+pub mod sweep;
 pub mod train;
 pub mod verify;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, train, verify,
+    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, sweep, train, verify,
 };
 use crate::context::Context;
 use crate::values;
@@ -50,6 +50,8 @@ pub enum Command {
     Quickstart(quickstart::Options),
     /// Train a network.
     Train(train::Options),
+    /// Train and certify many configurations, and show their Pareto front.
+    Sweep(Box<sweep::Options>),
     /// Certify a network on a data set by a cascade of attack and bounds.
     Certify(certify::Options),
     /// Attack a network by gradient descent: PGD, Auto-PGD, targeted or not.
@@ -81,6 +83,7 @@ impl Command {
         match self {
             Command::Quickstart(options) => quickstart::run(options, context).map(done),
             Command::Train(options) => train::run(options, context).map(done),
+            Command::Sweep(options) => sweep::run(options, context).map(done),
             Command::Certify(options) => certify::run(options, context).map(done),
             Command::Attack(options) => attack::run(options, context).map(done),
             Command::Bounds(options) => bounds::run(options, context).map(done),

@@ -22,7 +22,7 @@ enum Format {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tightrope export runs/mnist --to onnx -o mnist.onnx\n  \
+#[command(after_help = "Example:\n  tightrope export runs/mnist --to onnx -o mnist.onnx\n  \
                         tightrope export cnn3.pt --network cnn3 --dataset mnist --to safetensors -o cnn3.safetensors\n  \
                         tightrope export net.pt --network net.toml --map features.0.=0. --map fc.=5. --to onnx")]
 pub struct Options {

@@ -9,7 +9,7 @@ use tightrope_train::recipe::{Profile, recipe, recipes};
 use crate::context::Context;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tightrope recipe list mnist-0.1/cnn3\n  \
+#[command(after_help = "Example:\n  tightrope recipe list mnist-0.1/cnn3\n  \
                         tightrope recipe show cifar10-2_255/cnn5/deeppoly-rgs > my.toml\n  \
                         tightrope recipe show mnist-0.3/cnn3/sabr --profile short > short.toml\n  \
                         tightrope train my.toml --out runs/mine")]
@@ -21,11 +21,13 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Lists recipes: SETTING/NETWORK/METHOD-SMOOTHING.
+    #[command(after_help = "Example:\n  tightrope recipe list mnist-0.1/cnn3")]
     List {
         /// Only those whose names contain this.
         part: Option<String>,
     },
     /// Writes a recipe as a configuration file to the standard output.
+    #[command(after_help = "Example:\n  tightrope recipe show cifar10-2_255/cnn5/deeppoly-rgs > my.toml")]
     Show {
         /// Its name; without a smoothing that of plain gradients.
         name: String,
