@@ -70,7 +70,7 @@ fn an_image_folder_is_trained_on_validated_and_certified() {
     let model = out.join("model.onnx");
     let bare = ["certify", text(&model), "--dataset", "folder", "--data-dir", text(&data), "--eps", "0.01"];
     fails(&bare, &["data.resize"]);
-    let digits = ["certify", text(&out), "--dataset", "digits", "--split", "validation"];
+    let digits = ["certify", text(&out), "--dataset", "digits", "--split", "validation", "--overwrite"];
     fails(&digits, &["--split validation", "train.validation=0.1"]);
 }
 
