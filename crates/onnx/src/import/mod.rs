@@ -13,6 +13,7 @@ mod graph;
 mod linear;
 mod node;
 mod numbers;
+mod pool;
 mod scan;
 mod shape;
 mod window;
