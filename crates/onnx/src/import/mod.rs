@@ -7,6 +7,7 @@
 //! or enclosed ([`numbers`]), so that a proof about the model is one about the file. A tensor that several nodes use as a parameter becomes one
 //! parameter per use (`w`, `w.2`, …).
 
+mod activation;
 mod affine;
 mod draft;
 mod graph;
@@ -33,24 +34,30 @@ pub(crate) use affine::Step;
 pub(crate) use draft::Names;
 
 /// The operators that [`import`] reads.
-pub const SUPPORTED_OPERATORS: [&str; 18] = [
+pub const SUPPORTED_OPERATORS: [&str; 24] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
     "Cast",
+    "Clip",
     "Constant",
     "Conv",
     "Div",
     "Flatten",
     "Gemm",
     "GlobalAveragePool",
+    "GlobalMaxPool",
     "Identity",
+    "LeakyRelu",
     "MatMul",
+    "MaxPool",
     "Mul",
     "Relu",
     "Reshape",
+    "Sigmoid",
     "Sub",
     "Sum",
+    "Tanh",
     "Transpose",
 ];
 
