@@ -7,6 +7,45 @@ use std::path::Path;
 use safetensors::tensor::Dtype;
 use support::{TINY, fails, files, model, read_tensors, succeeds, text, timeless_log, write_inputs};
 
+/// Every kind of layer can be trained into a run that is whole, its ONNX file included.
+#[test]
+fn a_network_of_smooth_activations_and_max_pooling_ends_as_a_whole_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let description = r#"
+        input = [1, 28, 28]
+        layers = [
+            { kind = "conv2d", out_channels = 2, kernel = 5, stride = 3 },
+            { kind = "tanh" },
+            { kind = "maxpool2d", kernel = 2 },
+            { kind = "sigmoid" },
+            { kind = "flatten" },
+            { kind = "linear", out_features = 12 },
+            { kind = "leaky_relu", slope = 0.125 },
+            { kind = "linear", out_features = 12 },
+            { kind = "clip", lower = -0.5, upper = 1.0 },
+            { kind = "linear", out_features = 10 },
+        ]
+    "#;
+    std::fs::write(path("net.toml"), description).unwrap();
+    let (model, run) = (path("net.toml"), path("run"));
+    let train = ["train", "--out", text(&run), "--limit-train", "320", "--epochs", "1", "--eps", "0.02"];
+    succeeds(&[&train[..], &TINY[..2], &["--model", text(&model), "--batch", "32"]].concat());
+    let trained = tightrope_network::Model::load(&run.join("model.safetensors")).unwrap();
+    let read = tightrope_onnx::import(&run.join("model.onnx")).unwrap();
+    assert_eq!((&read.network, &read.theta), (&trained.network, &trained.theta));
+    // What is exported is bounded as what was trained.
+    let inputs = path("x.safetensors");
+    write_inputs(&inputs);
+    let bound = |model: &Path, name: &str| {
+        let out = path(name);
+        let settings = ["--eps", "0.02", "--method", "crown", "--layers", "-o", text(&out)];
+        succeeds(&[&["bounds", text(model), "--inputs", text(&inputs)], &settings[..]].concat());
+        std::fs::read(out).unwrap()
+    };
+    assert_eq!(bound(&run.join("model.onnx"), "a"), bound(&run, "b"));
+}
+
 fn values(bytes: &[u8]) -> Vec<f64> {
     bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
 }

@@ -3,9 +3,7 @@
 mod common;
 
 use common::{assert_same, random_model};
-use tightrope_network::{
-    Activation, Affine, Initialisation, Layer, MaxPool2d, Model, NetworkBuilder, Normalisation, Preset,
-};
+use tightrope_network::{Activation, Affine, Initialisation, Layer, Model, NetworkBuilder, Normalisation, Preset};
 use tightrope_onnx::{export, export_bytes, import, import_bytes};
 use tightrope_testkit::evaluate::logits;
 use tightrope_testkit::random::draws;
@@ -22,7 +20,7 @@ fn random_networks_come_back_whole() {
         kinds.extend(model.network.nodes().iter().map(|node| node.layer.kind()));
         assert_same(&round_trip(&model), &model, &format!("seed {seed}"));
     }
-    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
 }
 
 #[test]
@@ -128,15 +126,40 @@ fn refuses_what_it_cannot_write() {
     let huge = Model::new(builder.build().unwrap(), vec![]);
     assert!(export_bytes(&huge).unwrap_err().to_string().contains("layer `big`"));
 
-    let pool = Layer::MaxPool2d(MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [0; 4] });
-    for layer in [pool, Layer::Activation(Activation::Tanh), Layer::Activation(Activation::LeakyRelu { slope: 0.1 })] {
-        let mut builder = NetworkBuilder::new(&[1, 2, 2]).unwrap();
-        let kind = layer.kind();
-        let bent = builder.add("bent", layer, &[0]).unwrap();
-        builder.add("flat", Layer::Flatten, &[bent]).unwrap();
-        let message = export_bytes(&Model::new(builder.build().unwrap(), vec![])).unwrap_err().to_string();
-        assert!(message.contains("layer `bent`") && message.contains(&format!("kind `{kind}`")), "{message}");
+    for (function, problem) in [
+        (Activation::LeakyRelu { slope: 0.99999999 }, "slope 0.99999999 is 1 in single precision"),
+        (Activation::Clip { lower: 0.1, upper: 0.1000000001 }, "[0.1, 0.1000000001]"),
+        (Activation::Clip { lower: 0.0, upper: 1e39 }, "[0, 1000"),
+        (Activation::Clip { lower: -f64::from(f32::MAX), upper: 0.0 }, "no range of single precision"),
+    ] {
+        let message = export_bytes(&alone(function)).unwrap_err().to_string();
+        assert!(message.contains("layer `bent`") && message.contains(problem), "{message}");
     }
+}
+
+/// A network of one activation called `bent`.
+fn alone(function: Activation) -> Model {
+    let mut builder = NetworkBuilder::new(&[3]).unwrap();
+    builder.add("bent", Layer::Activation(function), &[0]).unwrap();
+    Model::new(builder.build().unwrap(), vec![])
+}
+
+/// Constants that float32 holds come back to the bit, others as the nearest float32.
+#[test]
+fn activations_come_back_whole() {
+    let constants = [0.0, 0.25, f64::from(0.01_f32), f64::from(f32::MIN_POSITIVE)];
+    let mut functions: Vec<Activation> = constants.iter().map(|&slope| Activation::LeakyRelu { slope }).collect();
+    functions.extend([Activation::Relu, Activation::Sigmoid, Activation::Tanh]);
+    functions.extend(constants.iter().map(|&lower| Activation::Clip { lower, upper: 6.0 }));
+    functions.push(Activation::Clip { lower: -3.0, upper: -0.0 });
+    for function in functions {
+        let model = alone(function);
+        let again = round_trip(&model);
+        assert_eq!(again, model);
+        assert_eq!(format!("{:?}", again.network.node(1)), format!("{:?}", model.network.node(1)), "signs of zeros");
+    }
+    let rounded = round_trip(&alone(Activation::LeakyRelu { slope: 0.01 }));
+    assert_eq!(rounded, alone(Activation::LeakyRelu { slope: 0.01_f32.into() }));
 }
 
 #[test]

@@ -5,13 +5,14 @@
 //! layer with parameters becomes a BatchNormalization whose statistics give back its scale and shift,
 //! one without becomes Sub, Mul, Div or Add.
 
+mod activation;
 mod affine;
 mod graph;
 
 use std::path::Path;
 
 use prost::Message;
-use tightrope_network::{Activation, Layer, Model, Node, ParameterId, write_atomically};
+use tightrope_network::{Layer, Model, Node, ParameterId, write_atomically};
 
 use crate::error::{OnnxError, Problem};
 use crate::proto::{
@@ -27,13 +28,14 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// Writes a model as an ONNX file, whole or not at all.
 ///
 /// The input is called `input`, `[N, …]`, the output `logits`, `[N, K]`, N being dynamic; parameters
-/// are initializers under their names. Scales and shifts of affine layers are rounded to float32. Batch norms take the
+/// are initializers under their names. Scales and shifts of affine layers and the constants of activations are rounded to
+/// float32. Batch norms take the
 /// statistics of the model's buffers and are folded into the convolutions and linear layers before them
 /// ([`Model::folded`]); those without one become a BatchNormalization.
 ///
 /// # Errors
-/// If θ or the buffers do not fit the network or is not finite, a parameter is called `input` or `logits`, or the
-/// file cannot be written.
+/// If θ or the buffers do not fit the network or is not finite, a parameter is called `input` or `logits`, a constant is
+/// beyond single precision, or the file cannot be written.
 pub fn export(model: &Model, path: &Path) -> Result<(), OnnxError> {
     let origin = path.display().to_string();
     let bytes = write(model).map_err(|problem| problem.at(&origin))?;
@@ -107,15 +109,9 @@ fn layer(
     };
     let (operator, attributes) = match &node.layer {
         Layer::Input => return Ok(()),
-        Layer::Activation(Activation::Relu) => ("Relu", vec![]),
-        Layer::Activation(
-            Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
-        )
-        | Layer::MaxPool2d(_) => {
-            return Err(Problem::Layer {
-                layer: node.name.clone(),
-                problem: format!("layers of kind `{}` cannot be written as ONNX", node.layer.kind()),
-            });
+        Layer::Activation(function) => {
+            let input = std::mem::take(&mut inputs[0]);
+            return activation::write(graph, node, *function, input, output);
         }
         Layer::Flatten => ("Flatten", vec![int("axis", 1)]),
         Layer::Add if node.inputs.len() > 2 => ("Sum", vec![]),
@@ -135,6 +131,7 @@ fn layer(
             attributes.push(int("count_include_pad", i64::from(pool.count_include_pad)));
             ("AveragePool", attributes)
         }
+        Layer::MaxPool2d(pool) => ("MaxPool", window(pool.kernel, pool.stride, pool.padding)),
         Layer::Affine(affine) => {
             let input = std::mem::take(&mut inputs[0]);
             return affine::write(graph, network, node, affine, input, output);

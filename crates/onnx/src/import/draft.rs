@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tightrope_exact::Enclosure;
-use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Linear, Model, NetworkBuilder, ParameterId, Place, Weights};
+use tightrope_network::{
+    Activation as Function, Affine, AvgPool2d, Conv2d, Layer, Linear, MaxPool2d, Model, NetworkBuilder, ParameterId,
+    Place, Weights,
+};
 
 use super::numbers::Numbers;
 use crate::error::Problem;
@@ -24,7 +27,8 @@ pub enum Operation {
     Linear { weight: Weight, bias: Option<Weight> },
     Affine { inner: usize, scale: Numbers, shift: Numbers, weight: Option<Weight>, bias: Option<Weight> },
     AvgPool2d(AvgPool2d),
-    Relu,
+    MaxPool2d(MaxPool2d),
+    Activation(Function),
     Flatten,
     Add,
 }
@@ -154,7 +158,8 @@ impl Drafts {
                     Layer::Affine(Affine { inner, scale: scale.values, shift: shift.values, weight, bias })
                 }
                 Operation::AvgPool2d(pool) => Layer::AvgPool2d(pool),
-                Operation::Relu => Layer::RELU,
+                Operation::MaxPool2d(pool) => Layer::MaxPool2d(pool),
+                Operation::Activation(function) => Layer::Activation(function),
                 Operation::Flatten => Layer::Flatten,
                 Operation::Add => Layer::Add,
             };

@@ -160,7 +160,13 @@ impl<'a> Importer<'a> {
             "MatMul" => self.mat_mul(&mut node)?,
             "AveragePool" => self.average_pool(&mut node)?,
             "GlobalAveragePool" => self.global_average_pool(&mut node)?,
+            "MaxPool" => self.max_pool(&mut node)?,
+            "GlobalMaxPool" => self.global_max_pool(&mut node)?,
             "Relu" => self.relu(&mut node)?,
+            "LeakyRelu" => self.leaky_relu(&mut node)?,
+            "Sigmoid" => self.sigmoid(&mut node)?,
+            "Tanh" => self.tanh(&mut node)?,
+            "Clip" => self.clip(&mut node)?,
             "Flatten" => self.flatten(&mut node)?,
             "Reshape" => self.reshape(&mut node)?,
             "Transpose" => self.transpose(&mut node)?,
@@ -265,13 +271,6 @@ impl<'a> Importer<'a> {
     /// Lets the node's output be a constant.
     pub fn bind_constant(&mut self, node: &Node<'a>, tensor: Tensor) -> Result<(), Problem> {
         self.bind(node, Value::Constant(Rc::new(tensor)))
-    }
-
-    fn relu(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
-        node.check_arity(1, 1)?;
-        let Activation { draft, view, .. } = self.activation(node, 0)?;
-        let shape = self.drafts.get(draft).shape.clone();
-        self.layer(node, Operation::Relu, vec![draft], shape, view)
     }
 
     fn identity(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {

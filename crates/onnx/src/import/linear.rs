@@ -1,8 +1,8 @@
-//! Conv, Gemm, MatMul and the poolings.
+//! Conv, Gemm and MatMul.
 
 use std::rc::Rc;
 
-use tightrope_network::{AvgPool2d, Conv2d, ParameterId};
+use tightrope_network::{Conv2d, ParameterId};
 
 use super::draft::{Activation, Operation, Weight};
 use super::graph::{Importer, Operand};
@@ -69,25 +69,6 @@ impl<'a> Importer<'a> {
                 Err(node
                     .problem(format!("its bias of shape {:?} does not fit {features} output features", tensor.dims)))
             }
-        }
-    }
-
-    /// The first input as a layer of shape [channels, height, width].
-    fn image(&mut self, node: &Node<'a>) -> Result<(usize, [usize; 3]), Problem> {
-        let activation = self.activation(node, 0)?;
-        let &[channels, height, width] = &activation.view[..] else {
-            return Err(node.problem(format!(
-                "its input has shape {:?} without the batch; it needs [channels, height, width]",
-                activation.view
-            )));
-        };
-        match self.drafts.shaped(&activation) {
-            Some(id) => Ok((id, [channels, height, width])),
-            None => Err(node.problem(format!(
-                "its input is a reshape of {:?} to {:?}; reshaping to an image is supported for the network's input only",
-                self.drafts.get(activation.draft).shape,
-                activation.view
-            ))),
         }
     }
 
@@ -174,39 +155,5 @@ impl<'a> Importer<'a> {
         let flat = self.drafts.flat(&format!("{}.flatten", node.label()), input.draft);
         let shape = vec![weight.shape[0]];
         self.layer(node, Operation::Linear { weight, bias }, vec![flat], shape, view.into())
-    }
-
-    pub fn average_pool(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
-        node.check_arity(1, 1)?;
-        let (input, [channels, height, width]) = self.image(node)?;
-        let Some(kernel) = lengths::<2>(node, "kernel_shape", 1)? else {
-            return Err(node.problem("attribute `kernel_shape` is missing"));
-        };
-        let Window { stride, dilation, padding } = window(node, kernel, [height, width])?;
-        if dilation != [1, 1] {
-            return Err(node.problem(format!("dilations = {dilation:?} are not supported for pooling")));
-        }
-        let count_include_pad = node.int("count_include_pad", 0)? != 0;
-        let pool = AvgPool2d { kernel, stride, padding, count_include_pad };
-        let [out_height, out_width] = pool.output_side([height, width]).map_err(|e| node.problem(e))?;
-        let left_over = |axis: usize, side: usize| {
-            (side + padding[axis] + padding[axis + 2] - kernel[axis]).is_multiple_of(stride[axis])
-        };
-        if node.int("ceil_mode", 0)? != 0 && !(left_over(0, height) && left_over(1, width)) {
-            return Err(node.problem("ceil_mode = 1 with a window that leaves pixels over is not supported"));
-        }
-        let shape = vec![channels, out_height, out_width];
-        let view = shape.as_slice().into();
-        self.layer(node, Operation::AvgPool2d(pool), vec![input], shape, view)
-    }
-
-    pub fn global_average_pool(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
-        node.check_arity(1, 1)?;
-        let (input, [channels, height, width]) = self.image(node)?;
-        let kernel = [height, width];
-        let pool = AvgPool2d { kernel, stride: kernel, padding: [0; 4], count_include_pad: true };
-        let shape = vec![channels, 1, 1];
-        let view = shape.as_slice().into();
-        self.layer(node, Operation::AvgPool2d(pool), vec![input], shape, view)
     }
 }

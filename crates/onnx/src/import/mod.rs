@@ -7,12 +7,14 @@
 //! or enclosed ([`numbers`]), so that a proof about the model is one about the file. A tensor that several nodes use as a parameter becomes one
 //! parameter per use (`w`, `w.2`, …).
 
+mod activation;
 mod affine;
 mod draft;
 mod graph;
 mod linear;
 mod node;
 mod numbers;
+mod pool;
 mod scan;
 mod shape;
 mod window;
@@ -32,24 +34,30 @@ pub(crate) use affine::Step;
 pub(crate) use draft::Names;
 
 /// The operators that [`import`] reads.
-pub const SUPPORTED_OPERATORS: [&str; 18] = [
+pub const SUPPORTED_OPERATORS: [&str; 24] = [
     "Add",
     "AveragePool",
     "BatchNormalization",
     "Cast",
+    "Clip",
     "Constant",
     "Conv",
     "Div",
     "Flatten",
     "Gemm",
     "GlobalAveragePool",
+    "GlobalMaxPool",
     "Identity",
+    "LeakyRelu",
     "MatMul",
+    "MaxPool",
     "Mul",
     "Relu",
     "Reshape",
+    "Sigmoid",
     "Sub",
     "Sum",
+    "Tanh",
     "Transpose",
 ];
 

@@ -2,7 +2,7 @@
 
 use prost::Message;
 use tightrope_exact::Dyadic;
-use tightrope_network::Place;
+use tightrope_network::{Activation, Layer, Place};
 
 use super::{import_bytes, read};
 use crate::proto::{
@@ -31,6 +31,13 @@ fn with_ints(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
 fn with_int(mut node: NodeProto, name: &str, value: i64) -> NodeProto {
     let attribute =
         AttributeProto { name: name.into(), i: Some(value), r#type: code::ATTRIBUTE_INT, ..Default::default() };
+    node.attribute.push(attribute);
+    node
+}
+
+fn with_float(mut node: NodeProto, name: &str, value: f32) -> NodeProto {
+    let attribute =
+        AttributeProto { name: name.into(), f: Some(value), r#type: code::ATTRIBUTE_FLOAT, ..Default::default() };
     node.attribute.push(attribute);
     node
 }
@@ -208,12 +215,6 @@ fn doubles(name: &str, dims: &[usize], values: &[f64]) -> TensorProto {
     }
 }
 
-fn with_float(mut node: NodeProto, name: &str, value: f32) -> NodeProto {
-    let f = Some(value);
-    node.attribute.push(AttributeProto { name: name.into(), f, r#type: code::ATTRIBUTE_FLOAT, ..Default::default() });
-    node
-}
-
 /// What no f64 holds is kept beside the nearest one: exactly where it is a product, else to many digits.
 #[test]
 fn folding_loses_nothing() {
@@ -360,6 +361,31 @@ fn forms_that_are_no_layer() {
     case(image, with_int(with_ints(pool(), "strides", &[2, 2]), "ceil_mode", 1), vec![], &["ceil_mode"]);
     case(image, with_ints(pool(), "dilations", &[2, 2]), vec![], &["dilations"]);
     case(&[1, 4], node("GlobalAveragePool", &["x"], "y"), vec![], &["[channels, height, width]"]);
+    let pool = || with_ints(node("MaxPool", &["x"], "y"), "kernel_shape", &[2, 2]);
+    case(image, node("MaxPool", &["x"], "y"), vec![], &["`kernel_shape` is missing"]);
+    case(image, with_int(with_ints(pool(), "strides", &[2, 2]), "ceil_mode", 1), vec![], &["ceil_mode"]);
+    case(image, with_ints(pool(), "dilations", &[2, 2]), vec![], &["dilations"]);
+    let mut indices = pool();
+    indices.output.push("i".into());
+    case(image, indices, vec![], &["has 2 outputs"]);
+    case(&[1, 4], node("GlobalMaxPool", &["x"], "y"), vec![], &["[channels, height, width]"]);
+
+    for alpha in [-0.5, 1.0, 1.5] {
+        let leaky = with_float(node("LeakyRelu", &["x"], "y"), "alpha", alpha);
+        case(&[1, 4], leaky, vec![], &[&format!("alpha = {alpha};"), "including 1 are supported"]);
+    }
+    case(&[1, 4], with_float(node("LeakyRelu", &["x"], "y"), "alpha", f32::NAN), vec![], &["`alpha` is NaN"]);
+    case(&[1, 4], with_float(node("Tanh", &["x"], "y"), "alpha", 0.5), vec![], &["`alpha` is not known"]);
+    let end = |name: &str, value: f32| encode_floats(name, &[], &[value]);
+    let ends = |low: f32, high: f32| vec![end("a", low), end("b", high)];
+    let clip = |inputs: &[&str]| node("Clip", inputs, "y");
+    case(&[1, 4], clip(&["x", "a", "b"]), ends(1.0, 1.0), &["min = 1 is not below max = 1"]);
+    case(&[1, 4], clip(&["x", "a", "b"]), ends(2.0, 1.0), &["min = 2 is not below max = 1"]);
+    case(&[1, 4], clip(&["x", "a"]), ends(0.5, 0.0), &["min = 0.5 without a max", "give both"]);
+    case(&[1, 4], clip(&["x", "", "b"]), ends(0.0, 0.5), &["max = 0.5 without a min", "give both"]);
+    case(&[1, 4], clip(&["x", "b"]), vec![encode_floats("b", &[2], &[0.0; 2])], &["its min has 2 values"]);
+    case(&[1, 4], clip(&["x", "x"]), vec![], &["must be a constant"]);
+    case(&[1, 4], with_float(clip(&["x"]), "max", 6.0), vec![], &["max = 6 without a min"]);
 
     case(&[-1, 2, 4], with_int(node("Flatten", &["x"], "y"), "axis", 2), vec![], &["use axis = 1"]);
     case(&[-1, 4], with_int(node("Flatten", &["x"], "y"), "axis", 0), vec![], &["use axis = 1"]);
@@ -406,4 +432,26 @@ fn long_graphs_of_equal_names_are_read() {
     assert_eq!(read.network.nodes().len(), count + 1);
     assert_eq!(read.network.node(1).name, "/Relu_3");
     assert_eq!(read.network.node(count).name, format!("/Relu_3.{count}"));
+}
+
+/// Early opsets state the ends of a Clip as attributes, and infinity as the largest float32.
+#[test]
+fn every_form_of_clip_is_read() {
+    let layers = |node: NodeProto, constants: Vec<TensorProto>| {
+        let read = import_bytes(&model(&[1, 3], vec![node], constants).encode_to_vec(), "m").unwrap();
+        read.network.nodes().iter().skip(1).map(|node| node.layer.clone()).collect::<Vec<_>>()
+    };
+    let six = Layer::Activation(Activation::Clip { lower: 0.0, upper: 6.0 });
+    let clip = |inputs: &[&str]| node("Clip", inputs, "y");
+    let constants = || vec![encode_floats("a", &[], &[0.0]), encode_floats("b", &[1], &[6.0])];
+    assert_eq!(layers(clip(&["x", "a", "b"]), constants()), [six.clone()]);
+    assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", 6.0), vec![]), [six]);
+    assert_eq!(layers(clip(&["x", "a"]), constants()), [Layer::RELU]);
+    assert_eq!(layers(clip(&["x", "a", ""]), constants()), [Layer::RELU]);
+    assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", f32::MAX), vec![]), [Layer::RELU]);
+    let without_ends = vec![node("Clip", &["x"], "c"), node("Relu", &["c"], "y")];
+    let read = import_bytes(&model(&[1, 3], without_ends, vec![]).encode_to_vec(), "m").unwrap();
+    assert_eq!((read.network.nodes().len(), &read.network.node(1).layer), (2, &Layer::RELU));
+    let leaky = layers(node("LeakyRelu", &["x"], "y"), vec![]);
+    assert_eq!(leaky, [Layer::Activation(Activation::LeakyRelu { slope: 0.01_f32.into() })], "the default");
 }

@@ -17,13 +17,15 @@ pub fn random_model(seed: u64) -> Model {
         if rng.coin() {
             pieces.push(Piece::BatchNorm);
         }
-        pieces.push(Piece::Relu);
+        pieces.push(*rng.one_of(&[Piece::Relu, Piece::Activation, Piece::TwoActivations]));
         if rng.coin() {
             pieces.extend([Piece::Residual, Piece::Relu]);
         }
     }
-    if rng.coin() {
-        pieces.push(Piece::AvgPool);
+    match rng.below(3) {
+        0 => pieces.push(Piece::AvgPool),
+        1 => pieces.push(Piece::MaxPool),
+        _ => {}
     }
     pieces.push(Piece::Flatten);
     for _ in 0..rng.integer(0, 2) {
@@ -31,7 +33,7 @@ pub fn random_model(seed: u64) -> Model {
         if rng.coin() {
             pieces.push(Piece::BatchNorm);
         }
-        pieces.push(Piece::Relu);
+        pieces.push(*rng.one_of(&[Piece::Relu, Piece::Activation]));
     }
     pieces.push(Piece::Logits);
     let knobs = Knobs {

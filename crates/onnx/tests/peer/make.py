@@ -75,6 +75,16 @@ case("norm_constant", image, [("Constant", "", "scale", {"value": stored["scale"
 case("norm_half_constant", image, [("Constant", "", "shift", {"value": stored["shift"]}), norm, flat], dynamic=True, scale=statistics["scale"], mean=statistics["mean"], var=statistics["var"])
 for include in [0, 1]:
     case(f"pool_padded_{include}", image, [("AveragePool", "x", "c", {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 1], "count_include_pad": include}), flat], dynamic=True)
+    case(f"pool_max_{include}", image, [("MaxPool", "x", "c", {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 1], "storage_order": include}), flat], dynamic=True)
+for mode in ["SAME_UPPER", "SAME_LOWER", "VALID"]:
+    case(f"pool_max_{mode}", image, [("MaxPool", "x", "c", {"auto_pad": mode, "strides": [2, 2], "kernel_shape": [4, 2]}), flat])
+case("pool_max_global", image, [("GlobalMaxPool", "x", "c", {}), flat], dynamic=True)
+for function in ["Sigmoid", "Tanh"]:
+    case(function.lower(), [5], [(function, "x", "y", {})], dynamic=True)
+case("leaky", [5], [("LeakyRelu", "x", "l", {}), ("LeakyRelu", "l", "y", {"alpha": 0.3})], dynamic=True)
+case("clip_inputs", [5], [("Clip", "x low high", "y", {})], low=numpy.float32(-0.25), high=numpy.float32(0.5), dynamic=True)
+case("clip_attributes", [5], [("Clip", "x", "y", {"min": -0.25, "max": 0.5})], opset=10, dynamic=True)
+case("clip_below", [5], [("Clip", "x low", "c", {}), ("Clip", "c", "y", {})], low=numpy.float32(0), dynamic=True)
 case("pool_ceil_exact", [2, 6, 6], [("AveragePool", "x", "c", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}), flat])
 case("pool_global", image, [("GlobalAveragePool", "x", "c", {}), flat], dynamic=True)
 case("reshape_flat", image, [("Reshape", "x s", "f", {}), ("MatMul", "f w", "y", {})], s=numpy.array([-1, 168]), w=normal(168, 3), dynamic=True)

@@ -3,7 +3,6 @@
 use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d};
 
 use super::network::{Constants, Draw};
-use super::rng::Rng;
 use crate::networks::Chain;
 
 /// A part of a random network.
@@ -51,7 +50,7 @@ impl Piece {
     pub(super) fn append(self, chain: Chain, draw: &Draw<'_>) -> Chain {
         match self {
             Piece::Relu => chain.relu(),
-            Piece::Activation => chain.layer(Layer::Activation(activation(draw.rng))),
+            Piece::Activation => chain.layer(Layer::Activation(activation(draw))),
             Piece::TwoActivations => two_activations(chain, draw),
             Piece::Conv => conv(chain, draw, 1),
             Piece::GroupedConv => conv(chain, draw, 2),
@@ -136,12 +135,19 @@ fn max_pool(chain: Chain, draw: &Draw<'_>) -> Chain {
 }
 
 /// Any activation but ReLU.
-fn activation(rng: &Rng) -> Activation {
-    match rng.below(4) {
-        0 => Activation::LeakyRelu { slope: rng.between(0.0, 0.9) },
+fn activation(draw: &Draw<'_>) -> Activation {
+    let between = |low, high| {
+        let value = draw.rng.between(low, high);
+        match draw.knobs.constants {
+            Constants::Any => value,
+            Constants::OfFiles => f64::from(value as f32),
+        }
+    };
+    match draw.rng.below(4) {
+        0 => Activation::LeakyRelu { slope: between(0.0, 0.9) },
         1 => Activation::Sigmoid,
         2 => Activation::Tanh,
-        _ => Activation::Clip { lower: rng.between(-1.0, 0.0), upper: rng.between(0.1, 1.5) },
+        _ => Activation::Clip { lower: between(-1.0, 0.0), upper: between(0.1, 1.5) },
     }
 }
 
