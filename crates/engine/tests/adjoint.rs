@@ -17,7 +17,7 @@ fn silence_kept(
     if relaxation != Relaxation::CrownSkipIbp {
         return;
     }
-    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true, until: None };
+    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true, until: None, shrinkage: 1.0 };
     let ibp = Reference.bound(network, theta, region, &Spec::Logits, request).unwrap();
     for (cotangent, layer) in cotangents.layers.iter_mut().zip(&ibp.layers) {
         for i in 0..layer.lower.len() {
@@ -28,7 +28,14 @@ fn silence_kept(
     }
 }
 
-fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape: Shape, relaxation: Relaxation) {
+fn check_bounds(
+    count: &mut Count,
+    what: &str,
+    rng: &Rng,
+    family: Family,
+    shape: Shape,
+    (relaxation, shrinkage): (Relaxation, f64),
+) {
     let (network, theta) = network(rng, family);
     let batch = rng.integer(1, 2);
     // Clipping at 0 would put bounds of bias-free neurons exactly on the kink at 0.
@@ -39,7 +46,7 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape:
     } else {
         Spec::Matrix { rows: 2, matrix: rng.normals(2 * classes), offset: rng.normals(2) }
     };
-    let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
+    let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage };
     let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     let mut cotangents = random_cotangents(rng, &network, &bounds);
     silence_kept(&network, &theta, &region, relaxation, &mut cotangents);
@@ -94,13 +101,17 @@ fn check_bounds(count: &mut Count, what: &str, rng: &Rng, family: Family, shape:
 }
 
 fn check_relaxation(relaxation: Relaxation) {
+    check_kind((relaxation, 1.0));
+}
+
+fn check_kind(kind: (Relaxation, f64)) {
     let mut count = Count::default();
     for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for repeat in 0..6 {
                 let rng = Rng::new((70_000 + family_index * 1000 + shape_index * 10 + repeat) as u64);
-                let what = format!("{relaxation} {family:?} {shape:?} {repeat}");
-                check_bounds(&mut count, &what, &rng, family, shape, relaxation);
+                let what = format!("{kind:?} {family:?} {shape:?} {repeat}");
+                check_bounds(&mut count, &what, &rng, family, shape, kind);
             }
         }
     }
@@ -110,6 +121,11 @@ fn check_relaxation(relaxation: Relaxation) {
 #[test]
 fn ibp() {
     check_relaxation(Relaxation::Ibp);
+}
+
+#[test]
+fn ibp_with_shrunk_relus() {
+    check_kind((Relaxation::Ibp, 0.7));
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl LoadedFused {
     ) -> Result<R, EngineError> {
         let (plan, parameters, scratch) = (&self.plan, self.network.parameters(), &*self.engine.scratch);
         EngineError::check_length("the region's samples", region.dimension(), plan.dimension)?;
+        request.check()?;
         let whole = passes_whole(request.relaxation, plan, region, spec, request.upper);
         let chunk = bound_chunk(request.relaxation, region.batch());
         let chunks = region.batch().div_ceil(chunk).max(1);
@@ -151,6 +152,7 @@ impl LoadedFused {
                 region,
                 specification: Specification::new(spec, plan, &weights),
                 relaxation: request.relaxation,
+                shrinkage: request.shrinkage as f32,
                 whole,
                 upper: request.upper,
                 layers: request.layers,
@@ -381,6 +383,7 @@ impl Loaded<f32> for LoadedFused {
             EngineError::check_length("the region's samples", region.dimension(), self.plan.dimension)?;
             region.check()?;
             spec.check(region.batch(), self.plan.classes)?;
+            how.check()?;
         }
         let population = Population {
             scratch: &self.engine.scratch,

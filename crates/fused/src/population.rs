@@ -118,6 +118,7 @@ impl Population<'_> {
             region,
             specification: Specification::new(spec, plan, weights),
             relaxation: how.relaxation,
+            shrinkage: how.shrinkage as f32,
             whole,
             upper: how.upper,
             layers: how.layers,

@@ -181,6 +181,23 @@ fn margins_with_images_in_lanes() {
     }
 }
 
+/// Interval arithmetic with the upper ends of unstable ReLUs shrunk, over boxes and balls.
+#[test]
+fn shrunk_relus() {
+    for (name, network) in networks() {
+        for (norm, batch) in [(Norm::Inf, 1), (Norm::Inf, 17), (Norm::Inf, 40), (Norm::L2, 5)] {
+            for engine in engines() {
+                for layers in [false, true] {
+                    let theta = uniform(&network, 17, 0.0);
+                    let base = Case::new(name, &network, theta, batch, 0.05, Relaxation::Ibp);
+                    let case = Case { norm, layers, upper: layers, shrinkage: 0.6, ..base };
+                    case.check(&engine, TOLERANCE);
+                }
+            }
+        }
+    }
+}
+
 /// Kinds that have no kernels give the reference engine's numbers, bit for bit.
 #[test]
 fn kinds_without_kernels_go_to_the_reference() {
@@ -202,7 +219,7 @@ fn kinds_without_kernels_go_to_the_reference() {
             let [got, expected] = engines.map(|engine| engine.forward(&network, &theta, &x).unwrap());
             assert_eq!(got, expected);
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
+                let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
                 let [got, expected] = engines.map(|engine| {
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
                     let cotangents = Cotangents::on_lower(vec![1.0; bounds.lower.len()]);

@@ -31,6 +31,7 @@ fn smooth(name: &str) -> Box<dyn Method> {
         ("latent_link", "1"),
         ("latent_share", "0.5"),
         ("regulariser", "0.25"),
+        ("shrinkage", "0.8"),
     ];
     let taken = settings.iter().filter(|(key, _)| keys.iter().any(|own| own.path == format!("method.{key}")));
     with(name, &taken.map(|(key, value)| format!("{key} = {value}\n")).collect::<String>())
@@ -111,7 +112,33 @@ fn the_ends_of_settings_are_other_methods() {
             assert!(pgd.0 < between && between < ibp.0, "{name}: {} < {between} < {}", pgd.0, ibp.0);
         }
         assert!(pgd.0 < sabr.0 && sabr.0 < ibp.0);
+        assert_eq!(evaluated(with("sabr", "shrinkage = 1")), sabr);
+        let shrunk = evaluated(with("sabr", "shrinkage = 0.5"));
+        assert!(pgd.0 < shrunk.0 && shrunk.0 < sabr.0);
     });
+}
+
+/// Margins of shrunk ReLUs certify nothing, and are counted as nothing.
+#[test]
+fn shrunk_relus_train_alone() {
+    with_batch(1.0, |network, batch, theta| {
+        let at = load(network, theta);
+        let certified = |settings: &str| with("sabr", settings).loss(&fresh(batch), &*at).unwrap().certified;
+        assert!(certified("box_share = 1").is_some());
+        assert_eq!(certified("box_share = 1\nshrinkage = 0.5"), None);
+        let perturbation = Perturbation { seed: 5, step: 1, sigma: 0.02 };
+        let losses =
+            |settings: &str| with("sabr", settings).population_loss(&fresh(batch), &*at, perturbation, 0..3).unwrap();
+        let [whole, shrunk] = ["1", "0.5"].map(|c| losses(&format!("box_share = 1\nshrinkage = {c}")));
+        assert!(whole.iter().flatten().zip(shrunk.iter().flatten()).all(|(whole, shrunk)| shrunk < whole));
+    });
+    let refused = tightrope_train::Config::parse(
+        "model = \"mlp\"\n[method]\nname = \"sabr\"\nrelaxation = \"crown\"\nshrinkage = 0.5",
+        "(test)",
+        &[],
+    );
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("method.shrinkage") && message.contains("method.relaxation"), "{message}");
 }
 
 /// Attacks raise the loss, more with more steps, and stay where they may be.

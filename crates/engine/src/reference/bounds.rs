@@ -54,7 +54,7 @@ impl<T: Real> Group<T> {
     pub(super) fn new(plan: &Plan<T>, region: Region<T>, spec: Spec<T>, request: BoundRequest) -> Self {
         let count = plan.maps.len();
         let mut group = Group {
-            intervals: Intervals { center: Vec::new(), radius: Vec::new() },
+            intervals: Intervals::default(),
             known: (0..count).map(|_| None).collect(),
             bounded: (0..count).map(|_| None).collect(),
             lower: Vec::new(),
@@ -69,7 +69,8 @@ impl<T: Real> Group<T> {
             }
         }
         let needed = group.needed_intervals(plan);
-        group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known);
+        let shrinkage = T::from_f64(request.shrinkage);
+        group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known, shrinkage);
         let nodes: Vec<NodeId> = group.to_bound(plan).collect();
         for id in nodes {
             let bounds = group.bound_node(plan, id);

@@ -1,17 +1,21 @@
 //! The interval domain (IBP, Gowal et al. 2018): centre and radius of every node, and their adjoint.
 //!
-//! Affine: c' = W c + b, r' = |W| r. Activations and max pooling: the images of both ends.
+//! Affine: c' = W c + b, r' = |W| r. Activations and max pooling: the images of both ends, of which the upper one may be
+//! shrunk where a ReLU is unstable.
 
-use tightrope_network::{Layer, NodeId};
+use tightrope_network::{Activation, Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::plan::Plan;
 use crate::{Real, Region};
 
 /// Centres and radii per node, `[batch, n]`; empty where not computed.
+#[derive(Default)]
 pub(super) struct Intervals<T> {
     pub(super) center: Vec<Vec<T>>,
     pub(super) radius: Vec<Vec<T>>,
+    /// Factor of the upper ends of unstable ReLUs.
+    shrinkage: T,
 }
 
 /// Lower and upper values of the same length.
@@ -30,19 +34,27 @@ impl<T: Real> Pair<T> {
 impl<T: Real> Intervals<T> {
     /// Interval bounds of the nodes marked in `needed` (closed under inputs); at nodes with an
     /// entry in `known` those bounds are taken instead.
-    pub(super) fn forward(plan: &Plan<T>, region: &Region<T>, needed: &[bool], known: &[Option<Pair<T>>]) -> Self {
+    pub(super) fn forward(
+        plan: &Plan<T>,
+        region: &Region<T>,
+        needed: &[bool],
+        known: &[Option<Pair<T>>],
+        shrinkage: T,
+    ) -> Self {
         let batch = region.batch();
         let count = plan.maps.len();
-        let mut result = Intervals { center: vec![Vec::new(); count], radius: vec![Vec::new(); count] };
+        let mut result = Intervals { center: vec![Vec::new(); count], radius: vec![Vec::new(); count], shrinkage };
         for (id, node) in plan.network.nodes().iter().enumerate().filter(|(id, _)| needed[*id]) {
             let (center, radius) = if let Some(pair) = &known[id] {
                 from_ends(&pair.lower, &pair.upper)
             } else {
                 match &node.layer {
                     Layer::Input => (region.center.clone(), region.radius.clone()),
-                    Layer::Activation(_) => {
+                    Layer::Activation(kind) => {
                         let (pair, f) = (result.ends(node.inputs[0]), plan.activation(id));
-                        from_ends(&f.values(&pair.lower), &f.values(&pair.upper))
+                        let (lower, mut upper) = (f.values(&pair.lower), f.values(&pair.upper));
+                        result.shrink(*kind, &pair, &mut upper);
+                        from_ends(&lower, &upper)
                     }
                     Layer::MaxPool2d(_) => {
                         let (pair, pool) = (result.ends(node.inputs[0]), plan.max_pool(id));
@@ -68,6 +80,18 @@ impl<T: Real> Intervals<T> {
         result
     }
 
+    /// Shrinks the upper ends, or cotangents on them, of the ReLUs that are unstable over `input`.
+    fn shrink(&self, kind: Activation, input: &Pair<T>, upper: &mut [T]) {
+        if kind != Activation::Relu || self.shrinkage == T::ONE {
+            return;
+        }
+        for ((value, &l), &u) in upper.iter_mut().zip(&input.lower).zip(&input.upper) {
+            if l < T::ZERO && u > T::ZERO {
+                *value *= self.shrinkage;
+            }
+        }
+    }
+
     /// [c − r, c + r] of a node.
     pub(super) fn ends(&self, id: NodeId) -> Pair<T> {
         let (center, radius) = (&self.center[id], &self.radius[id]);
@@ -80,7 +104,7 @@ impl<T: Real> Intervals<T> {
     /// Zero cotangents for every computed node.
     pub(super) fn zero_cotangents(&self) -> Self {
         let zeros = |values: &[Vec<T>]| values.iter().map(|v| vec![T::ZERO; v.len()]).collect();
-        Intervals { center: zeros(&self.center), radius: zeros(&self.radius) }
+        Intervals { center: zeros(&self.center), radius: zeros(&self.radius), shrinkage: self.shrinkage }
     }
 
     /// Adds cotangents on the ends of a node, `offset` elements into the batch.
@@ -113,9 +137,10 @@ impl<T: Real> Intervals<T> {
                 continue;
             }
             match &node.layer {
-                Layer::Activation(_) => {
+                Layer::Activation(kind) => {
                     let (input, f) = (node.inputs[0], plan.activation(id));
-                    let (ends, on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
+                    let (ends, mut on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
+                    self.shrink(*kind, &ends, &mut on_image.upper);
                     let mut g = Pair::zeros(ends.lower.len());
                     f.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
                     f.pull_back(&ends.upper, &on_image.upper, &mut g.upper);

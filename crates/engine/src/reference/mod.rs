@@ -120,6 +120,7 @@ fn bound_groups<T: Real>(
     EngineError::check_length("a sample of the region", region.dimension(), plan.network.input_len())?;
     region.check()?;
     spec.check(region.batch(), classes)?;
+    request.check()?;
     if let Some(node) = request.until {
         if node == 0 || node >= plan.network.nodes().len() {
             return Err(EngineError::Usage(format!("the network has no layer {node} to bound")));

@@ -58,6 +58,7 @@ unsafe fn bound<S: Lanes, const VP: usize>(job: &BoundJob<'_>) -> (Vec<ChunkBoun
                                         }
                                         None => interval.load::<S, VP>(net, region, place, hidden, ends),
                                     }
+                                    interval.shrinkage = job.shrinkage;
                                 }
                                 let hidden_stages = stages.start..stages.end.min(hidden);
                                 interval.bound::<S, VP>(net, region, job.ball, hidden_stages, ends);

@@ -24,6 +24,8 @@ pub struct BoundJob<'a> {
     pub region: &'a Region<f32>,
     pub specification: Specification<'a>,
     pub relaxation: Relaxation,
+    /// Factor of the upper ends of unstable ReLUs, 1 but for interval arithmetic alone.
+    pub shrinkage: f32,
     /// True if the batch goes from stage to stage as a whole, see [`passes_whole`].
     pub whole: bool,
     /// Bound the specification from above as well.

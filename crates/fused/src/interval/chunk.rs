@@ -1,6 +1,6 @@
 //! The interval domain (IBP, Gowal et al. 2018), sixteen or thirty-two images in lanes.
 //!
-//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0. The first stage is exact for every
+//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0, the upper one shrunk if asked. The first stage is exact for every
 //! region; back-substitution starts from it, so all methods run this pass at least that far.
 
 use std::ops::Range;
@@ -33,6 +33,8 @@ pub struct Interval {
     /// Maps of the box's centre and radius and the ball's centre that the first stage reads: this pass's own, or those
     /// shared by the members of a population.
     images: [Address; 3],
+    /// Factor of the upper ends of unstable ReLUs; images loaded or shared set it to 1.
+    pub shrinkage: f32,
 }
 
 /// The address of a map; whoever loads or shares images sets it anew.
@@ -137,6 +139,7 @@ impl Interval {
     }
 
     fn make_room(&mut self, net: &Net<'_>, region: &Region<f32>, vp: usize, depth: usize, ends: bool) {
+        self.shrinkage = 1.0;
         for list in [&mut self.center, &mut self.radius, &mut self.lower, &mut self.upper] {
             list.resize_with(depth + 1, Buffer::default);
         }
@@ -200,7 +203,7 @@ impl Interval {
         let bias = net.weights.signed[index].bias.as_ptr();
         let ends = Ends { channels: net.plan.stages[index].output.c, bias, lower, upper };
         let (center, radius) = (self.center[index + 1].as_mut_ptr(), self.radius[index + 1].as_mut_ptr());
-        Maps { inputs: self.input(index), finish: Rectified { ends, center, radius } }
+        Maps { inputs: self.input(index), finish: Rectified { ends, center, radius, shrinkage: self.shrinkage } }
     }
 
     /// Finishes W c and |W| r at every position of a stage's output.
@@ -339,6 +342,7 @@ impl Interval {
             g_value: cotangents.lower[index].as_mut_ptr(),
             g_reach: cotangents.upper[index].as_mut_ptr(),
             bias: cotangents.bias.as_mut_ptr(),
+            shrinkage: self.shrinkage,
         }
     }
 

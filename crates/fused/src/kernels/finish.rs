@@ -95,6 +95,8 @@ pub struct Rectified<const ENDS: bool> {
     pub ends: Ends,
     pub center: *mut f32,
     pub radius: *mut f32,
+    /// Factor of the upper end where the argument's ends differ in sign.
+    pub shrinkage: f32,
 }
 
 impl<S: Lanes, const VP: usize, const ENDS: bool> Finish<S, 2, VP> for Rectified<ENDS> {
@@ -104,6 +106,7 @@ impl<S: Lanes, const VP: usize, const ENDS: bool> Finish<S, 2, VP> for Rectified
         unsafe {
             let element = position * self.ends.channels + output;
             let (bias, half) = (S::splat(*self.ends.bias.add(output)), S::splat(0.5));
+            let shrinkage = S::splat(self.shrinkage);
             for v in 0..VP {
                 let place = (element * VP + v) * WIDTH;
                 let value = S::add(center[v], bias);
@@ -112,7 +115,9 @@ impl<S: Lanes, const VP: usize, const ENDS: bool> Finish<S, 2, VP> for Rectified
                     S::store(self.ends.lower.add(place), lower);
                     S::store(self.ends.upper.add(place), upper);
                 }
-                let (lower, upper) = (S::max(S::zero(), lower), S::max(S::zero(), upper));
+                let positive = S::max(S::zero(), upper);
+                let upper = S::where_negative(lower, S::mul(shrinkage, positive), positive);
+                let lower = S::max(S::zero(), lower);
                 S::store(self.center.add(place), S::mul(S::add(lower, upper), half));
                 S::store(self.radius.add(place), S::mul(S::sub(upper, lower), half));
             }
@@ -133,12 +138,13 @@ pub struct RectifiedBall {
 impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for RectifiedBall {
     #[inline(always)]
     unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
-        let Rectified { ends, center, radius } = self.rectified;
+        let Rectified { ends, center, radius, shrinkage } = self.rectified;
         // SAFETY: the maps hold the output.
         unsafe {
             let element = position * ends.channels + output;
             let (bias, half) = (S::splat(*ends.bias.add(output)), S::splat(0.5));
             let reach = S::splat(self.epsilon * *self.norms.add(element));
+            let shrinkage = S::splat(shrinkage);
             for v in 0..VP {
                 let place = (element * VP + v) * WIDTH;
                 let value = S::add(sums[v], bias);
@@ -149,7 +155,9 @@ impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for RectifiedBall {
                 }
                 S::store(ends.lower.add(place), lower);
                 S::store(ends.upper.add(place), upper);
-                let (lower, upper) = (S::max(S::zero(), lower), S::max(S::zero(), upper));
+                let positive = S::max(S::zero(), upper);
+                let upper = S::where_negative(lower, S::mul(shrinkage, positive), positive);
+                let lower = S::max(S::zero(), lower);
                 S::store(center.add(place), S::mul(S::add(lower, upper), half));
                 S::store(radius.add(place), S::mul(S::sub(upper, lower), half));
             }
@@ -160,7 +168,7 @@ impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for RectifiedBall {
 /// The adjoint of [`Rectified`]: from cotangents on the activation's centre and radius to those on W c + b and |W| r.
 ///
 /// The activation tells which ends the ReLU let through: the lower one where centre − radius is positive, the
-/// upper one where the centre is.
+/// upper one where the centre is, shrunk where the lower one was not.
 #[derive(Clone, Copy)]
 pub struct IntervalMasked<const ADD: bool> {
     pub channels: usize,
@@ -171,6 +179,8 @@ pub struct IntervalMasked<const ADD: bool> {
     pub g_reach: *mut f32,
     /// `[band][channel][16]`.
     pub bias: *mut f32,
+    /// That of [`Rectified`].
+    pub shrinkage: f32,
 }
 
 impl<S: Lanes, const VP: usize, const ADD: bool> Finish<S, 2, VP> for IntervalMasked<ADD> {
@@ -184,7 +194,7 @@ impl<S: Lanes, const VP: usize, const ADD: bool> Finish<S, 2, VP> for IntervalMa
         // SAFETY: the maps hold the output.
         unsafe {
             let element = position * self.channels + output;
-            let half = S::splat(0.5);
+            let (half, shrinkage) = (S::splat(0.5), S::splat(self.shrinkage));
             let bias = self.bias.add(output * WIDTH);
             let mut total = S::load(bias);
             for v in 0..VP {
@@ -192,7 +202,9 @@ impl<S: Lanes, const VP: usize, const ADD: bool> Finish<S, 2, VP> for IntervalMa
                 let (center, radius) = (S::load(self.center.add(place)), S::load(self.radius.add(place)));
                 let low = S::mul(S::sub(g_center[v], g_radius[v]), half);
                 let high = S::mul(S::add(g_center[v], g_radius[v]), half);
-                let mut low = S::where_positive(S::sub(center, radius), low, S::zero());
+                let is_active = S::sub(center, radius);
+                let high = S::where_positive(is_active, high, S::mul(shrinkage, high));
+                let mut low = S::where_positive(is_active, low, S::zero());
                 let mut high = S::where_positive(center, high, S::zero());
                 if ADD {
                     low = S::add(S::load(self.g_value.add(place)), low);

@@ -201,6 +201,7 @@ pub struct Case<'a> {
     pub relaxation: Relaxation,
     pub upper: bool,
     pub layers: bool,
+    pub shrinkage: f64,
 }
 
 impl Case<'_> {
@@ -226,6 +227,7 @@ impl Case<'_> {
             relaxation,
             upper: false,
             layers: false,
+            shrinkage: 1.0,
         }
     }
 
@@ -243,7 +245,13 @@ impl Case<'_> {
                 Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
             }
         };
-        let request = BoundRequest { relaxation: self.relaxation, upper: self.upper, layers: self.layers, until: None };
+        let request = BoundRequest {
+            relaxation: self.relaxation,
+            upper: self.upper,
+            layers: self.layers,
+            until: None,
+            shrinkage: self.shrinkage,
+        };
         let theta = wide(&self.theta);
         let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
         let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();

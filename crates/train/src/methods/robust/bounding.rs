@@ -17,6 +17,8 @@ pub(in crate::methods) struct Bounding {
     pub(in crate::methods) relaxation: Relaxation,
     /// λ in (0, 1]: the part of ε that boxes around worst points have as radius (SABR); 1 for all perturbations.
     pub(in crate::methods) box_share: f64,
+    /// ReLU shrinkage c in (0, 1] of interval bounds; 1 for bounds that hold.
+    pub(in crate::methods) shrinkage: f64,
     /// Weight β of the relaxation's margins beside IBP's at the start and at the end of the warm-up.
     pub(in crate::methods) beta: [f64; 2],
 }
@@ -38,7 +40,7 @@ struct Pass {
 impl Bounding {
     /// All perturbations by `relaxation` alone.
     pub(in crate::methods) fn by(relaxation: Relaxation) -> Self {
-        Bounding { relaxation, box_share: 1.0, beta: [1.0; 2] }
+        Bounding { relaxation, box_share: 1.0, shrinkage: 1.0, beta: [1.0; 2] }
     }
 
     /// True if the boxes are those around worst points.
@@ -48,12 +50,16 @@ impl Bounding {
 
     /// True if the margins hold for all perturbations.
     pub(super) fn sound(&self) -> bool {
-        !self.takes_points()
+        !self.takes_points() && self.shrinkage == 1.0
     }
 
     /// The one request whose bounds are the margins, if there is one.
     pub(super) fn request(&self) -> Option<BoundRequest> {
-        (self.beta == [1.0; 2] && self.sound()).then(|| BoundRequest::lower(self.relaxation))
+        (self.beta == [1.0; 2] && !self.takes_points()).then(|| self.lower(self.relaxation))
+    }
+
+    fn lower(&self, relaxation: Relaxation) -> BoundRequest {
+        BoundRequest { shrinkage: self.shrinkage, ..BoundRequest::lower(relaxation) }
     }
 
     /// The sets that margins are bounded over; small boxes are those of radius λε around `points [N, d]`, which are moved
@@ -98,7 +104,7 @@ impl Bounding {
         let parts = [(beta, self.relaxation), (1.0 - beta, Relaxation::Ibp)];
         let mut passes: Vec<Pass> = Vec::new();
         for (weight, relaxation) in parts.into_iter().filter(|(weight, _)| *weight > 0.0) {
-            let request = BoundRequest { layers: layers && passes.is_empty(), ..BoundRequest::lower(relaxation) };
+            let request = BoundRequest { layers: layers && passes.is_empty(), ..self.lower(relaxation) };
             let (bounds, tape) = match taped {
                 true => {
                     let (bounds, tape) = at.bound_taped(region, &spec, request)?;
