@@ -2,7 +2,8 @@
 //!
 //! The construction is CROWN's (Zhang et al. 2018). The lower line on [l, u] is
 //! * the chord, if l ≥ 0 (f is concave) or if the chord rises no faster than f at l (then it stays below f);
-//! * the tangent at (l + u)/2, if u ≤ 0 (f is convex);
+//! * the tangent at m = (l + u)/2, if u ≤ 0 (f is convex), or if m < 0 and the tangent does not rise above f at u: of all
+//!   tangents it has the least area below f;
 //! * else the tangent at the d < 0 for which it passes through (u, f(u)).
 //!
 //! The upper line is the lower line of [−u, −l], turned about (0, f(0)).
@@ -55,20 +56,24 @@ fn middle<T: Real>(l: T, u: T) -> T {
 fn choice<T: Real, F: Curve<T>>(f: &F, l: T, u: T) -> Choice<T> {
     if l >= T::ZERO || (u > T::ZERO && chord_slope(f, l, u) <= f.slope(l)) {
         Choice::Chord
-    } else if u <= T::ZERO {
+    } else if u <= T::ZERO || (middle(l, u) < T::ZERO && height(f, middle(l, u), u) <= T::ZERO) {
         Choice::Middle
     } else {
         Choice::Tangent(tangent_through(f, l, u))
     }
 }
 
+/// How far the tangent at d rises above (u, f(u)).
+fn height<T: Real, F: Curve<T>>(f: &F, d: T, u: T) -> T {
+    f.slope(d) * (u - d) + f.at(d) - f.at(u)
+}
+
 /// The d in [l, 0) whose tangent passes (u, f(u)), l < 0 < u, or rather just below it.
 ///
-/// The tangent's height over (u, f(u)), h(d) = f′(d)(u − d) + f(d) − f(u), grows with d from h(l) < 0: h′ = f″(d)(u − d).
-/// Newton's method in a bracket; what is returned has h ≤ 0, on the sound side.
+/// The tangent's [`height`] h over (u, f(u)) grows with d from h(l) < 0: h′ = f″(d)(u − d). Newton's method in a bracket;
+/// what is returned has h ≤ 0, on the sound side.
 fn tangent_through<T: Real, F: Curve<T>>(f: &F, l: T, u: T) -> T {
-    let at_u = f.at(u);
-    let height = |d: T| f.slope(d) * (u - d) + f.at(d) - at_u;
+    let height = |d: T| height(f, d, u);
     let (mut low, mut high) = (l, T::ZERO);
     // The solution for small u.
     let mut d = (u * T::from_f64(-0.5)).max(middle(low, high));
