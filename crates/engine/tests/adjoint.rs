@@ -113,6 +113,16 @@ fn ibp() {
 }
 
 #[test]
+fn hbox() {
+    check_relaxation(Relaxation::Hbox);
+}
+
+#[test]
+fn zonotope() {
+    check_relaxation(Relaxation::Zonotope);
+}
+
+#[test]
 fn crown_ibp() {
     check_relaxation(Relaxation::CrownIbp);
 }

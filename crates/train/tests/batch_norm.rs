@@ -10,7 +10,7 @@ use common::{bars, config};
 use tightrope_data::Split;
 use tightrope_engine::{Engine, Norm, Reference};
 use tightrope_network::{Description, Initialisation, Layer, Model, Network};
-use tightrope_train::methods::{Minibatch, StepThreat, method};
+use tightrope_train::methods::{METHODS, Minibatch, StepThreat, method};
 use tightrope_train::{CHECKPOINT_FILE, Config, Flow, Job, Outcome, Progress, RunFolder, Silent, StepReport, train};
 
 const TEXT: &str = r#"
@@ -85,7 +85,7 @@ fn gradients_are_those_of_the_loss() {
     let threat = StepThreat { epsilon: 0.03, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
     for robust_weight in [1.0, 0.4, 0.0] {
         let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
-        for name in ["standard", "ibp", "crown-ibp", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"] {
+        for name in METHODS.map(|info| info.name) {
             let resolved = config(&[&format!("method.name={name}")]);
             let method = method(&resolved.method).unwrap();
             let load = |theta: &[f32]| Reference.load(&network, theta, &network.initial_buffers()).unwrap();

@@ -1,13 +1,14 @@
 //! Max pooling in every domain: values, interval image and lines, with adjoints.
 //!
 //! For bounds [l_i, u_i] of a window's inputs: the lower line is y ≥ x_j for the j with the largest l_j. If l_j ≥ u_i for
-//! every other i, then y = x_j exactly; else the upper line is the constant max u_i.
+//! every other i, then y = x_j exactly; else the upper line is the constant max u_i. Parallel lines are both constant,
+//! max l_i and max u_i.
 
 use tightrope_network::MaxPool2d;
 
 use super::affine::windows;
 use super::interval::Pair;
-use crate::Real;
+use crate::{LowerSlope, Real};
 
 /// The windows of one max-pooling node.
 pub(super) struct MaxPool {
@@ -22,16 +23,21 @@ pub(super) struct PoolLines<T> {
     inputs: usize,
     /// Of each output: the input that the lower line follows.
     follows: Vec<usize>,
-    /// Of each output: the constant upper line, or none where the output is the input followed.
-    ceiling: Vec<Option<Ceiling<T>>>,
+    /// Of each output: its constant lines, or none where the output is the input followed.
+    room: Vec<Option<Room<T>>>,
 }
 
-/// The largest upper bound of a window.
+/// The lines of an output that may be more than one of its inputs.
 #[derive(Clone, Copy)]
-struct Ceiling<T> {
-    value: T,
-    /// The input it belongs to.
-    input: usize,
+struct Room<T> {
+    /// The constant lower line, where that does not follow an input.
+    floor: Option<T>,
+    /// The constant upper line.
+    ceiling: T,
+    /// The input whose upper bound is the largest.
+    highest: usize,
+    /// Whether both lines are the constant in the middle of largest lower and upper bound.
+    centred: bool,
 }
 
 impl MaxPool {
@@ -68,17 +74,46 @@ impl MaxPool {
     }
 
     /// The lines for bounds `[n]` of one sample's inputs.
-    pub(super) fn lines<T: Real>(&self, lower: &[T], upper: &[T]) -> PoolLines<T> {
+    pub(super) fn lines<T: Real>(&self, lower: &[T], upper: &[T], rule: LowerSlope) -> PoolLines<T> {
         let follows = self.peaks(lower);
         let ceilings = self.peaks(upper).into_iter().zip(self.places(lower.len())).zip(&follows);
-        let ceiling = ceilings
-            .map(|((input, (start, window)), &followed)| {
+        let room = ceilings
+            .map(|((highest, (start, window)), &followed)| {
                 let mut others = window.iter().map(|&offset| start + offset as usize).filter(|&i| i != followed);
                 let is_settled = others.all(|i| lower[followed] >= upper[i]);
-                (!is_settled).then_some(Ceiling { value: upper[input], input })
+                let floor = match rule {
+                    LowerSlope::Adaptive => None,
+                    LowerSlope::Parallel | LowerSlope::Constant => Some(lower[followed]),
+                };
+                (!is_settled).then_some(Room { floor, ceiling: upper[highest], highest, centred: false })
             })
             .collect();
-        PoolLines { inputs: lower.len(), follows, ceiling }
+        PoolLines { inputs: lower.len(), follows, room }
+    }
+}
+
+impl<T: Real> Room<T> {
+    /// The constant that a coefficient of this sign takes; none where it goes on to the input followed.
+    fn constant(&self, is_negative: bool) -> Option<T> {
+        match (self.floor, is_negative) {
+            (None, false) => None,
+            (None, true) => Some(self.ceiling),
+            (Some(floor), is_negative) if !self.centred => Some(if is_negative { self.ceiling } else { floor }),
+            (Some(floor), _) => Some((floor + self.ceiling) * T::from_f64(0.5)),
+        }
+    }
+
+    /// Adds the cotangent `g` of that constant to those of the inputs' bounds.
+    fn pull_back(&self, is_negative: bool, followed: usize, g: T, bounds: &mut Pair<T>) {
+        let half = T::from_f64(0.5);
+        if self.centred {
+            bounds.lower[followed] += g * half;
+            bounds.upper[self.highest] += g * half;
+        } else if is_negative {
+            bounds.upper[self.highest] += g;
+        } else {
+            bounds.lower[followed] += g;
+        }
     }
 }
 
@@ -89,10 +124,10 @@ impl<T: Real> PoolLines<T> {
         let mut result = vec![T::ZERO; constants.len() * self.inputs];
         let targets = result.chunks_exact_mut(self.inputs);
         for ((row, target), constant) in rows.chunks_exact(self.follows.len()).zip(targets).zip(constants) {
-            for ((&a, &followed), ceiling) in row.iter().zip(&self.follows).zip(&self.ceiling) {
-                match ceiling {
-                    Some(ceiling) if a < T::ZERO => *constant += a * ceiling.value,
-                    Some(_) | None => target[followed] += a,
+            for ((&a, &followed), room) in row.iter().zip(&self.follows).zip(&self.room) {
+                match room.as_ref().and_then(|room| room.constant(a < T::ZERO)) {
+                    Some(value) => *constant += a * value,
+                    None => target[followed] += a,
                 }
             }
         }
@@ -100,21 +135,51 @@ impl<T: Real> PoolLines<T> {
     }
 
     /// The adjoint of [`PoolLines::substitute`] for `rows`: from `g_inputs` on its result and `g_constants` to the
-    /// cotangents of `rows`; adds those of the upper bounds of the inputs to `bounds`.
+    /// cotangents of `rows`; adds those of the bounds of the inputs to `bounds`.
     pub(super) fn adjoint(&self, rows: &[T], g_inputs: &[T], g_constants: &[T], bounds: &mut Pair<T>) -> Vec<T> {
         let mut result = Vec::with_capacity(rows.len());
         let g_rows = g_inputs.chunks_exact(self.inputs);
         for ((row, g_row), &g_constant) in rows.chunks_exact(self.follows.len()).zip(g_rows).zip(g_constants) {
-            for ((&a, &followed), ceiling) in row.iter().zip(&self.follows).zip(&self.ceiling) {
-                match ceiling {
-                    Some(ceiling) if a < T::ZERO => {
-                        bounds.upper[ceiling.input] += a * g_constant;
-                        result.push(ceiling.value * g_constant);
+            for ((&a, &followed), room) in row.iter().zip(&self.follows).zip(&self.room) {
+                let is_negative = a < T::ZERO;
+                match room.as_ref().and_then(|room| Some((room, room.constant(is_negative)?))) {
+                    Some((room, value)) => {
+                        room.pull_back(is_negative, followed, a * g_constant, bounds);
+                        result.push(value * g_constant);
                     }
-                    Some(_) | None => result.push(g_row[followed]),
+                    None => result.push(g_row[followed]),
                 }
             }
         }
         result
+    }
+
+    /// Replaces constant lines by the one in their middle.
+    pub(super) fn centre(&mut self) {
+        self.room.iter_mut().flatten().for_each(|room| room.centred = true);
+    }
+
+    /// The radii of the outputs where those of the inputs are `radii`: that of the input followed, or half the distance of
+    /// the constant lines.
+    pub(super) fn radii(&self, radii: &[T]) -> Vec<T> {
+        let of = |(&followed, room): (&usize, &Option<Room<T>>)| match room {
+            Some(Room { floor: Some(floor), ceiling, .. }) => (*ceiling - *floor) * T::from_f64(0.5),
+            Some(Room { floor: None, .. }) | None => radii[followed],
+        };
+        self.follows.iter().zip(&self.room).map(of).collect()
+    }
+
+    /// The adjoint of [`PoolLines::radii`]: adds to the cotangents of the inputs' radii and bounds.
+    pub(super) fn radii_adjoint(&self, g: &[T], g_radii: &mut [T], bounds: &mut Pair<T>) {
+        let half = T::from_f64(0.5);
+        for ((&g, &followed), room) in g.iter().zip(&self.follows).zip(&self.room) {
+            match room {
+                Some(room) if room.floor.is_some() => {
+                    bounds.upper[room.highest] += g * half;
+                    bounds.lower[followed] -= g * half;
+                }
+                Some(_) | None => g_radii[followed] += g,
+            }
+        }
     }
 }

@@ -9,10 +9,12 @@ mod relaxed;
 mod standard;
 
 /// Every method, in the order of help texts.
-pub static METHODS: [&MethodInfo; 6] = [
+pub static METHODS: [&MethodInfo; 8] = [
     &standard::STANDARD,
     &relaxed::IBP,
+    &relaxed::HBOX,
     &relaxed::CROWN_IBP,
+    &relaxed::ZONOTOPE,
     &relaxed::DEEPPOLY,
     &relaxed::CROWN_MEET_IBP,
     &relaxed::CROWN_SKIP_IBP,

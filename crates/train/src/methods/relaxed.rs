@@ -1,4 +1,4 @@
-//! Certified training with a convex relaxation: IBP, CROWN-IBP, DeepPoly and its variants.
+//! Certified training with a convex relaxation: IBP, zonotopes, CROWN-IBP, DeepPoly and its variants.
 
 use std::ops::Range;
 
@@ -35,6 +35,21 @@ pub static IBP: MethodInfo = MethodInfo {
     build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::Ibp })),
 };
 
+/// `hbox`.
+pub static HBOX: MethodInfo = MethodInfo {
+    name: "hbox",
+    title: "HBox",
+    aliases: &[],
+    summary: "affine forms in the input; activations that are not affine become intervals",
+    description: "L as for `ibp`, by hybrid zonotopes: a layer is a centre and error terms of the input, which go through \
+                  W, and a box of radii, which goes through |W|. An unstable ReLU becomes the interval [0, u], a part of \
+                  the box; stable ones keep their form. Over boxes never looser than `ibp`, but discontinuous in θ where a \
+                  neuron becomes unstable and its form is lost.",
+    source: "Mirman et al. 2018 (DiffAI)",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::Hbox })),
+};
+
 /// `crown-ibp`.
 pub static CROWN_IBP: MethodInfo = MethodInfo {
     name: "crown-ibp",
@@ -47,6 +62,21 @@ pub static CROWN_IBP: MethodInfo = MethodInfo {
     source: "Zhang et al. 2020 (arXiv 1906.06316)",
     settings: &[],
     build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::CrownIbp })),
+};
+
+/// `zonotope`.
+pub static ZONOTOPE: MethodInfo = MethodInfo {
+    name: "zonotope",
+    title: "Zonotope",
+    aliases: &["deepz"],
+    summary: "affine forms in the input and in an error term of every unstable neuron",
+    description: "L as for `ibp`, by affine forms of every layer. An unstable ReLU keeps its form z as λz + μ(1 + ε)/2 \
+                  with the slope λ = u/(u − l), μ = −λl and an error term ε in [−1, 1] of its own. That is backward \
+                  substitution for every layer along the parallel lines λz and λz + μ, and so it is computed. \
+                  Continuous in θ, unlike `deeppoly`, but a ReLU's lower bound λl is below 0.",
+    source: "Singh et al. 2018 (DeepZ)",
+    settings: &[],
+    build: |_| Ok(Box::new(Relaxed { relaxation: Relaxation::Zonotope })),
 };
 
 /// `deeppoly`.
@@ -118,7 +148,9 @@ impl Method for Relaxed {
     fn info(&self) -> &'static MethodInfo {
         match self.relaxation {
             Relaxation::Ibp => &IBP,
+            Relaxation::Hbox => &HBOX,
             Relaxation::CrownIbp => &CROWN_IBP,
+            Relaxation::Zonotope => &ZONOTOPE,
             Relaxation::Crown => &DEEPPOLY,
             Relaxation::CrownMeetIbp => &CROWN_MEET_IBP,
             Relaxation::CrownSkipIbp => &CROWN_SKIP_IBP,

@@ -4,7 +4,8 @@ mod adjoint;
 
 use tightrope_network::{Layer, Node, NodeId};
 
-use super::backward::{NodeLines, Set, Walk};
+use super::backward::{ErrorBox, NodeLines, Set, Walk};
+use super::errors::Errors;
 use super::interval::{Intervals, Pair};
 use super::kernel_norm;
 use super::plan::Plan;
@@ -29,6 +30,8 @@ pub(super) struct Group<T> {
     known: Vec<Option<Pair<T>>>,
     /// Bounds that lines are made from, `[batch, n]`, by node.
     bounded: Vec<Option<Pair<T>>>,
+    /// Error terms that are kept as a box, for relaxations that do so.
+    errors: Errors<T>,
     pub(super) lower: Vec<T>,
     pub(super) upper: Vec<T>,
 }
@@ -50,6 +53,7 @@ impl<T: Real> Group<T> {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
             known: (0..count).map(|_| None).collect(),
             bounded: (0..count).map(|_| None).collect(),
+            errors: Errors::none(),
             lower: Vec::new(),
             upper: Vec::new(),
             region,
@@ -65,9 +69,11 @@ impl<T: Real> Group<T> {
         group.intervals = Intervals::forward(plan, &group.region, &needed, &group.known);
         let nodes: Vec<NodeId> = group.to_bound(plan).collect();
         for id in nodes {
+            group.extend_errors(plan, id);
             let bounds = group.bound_node(plan, id);
             group.bounded[id] = Some(bounds);
         }
+        group.extend_errors(plan, plan.elision_node(group.last(plan)));
         group.bound_spec(plan);
         group
     }
@@ -132,6 +138,35 @@ impl<T: Real> Group<T> {
         }
     }
 
+    /// Takes the error terms that are kept as a box on to node `last`.
+    fn extend_errors(&mut self, plan: &Plan<T>, last: NodeId) {
+        if self.request.relaxation.boxes_errors() {
+            let lines = self.batch_lines(plan);
+            self.errors.extend(plan, &lines, last);
+        }
+    }
+
+    /// Those at the node where walks that start at `start` leave them, for one sample; none before the first line.
+    fn error_box(&self, plan: &Plan<T>, start: NodeId, sample: usize) -> Option<ErrorBox<'_, T>> {
+        let node = if start == self.last(plan) { plan.elision_node(start) } else { start };
+        let radii = self.errors.of(node, sample, plan.network.node(node).len())?;
+        Some(ErrorBox { node, radii })
+    }
+
+    /// Lines along which rows are followed, of one sample, for the nodes whose inputs are bounded so far.
+    fn walk_lines(&self, plan: &Plan<T>, sample: usize) -> Vec<Option<NodeLines<T>>> {
+        let mut lines = self.lines(plan, sample);
+        if self.request.relaxation.boxes_errors() {
+            lines.iter_mut().flatten().for_each(NodeLines::centre);
+        }
+        lines
+    }
+
+    /// Lines of every sample.
+    fn batch_lines(&self, plan: &Plan<T>) -> Vec<Vec<Option<NodeLines<T>>>> {
+        (0..self.region.batch()).map(|sample| self.lines(plan, sample)).collect()
+    }
+
     /// Lines of one sample for the nodes whose inputs are bounded so far.
     fn lines(&self, plan: &Plan<T>, sample: usize) -> Vec<Option<NodeLines<T>>> {
         let Some(rule) = self.request.relaxation.lower_slope() else { return Vec::new() };
@@ -141,8 +176,10 @@ impl<T: Real> Group<T> {
             let range = sample * n..(sample + 1) * n;
             let (lower, upper) = (&pair.lower[range.clone()], &pair.upper[range]);
             match &node.layer {
-                Layer::Activation(_) => Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule))),
-                Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper))),
+                Layer::Activation(_) => {
+                    Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule), rule))
+                }
+                Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper, rule))),
                 Layer::Input
                 | Layer::Conv2d(_)
                 | Layer::Linear(_)
@@ -179,7 +216,8 @@ impl<T: Real> Group<T> {
         pair: &mut Pair<T>,
     ) {
         let n = plan.network.node(id).len();
-        let walk = Walk { plan, lines, stop: 0, set: Set::of_region(&self.region, sample) };
+        let (set, errors) = (Set::of_region(&self.region, sample), self.error_box(plan, id, sample));
+        let walk = Walk { plan, lines, stop: 0, set, errors };
         let neurons: Vec<(usize, bool)> = (0..n).filter(|&i| wanted(i)).flat_map(|i| [(i, false), (i, true)]).collect();
         for chunk in neurons.chunks(walk.chunk_rows(id)) {
             let values = walk.lower_bounds(id, unit_rows(chunk, n), chunk.len());
@@ -200,7 +238,7 @@ impl<T: Real> Group<T> {
         let batch = self.region.batch();
         let walk = |pair: &mut Pair<T>, wanted: &dyn Fn(usize) -> bool| {
             for sample in 0..batch {
-                let lines = self.lines(plan, sample);
+                let lines = self.walk_lines(plan, sample);
                 self.walk_neurons(plan, sample, &lines, id, |i| wanted(sample * n + i), pair);
             }
         };
@@ -294,9 +332,9 @@ impl<T: Real> Group<T> {
         let offset = self.spec_offset(plan);
         for sample in 0..self.region.batch() {
             let matrix = self.spec_matrix(plan, sample);
-            let lines = self.lines(plan, sample);
+            let lines = self.walk_lines(plan, sample);
             let (stop, set) = self.spec_stop(plan, sample);
-            let walk = Walk { plan, lines: &lines, stop, set };
+            let walk = Walk { plan, lines: &lines, stop, set, errors: self.error_box(plan, last, sample) };
             let mut lower = offset.clone();
             let mut upper = offset.clone();
             for chunk in self.spec_rows(plan, &matrix, self.request.upper).chunks(walk.chunk_rows(last)) {
