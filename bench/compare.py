@@ -2,13 +2,13 @@
 """The fused engine beside plain PyTorch: same bounds, same networks, same parameters, same threads, one run.
 
     pip install torch
-    python bench/compare.py [--threads 2] [--out comparison.json] [--quick] [--only PART]
+    python bench/compare.py [--threads 2] [--out comparison.json] [--quick] [--only PART] [--batch N]
 
 Builds and runs the `measure` example, times straightforward tensor implementations of the same bounds (IBP;
 CROWN by conv_transpose over batch x rows; populations by a loop over members and by vmap), checks that both
 compute the same margins, and prints the best times of each with their ratio. auto_LiRPA is timed too where
-it can be imported. With one thread both sides are given in processor time, with more in wall time, which
-other work on the machine disturbs.
+it can be imported, CROWN and CROWN-IBP; a checkout of it on PYTHONPATH will do. With one thread both sides are
+given in processor time, with more in wall time, which other work on the machine disturbs.
 """
 
 import argparse
@@ -214,7 +214,7 @@ def check(torch, preset, kind, tensors, folder):
     return worst
 
 
-def measure_torch(torch, quick, folder, wanted):
+def measure_torch(torch, quick, folder, wanted, images):
     results, differences = {}, {}
     for preset in networks(torch):
         for kind in ["random", "stable"]:
@@ -224,9 +224,9 @@ def measure_torch(torch, quick, folder, wanted):
             differences[f"{preset} {kind}"] = check(torch, preset, kind, tensors, folder)
             small = preset == "cnn3"
             methods = {
-                "clean": (64, lambda x, y: model(x)),
-                "ibp": (128 if small else 16, tensors.ibp),
-                "crown-ibp": (128 if small else 16, lambda x, y: tensors.crown(x, y, True)),
+                "clean": (images or 64, lambda x, y: model(x)),
+                "ibp": (images or (128 if small else 16), tensors.ibp),
+                "crown-ibp": (images or (128 if small else 16), lambda x, y: tensors.crown(x, y, True)),
                 "crown": (16 if small else 2, tensors.crown),
             }
             for method, (batch, forward) in methods.items():
@@ -255,8 +255,8 @@ def measure_torch(torch, quick, folder, wanted):
     return results, differences
 
 
-def measure_lirpa(torch):
-    """auto_LiRPA's CROWN bounds, where it runs."""
+def measure_lirpa(torch, folder, quick, wanted, images):
+    """auto_LiRPA's CROWN and CROWN-IBP bounds of margins, where it runs."""
     try:
         from auto_LiRPA import BoundedModule, BoundedTensor
         from auto_LiRPA.perturbations import PerturbationLpNorm
@@ -264,12 +264,35 @@ def measure_lirpa(torch):
         print(f"auto_LiRPA is not timed: {type(error).__name__}: {error}")
         return {}
     results = {}
-    for preset, batch in [("cnn3", 16), ("cnn5", 2)]:
-        x = torch.rand(batch, 1, 28, 28)
-        model = BoundedModule(networks(torch)[preset](), x)
-        region = BoundedTensor(x, PerturbationLpNorm(norm=float("inf"), eps=EPSILON))
-        work = lambda: model.compute_bounds(x=(region,), method="CROWN", bound_upper=False)
-        results[f"{preset}-1 crown random"] = best(work, 3) * 1e3 / batch
+    for preset, small in [("cnn3", True), ("cnn5", False)]:
+        methods = {"crown": 16 if small else 2, "crown-ibp": images or (128 if small else 16)}
+        for method, batch in methods.items():
+            name = f"{preset}-1 {method} random"
+            if not (wanted(name) or wanted(name + " + gradient")):
+                continue
+            x, y = torch.rand(batch, 1, 28, 28), torch.arange(batch) % 10
+            model = BoundedModule(model_of(torch, preset, "random", folder), x)
+            region = BoundedTensor(x, PerturbationLpNorm(norm=float("inf"), eps=EPSILON))
+            # Margins with the label's rivals alone, as the tool's own training loops ask for them.
+            rivals = torch.tensor([[j for j in range(10) if j != label] for label in y.tolist()])
+            rows = torch.eye(10)[y][:, None, :] - torch.eye(10)[rivals]
+            parameters = list(model.parameters())
+
+            def bound():
+                return model.compute_bounds(x=(region,), C=rows, method=method.upper(), bound_upper=False)[0]
+
+            def plain():
+                with torch.no_grad():
+                    bound()
+
+            def gradient():
+                torch.autograd.grad((bound() ** 2).sum(), parameters)
+
+            runs = 3 if quick or method == "crown" else 10
+            if wanted(name):
+                results[name] = best(plain, runs) * 1e3 / batch
+            if method == "crown-ibp" and wanted(name + " + gradient"):
+                results[name + " + gradient"] = best(gradient, runs) * 1e3 / batch
     return results
 
 
@@ -288,6 +311,7 @@ def main():
     parser.add_argument("--out", default="comparison.json")
     parser.add_argument("--quick", action="store_true", help="fewer runs")
     parser.add_argument("--only", default="", help="part of the names to measure, such as 'cnn3-1 crown'")
+    parser.add_argument("--batch", type=int, help="images at once, but for PyTorch's CROWN, instead of a batch that suits the network")
     options = parser.parse_args()
     try:
         import torch
@@ -298,10 +322,14 @@ def main():
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
     with tempfile.TemporaryDirectory() as folder:
         run_measure(root, {"TIGHTROPE_MEASURE_DUMP": folder})
-        output = run_measure(root, {"TIGHTROPE_MEASURE_THREADS": str(options.threads)}, options.only or "-1 ")
+        settings = {"TIGHTROPE_MEASURE_THREADS": str(options.threads)}
+        if options.batch:
+            settings["TIGHTROPE_MEASURE_BATCH"] = str(options.batch)
+        output = run_measure(root, settings, options.only or "-1 ")
         fused = {entry["name"]: entry["ms_per_image"] for entry in map(json.loads, output.splitlines())}
-        tensors, differences = measure_torch(torch, options.quick, folder, lambda name: options.only in name)
-    lirpa = measure_lirpa(torch)
+        wanted = lambda name: options.only in name
+        tensors, differences = measure_torch(torch, options.quick, folder, wanted, options.batch)
+        lirpa = measure_lirpa(torch, folder, options.quick, wanted, options.batch)
     rows = []
     print(f"{'ms per image, ' + str(options.threads) + ' threads':42} {'fused':>10} {'PyTorch':>10} {'ratio':>8} {'auto_LiRPA':>11}")
     for name, ours in fused.items():

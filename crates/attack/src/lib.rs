@@ -19,6 +19,7 @@ pub mod search;
 mod state;
 mod target;
 mod threat;
+mod worst;
 
 pub use attack::{Attack, AttackPlan};
 pub use error::AttackError;
@@ -28,3 +29,4 @@ pub use projection::Feasible;
 pub use state::AttackOutcome;
 pub use target::{Samples, Target, margin};
 pub use threat::ThreatModel;
+pub use worst::{Worst, WorstPoints};

@@ -5,9 +5,9 @@ use crate::target::margin;
 
 /// A loss of one sample's logits; it is lowest where another class wins clearly.
 pub(crate) struct Objective {
-    loss: Loss,
+    pub(crate) loss: Loss,
     /// The class each sample shall become; none for whichever rival is strongest.
-    targets: Option<Vec<usize>>,
+    pub(crate) targets: Option<Vec<usize>>,
 }
 
 impl Objective {

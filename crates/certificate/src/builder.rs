@@ -39,6 +39,11 @@ impl TreeBuilder {
         self.close(node, Step::SplitRelu(neuron))
     }
 
+    /// Splits an open node by a neuron at a point; its children for value ≤ at and ≥ at.
+    pub fn split_neuron(&mut self, node: usize, neuron: Neuron, at: f64) -> [usize; 2] {
+        self.close(node, Step::SplitNeuron { neuron, at })
+    }
+
     /// Splits an open node's box; its children for `input[index]` ≤ at and ≥ at.
     pub fn split_input(&mut self, node: usize, index: u32, at: f64) -> [usize; 2] {
         self.close(node, Step::SplitInput { index, at })

@@ -11,7 +11,7 @@ use tightrope_vnnlib::{Case, Property};
 use crate::deadline::{Deadline, Failure};
 use crate::error::CertificateError;
 use crate::file::{Certificate, network_digest, property_digest};
-use crate::layers::Operation;
+use crate::layers::{Operation, Readers, are_exact};
 use crate::numbers::{check_units, operations};
 use crate::proof::Proof;
 use crate::state::State;
@@ -65,6 +65,8 @@ pub struct Checker<'a> {
 pub(crate) struct Reading<'a> {
     pub network: &'a Network,
     pub operations: Vec<Operation<f64>>,
+    /// By node.
+    pub readers: Vec<Readers>,
     pub deadline: Deadline,
     weights: &'a Weights,
     units: &'a [i32],
@@ -75,7 +77,10 @@ pub(crate) struct Reading<'a> {
 impl Reading<'_> {
     /// The operations with exact weights.
     pub(crate) fn exact(&self) -> Result<&[Operation<Enclosure>], Failure> {
-        let make = || operations(self.network, self.weights, self.units).map_err(|e| e.to_string());
+        if !are_exact(&self.operations) {
+            return Err("smooth activations have no exact values; leaves cannot be evaluated exactly".into());
+        }
+        let make = || crate::numbers::operations(self.network, self.weights, self.units).map_err(|e| e.to_string());
         self.exact.get_or_init(make).as_deref().map_err(|problem| problem.clone().into())
     }
 }
@@ -121,10 +126,13 @@ impl<'a> Checker<'a> {
             ));
         }
         check_units(self.network, &proof.units).map_err(|problem| fault("proof", problem))?;
-        check_parts(proof, self.network)?;
+        let operations = operations(self.network, self.weights, &proof.units)?;
+        let readers = Readers::of(&operations);
+        check_parts(proof, self.network, &readers)?;
         let reading = Reading {
             network: self.network,
-            operations: operations(self.network, self.weights, &proof.units)?,
+            operations,
+            readers,
             deadline: self.deadline,
             weights: self.weights,
             units: &proof.units,

@@ -8,6 +8,7 @@ use tightrope_exact::{Dyadic, Enclosure};
 use tightrope_vnnlib::{Case, Constraint};
 
 use crate::deadline::{Deadline, Failure};
+use crate::function::Function;
 use crate::layers::{Intervals, Map, Operation};
 use crate::proof::{ExactLeaf, Slopes, natural};
 use crate::substitution::{Split, listed_slope};
@@ -65,7 +66,7 @@ impl Exact<'_> {
         for node in (1..=output).rev() {
             self.deadline.check()?;
             let Some(mut a) = pending[node].take() else { continue };
-            self.add_multipliers(node, &betas, &mut a);
+            bound += &self.add_multipliers(node, &betas, &mut a);
             match &self.operations[node] {
                 Operation::Input => {}
                 Operation::Map(map) => {
@@ -79,13 +80,22 @@ impl Exact<'_> {
                     bound += &self.relax(*input, &mut a, slopes);
                     deposit(&mut pending[*input], a);
                 }
+                Operation::Function(input, f) => {
+                    bound += &self.relax_function(*input, *f, &mut a, slopes);
+                    deposit(&mut pending[*input], a);
+                }
+                Operation::MaxPool(pool) => {
+                    let (form, constant) = pool.pull_exactly(&a, &self.bounds[pool.input]);
+                    bound += &constant;
+                    deposit(&mut pending[pool.input], form);
+                }
             }
         }
         let Intervals { lower, upper } = &self.bounds[0];
         let mut unreachable = false;
         let mut form = pending[0].take().unwrap_or_else(|| vec![Dyadic::zero(); lower.len()]);
-        // A ReLU may read the input itself.
-        self.add_multipliers(0, &betas, &mut form);
+        // An activation may read the input itself.
+        bound += &self.add_multipliers(0, &betas, &mut form);
         for (i, a) in form.iter().enumerate().filter(|(_, a)| !a.is_zero()) {
             let (end, whole, open) = match a.is_positive() {
                 true => (lower[i], self.case.lower[i], &self.case.open_lower),
@@ -101,11 +111,15 @@ impl Exact<'_> {
         }
     }
 
-    /// a ∓ β for the splits of a node: z ≥ 0 subtracts β·z, z ≤ 0 adds it.
-    fn add_multipliers(&self, node: usize, betas: &[Dyadic], a: &mut [Dyadic]) {
+    /// a ∓ β for the splits of a node: z ≥ p subtracts β·(z − p), z ≤ p adds it. The constant.
+    fn add_multipliers(&self, node: usize, betas: &[Dyadic], a: &mut [Dyadic]) -> Dyadic {
+        let mut constant = Dyadic::zero();
         for (split, beta) in self.splits.iter().zip(betas).filter(|(split, _)| split.node == node) {
-            a[split.index] = if split.active { &a[split.index] - beta } else { &a[split.index] + beta };
+            let beta = if split.above { -beta } else { beta.clone() };
+            a[split.index] += &beta;
+            constant.add_product(&-&beta, &split.at.into());
         }
+        constant
     }
 
     /// a·(W x + b) as a form of x and a number not above its constant.
@@ -151,6 +165,24 @@ impl Exact<'_> {
                 constant.add_product(a, &t);
                 *a = &*a * &s;
             }
+        }
+        constant
+    }
+}
+
+impl Exact<'_> {
+    /// Replaces coefficients of f(z) by those of z, z the values of `node`; the constant.
+    fn relax_function(&self, node: usize, f: Function, a: &mut [Dyadic], slopes: Option<&Slopes>) -> Dyadic {
+        let Intervals { lower, upper } = &self.bounds[node];
+        let mut constant = Dyadic::zero();
+        for (i, (a, (&l, &u))) in a.iter_mut().zip(lower.iter().zip(upper)).enumerate() {
+            if a.is_zero() {
+                continue;
+            }
+            let slope = f.slope(a.is_positive(), l, u, listed_slope(slopes, node, i));
+            let slope = &*a * &slope.into();
+            constant += &f.least_exactly(a, &slope, l, u);
+            *a = slope;
         }
         constant
     }

@@ -4,7 +4,7 @@ use tightrope_exact::{Dyadic, Enclosure};
 use tightrope_network::{Network, NodeId, Weights};
 
 use crate::error::CertificateError;
-use crate::layers::Operation;
+use crate::layers::{Operation, are_exact};
 use crate::numbers::operations;
 
 /// A network with its exact numbers, as exact leaves of a proof are checked.
@@ -30,9 +30,12 @@ impl ExactNetwork {
     /// `network` with `weights`.
     ///
     /// # Errors
-    /// If the weights do not fit.
+    /// If the weights do not fit, or the network has smooth activations, of which there are no exact values.
     pub fn new(network: &Network, weights: &Weights) -> Result<Self, CertificateError> {
         let operations = operations::<Enclosure>(network, weights, &[])?;
+        if !are_exact(&operations) {
+            return Err(CertificateError::Network("smooth activations have no exact values".into()));
+        }
         let (mut products, mut is_exact) = (0, true);
         for operation in &operations {
             if let Operation::Map(map) = operation {
@@ -54,17 +57,20 @@ impl ExactNetwork {
         self.is_exact
     }
 
-    /// row·(values of `start`) as a form of the input, where ReLU element (pre-activation node, index) passes its input
-    /// on if `active` says so and is 0 otherwise.
+    /// row·(values of `start`) as a form of the input, where `above` says of every neuron (node, index) and kink of an
+    /// activation that reads it whether the neuron is above the kink: a ReLU passes it on then and is 0 otherwise.
     ///
     /// Numbers that are not exact stand with their middles; the rest of them goes into the form's radius, `magnitudes`
     /// being bounds of |z| by node.
+    ///
+    /// # Panics
+    /// If the network has a max pooling.
     pub fn form(
         &self,
         start: NodeId,
         row: Vec<Dyadic>,
         magnitudes: &[Vec<f64>],
-        active: impl Fn(NodeId, usize) -> bool,
+        above: impl Fn(NodeId, usize, f64) -> bool,
     ) -> Form {
         let mut pending: Vec<Vec<Dyadic>> = vec![Vec::new(); start + 1];
         pending[start] = row;
@@ -100,12 +106,21 @@ impl ExactNetwork {
                 Operation::Sum(inputs) => inputs.iter().for_each(|&input| add(&mut pending[input], a.clone())),
                 Operation::Relu(input) => {
                     for (index, a) in a.iter_mut().enumerate() {
-                        if !a.is_zero() && !active(*input, index) {
+                        if !a.is_zero() && !above(*input, index, 0.0) {
                             *a = Dyadic::zero();
                         }
                     }
                     add(&mut pending[*input], a);
                 }
+                Operation::Function(input, f) => {
+                    for (index, a) in a.iter_mut().enumerate().filter(|(_, a)| !a.is_zero()) {
+                        let (slope, value) = f.piece(|kink| above(*input, index, kink));
+                        constant.add_product(a, &value.into());
+                        *a = &*a * &slope.into();
+                    }
+                    add(&mut pending[*input], a);
+                }
+                Operation::MaxPool(_) => panic!("node {node} is a max pooling, which has no form"),
             }
         }
         let coefficients = match std::mem::take(&mut pending[0]) {
@@ -117,9 +132,10 @@ impl ExactNetwork {
 
     /// `scale` times the network's output at `numerators` / `scale`, for `scale` > 0.
     ///
-    /// A network of affine maps and ReLUs is homogeneous in its input and biases together, so points with a common
-    /// denominator need no division.
+    /// A network of affine maps, piecewise linear activations and max poolings is homogeneous in its input, biases and kinks
+    /// together, so points with a common denominator need no division.
     pub fn output(&self, numerators: &[Dyadic], scale: &Dyadic) -> Vec<Enclosure> {
+        let denominator = scale;
         let scale = Enclosure::from(scale.clone());
         let mut values: Vec<Vec<Enclosure>> = Vec::with_capacity(self.operations.len());
         for operation in &self.operations {
@@ -149,6 +165,15 @@ impl ExactNetwork {
                     sum
                 }
                 Operation::Relu(input) => values[*input].iter().map(rectified).collect(),
+                Operation::Function(input, f) => {
+                    let image = |z: &Enclosure| {
+                        let end = |x: Dyadic| f.exactly(&x, denominator);
+                        let (low, high) = (end(&z.value - &z.radius), end(&z.value + &z.radius));
+                        Enclosure { value: (&low + &high).scaled(-1), radius: (&high - &low).scaled(-1) }
+                    };
+                    values[*input].iter().map(image).collect()
+                }
+                Operation::MaxPool(pool) => pool.values(&values[pool.input]),
             };
             values.push(next);
         }

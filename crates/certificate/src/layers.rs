@@ -1,8 +1,10 @@
-//! The network as the checker reads it: affine maps, ReLUs, sums and copies.
+//! The network as the checker reads it: affine maps, activations, max poolings, sums and copies.
 
 use tightrope_exact::Enclosure;
 use tightrope_network::{AvgPool2d, Conv2d};
 
+use crate::function::Function;
+use crate::max_pool::MaxPool;
 use crate::rounding::{add_up, sub_down, sum_error};
 
 /// What one node computes from earlier nodes, with weights of type `T`.
@@ -10,6 +12,9 @@ pub(crate) enum Operation<T> {
     Input,
     Map(Box<Map<T>>),
     Relu(usize),
+    /// Another activation.
+    Function(usize, Function),
+    MaxPool(Box<MaxPool>),
     /// The same values in another shape.
     Copy(usize),
     Sum(Vec<usize>),
@@ -70,11 +75,25 @@ pub(crate) struct Coefficients {
     pub errors: Vec<f64>,
 }
 
-/// The rows (or columns, by `axis`) of the padded image that the window at `position` covers and the image has.
+/// Sides of windows, steps between them and zeros before the image, each by axis.
+pub(crate) struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 4],
+}
+
+impl Window {
+    /// The rows (or columns, by `axis`) of the padded image that the window at `position` covers and the image has.
+    pub(crate) fn covered(&self, position: usize, axis: usize, length: usize) -> std::ops::Range<usize> {
+        let first = position * self.stride[axis];
+        let from = first.max(self.padding[axis]);
+        from..(first + self.kernel[axis]).min(length + self.padding[axis]).max(from)
+    }
+}
+
+/// [`Window::covered`] of an average pooling.
 pub(crate) fn covered(pool: &AvgPool2d, position: usize, axis: usize, length: usize) -> std::ops::Range<usize> {
-    let first = position * pool.stride[axis];
-    let from = first.max(pool.padding[axis]);
-    from..(first + pool.kernel[axis]).min(length + pool.padding[axis]).max(from)
+    Window { kernel: pool.kernel, stride: pool.stride, padding: pool.padding }.covered(position, axis, length)
 }
 
 /// What a window that covers `inside` pixels of the image divides by.
@@ -201,6 +220,22 @@ impl Map<Enclosure> {
 }
 
 impl Operation<f64> {
+    /// The interval of an element of an activation that reads `node`; none of other operations.
+    pub(crate) fn image(&self, before: &[Intervals], node: usize, index: usize) -> Option<(f64, f64)> {
+        let ends = || (before[node].lower[index], before[node].upper[index]);
+        match self {
+            Operation::Relu(input) if *input == node => Some((ends().0.max(0.0), ends().1.max(0.0))),
+            Operation::Function(input, f) if *input == node => Some(f.interval(ends().0, ends().1)),
+            Operation::Relu(_)
+            | Operation::Function(..)
+            | Operation::Input
+            | Operation::Map(_)
+            | Operation::MaxPool(_)
+            | Operation::Copy(_)
+            | Operation::Sum(_) => None,
+        }
+    }
+
     /// Intervals of the node's values from those of earlier nodes; `None` for the input.
     pub(crate) fn interval(&self, nodes: &[Intervals]) -> Option<Intervals> {
         match self {
@@ -211,6 +246,12 @@ impl Operation<f64> {
                 let clamp = |values: &[f64]| values.iter().map(|value| value.max(0.0)).collect();
                 Some(Intervals { lower: clamp(&nodes[*input].lower), upper: clamp(&nodes[*input].upper) })
             }
+            Operation::Function(input, f) => {
+                let ends = nodes[*input].lower.iter().zip(&nodes[*input].upper);
+                let (lower, upper) = ends.map(|(&l, &u)| f.interval(l, u)).unzip();
+                Some(Intervals { lower, upper })
+            }
+            Operation::MaxPool(pool) => Some(pool.interval(&nodes[pool.input])),
             Operation::Sum(inputs) => {
                 let mut sum = nodes[inputs[0]].clone();
                 for &input in &inputs[1..] {
@@ -223,5 +264,64 @@ impl Operation<f64> {
                 Some(sum)
             }
         }
+    }
+}
+
+/// Whether exact arithmetic has the values of all operations.
+pub(crate) fn are_exact<T>(operations: &[Operation<T>]) -> bool {
+    operations.iter().all(|operation| match operation {
+        Operation::Function(_, f) => f.is_piecewise_linear(),
+        Operation::Input
+        | Operation::Map(_)
+        | Operation::Relu(_)
+        | Operation::MaxPool(_)
+        | Operation::Copy(_)
+        | Operation::Sum(_) => true,
+    })
+}
+
+/// What says whether better bounds of a node's neurons make any line better.
+pub(crate) struct Readers {
+    relu: bool,
+    functions: Vec<Function>,
+    /// Whether a max pooling reads it or its image.
+    pooled: bool,
+    /// Whether it is an activation that only max poolings read.
+    is_image: bool,
+}
+
+impl Readers {
+    /// The readers of every node.
+    pub(crate) fn of<T>(operations: &[Operation<T>]) -> Vec<Readers> {
+        let none = |_| Readers { relu: false, functions: Vec::new(), pooled: false, is_image: false };
+        let mut readers: Vec<Readers> = operations.iter().map(none).collect();
+        for operation in operations {
+            match operation {
+                Operation::Relu(input) => readers[*input].relu = true,
+                Operation::Function(input, f) => readers[*input].functions.push(*f),
+                Operation::MaxPool(pool) => readers[pool.input].pooled = true,
+                Operation::Input | Operation::Map(_) | Operation::Copy(_) | Operation::Sum(_) => {}
+            }
+        }
+        for (node, operation) in operations.iter().enumerate() {
+            let (Operation::Relu(input) | Operation::Function(input, _)) = operation else { continue };
+            let own = &mut readers[node];
+            if own.pooled && !own.relu && own.functions.is_empty() {
+                own.is_image = true;
+                readers[*input].pooled = true;
+            }
+        }
+        readers
+    }
+
+    /// Whether activations or max poolings read the node.
+    pub(crate) fn are_any(&self) -> bool {
+        self.relu || self.pooled || !self.functions.is_empty()
+    }
+
+    /// Whether better bounds than [l, u] of a neuron would make a line better.
+    pub(crate) fn is_open(&self, l: f64, u: f64) -> bool {
+        let kink = self.relu && l < 0.0 && u > 0.0;
+        !self.is_image && (kink || self.pooled && l < u || self.functions.iter().any(|f| f.is_open(l, u)))
     }
 }

@@ -13,11 +13,14 @@ mod error;
 mod exact;
 mod exact_network;
 mod file;
+mod function;
 mod layers;
+mod max_pool;
 mod numbers;
 mod path;
 mod proof;
 mod rounding;
+mod smooth;
 mod state;
 mod substitution;
 mod validate;
@@ -28,6 +31,7 @@ pub use check::{Checker, Report, check};
 pub use error::CertificateError;
 pub use exact_network::{ExactNetwork, Form};
 pub use file::{Certificate, MAGIC, MAX_BYTES, VERSION, network_digest, property_digest};
+pub use numbers::check_kinds;
 pub use proof::{
     BoundProof, CaseProof, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId,
     Side, Slopes, SlopesId, Step, Tree,

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use tightrope_exact::Enclosure;
-use tightrope_network::{Activation, Layer, Network, ParameterId, Place, Weights};
+use tightrope_network::{Layer, Network, Node, ParameterId, Place, Weights};
 
 use crate::error::CertificateError;
+use crate::function::Function;
 use crate::layers::{Kind, Map, Operation, covered, pixels};
+use crate::max_pool::MaxPool;
 
 /// A type of weights.
 pub(crate) trait Scalar: Clone {
@@ -84,6 +86,33 @@ pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String
     Ok(())
 }
 
+fn not_covered(node: &Node) -> CertificateError {
+    CertificateError::Layer { layer: node.name.clone(), kind: node.layer.kind() }
+}
+
+/// Fails if `network` has a layer of a kind for which there are no proofs.
+///
+/// # Errors
+/// With the first such layer.
+pub fn check_kinds(network: &Network) -> Result<(), CertificateError> {
+    let is_covered = |node: &&Node| match &node.layer {
+        Layer::Activation(_)
+        | Layer::Input
+        | Layer::Conv2d(_)
+        | Layer::Linear(_)
+        | Layer::Affine(_)
+        | Layer::AvgPool2d(_)
+        | Layer::MaxPool2d(_)
+        | Layer::Flatten
+        | Layer::Add => true,
+        Layer::BatchNorm(_) => false,
+    };
+    match network.nodes().iter().find(|node| !is_covered(node)) {
+        Some(node) => Err(not_covered(node)),
+        None => Ok(()),
+    }
+}
+
 /// The operations of `network`'s nodes, where the values of node k are counted in units of 2^units\[k\] (of 1 if there are
 /// no units).
 pub(crate) fn operations<T: Scalar>(
@@ -137,14 +166,15 @@ pub(crate) fn operations<T: Scalar>(
         };
         operations.push(match &node.layer {
             Layer::Input => Operation::Input,
-            Layer::Activation(Activation::Relu) => Operation::Relu(input),
-            Layer::Activation(
-                Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
-            )
-            | Layer::BatchNorm(_)
-            | Layer::MaxPool2d(_) => {
-                return Err(CertificateError::Layer { layer: node.name.clone(), kind: node.layer.kind() });
+            Layer::Activation(activation) => match Function::of(*activation) {
+                Some(function) => Operation::Function(input, function),
+                None => Operation::Relu(input),
+            },
+            Layer::MaxPool2d(pool) => {
+                let (image, output) = (side(input), side(id));
+                Operation::MaxPool(Box::new(MaxPool::new(input, pool, image, output, node.len())))
             }
+            Layer::BatchNorm(_) => return Err(not_covered(node)),
             Layer::Flatten => Operation::Copy(input),
             Layer::Add => Operation::Sum(node.inputs.clone()),
             Layer::Linear(linear) => {

@@ -1,4 +1,4 @@
-//! The ReLU splits from the root to a tree node, shared with the node's relatives.
+//! The splits of neurons from the root to a tree node, shared with the node's relatives.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn long_paths_are_read_from_the_root_and_dropped_without_recursion() {
-        let split = |index| Split { node: 1, index, active: index % 2 == 0 };
+        let split = |index| Split { node: 1, index, at: 0.0, above: index % 2 == 0 };
         let whole = (0..1_000_000).fold(Path::default(), |path, index| path.with(split(index)));
         let sibling = whole.clone().with(split(7));
         assert_eq!((whole.len(), sibling.len()), (1_000_000, 1_000_001));

@@ -10,7 +10,7 @@ pub struct Proof {
     /// with very large or small weights within f64; none at all for units of 1. Nodes that only pass values on (ReLUs,
     /// reshapes, sums) have the units of their inputs.
     pub units: Vec<i32>,
-    /// Lower ReLU slopes, referred to by their position ([`SlopesId`]); many leaves may share one entry.
+    /// Slopes of lines, referred to by their position ([`SlopesId`]); many leaves may share one entry.
     pub slopes: Vec<Slopes>,
     /// Ways to derive pre-activation bounds, referred to by their position ([`RefinementId`]).
     pub refinements: Vec<Refinement>,
@@ -33,10 +33,10 @@ pub struct CaseProof {
     pub conjunctions: Vec<Tree>,
 }
 
-/// One neuron of a pre-activation node.
+/// One neuron of a node that activations or max poolings read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Neuron {
-    /// The node that a ReLU reads (one of `Network::pre_activations`).
+    /// The node.
     pub node: u32,
     /// Element of the node's flat output.
     pub index: u32,
@@ -51,8 +51,8 @@ pub struct Tree {
 
 /// One node of a [`Tree`].
 ///
-/// The set of inputs of a node is a box (the case's, cut by the input splits above) together with the ReLU splits
-/// above. Each node also has bounds of all pre-activations over that set: at the root those of interval arithmetic,
+/// The set of inputs of a node is a box (the case's, cut by the input splits above) together with the splits of neurons
+/// above. Each node also has bounds of all values over that set: at the root those of interval arithmetic,
 /// below the parent's, cut by the split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
@@ -71,6 +71,13 @@ pub enum Step {
     Leaf(Leaf),
     /// No child: the same to the last digit.
     Exact(ExactLeaf),
+    /// Two children: first neuron ≤ at, then ≥ at.
+    SplitNeuron {
+        /// One of a node that activations or max poolings read.
+        neuron: Neuron,
+        /// A finite number.
+        at: f64,
+    },
 }
 
 /// The dual variables of a leaf. The lower bound of Σ weight·(c·y − b) that they give must be > 0.
@@ -82,7 +89,7 @@ pub struct Leaf {
     pub rows: Vec<(u32, f64)>,
     /// Lower slopes; none for the rule of least area.
     pub slopes: Option<SlopesId>,
-    /// β ≥ 0 of the ReLU splits on the path, in the order in which they stand from the root; empty for all 0.
+    /// β ≥ 0 of the splits of neurons on the path, in the order in which they stand from the root; empty for all 0.
     pub multipliers: Vec<f32>,
 }
 
@@ -94,7 +101,7 @@ pub struct ExactLeaf {
     pub rows: Vec<(u32, Vec<u8>)>,
     /// Lower slopes; none for the rule of least area.
     pub slopes: Option<SlopesId>,
-    /// β of the ReLU splits on the path, in the order in which they stand from the root; empty for all 0.
+    /// β of the splits of neurons on the path, in the order in which they stand from the root; empty for all 0.
     pub multipliers: Vec<Vec<u8>>,
 }
 
@@ -103,9 +110,10 @@ pub(crate) fn natural(bytes: &[u8]) -> Dyadic {
     Dyadic::from_natural(bytes)
 }
 
-/// Slopes α ∈ [0, 1] of the lower lines of unstable neurons: relu(z) ≥ α·z.
+/// Shares α ∈ [0, 1] of unstable neurons. For a ReLU α is the slope of the lower line, relu(z) ≥ α·z; leaky ReLU and clip
+/// mix two lines by it (`function.rs` says which), below with positive and above with negative coefficients.
 ///
-/// Neurons not listed have the slope of least area: 1 if u > −l, else 0. Slopes of stable neurons are ignored.
+/// Neurons not listed have the lines of least area, ReLUs α = 1 if u > −l, else 0. Shares of stable neurons are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Slopes {
     /// Per pre-activation node, in increasing order of the node.
@@ -115,7 +123,7 @@ pub struct Slopes {
 /// The slopes of one pre-activation node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerSlopes {
-    /// The pre-activation node.
+    /// The node.
     pub node: u32,
     /// Neurons in increasing order.
     pub neurons: Vec<u32>,
@@ -136,9 +144,11 @@ pub struct Refinement {
 /// How one pre-activation node's bounds are tightened; all results are intersected.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LayerRefinement {
-    /// The pre-activation node.
+    /// The node.
     pub node: u32,
-    /// Bound both sides of every neuron that is still unstable by backward substitution with slopes of least area.
+    /// Bound both sides of every neuron that is still unstable by backward substitution with slopes of least area: a kink of
+    /// what reads it is inside its bounds, or a max pooling reads it or an activation of it. Not where it is an activation
+    /// that only max poolings read, whose bounds are those of its input, mapped.
     pub crown: bool,
     /// Further bounds with slopes of their own.
     pub bounds: Vec<BoundProof>,
@@ -167,7 +177,7 @@ pub enum Side {
 }
 
 impl Refinement {
-    /// Least-area backward substitution for every unstable neuron of `nodes` (all of `Network::pre_activations` for CROWN ∩ IBP).
+    /// Least-area backward substitution for every unstable neuron of `nodes` (all that activations and max poolings read for CROWN ∩ IBP).
     pub fn crown(nodes: impl IntoIterator<Item = usize>) -> Self {
         let layer = |node: usize| LayerRefinement { node: node as u32, crown: true, bounds: Vec::new() };
         Refinement { layers: nodes.into_iter().map(layer).collect() }

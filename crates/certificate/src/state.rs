@@ -1,4 +1,4 @@
-//! What is known at a tree node: its box, its ReLU splits and intervals of every value of the network.
+//! What is known at a tree node: its box, its splits of neurons and intervals of every value of the network.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::check::Reading;
 use crate::deadline::{Deadline, Failure};
-use crate::layers::{Coefficients, Intervals};
+use crate::layers::{Coefficients, Intervals, Operation, Readers};
 use crate::path::Path;
 use crate::proof::{LayerRefinement, Proof, Refinement, Side, Slopes, SlopesId};
 use crate::substitution::{Domain, Split};
@@ -16,7 +16,7 @@ use crate::substitution::{Domain, Split};
 pub(crate) struct State {
     /// Intervals of every node's values; those of node 0 are the box. Shared with the node's children.
     bounds: Arc<Vec<Intervals>>,
-    /// Its ReLU splits.
+    /// Its splits of neurons.
     pub path: Path,
 }
 
@@ -48,16 +48,24 @@ impl State {
         state
     }
 
-    /// The part with one more sign.
+    /// The part with one more split of a neuron.
     pub(crate) fn with_split(&self, split: Split) -> State {
         State { bounds: self.bounds.clone(), path: self.path.with(split) }
     }
 
-    /// The bounds cut by `splits`, which are those of the path; `None` if they leave nothing.
-    pub(crate) fn cut(&self, splits: &[Split]) -> Option<Vec<Intervals>> {
+    /// The bounds cut by `splits`, which are those of the path, and those of the activations that read a neuron split;
+    /// `None` if they leave nothing.
+    pub(crate) fn cut(&self, operations: &[Operation<f64>], splits: &[Split]) -> Option<Vec<Intervals>> {
         let mut bounds = Vec::clone(&self.bounds);
-        for (node, intervals) in bounds.iter_mut().enumerate() {
-            if !cut(intervals, node, splits) {
+        for (node, operation) in operations.iter().enumerate() {
+            let (before, own) = bounds.split_at_mut(node);
+            for split in splits {
+                if let Some((low, high)) = operation.image(before, split.node, split.index) {
+                    let (lower, upper) = (&mut own[0].lower[split.index], &mut own[0].upper[split.index]);
+                    (*lower, *upper) = (lower.max(low), upper.min(high));
+                }
+            }
+            if !cut(&mut own[0], node, splits) {
                 return None;
             }
         }
@@ -86,7 +94,7 @@ impl State {
             check_finite(&bounds[node])?;
             let Some(layer) = refinement.layers.iter().find(|layer| layer.node as usize == node) else { continue };
             let domain = Domain { operations: &reading.operations, bounds: &bounds, splits: &splits };
-            let found = tightened(&domain, node, proof, layer, reading.deadline)?;
+            let found = tightened(&domain, &reading.readers[node], node, proof, layer, reading.deadline)?;
             let intervals = &mut bounds[node];
             for (index, side, bound) in found {
                 match side {
@@ -105,13 +113,14 @@ impl State {
 /// Lower bounds of ±neuron of one layer, as the refinement derives them.
 fn tightened(
     domain: &Domain<'_>,
+    readers: &Readers,
     node: usize,
     proof: &Proof,
     layer: &LayerRefinement,
     deadline: Deadline,
 ) -> Result<Vec<(usize, Side, f64)>, Failure> {
     let intervals = &domain.bounds[node];
-    let unstable = |i: &usize| layer.crown && intervals.lower[*i] < 0.0 && intervals.upper[*i] > 0.0;
+    let unstable = |i: &usize| layer.crown && readers.is_open(intervals.lower[*i], intervals.upper[*i]);
     let neurons: Vec<usize> = (0..intervals.lower.len()).filter(unstable).collect();
     let bound = |index: usize, side: Side, slopes: Option<&Slopes>, multipliers: &[f32]| {
         deadline.check()?;
@@ -135,9 +144,9 @@ pub(crate) fn slopes(proof: &Proof, id: Option<SlopesId>) -> Option<&Slopes> {
 fn cut(intervals: &mut Intervals, node: usize, splits: &[Split]) -> bool {
     for split in splits.iter().filter(|split| split.node == node) {
         let (lower, upper) = (&mut intervals.lower[split.index], &mut intervals.upper[split.index]);
-        match split.active {
-            true => *lower = lower.max(0.0),
-            false => *upper = upper.min(0.0),
+        match split.above {
+            true => *lower = lower.max(split.at),
+            false => *upper = upper.min(split.at),
         }
     }
     intervals.lower.iter().zip(&intervals.upper).all(|(lower, upper)| lower <= upper)

@@ -1,16 +1,19 @@
 //! Backward substitution of a linear form to the input, every rounding towards a smaller bound.
 
+use crate::function::Function;
 use crate::layers::{Coefficients, Intervals, Operation};
 use crate::proof::Slopes;
 use crate::rounding::{add_down, sub_down, sum_error};
 
-/// A ReLU split on the path to a tree node.
+/// A split of a neuron on the path to a tree node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Split {
     pub node: usize,
     pub index: usize,
-    /// True on the side where the pre-activation is ≥ 0.
-    pub active: bool,
+    /// Where it is split.
+    pub at: f64,
+    /// True on the side where the neuron is ≥ `at`.
+    pub above: bool,
 }
 
 /// The slope that `slopes` lists for a neuron.
@@ -32,10 +35,11 @@ impl Domain<'_> {
     ///
     /// Going back from node to node, the form a·z is replaced by one of earlier nodes that is never larger on the domain:
     /// * a split z_i ≥ 0 subtracts β·z_i, a split z_i ≤ 0 adds it. Whatever β ≥ 0 becomes by rounding, fl(a ∓ β) is
-    ///   a ∓ β' with β' ≥ 0, so this step needs no error term;
+    ///   a ∓ β' with β' ≥ 0, so this step needs no error term. A split at p ≠ 0 also adds or subtracts β·p, rounded down,
+    ///   and fl(a ∓ β) has an error then;
     /// * an unstable ReLU with a > 0 is replaced by fl(a·α)·z, which lies between 0 and a·z since 0 ≤ α ≤ 1;
     ///   with a < 0 by a'·z + c for any a', where c is the smaller of the differences at both ends of the interval
-    ///   (a·relu(z) − a'·z is concave), rounded down;
+    ///   (a·relu(z) − a'·z is concave), rounded down; other functions and max poolings are replaced likewise;
     /// * an affine map gives coefficients with an error e, which is paid at once by −e·max|z|.
     pub(crate) fn minimum(
         &self,
@@ -58,7 +62,13 @@ impl Domain<'_> {
             // Twice a sum of numbers ≥ 0 is above the exact sum but for underflow.
             bound = sub_down(bound, 2.0 * paid + errors.len() as f64 * f64::MIN_POSITIVE);
             for (split, &beta) in self.splits.iter().zip(multipliers).filter(|(split, _)| split.node == node) {
-                a[split.index] += if split.active { -f64::from(beta) } else { f64::from(beta) };
+                let beta = if split.above { -f64::from(beta) } else { f64::from(beta) };
+                a[split.index] += beta;
+                if split.at != 0.0 {
+                    bound = add_down(bound, (-beta * split.at).next_down());
+                    let largest = lower[split.index].abs().max(upper[split.index].abs());
+                    bound = sub_down(bound, 2.0 * f64::EPSILON * a[split.index].abs() * largest + f64::MIN_POSITIVE);
+                }
             }
             match &self.operations[node] {
                 Operation::Input => {
@@ -84,6 +94,15 @@ impl Domain<'_> {
                 Operation::Relu(input) => {
                     bound = add_down(bound, self.relax(*input, &mut a, slopes));
                     self.deposit(&mut pending, *input, Some(Coefficients::exact(a)));
+                }
+                Operation::Function(input, f) => {
+                    bound = add_down(bound, self.relax_function(*input, *f, &mut a, slopes));
+                    self.deposit(&mut pending, *input, Some(Coefficients::exact(a)));
+                }
+                Operation::MaxPool(pool) => {
+                    let (coefficients, constant) = pool.pull(&a, &self.bounds[pool.input]);
+                    bound = add_down(bound, constant);
+                    self.deposit(&mut pending, pool.input, Some(coefficients));
                 }
             }
         }
@@ -116,6 +135,19 @@ impl Domain<'_> {
                 constant = add_down(constant, at_lower.min(at_upper));
                 *a = slope;
             }
+        }
+        constant
+    }
+
+    /// Replaces coefficients of f(z) by those of z, z the values of `node`; the constant, rounded down.
+    fn relax_function(&self, node: usize, f: Function, a: &mut [f64], slopes: Option<&Slopes>) -> f64 {
+        let Intervals { lower, upper } = &self.bounds[node];
+        let mut constant = 0.0;
+        for (i, (a, (&l, &u))) in a.iter_mut().zip(lower.iter().zip(upper)).enumerate().filter(|(_, (a, _))| **a != 0.0)
+        {
+            let slope = *a * f.slope(*a > 0.0, l, u, listed_slope(slopes, node, i));
+            constant = add_down(constant, f.least(*a, slope, l, u));
+            *a = slope;
         }
         constant
     }

@@ -6,6 +6,7 @@ use tightrope_network::Network;
 use tightrope_vnnlib::{Case, Constraint};
 
 use crate::error::CertificateError;
+use crate::layers::Readers;
 use crate::proof::{ExactLeaf, Proof, Refinement, Slopes};
 
 /// Fails unless the case's numbers fit `network`.
@@ -34,9 +35,10 @@ pub(crate) fn check_case(case: &Case, network: &Network) -> Result<(), String> {
 }
 
 /// Fails unless the slopes and refinements of `proof` make sense for `network` by themselves.
-pub(crate) fn check_parts(proof: &Proof, network: &Network) -> Result<(), CertificateError> {
+pub(crate) fn check_parts(proof: &Proof, network: &Network, readers: &[Readers]) -> Result<(), CertificateError> {
     let size = |node: usize| (node as u32, network.node(node).len() as u32);
-    let sizes: BTreeMap<u32, u32> = network.pre_activations().into_iter().map(size).collect();
+    let read = (0..readers.len()).filter(|&node| readers[node].are_any());
+    let sizes: BTreeMap<u32, u32> = read.map(size).collect();
     let fault = |place: String| move |problem: String| CertificateError::Proof { place, problem };
     for (i, slopes) in proof.slopes.iter().enumerate() {
         check_slopes(slopes, &sizes).map_err(fault(format!("slopes {i}")))?;
@@ -75,12 +77,12 @@ fn check_refinement(refinement: &Refinement, sizes: &BTreeMap<u32, u32>, slopes:
     Ok(())
 }
 
-/// Neurons of each of `nodes`; fails unless they are pre-activations in increasing order.
+/// Neurons of each of `nodes`; fails unless activations or max poolings read them and they increase.
 fn layer_sizes(nodes: impl Iterator<Item = u32> + Clone, sizes: &BTreeMap<u32, u32>) -> Result<Vec<u32>, String> {
     if !nodes.clone().is_sorted_by(|a, b| a < b) {
         return Err("the layers do not increase".into());
     }
-    nodes.map(|node| sizes.get(&node).copied().ok_or_else(|| format!("node {node} is no pre-activation"))).collect()
+    nodes.map(|node| sizes.get(&node).copied().ok_or_else(|| format!("no activation reads node {node}"))).collect()
 }
 
 /// Fails unless every β is a finite number ≥ 0.

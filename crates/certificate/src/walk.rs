@@ -8,8 +8,8 @@ use tightrope_vnnlib::{Case, Constraint};
 use crate::check::{Reading, Report};
 use crate::deadline::Failure;
 use crate::exact::Exact;
-use crate::layers::Coefficients;
-use crate::proof::{ExactLeaf, Leaf, Proof, RefinementId, Step, Tree};
+use crate::layers::{Coefficients, Readers};
+use crate::proof::{ExactLeaf, Leaf, Neuron, Proof, RefinementId, Step, Tree};
 use crate::rounding::{add_down, sum_error};
 use crate::state::{State, slopes};
 use crate::substitution::{Domain, Split};
@@ -86,7 +86,7 @@ impl Walk<'_> {
             let children = match steps[i] {
                 Step::Leaf(_) | Step::Exact(_) => 0,
                 Step::Refine(_) => 1,
-                Step::SplitRelu(_) | Step::SplitInput { .. } => 2,
+                Step::SplitRelu(_) | Step::SplitInput { .. } | Step::SplitNeuron { .. } => 2,
             };
             let mut size = 1;
             for _ in 0..children {
@@ -125,17 +125,29 @@ impl Walk<'_> {
                 let above = state.with_input(index, (*value, upper));
                 Ok((vec![(at + 1, below), (second(at + 1), above)], None))
             }
-            Step::SplitRelu(neuron) => {
-                let (node, index) = (neuron.node as usize, neuron.index as usize);
-                if !self.reading.network.pre_activations().contains(&node)
-                    || index >= self.reading.network.node(node).len()
-                {
-                    return Err(format!("neuron {index} of node {node} is no pre-activation").into());
-                }
-                let [inactive, active] = [false, true].map(|active| state.with_split(Split { node, index, active }));
-                Ok((vec![(at + 1, inactive), (second(at + 1), active)], None))
-            }
+            Step::SplitRelu(neuron) => self.halves(*neuron, 0.0, state, [at + 1, second(at + 1)]),
+            Step::SplitNeuron { neuron, at: point } => self.halves(*neuron, *point, state, [at + 1, second(at + 1)]),
         }
+    }
+
+    /// The parts of a set below and above a point of a neuron, with the steps that go on there.
+    fn halves(
+        &self,
+        neuron: Neuron,
+        at: f64,
+        state: State,
+        steps: [usize; 2],
+    ) -> Result<(Vec<Open>, Option<LeafBound>), Failure> {
+        let (node, index) = (neuron.node as usize, neuron.index as usize);
+        let is_read = self.reading.readers.get(node).is_some_and(Readers::are_any);
+        if !is_read || index >= self.reading.network.node(node).len() {
+            return Err(format!("neuron {index} of node {node} is none that an activation reads").into());
+        }
+        if !at.is_finite() {
+            return Err(format!("neuron {index} of node {node} cannot be split at {at}").into());
+        }
+        let half = |above| state.with_split(Split { node, index, at, above });
+        Ok((steps.into_iter().zip([false, true].map(half)).collect(), None))
     }
 
     /// The set with tighter bounds; none if it turns out empty.
@@ -161,7 +173,7 @@ impl Walk<'_> {
         }
         let (form, constant) = self.combination(leaf)?;
         let splits = state.path.splits();
-        let Some(bounds) = state.cut(&splits) else { return Ok(f64::INFINITY) };
+        let Some(bounds) = state.cut(&self.reading.operations, &splits) else { return Ok(f64::INFINITY) };
         let domain = Domain { operations: &self.reading.operations, bounds: &bounds, splits: &splits };
         let slopes = slopes(self.proof, leaf.slopes);
         let bound = add_down(domain.minimum(self.reading.network.output(), form, slopes, &leaf.multipliers), constant);
@@ -178,7 +190,7 @@ impl Walk<'_> {
             return Err("its slopes do not exist".into());
         }
         let splits = state.path.splits();
-        let Some(bounds) = state.cut(&splits) else { return Ok(f64::INFINITY) };
+        let Some(bounds) = state.cut(&self.reading.operations, &splits) else { return Ok(f64::INFINITY) };
         let exact = Exact {
             operations: self.reading.exact()?,
             bounds: &bounds,

@@ -9,5 +9,8 @@ pub mod config;
 pub mod data;
 pub mod export;
 pub mod quickstart;
+pub mod recipe;
+pub mod report;
+pub mod sweep;
 pub mod train;
 pub mod verify;

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
-use tightrope_data::{Dataset, Split};
+use clap::{Args, ValueEnum};
+use tightrope_data::{Dataset, Form, Options, Split};
 use tightrope_network::Network;
 
+use crate::context::Context;
 use crate::origin::{Data, Origin};
+use crate::progress::Reading;
 use crate::tensors::{Arrays, Inputs};
 use crate::values;
 
@@ -19,12 +21,15 @@ pub struct DataDir {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Which test samples.
+/// Which samples.
 #[derive(Clone, Debug, Args)]
 pub struct SampleOptions {
     /// Data set whose test split is used [default: a run folder's own].
     #[arg(long, value_name = "D", conflicts_with = "inputs")]
     dataset: Option<String>,
+    /// Which samples of the data set; `validation`: its own, or those that the run kept by train.validation.
+    #[arg(long, value_enum, default_value = "test", conflicts_with = "inputs")]
+    split: SplitChoice,
     /// Use `x` [N, …input shape] with labels `y` [N] of this file instead.
     #[arg(long, value_name = "X.safetensors")]
     pub inputs: Option<PathBuf>,
@@ -35,7 +40,14 @@ pub struct SampleOptions {
     pub folder: DataDir,
 }
 
-/// Labelled test samples.
+/// Splits that results are told on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SplitChoice {
+    Test,
+    Validation,
+}
+
+/// Labelled samples.
 pub struct TestSamples {
     /// The samples, cut to the limit.
     pub set: Dataset,
@@ -46,6 +58,11 @@ pub struct TestSamples {
 }
 
 impl SampleOptions {
+    /// As if only `--limit` and `--data-dir` were given: the first `limit` test samples of a run's own data.
+    pub fn of_run(limit: usize, folder: DataDir) -> Self {
+        SampleOptions { dataset: None, inputs: None, limit: Some(limit), folder }
+    }
+
     /// Fails for a limit that leaves nothing; asked before anything is read.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.limit == Some(0) {
@@ -55,7 +72,7 @@ impl SampleOptions {
     }
 
     /// The samples asked for, or those of the run that `origin` knows; checked against `network`.
-    pub fn load(&self, origin: &mut Origin<'_>, network: &Network) -> anyhow::Result<TestSamples> {
+    pub fn load(&self, origin: &mut Origin<'_>, network: &Network, context: &Context) -> anyhow::Result<TestSamples> {
         self.check()?;
         let data = match (&self.inputs, &self.dataset) {
             (Some(path), _) => Data::Arrays(path.clone()),
@@ -63,27 +80,83 @@ impl SampleOptions {
             (None, None) => origin.data()?,
         };
         let (set, title) = match data {
+            Data::Arrays(path) if self.split == SplitChoice::Validation => {
+                bail!("--split validation: belongs to data sets; give the samples of {} by --inputs", path.display())
+            }
             Data::Arrays(path) => (arrays(&path, network)?, path.display().to_string()),
-            Data::Set(name) => (self.split(&name, network)?, format!("{name} test")),
+            Data::Set(name) => {
+                let set = self.read(&name, origin, context)?;
+                check(&set, network)?;
+                tell(context, &set, self.folder.data_dir.as_deref());
+                let title = format!("{name} {}{}", set.split, remark(&set));
+                (set, title)
+            }
         };
         let all = set.len();
         Ok(TestSamples { set: set.limit(self.limit.unwrap_or(all)), all, title })
     }
 
-    /// The test split of data set `name`.
-    fn split(&self, name: &str, network: &Network) -> anyhow::Result<Dataset> {
-        let set = tightrope_data::load(name, Split::Test, self.folder.data_dir.as_deref())?;
-        if set.image_len() != network.input_len() || set.classes != network.output_len() {
-            bail!(
-                "data set `{name}` has images {:?} and {} classes, but the model reads {:?} and has {} logits; \
-                 give the data set the model was trained on",
-                set.shape,
-                set.classes,
-                network.input_shape(),
-                network.output_len()
-            );
+    /// The split asked for of data set `name`, read as the run reads it.
+    fn read(&self, name: &str, origin: &Origin<'_>, context: &Context) -> anyhow::Result<Dataset> {
+        let reading = Reading::new(context, name);
+        let progress = |done, all| reading.tell(done, all);
+        let dir = self.folder.data_dir.as_deref();
+        let run = origin.run_on(name);
+        let options = match run {
+            Some(config) => config.data_options(dir, &progress),
+            None => Options { dir, progress: &progress, ..Options::default() },
+        };
+        if self.split == SplitChoice::Test {
+            return Ok(tightrope_data::load_with(name, Split::Test, &options)?);
         }
-        Ok(set)
+        if tightrope_data::has_validation(name, dir)? {
+            return Ok(tightrope_data::load_with(name, Split::Validation, &options)?);
+        }
+        let Some(config) = run.filter(|config| config.train.validation > 0.0) else {
+            bail!(
+                "--split validation: `{name}` has no validation split of its own, and this model is of no run on it that \
+                 kept one; train with --set train.validation=0.1, or leave --split out"
+            );
+        };
+        let train = tightrope_data::load_with(name, Split::Train, &options)?;
+        let parts = train.parts(config.train.validation, config.seed);
+        Ok(train.part(Split::Validation, &parts.validation))
+    }
+}
+
+fn check(set: &Dataset, network: &Network) -> anyhow::Result<()> {
+    if set.image_len() != network.input_len() || set.classes != network.output_len() {
+        bail!(
+            "data set `{}` has images {:?} and {} classes, but the model reads {:?} and has {} logits; \
+             give the data set the model was trained on",
+            set.name,
+            set.shape,
+            set.classes,
+            network.input_shape(),
+            network.output_len()
+        );
+    }
+    Ok(())
+}
+
+/// Says where `set` comes from, if not from its own files; `dir` as in [`DataDir`].
+pub fn tell(context: &Context, set: &Dataset, dir: Option<&Path>) {
+    let place = tightrope_data::info(&set.name).and_then(|info| info.place(set.split, dir));
+    let place = place.ok().flatten().map_or_else(String::new, |place| format!(" {}", place.folder.display()));
+    let classes = set.class_names.as_ref().map_or(0, Vec::len);
+    match set.form {
+        Form::StandIn => context
+            .note(&format!("{}: read from the image folder{place}, which stands in for the published files", set.name)),
+        Form::Folder => context.note(&format!("{}: the image folder{place}, {classes} classes", set.name)),
+        Form::Embedded | Form::Files | Form::Arrays => {}
+    }
+}
+
+/// What must be said beside a figure on `set`.
+fn remark(set: &Dataset) -> &'static str {
+    match set.form {
+        Form::StandIn => " (image folder in place of the published files)",
+        Form::Embedded | Form::Files | Form::Folder | Form::Arrays => "",
     }
 }
 

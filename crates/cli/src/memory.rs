@@ -4,7 +4,7 @@ use anyhow::bail;
 use tightrope_data::Dataset;
 use tightrope_engine::{Final, Intermediate, Relaxation};
 use tightrope_network::{Network, bytes_text};
-use tightrope_train::{Config, SmoothingKind};
+use tightrope_train::{AverageKind, Config, SmoothingKind};
 use tightrope_verify::{Cascade, Stage};
 
 use crate::context::Context;
@@ -36,13 +36,22 @@ impl Estimate {
 /// Of a training run.
 pub fn training(network: &Network, config: &Config, sets: &[&Dataset]) -> Estimate {
     let parameters = network.parameters().total();
-    // θ, two of the optimiser, the gradient and the checkpoint's bytes.
     let slots = GRADIENT_SLOTS[usize::from(parameters >= LARGE)];
-    let copies = 8 + match config.smoothing.kind {
-        SmoothingKind::Grad => slots,
-        SmoothingKind::Rgs => slots + 2,
-        SmoothingKind::Pgpe => 2 + rayon::current_num_threads(),
+    // An average with the checkpoint's bytes and the handle it is evaluated on; a sum of gradients in double precision.
+    let average = match config.train.average {
+        AverageKind::None => 0,
+        AverageKind::Swa | AverageKind::Ema => 4,
     };
+    let gradients = if config.train.accumulate > 1 { 2 } else { 0 };
+    // θ, two of the optimiser, the gradient and the checkpoint's bytes.
+    let copies = 8
+        + average
+        + gradients
+        + match config.smoothing.kind {
+            SmoothingKind::Grad => slots,
+            SmoothingKind::Rgs => slots + 2,
+            SmoothingKind::Pgpe => 2 + rayon::current_num_threads(),
+        };
     let relaxation = config.eval_relaxation().unwrap_or(Relaxation::Ibp);
     let batch = config.train.batch.min(sets.first().map_or(0, |set| set.len()));
     let signs = match relaxation.intermediate() {
@@ -53,7 +62,9 @@ pub fn training(network: &Network, config: &Config, sets: &[&Dataset]) -> Estima
             batch.saturating_mul(rows + network.output_len()).saturating_mul(network.input_len()) / 8
         }
     };
-    let working = layers(network, relaxation, batch, 2).saturating_add(signs);
+    // Minibatches in single precision: the one at hand and those made ahead.
+    let batches = 4 * batch.saturating_mul(network.input_len() * SINGLE);
+    let working = layers(network, relaxation, batch, 2).saturating_add(signs).saturating_add(batches);
     sum(sets, copies.saturating_mul(parameters), working)
 }
 
@@ -66,13 +77,14 @@ pub fn certification(network: &Network, set: &Dataset, stages: &[Stage]) -> Esti
         // One sample a thread.
         Stage::AlphaCrown | Stage::Bab => layers(network, Relaxation::Crown, rayon::current_num_threads(), 4),
     });
+    // All images in single precision, while the data set itself may hold bytes.
+    let working = working.max().unwrap_or(0).saturating_add(set.values().saturating_mul(SINGLE));
     // θ in single and in double precision, and as it is packed for the kernels.
-    sum(&[set], network.parameters().total().saturating_mul(5), working.max().unwrap_or(0))
+    sum(&[set], network.parameters().total().saturating_mul(5), working)
 }
 
 fn sum(sets: &[&Dataset], parameters: usize, working: usize) -> Estimate {
-    let data: usize =
-        sets.iter().map(|set| set.len().saturating_mul(set.image_len() * SINGLE + size_of::<usize>())).sum();
+    let data: usize = sets.iter().map(|set| set.bytes()).sum();
     Estimate { sure: data.saturating_add(parameters.saturating_mul(SINGLE)).saturating_add(PROGRAM), working }
 }
 
@@ -162,9 +174,10 @@ mod tests {
             training(&network(preset), &Config::parse("", "(test)", &overrides).unwrap(), &[&set]).total()
         };
         let usual = need(Preset::Cnn3, &[]);
-        assert!(set.len() * 784 * 4 < usual && usual < 1 << 30, "{usual}");
+        assert!(set.len() * 784 < usual && usual < 1 << 30, "{usual}");
         assert!(need(Preset::Cnn5, &[]) > usual);
         assert!(need(Preset::Cnn3, &["train.batch=2000"]) > usual);
+        assert!(need(Preset::Cnn3, &["train.accumulate=2", "train.average=ema"]) > usual);
         assert!(need(Preset::Cnn3, &["method.name=crown"]) > usual);
         let certify = |stages: &[Stage]| certification(&network(Preset::Cnn3), &set, stages).total();
         assert!(certify(&Stage::DEFAULT) >= certify(&Stage::DEFAULT[..2]));

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{attack, bounds, certify, check, completions, config, data, export, quickstart, train, verify};
+use crate::commands::{
+    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, sweep, train, verify,
+};
 use crate::context::Context;
 use crate::values;
 
@@ -48,6 +50,8 @@ pub enum Command {
     Quickstart(quickstart::Options),
     /// Train a network.
     Train(train::Options),
+    /// Train and certify many configurations, and show their Pareto front.
+    Sweep(Box<sweep::Options>),
     /// Certify a network on a data set by a cascade of attack and bounds.
     Certify(certify::Options),
     /// Attack a network by gradient descent: PGD, Auto-PGD, targeted or not.
@@ -60,10 +64,14 @@ pub enum Command {
     Check(check::Options),
     /// Convert a network to ONNX or safetensors.
     Export(export::Options),
+    /// Make one HTML page of runs: curves, accuracy by stage, Pareto front, samples, configuration.
+    Report(report::Options),
     /// List and fetch data sets.
     Data(data::Options),
     /// Show every configuration key with its type, default, meaning and an example.
     Config(config::Options),
+    /// List published settings as recipes, or write one as a configuration file.
+    Recipe(recipe::Options),
     /// Write the completions of a shell to standard output.
     Completions(completions::Options),
 }
@@ -75,14 +83,17 @@ impl Command {
         match self {
             Command::Quickstart(options) => quickstart::run(options, context).map(done),
             Command::Train(options) => train::run(options, context).map(done),
+            Command::Sweep(options) => sweep::run(options, context).map(done),
             Command::Certify(options) => certify::run(options, context).map(done),
             Command::Attack(options) => attack::run(options, context).map(done),
             Command::Bounds(options) => bounds::run(options, context).map(done),
             Command::Verify(options) => verify::run(options, context),
             Command::Check(options) => check::run(options, context).map(done),
             Command::Export(options) => export::run(options, context).map(done),
+            Command::Report(options) => report::run(options, context).map(done),
             Command::Data(options) => data::run(options, context).map(done),
             Command::Config(options) => config::run(options, context).map(done),
+            Command::Recipe(options) => recipe::run(options, context).map(done),
             Command::Completions(options) => completions::run(options).map(done),
         }
     }

@@ -76,6 +76,11 @@ impl<'a> Origin<'a> {
         Ok(Data::Set(self.take("dataset", name, |name| format!("data set {name}"))))
     }
 
+    /// The configuration of the run, if it was on the data set called `name`.
+    pub fn run_on(&self, name: &str) -> Option<&Config> {
+        self.config.as_ref().filter(|config| config.inputs.is_empty() && config.dataset == name)
+    }
+
     fn take<T>(&mut self, key: &'static str, value: T, words: impl FnOnce(&T) -> String) -> T {
         self.taken.push((key, words(&value)));
         value

@@ -1,6 +1,7 @@
 //! Progress on standard error: a bar on a terminal, nothing elsewhere.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -67,6 +68,37 @@ impl Bar {
     /// Takes the bar away.
     pub fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// A bar over the images of a data set, which appears when the first are read and goes when it is dropped.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    context: &'a Context,
+    title: String,
+    bar: OnceLock<Bar>,
+}
+
+impl<'a> Reading<'a> {
+    /// For the data set called `name`.
+    pub fn new(context: &'a Context, name: &str) -> Self {
+        Reading { context, title: format!("reading {name}"), bar: OnceLock::new() }
+    }
+
+    /// So many of `all` images are read.
+    pub fn tell(&self, done: usize, all: usize) {
+        let bar = self.bar.get_or_init(|| Bar::new(self.context, &self.title, all));
+        // Another split begins anew.
+        bar.0.set_length(all as u64);
+        bar.place(done as u64);
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish();
+        }
     }
 }
 
@@ -159,7 +191,8 @@ impl Progress for Training<'_> {
 
     fn epoch(&mut self, metrics: &EpochMetrics) {
         let test = metrics.test.as_ref().map_or_else(String::new, |test| {
-            format!("; test natural {} certified {}", percent(test.natural_accuracy), percent(test.certified_accuracy))
+            let (natural, certified) = (percent(test.natural_accuracy), percent(test.certified_accuracy));
+            format!("; {} natural {natural} certified {certified}", test.split)
         });
         self.line(&format!(
             "epoch {} ε {} lr {} loss {}{}{} {:.0} images/s{test}",

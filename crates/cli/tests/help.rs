@@ -6,19 +6,27 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 21] = [
         &["quickstart"],
         &["train"],
+        &["sweep"],
+        &["sweep", "ask"],
+        &["sweep", "tell"],
+        &["sweep", "show"],
         &["certify"],
         &["attack"],
         &["bounds"],
         &["verify"],
         &["check"],
         &["export"],
+        &["report"],
         &["data"],
         &["data", "list"],
         &["data", "fetch"],
         &["config"],
+        &["recipe"],
+        &["recipe", "list"],
+        &["recipe", "show"],
         &["completions"],
     ];
     for command in commands {

@@ -17,16 +17,28 @@ pub enum DataError {
         hint: String,
     },
     /// The data set's files are nowhere.
-    #[error(
-        "data set `{name}` not found; looked in {}; get it with `tightrope data fetch {name}` (or, from files you \
-         have, `tightrope data fetch {name} --from FOLDER`), or name its folder with --data-dir or TIGHTROPE_DATA",
-        looked.join(", ")
-    )]
+    #[error("data set `{name}` not found{}; {get}{}", looked_in(looked), or_its_folder(looked))]
     Missing {
         /// The data set.
         name: String,
         /// The folders that were searched, each with a remark where it does not exist.
         looked: Vec<String>,
+        /// What to run to get it.
+        get: String,
+    },
+    /// Images that are not read from an image folder were to be resized.
+    #[error("data set `{name}`: its images have one size; data.resize is for image folders, leave it out")]
+    Resize {
+        /// The data set.
+        name: String,
+    },
+    /// A data set that nobody offers for download.
+    #[error("data set `{name}` cannot be fetched: {get}")]
+    NotOffered {
+        /// The data set.
+        name: String,
+        /// How to get it all the same.
+        get: String,
     },
     /// Neither a folder was given nor can the cache directory be told.
     #[error(
@@ -61,4 +73,12 @@ impl DataError {
     pub(crate) fn file(path: impl Into<PathBuf>, problem: impl Display) -> Self {
         DataError::File { path: path.into(), problem: problem.to_string() }
     }
+}
+
+fn looked_in(looked: &[String]) -> String {
+    if looked.is_empty() { String::new() } else { format!("; looked in {}", looked.join(", ")) }
+}
+
+fn or_its_folder(looked: &[String]) -> &'static str {
+    if looked.is_empty() { "" } else { ", or name its folder with --data-dir or TIGHTROPE_DATA" }
 }

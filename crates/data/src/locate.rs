@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::Split;
+use crate::dataset::{Form, Split};
 use crate::error::DataError;
-use crate::registry::PublishedFile;
+use crate::images::image_folder;
+use crate::registry::{DatasetInfo, NO_VALIDATION, Source};
 
 /// The folder of data sets when none is given: `TIGHTROPE_DATA`, else `tightrope` in the user's cache directory.
 pub fn default_root() -> Option<PathBuf> {
@@ -29,16 +30,35 @@ fn root_from(environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     cache.map(|folder| folder.join("tightrope"))
 }
 
-/// The folder under `root` that holds a file of `split`: `root`/NAME, then `root` itself.
-pub(crate) fn find(name: &str, files: &[PublishedFile], split: Split, root: &Path) -> Result<PathBuf, DataError> {
-    let folders = [root.join(name), root.to_path_buf()];
-    let holds = |folder: &PathBuf| files.iter().any(|file| file.split == split && file.find(folder).is_some());
-    match folders.iter().find(|folder| holds(folder)) {
-        Some(folder) => Ok(folder.clone()),
-        None => {
-            Err(DataError::Missing { name: name.into(), looked: folders.iter().map(|path| remark(path)).collect() })
+/// Where a split lies, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The folder of the data set.
+    pub folder: PathBuf,
+    /// What lies there: files, or an image folder.
+    pub form: Form,
+}
+
+/// The folder under `root` that holds something of `split`: `root`/NAME, then `root` itself; in each the set's own files
+/// go before an image folder.
+pub(crate) fn find(info: &DatasetInfo, split: Split, root: &Path) -> Result<Place, DataError> {
+    let folders = [root.join(info.name), root.to_path_buf()];
+    for folder in &folders {
+        let own = match &info.source {
+            Source::Embedded(_) | Source::Folder => false,
+            Source::Files { holds, .. } => holds(folder, split),
+        };
+        if own {
+            return Ok(Place { folder: folder.clone(), form: Form::Files });
+        }
+        if image_folder(folder, split).is_some() {
+            let form = if matches!(info.source, Source::Folder) { Form::Folder } else { Form::StandIn };
+            return Ok(Place { folder: folder.clone(), form });
         }
     }
+    let get = if split == Split::Validation { NO_VALIDATION.into() } else { info.how_to_get() };
+    let looked = folders.iter().map(|path| remark(path)).collect();
+    Err(DataError::Missing { name: info.name.into(), looked, get })
 }
 
 /// The folder, and whether it exists at all.

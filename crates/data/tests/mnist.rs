@@ -33,7 +33,8 @@ fn small_files_load() {
     let root = three();
     let set = load("mnist", Split::Test, Some(root.path())).unwrap();
     assert_eq!(set.labels, [7, 0, 9]);
-    assert_eq!([set.images[0], set.images[784], set.images[3 * 784 - 1]], [0.0, 0.2, 1.0]);
+    let images = set.images();
+    assert_eq!([images[0], images[784], images[3 * 784 - 1]], [0.0, 0.2, 1.0]);
     assert!(!set.canonical);
     // The folder of the files themselves, and the other usual names, are as good.
     let folder = root.path().join("mnist");
@@ -76,9 +77,9 @@ fn damaged_files_are_named_with_the_remedy() {
 }
 
 fn check(set: &Dataset, count: usize, first: [usize; 5], sum: u64) {
-    assert_eq!((set.len(), set.images.len(), set.shape), (count, count * 784, [1, 28, 28]));
+    assert_eq!((set.len(), set.values(), set.shape), (count, count * 784, [1, 28, 28]));
     assert_eq!(set.labels[..5], first);
-    let total: u64 = set.images.iter().map(|value| (value * 255.0).round() as u64).sum();
+    let total: u64 = set.images().iter().map(|value| (value * 255.0).round() as u64).sum();
     assert_eq!(total, sum);
     assert!(set.canonical);
 }
@@ -88,11 +89,8 @@ fn the_real_files_load_and_are_canonical() {
     let Some(folder) = shared("data/mnist") else { return };
     let train = load("mnist", Split::Train, Some(&folder)).unwrap();
     check(&train, 60_000, [5, 0, 4, 1, 9], TRAIN_SUM);
-    let count = train.images.len() as f64;
-    let mean = train.images.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-    let variance = train.images.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
-    let known = info("mnist").unwrap();
-    assert!((mean - known.mean[0]).abs() < 5e-5 && (variance.sqrt() - known.std[0]).abs() < 5e-5);
+    let ((mean, std), known) = (train.statistics(), info("mnist").unwrap());
+    assert!((mean[0] - known.mean[0]).abs() < 5e-5 && (std[0] - known.std[0]).abs() < 5e-5);
     drop(train);
     check(&load("mnist", Split::Test, Some(&folder)).unwrap(), 10_000, [7, 2, 1, 0, 4], TEST_SUM);
 }

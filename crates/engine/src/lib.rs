@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod gradient;
 mod loaded;
+mod max_pool;
 mod population;
 mod real;
 mod reference;
@@ -23,10 +24,13 @@ pub use engine::{Engine, Support};
 pub use error::EngineError;
 pub use gradient::{BatchPass, Cotangents, Gradients, LayerCotangent, RegionGradient, Tape, Wants};
 pub use loaded::{Loaded, members_in_turn};
+pub use max_pool::{MaxPool, PoolLines};
 pub use population::{MemberLoss, MemberOutput, MemberRequest, Perturbation};
 pub use real::Real;
 pub use reference::Reference;
 pub use region::{Ball, Norm, Region};
 pub use relaxation::{Final, Intermediate, LowerSlope, Relaxation};
 pub use spec::Spec;
-pub use substitution::{Charges, Domain, Lines, Multiplier, OutwardInterval, SetOf, Trace};
+pub use substitution::{
+    Charges, Domain, Multiplier, NodeLines, Nonlinearity, OutwardInterval, SetOf, Site, Sites, Trace,
+};

@@ -31,6 +31,12 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// If the length is not that of the network's buffers.
     fn with_buffers(&self, buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError>;
 
+    /// A handle of another network by the same engine, for parts of this one ([`Network::split_at`]) that are run alone.
+    ///
+    /// # Errors
+    /// As [`crate::Engine::load`].
+    fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError>;
+
     /// Puts another θ in place, the buffers stay; tapes of the old one must not be used any more.
     ///
     /// # Errors

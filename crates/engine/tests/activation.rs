@@ -104,6 +104,79 @@ fn lines_never_cross_the_function() {
     check_sound::<f64>(|kind| slack(kind) + 2.0);
 }
 
+/// Both lines of either side, and what shares make of them, are on the right side without any tolerance for rounding; the
+/// lines of least area are those of [`tightrope_engine::activation::Activation::line_pair`].
+#[test]
+fn brackets_hold_as_they_are() {
+    let rng = Rng::new(14);
+    for kind in ALL {
+        let f = activation::<f64>(kind);
+        for (l, u) in intervals(&rng) {
+            let bracket = f.bracket(l, u);
+            let mixed = |[first, second]: [Line<f64>; 2], share: f64| Line {
+                slope: (1.0 - share) * first.slope + share * second.slope,
+                intercept: (1.0 - share) * first.intercept + share * second.intercept,
+            };
+            for share in [0.0, 1.0, bracket.share, rng.uniform()] {
+                let (below, above) = (mixed(bracket.lower, share), mixed(bracket.upper, share));
+                for x in points(l, u) {
+                    let y = value(kind, x);
+                    // The bound of a stable ReLU is itself, and the test's own numbers are rounded.
+                    let own = 4.0 * f64::EPSILON * (x.abs() + y.abs());
+                    let what = || format!("{kind:?} on [{l}, {u}] at {x}, share {share}: {y}, {below:?} {above:?}");
+                    assert!(below.at(x) <= y + own, "{}", what());
+                    assert!(above.at(x) >= y - own, "{}", what());
+                }
+            }
+            let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
+            let own = (mixed(bracket.lower, bracket.share), mixed(bracket.upper, bracket.share));
+            for x in [l, u, 0.5 * (l + u)] {
+                let near = 1e-13 * (1.0 + x.abs());
+                assert!(
+                    (own.0.at(x) - below.at(x)).abs() <= near,
+                    "{kind:?} on [{l}, {u}]: {bracket:?}, not {below:?}"
+                );
+                assert!(
+                    (own.1.at(x) - above.at(x)).abs() <= near,
+                    "{kind:?} on [{l}, {u}]: {bracket:?}, not {above:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Bounds that overflowed have lines, as far as there are any.
+#[test]
+fn brackets_without_finite_bounds_are_no_numbers_that_lie() {
+    for kind in ALL {
+        let f = activation::<f64>(kind);
+        for (l, u) in [(f64::NEG_INFINITY, 1.0), (-1.0, f64::INFINITY), (f64::NEG_INFINITY, f64::INFINITY)] {
+            let bracket = f.bracket(l, u);
+            for x in [l.max(-1e3), u.min(1e3), 0.0, 0.3] {
+                let y = value(kind, x);
+                assert!(bracket.lower.iter().all(|line| line.at(x) <= y + 1e-12), "{kind:?}, [{l}, {u}]: {bracket:?}");
+                assert!(bracket.upper.iter().all(|line| line.at(x) >= y - 1e-12), "{kind:?}, [{l}, {u}]: {bracket:?}");
+            }
+        }
+    }
+}
+
+/// A split is strictly inside, and at a kink where there is one.
+#[test]
+fn splits_are_inside() {
+    let rng = Rng::new(15);
+    for kind in ALL {
+        let f = activation::<f64>(kind);
+        for (l, u) in intervals(&rng).into_iter().filter(|&(l, u)| f.is_open(l, u)) {
+            let point = f.split_point(l, u);
+            assert!(l < point && point < u, "{kind:?} on [{l}, {u}] is split at {point}");
+            if let Activation::Clip { lower, upper } = kind {
+                assert!(point == lower || point == upper, "{kind:?} on [{l}, {u}] is split at {point}");
+            }
+        }
+    }
+}
+
 #[test]
 fn images_and_derivatives_are_those_of_the_function() {
     let rng = Rng::new(12);

@@ -1,8 +1,9 @@
-//! Rows carried back over boxes, lines and slopes of their own: sound wherever the slopes lie in [0, 1], with the
-//! derivatives that an ascent on them uses.
+//! Rows carried back over boxes, lines and shares of their own: sound wherever the shares lie in [0, 1], with the
+//! derivatives that an ascent on them uses, for every kind of activation and max pooling.
 
 use tightrope_engine::{
-    BoundRequest, Domain, Engine, LayerBounds, Lines, Loaded, Reference, Region, Relaxation, SetOf, Spec, Trace,
+    BoundRequest, Bounds, Domain, Engine, Loaded, NodeLines, Nonlinearity, Reference, Region, Relaxation, SetOf, Sites,
+    Spec, Trace,
 };
 use tightrope_network::Network;
 use tightrope_testkit::differences::{Count, directions, dot, moved};
@@ -21,8 +22,11 @@ struct Problem {
     at: Box<dyn Loaded<f64>>,
     lower: Vec<f64>,
     upper: Vec<f64>,
-    layers: Vec<LayerBounds<f64>>,
-    lines: Vec<Lines<f64>>,
+    sites: Sites,
+    /// By position, `[sets, n]`.
+    layers: Vec<Bounds<f64>>,
+    /// By site.
+    lines: Vec<NodeLines<f64>>,
     /// `[rows, K]`.
     rows: Vec<f64>,
     /// Which box a row uses.
@@ -34,13 +38,39 @@ impl Problem {
         let (network, theta) = network(rng, family);
         let region = region(rng, shape, SETS, network.input_len(), size);
         let at = Reference.load(&network, &theta, &[]).unwrap();
-        let request = BoundRequest { layers: true, ..BoundRequest::lower(Relaxation::Crown) };
-        let layers = at.bound(&region, &Spec::Logits, request).unwrap().layers;
-        let lines = layers.iter().map(|layer| Lines::new(&layer.lower, &layer.upper)).collect();
-        let end = |sign: f64| region.center.iter().zip(&region.radius).map(|(c, r)| c + sign * r).collect();
+        let sites = Sites::of(&network);
+        let end =
+            |sign: f64| -> Vec<f64> { region.center.iter().zip(&region.radius).map(|(c, r)| c + sign * r).collect() };
+        let bounds_of = |&node: &usize| {
+            if node == 0 {
+                return Bounds { rows: 0, lower: end(-1.0), upper: Some(end(1.0)), layers: Vec::new() };
+            }
+            if let Some(f) = Nonlinearity::of(&network, node).filter(|_| !network.pre_activations().contains(&node)) {
+                // What only max poolings read has the bounds of its input, mapped.
+                let request = BoundRequest { layers: true, ..BoundRequest::lower(Relaxation::Crown) };
+                let layers = at.bound(&region, &Spec::Logits, request).unwrap().layers;
+                if let Some(layer) = layers.iter().find(|layer| layer.node == network.node(node).inputs[0]) {
+                    let (lower, upper) = (f.values(&layer.lower), f.values(&layer.upper));
+                    return Bounds { rows: lower.len() / SETS, lower, upper: Some(upper), layers: Vec::new() };
+                }
+            }
+            let request = BoundRequest { until: Some(node), upper: true, ..BoundRequest::lower(Relaxation::Crown) };
+            at.bound(&region, &Spec::Logits, request).unwrap()
+        };
+        let layers: Vec<Bounds<f64>> = sites.positions.iter().map(bounds_of).collect();
+        let lines_of = |site: &tightrope_engine::Site| {
+            let (layer, n) = (&layers[site.position], network.node(site.input).len());
+            let function = Nonlinearity::of(&network, site.nodes[0]).unwrap();
+            let mut lines = function.no_lines(layer.lower.len());
+            for (lower, upper) in layer.lower.chunks(n).zip(layer.upper.as_ref().unwrap().chunks(n)) {
+                function.extend(&mut lines, lower, upper);
+            }
+            lines
+        };
+        let lines = sites.sites.iter().map(lines_of).collect();
         let sets = vec![0, 1, 1, 0, 1];
         let rows = rng.normals(sets.len() * network.output_len());
-        Problem { lower: end(-1.0), upper: end(1.0), network, theta, region, at, layers, lines, rows, sets }
+        Problem { lower: end(-1.0), upper: end(1.0), network, theta, region, at, sites, layers, lines, rows, sets }
     }
 
     fn domain<'a>(&'a self, slopes: Option<&'a [Vec<f64>]>) -> Domain<'a, f64> {
@@ -60,27 +90,34 @@ impl Problem {
         self.at.substitute(&self.domain(slopes), self.network.output(), rows, count, trace, None).0
     }
 
-    /// Slopes of every row, those of unstable neurons at random with the ends among them.
+    /// Whether the share of a position's element changes a line of some set, and its share by the rule of least area.
+    fn own_share(&self, position: usize, element: usize) -> (bool, f64) {
+        let own = || self.sites.at(position).filter_map(|site| self.lines[site].activation());
+        let first = own().find(|lines| lines.fan.is_none()).or_else(|| own().next());
+        (own().any(|lines| lines.is_open(element)), first.map_or(0.0, |lines| lines.shares()[element]))
+    }
+
+    /// Shares of every row, those of open neurons at random with the ends among them.
     fn slopes(&self, rng: &Rng) -> Vec<Vec<f64>> {
-        let of_layer = |(layer, lines): (&LayerBounds<f64>, &Lines<f64>)| {
-            let n = layer.lower.len() / SETS;
+        let of_position = |position: usize| {
+            let n = self.layers[position].lower.len() / SETS;
             let of_row = |&set: &u32| {
                 let first = set as usize * n;
-                (first..first + n).map(|i| {
-                    let unstable = layer.lower[i] < 0.0 && layer.upper[i] > 0.0;
-                    if unstable { rng.between(-0.2, 1.2).clamp(0.0, 1.0) } else { lines.lower_slope[i] }
+                (first..first + n).map(move |element| match self.own_share(position, element) {
+                    (true, _) => rng.between(-0.2, 1.2).clamp(0.0, 1.0),
+                    (false, own) => own,
                 })
             };
             self.sets.iter().flat_map(of_row).collect()
         };
-        self.layers.iter().zip(&self.lines).map(of_layer).collect()
+        (0..self.layers.len()).map(of_position).collect()
     }
 }
 
 #[test]
 fn no_point_leaves_a_bound() {
     let mut checked = 0;
-    for (family_index, family) in Family::RELU.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in [Shape::Linf, Shape::LinfClipped, Shape::Boxes].into_iter().enumerate() {
             for repeat in 0..4 {
                 let rng = Rng::new((20_000 + family_index * 100 + shape_index * 10 + repeat) as u64);
@@ -107,7 +144,7 @@ fn no_point_leaves_a_bound() {
 /// Without slopes of their own, rows get the bounds that CROWN has for them.
 #[test]
 fn the_rule_of_least_area_is_crown() {
-    for (family_index, family) in Family::RELU.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         let rng = Rng::new(25_000 + family_index as u64);
         let problem = Problem::new(&rng, family, Shape::Boxes, 1.0);
         let classes = problem.network.output_len();
@@ -121,11 +158,12 @@ fn the_rule_of_least_area_is_crown() {
     }
 }
 
-/// ∂bound/∂α is the positive part of the coefficient on the ReLU times the relaxed value before it.
+/// ∂bound/∂α: for a ReLU the positive part of the coefficient on it times the relaxed value before it, for a mixture the
+/// coefficient times the height of the second line above the first.
 #[test]
 fn derivatives_with_respect_to_slopes() {
     let mut count = Count::default();
-    for (family_index, family) in Family::RELU.into_iter().enumerate() {
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for repeat in 0..12 {
             let rng = Rng::new((30_000 + family_index * 100 + repeat) as u64);
             let problem = Problem::new(&rng, family, Shape::Boxes, rng.between(0.3, 1.0));
@@ -136,16 +174,27 @@ fn derivatives_with_respect_to_slopes() {
             let output = problem.network.output();
             let minimisers = domain.minimisers(&trace.input, problem.sets.len());
             let relaxed = problem.at.relaxed(&domain, output, &trace, minimisers);
-            for (position, &pre) in problem.network.pre_activations().iter().enumerate() {
+            for (position, &pre) in problem.sites.positions.iter().enumerate() {
+                let n = problem.network.node(pre).len();
                 let mut gradient = vec![0.0; slopes[position].len()];
-                for (node, post) in trace.post.iter().enumerate().filter(|(_, post)| !post.is_empty()) {
-                    if problem.network.node(node).inputs == [pre] {
-                        let parts = post.iter().zip(&relaxed[pre]).map(|(a, z)| a.max(0.0) * z);
-                        gradient.iter_mut().zip(parts).for_each(|(g, part)| *g += part);
+                for site in problem.sites.at(position) {
+                    let Some(lines) = problem.lines[site].activation() else { continue };
+                    let nodes = problem.sites.sites[site].nodes.iter();
+                    for post in nodes.map(|&node| &trace.post[node]).filter(|post| !post.is_empty()) {
+                        for (element, (&a, &z)) in post.iter().zip(&relaxed[pre]).enumerate() {
+                            let set = problem.sets[element / n] as usize;
+                            gradient[element] += match &lines.fan {
+                                None => a.max(0.0) * z,
+                                Some(fan) => {
+                                    let [first, second] = fan.choice(set * n + element % n, a);
+                                    a * (second.at(z) - first.at(z))
+                                }
+                            };
+                        }
                     }
                 }
                 for mut direction in directions(&rng, gradient.len(), 3) {
-                    // Slopes at an end of [0, 1] can move one way only, those of stable neurons not at all.
+                    // Shares at an end of [0, 1] can move one way only, those of stable neurons not at all.
                     for (d, &slope) in direction.iter_mut().zip(&slopes[position]) {
                         *d = if slope == 0.0 || slope == 1.0 { 0.0 } else { *d };
                     }

@@ -3,7 +3,8 @@
 //!
 //! `cargo run --release -p tightrope-fused --example measure [PART OF A NAME]`; a name ends in `$`. `peak` measures one
 //! core's multiply–adds instead, against which the kernels can be held. A run lasts `TIGHTROPE_MEASURE_SECONDS`, .1 unless
-//! told, which a profiler wants longer. Rows with a gradient put θ in place anew each time, as a training step does; the
+//! told, which a profiler wants longer, and takes `TIGHTROPE_MEASURE_BATCH` images at once instead of a batch that suits the
+//! network. Rows with a gradient put θ in place anew each time, as a training step does; the
 //! others find it in place, as an evaluation does. With `TIGHTROPE_MEASURE_DUMP=FOLDER` it measures nothing and writes parameters,
 //! inputs and margins instead, as raw f32, so that another tool can be fed the same numbers.
 
@@ -77,6 +78,7 @@ fn main() {
     pool.build_global().expect("the first pool");
     WALL.store(threads > 1, Ordering::Relaxed);
     let dump_to = std::env::var_os("TIGHTROPE_MEASURE_DUMP").map(PathBuf::from);
+    let images: Option<usize> = std::env::var("TIGHTROPE_MEASURE_BATCH").ok().and_then(|n| n.parse().ok());
     let engine = Fused::new().expect("TIGHTROPE_ISA names no usable instruction set");
     let measure = |name: &str, images: usize, runs: usize, work: &mut dyn FnMut()| {
         if dump_to.is_none() && format!("{name}$").contains(&only) {
@@ -110,6 +112,7 @@ fn main() {
                 let name = format!("{}-{} {label} {kind}", preset.name(), shape[0]);
                 let heavy = relaxation == Some(Relaxation::Crown) && preset != Preset::Cnn3;
                 let batch = match preset {
+                    _ if images.is_some() => images.unwrap_or_default(),
                     _ if relaxation.is_none() => 64,
                     Preset::Cnn3 => 128,
                     Preset::Cnn7 if heavy => 1,

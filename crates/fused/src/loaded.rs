@@ -4,12 +4,13 @@
 //! gradient slot takes a fixed set of chunks, and slots are summed in order. Results are therefore
 //! the same for any number of threads.
 
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 use std::sync::OnceLock;
 
 use tightrope_engine::{
-    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Final, Gradients, LayerBounds,
-    Loaded, MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
+    BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, LayerBounds, Loaded,
+    MemberLoss, MemberRequest, OutwardInterval, Perturbation, Reference, Region, Spec, Tape, Trace, Wants,
 };
 use tightrope_network::{Network, NodeId};
 
@@ -18,7 +19,7 @@ use crate::backward::rows::signs::SignLayout;
 use crate::bound::batch::{bound_all, pull_back_chunks};
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::pull_back_all;
-use crate::bound::job::BoundJob;
+use crate::bound::job::{BoundJob, passes_whole};
 use crate::clean::batch::{backward_all, forward_all};
 use crate::engine::lacks;
 use crate::interval::ball_rows::BallRows;
@@ -111,12 +112,12 @@ impl LoadedFused {
     ) -> Result<R, EngineError> {
         let (plan, parameters, scratch) = (&self.plan, self.network.parameters(), &*self.engine.scratch);
         EngineError::check_length("the region's samples", region.dimension(), plan.dimension)?;
-        let alone = request.relaxation.last() == Final::Interval;
+        let whole = passes_whole(request.relaxation, plan, region, spec, request.upper);
         let chunk = bound_chunk(request.relaxation, region.batch());
         let chunks = region.batch().div_ceil(chunk).max(1);
         let panels = panels(self.engine.isa, 2, chunk);
         // What is kept for the adjoint will be read by it: one copy serves both.
-        let layouts = Layouts::bounds(plan, request.relaxation, panels, keep || adjoint);
+        let layouts = Layouts::bounds(plan, request.relaxation, panels, keep || adjoint, whole);
         // One way into the pool: each from outside costs more than the parallel work of a small batch.
         rayon::scope(|_| {
             // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
@@ -133,15 +134,15 @@ impl LoadedFused {
                     weights
                 }
                 None => {
-                    let pack = || self.packed.get(plan, parameters, &self.theta, layouts, scratch);
+                    let pack = || self.packed.get(self.engine.isa, plan, parameters, &self.theta, layouts, scratch);
                     let (checked, weights) = rayon::join(check, pack);
                     checked?;
                     weights
                 }
             };
-            let own = alone.then_some((parameters, &self.theta[..]));
+            let own = whole.then_some((parameters, &self.theta[..]));
             let mut net = Net::new(plan, &self.tables, &weights, own);
-            if alone {
+            if whole {
                 net.bands = bands(chunks);
             }
             let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
@@ -150,6 +151,7 @@ impl LoadedFused {
                 region,
                 specification: Specification::new(spec, plan, &weights),
                 relaxation: request.relaxation,
+                whole,
                 upper: request.upper,
                 layers: request.layers,
                 keep,
@@ -169,19 +171,28 @@ impl LoadedFused {
         let panels = panels(self.engine.isa, 1, image_chunk(batch));
         let layouts = Layouts::points(plan, panels, [adjoint; 2]);
         rayon::scope(|_| {
-            let weights = self.packed.get(plan, parameters, &self.theta, layouts, &self.engine.scratch);
+            let weights =
+                self.packed.get(self.engine.isa, plan, parameters, &self.theta, layouts, &self.engine.scratch);
             let mut net = Net::new(plan, &self.tables, &weights, Some((parameters, &self.theta)));
             net.bands = bands(batch.div_ceil(image_chunk(batch)).max(1));
             work(&net)
         })
     }
 
-    /// Adds what `sums` hold to the gradient with respect to θ; there are none for an empty batch.
-    fn unpack(&self, sums: Option<Accumulator>, gradient: Option<&mut [f32]>) {
-        if let (Some(sums), Some(gradient)) = (sums, gradient) {
-            sums.sums.unpack(&self.plan, self.network.parameters(), &self.theta, gradient);
+    /// The gradient with respect to θ, if it is wanted: what is there and what `sums` hold; there are none for an empty batch.
+    ///
+    /// # Safety
+    /// All of `gradient` is written.
+    unsafe fn finish(&self, gradient: Option<Vec<MaybeUninit<f32>>>, sums: Option<Accumulator>) -> Option<Vec<f32>> {
+        let mut gradient = ManuallyDrop::new(gradient?);
+        let (start, len, capacity) = (gradient.as_mut_ptr().cast(), gradient.len(), gradient.capacity());
+        // SAFETY: these are a vector's, whose numbers are there by the caller's word.
+        let mut gradient = unsafe { Vec::from_raw_parts(start, len, capacity) };
+        if let Some(sums) = sums {
+            sums.sums.unpack(&self.plan, self.network.parameters(), &self.theta, &mut gradient);
             self.engine.scratch.gradients.accumulators.give(sums);
         }
+        Some(gradient)
     }
 
     fn collect(&self, spec: &Spec<f32>, request: BoundRequest, chunks: &[ChunkBounds]) -> Bounds<f32> {
@@ -241,6 +252,10 @@ impl Loaded<f32> for LoadedFused {
         Ok(Box::new(LoadedFused::new(engine, &self.network, plan, &self.theta)?))
     }
 
+    fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        self.engine.load(network, theta, buffers)
+    }
+
     fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
         EngineError::check_length("θ", theta.len(), self.theta.len())?;
         self.theta.copy_from_slice(theta);
@@ -294,22 +309,22 @@ impl Loaded<f32> for LoadedFused {
         self.with_job(region, spec, request, [true, false], |job| {
             let (chunks, intervals) = on_isa!(self.engine.isa, bound_all, job);
             let bounds = self.collect(spec, request, &chunks);
-            let kept = chunks.into_iter().map(|chunk| chunk.kept).collect();
-            // Passes by interval arithmetic alone are kept and hold the images already.
-            let region = match request.relaxation.last() {
-                Final::Interval => region.outline(),
-                Final::Backward => region.clone(),
-            };
-            let record = BoundRecord { region, spec: spec.clone(), request, kept, intervals };
+            let (mut kept, mut packets) = (Vec::new(), Vec::new());
+            for chunk in chunks {
+                kept.push(chunk.kept);
+                packets.extend(chunk.packet);
+            }
+            // Kept interval passes hold the images already.
+            let region = if job.whole { region.outline() } else { region.clone() };
+            let record = BoundRecord { region, spec: spec.clone(), request, kept, intervals, packets };
             (bounds, self.tape(Record::Bound(Box::new(record))))
         })
     }
 
     fn vjp(&self, tape: &Tape, cotangents: &Cotangents<f32>, wants: Wants) -> Result<Gradients<f32>, EngineError> {
-        let mut gradient = wants.theta.then(|| vec![0.0; self.theta.len()]);
         let buffers = wants.buffers.then(Vec::new);
         EngineError::check_length("cotangent of the statistics", cotangents.buffers.len(), 0)?;
-        let on_theta = gradient.as_deref_mut();
+        let start = |net: &Net<'_>| wants.theta.then(|| net.gradient(self.theta.len()));
         match FusedTape::read(tape, &self.network)? {
             Record::Reference(tape) => self.reference()?.vjp(tape, cotangents, wants),
             Record::Clean { chunks, batch } => {
@@ -317,26 +332,34 @@ impl Loaded<f32> for LoadedFused {
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {
                     return Err(EngineError::Usage("a clean pass has cotangents on its logits only".into()));
                 }
-                let (sums, input) = self.with_net(*batch, true, |net| {
+                let ((sums, input), gradient) = self.with_net(*batch, true, |net| {
+                    let mut gradient = start(net);
+                    let on_theta = gradient.as_deref_mut();
                     let (clean, sums) = (&self.engine.scratch.clean, &self.engine.scratch.gradients);
                     let (isa, lower, on_input) = (self.engine.isa, &cotangents.lower, wants.input);
-                    on_isa!(isa, backward_all, clean, sums, net, chunks, *batch, lower, on_theta, on_input)
+                    (on_isa!(isa, backward_all, clean, sums, net, chunks, *batch, lower, on_theta, on_input), gradient)
                 });
-                self.unpack(sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, buffers, input, region: None })
+                // SAFETY: the pass has written the dense stages' part.
+                let theta = unsafe { self.finish(gradient, sums) };
+                Ok(Gradients { theta, buffers, input, region: None })
             }
             Record::Bound(record) => {
-                let BoundRecord { region, spec, request, kept, intervals } = &**record;
+                let BoundRecord { region, spec, request, kept, intervals, packets } = &**record;
                 self.check_cotangents(region.batch(), spec.rows(self.plan.classes), cotangents)?;
-                let pulled =
-                    self.with_job(region, spec, *request, [false, true], |job| match request.relaxation.last() {
-                        Final::Interval => {
-                            on_isa!(self.engine.isa, pull_back_all, job, intervals, cotangents, on_theta, wants.input)
-                        }
-                        Final::Backward => on_isa!(self.engine.isa, pull_back_chunks, job, kept, cotangents, wants),
-                    })?;
-                self.unpack(pulled.sums, gradient.as_deref_mut());
-                Ok(Gradients { theta: gradient, buffers, input: None, region: pulled.region })
+                let isa = self.engine.isa;
+                let (pulled, gradient) = self.with_job(region, spec, *request, [false, true], |job| {
+                    let mut gradient = start(job.net);
+                    let on_theta = gradient.as_deref_mut();
+                    let pulled = if job.whole {
+                        on_isa!(isa, pull_back_all, job, intervals, packets, cotangents, on_theta, wants.input)
+                    } else {
+                        on_isa!(isa, pull_back_chunks, job, kept, cotangents, wants)
+                    };
+                    (pulled, gradient)
+                })?;
+                // SAFETY: the pass has written the dense stages' part; chunks by themselves have no such stages.
+                let theta = unsafe { self.finish(gradient, pulled.sums) };
+                Ok(Gradients { theta, buffers, input: None, region: pulled.region })
             }
         }
     }

@@ -7,10 +7,24 @@ use tightrope_network::ParameterLayout;
 use crate::net::plan::Plan;
 use crate::net::weights::{Layouts, Weights};
 use crate::scratch::Scratch;
+use crate::simd::isa::{Isa, on_isa};
+use crate::simd::lanes::Lanes;
 
 /// Packed copies of one θ, by what they were packed for.
 #[derive(Default)]
 pub struct Packed(Mutex<Vec<(Layouts, Arc<Weights>)>>);
+
+/// Packs θ on the instruction set.
+unsafe fn pack<S: Lanes>(
+    weights: &mut Weights,
+    plan: &Plan,
+    layout: &ParameterLayout,
+    theta: &[f32],
+    layouts: Layouts,
+) {
+    // SAFETY: the machine is the caller's word.
+    unsafe { weights.pack::<S>(plan, layout, theta, layouts) }
+}
 
 impl Packed {
     /// A copy that serves `layouts`, if there is one.
@@ -24,6 +38,7 @@ impl Packed {
     /// The lock is not held while packing, which runs other tasks of the thread pool: two calls at once may both pack.
     pub fn get(
         &self,
+        isa: Isa,
         plan: &Plan,
         layout: &ParameterLayout,
         theta: &[f32],
@@ -34,7 +49,7 @@ impl Packed {
             return weights;
         }
         let mut weights = scratch.weights.take();
-        weights.pack(plan, layout, theta, layouts);
+        on_isa!(isa, pack, &mut weights, plan, layout, theta, layouts);
         let weights = Arc::new(weights);
         let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         copies.retain(|(other, _)| !layouts.serve(other));

@@ -13,7 +13,7 @@ use tightrope_network::ParameterLayout;
 use crate::bound::batch::bound_all;
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::load_all;
-use crate::bound::job::BoundJob;
+use crate::bound::job::{BoundJob, passes_whole};
 use crate::clean::batch::forward_all;
 use crate::interval::ball_rows::BallRows;
 use crate::interval::chunk::Interval;
@@ -91,7 +91,8 @@ impl Population<'_> {
     unsafe fn logits<S: Lanes>(&self, theta: &[f32], weights: &mut Weights, inputs: &[f32]) -> Vec<f32> {
         let batch = inputs.len() / self.plan.dimension;
         let panels = Shape::of::<S>(1, image_chunk(batch) / WIDTH);
-        weights.pack(self.plan, self.layout, theta, Layouts::points(self.plan, panels, [false; 2]));
+        // SAFETY: the caller's word.
+        unsafe { weights.pack::<S>(self.plan, self.layout, theta, Layouts::points(self.plan, panels, [false; 2])) };
         let net = Net::new(self.plan, self.tables, weights, Some((self.layout, theta)));
         // SAFETY: the caller's word.
         unsafe { forward_all::<S>(&self.scratch.clean, &net, inputs, false).0 }
@@ -106,15 +107,18 @@ impl Population<'_> {
         let (region, spec, how) = self.request.bounds?;
         let (plan, layout) = (self.plan, self.layout);
         let panels = Shape::of::<S>(2, bound_chunk(how.relaxation, region.batch()).div_ceil(WIDTH));
-        weights.pack(plan, layout, theta, Layouts::bounds(plan, how.relaxation, panels, false));
-        let own = (how.relaxation.last() == Final::Interval).then_some((layout, theta));
-        let net = Net::new(plan, self.tables, weights, own);
+        let whole = passes_whole(how.relaxation, plan, region, spec, how.upper);
+        let layouts = Layouts::bounds(plan, how.relaxation, panels, false, whole);
+        // SAFETY: the caller's word.
+        unsafe { weights.pack::<S>(plan, layout, theta, layouts) };
+        let net = Net::new(plan, self.tables, weights, whole.then_some((layout, theta)));
         let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
         let job = BoundJob {
             net: &net,
             region,
             specification: Specification::new(spec, plan, weights),
             relaxation: how.relaxation,
+            whole,
             upper: how.upper,
             layers: how.layers,
             keep: false,

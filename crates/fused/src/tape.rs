@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tightrope_engine::{BoundRequest, EngineError, Region, Spec, Tape};
 use tightrope_network::Network;
 
-use crate::bound::scratch::StageBounds;
+use crate::bound::scratch::{PacketTape, StageBounds};
 use crate::clean::chunk::Activations;
 use crate::interval::chunk::Interval;
 use crate::scratch::Scratch;
@@ -16,8 +16,9 @@ pub struct BoundRecord {
     pub spec: Spec<f32>,
     pub request: BoundRequest,
     pub kept: Vec<Option<StageBounds>>,
-    /// The passes of a bound by interval arithmetic alone.
+    /// The interval passes of a batch that went from stage to stage as a whole, and the walks behind them.
     pub intervals: Vec<Interval>,
+    pub packets: Vec<PacketTape>,
 }
 
 /// What a call recorded.
@@ -70,6 +71,7 @@ impl Drop for FusedTape {
             }
             Record::Bound(record) => {
                 record.intervals.drain(..).for_each(|pass| self.scratch.bounds.intervals.give(pass));
+                record.packets.drain(..).for_each(|packet| self.scratch.bounds.packets.give(packet));
                 let signs = record.kept.drain(..).flatten().flat_map(|kept| kept.signs);
                 signs.for_each(|signs| self.scratch.bounds.signs.give(signs));
             }

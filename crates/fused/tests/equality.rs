@@ -168,7 +168,9 @@ fn margins_with_images_in_lanes() {
                     // The reference takes its time, and these share all but the bounds with the cases before.
                     continue;
                 }
-                for (bias, epsilon, clip, layers) in [(0.0, 0.03, None, true), (0.5, 0.1, Some((0.0, 1.0)), false)] {
+                // Undecided, mostly active and mostly dead networks.
+                let cases = [(0.0, 0.03, None, true), (0.5, 0.1, Some((0.0, 1.0)), false), (-0.3, 0.02, None, true)];
+                for (bias, epsilon, clip, layers) in cases {
                     let theta = uniform(&network, 12, bias);
                     let base = Case::new(name, &network, theta, batch, epsilon, relaxation);
                     let case = Case { name: format!("{} {clip:?}", base.name), clip, layers, ..base };
@@ -231,5 +233,15 @@ fn bounds_of_a_layer_are_left_to_the_reference_engine() {
             (bounds, at.vjp(&tape, &cotangents, wants).unwrap())
         });
         assert_eq!(got, expected);
+    }
+}
+
+/// Margins whose coefficients are more than a batch keeps: chunks go through interval pass, walks and adjoint by themselves.
+#[test]
+fn margins_of_many_classes() {
+    let network = Chain::new(&[64]).linear(32).relu().linear(96).relu().linear(1700).build();
+    let theta = uniform(&network, 13, 0.0);
+    for engine in engines() {
+        Case::new("many", &network, theta.clone(), 18, 0.03, Relaxation::CrownIbp).check(&engine, TOLERANCE);
     }
 }

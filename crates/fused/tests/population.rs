@@ -55,9 +55,10 @@ fn threads_do_not_matter() {
             pool.install(|| {
                 let mut values: Vec<u64> = Vec::new();
                 let engine = engines().swap_remove(0);
-                for relaxation in Relaxation::ALL {
+                // Margins from below alone have images in lanes.
+                for (relaxation, upper) in Relaxation::ALL.into_iter().flat_map(|it| [(it, true), (it, false)]) {
                     let spec = Spec::Margins { labels: labels.clone() };
-                    let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
+                    let request = BoundRequest { relaxation, upper, layers: true, until: None };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
                     let wants = Wants { theta: true, input: true, buffers: false };

@@ -23,14 +23,16 @@ fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) ->
     for norm in [Norm::Inf, Norm::L2] {
         let region = Region::ball(&x, d, 0.05, norm, None).unwrap();
         for relaxation in Relaxation::ALL {
-            for spec in [Spec::Margins { labels: labels.clone() }, Spec::Logits] {
-                let request = BoundRequest { relaxation, upper: true, layers: true, until: None };
-                let (bounds, tape) = engine.bound_taped(network, theta, &region, &spec, request).unwrap();
+            // Margins from below alone have images in lanes.
+            let margins = Spec::Margins { labels: labels.clone() };
+            for (spec, upper) in [(&margins, true), (&margins, false), (&Spec::Logits, true)] {
+                let request = BoundRequest { relaxation, upper, layers: true, until: None };
+                let (bounds, tape) = engine.bound_taped(network, theta, &region, spec, request).unwrap();
                 let g = Cotangents::on_lower(bounds.lower.clone());
                 let gradients = engine.vjp(network, theta, &tape, &g, wants).unwrap();
                 let region = gradients.region.unwrap();
                 push(&bounds.lower);
-                push(&bounds.upper.unwrap());
+                push(&bounds.upper.unwrap_or_default());
                 bounds.layers.iter().for_each(|layer| push(&layer.lower));
                 push(&gradients.theta.unwrap());
                 push(&region.center);

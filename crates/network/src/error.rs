@@ -25,10 +25,16 @@ pub enum NetworkError {
         problem: String,
     },
     /// No preset of that name.
-    #[error("unknown network `{name}`; presets: {known}; or give a .toml/.json description")]
+    #[error(
+        "unknown network `{name}`{}; presets: {known}, each with -bn and with :WIDTH, as in cnn5-bn:64; or give a \
+         .toml/.json description",
+        suggestion(.nearest.as_deref())
+    )]
     UnknownPreset {
         /// What was asked for.
         name: String,
+        /// The most similar name that exists.
+        nearest: Option<String>,
         /// Comma-separated preset names.
         known: String,
     },
@@ -60,4 +66,8 @@ impl NetworkError {
     pub(crate) fn file(path: impl Into<PathBuf>, problem: impl std::fmt::Display) -> Self {
         NetworkError::File { path: path.into(), problem: problem.to_string() }
     }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }

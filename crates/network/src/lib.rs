@@ -31,7 +31,7 @@ pub use layers::{Activation, Affine, AvgPool2d, BatchNorm, Conv2d, Layer, LayerP
 pub use layout::{BufferId, BufferLayout, Layout, ParameterId, ParameterLayout, TensorId, TensorInfo};
 pub use model::Model;
 pub use network::{Network, NetworkBuilder, Node, NodeId};
-pub use presets::{Normalisation, Preset};
+pub use presets::{Architecture, Normalisation, Preset};
 pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
-pub use text::{bytes_text, choice_text, number_text};
+pub use text::{bytes_text, choice_text, number_text, rounded_text};
 pub use weights::{Place, Weights};

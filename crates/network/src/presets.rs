@@ -1,10 +1,15 @@
-//! The named architectures of the field.
+//! The named architectures of the field: one table, from which networks, help texts and documents are made.
 
-use crate::NetworkError;
-use crate::layers::{Conv2d, Layer};
-use crate::network::{Network, NetworkBuilder, NodeId};
+mod architecture;
+mod build;
 
-/// Architectures by name; layers are called by their index, so that parameters are `0.weight`, `2.weight`, ….
+pub use architecture::Architecture;
+pub use build::Normalisation;
+
+use crate::{Network, NetworkError};
+use build::{Body, Part, Sides};
+
+/// Architectures by name, each at its published width and without batch norm; [`Architecture`] has the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// CNN3 with two channels per convolution.
@@ -15,156 +20,212 @@ pub enum Preset {
     Cnn5,
     /// CNN5 with doubled widths.
     Cnn5L,
-    /// Five convolutions (64, 64, 128, 128, 128 channels) and linear layers of 512 and K, without batch norm.
+    /// Five convolutions (64, 64, 128, 128, 128 channels) and linear layers of 512 and K.
     Cnn7,
+    /// CNN7 whose last convolution is strided as well, for images of 64×64.
+    Cnn7TinyImageNet,
+    /// Gowal et al.'s small network.
+    Small,
+    /// Gowal et al.'s medium network.
+    Medium,
+    /// Gowal et al.'s large network.
+    Large,
+    /// Two residual blocks, of VNN-COMP 2021.
+    ResNet2B,
+    /// Four residual blocks, of VNN-COMP 2021.
+    ResNet4B,
     /// Two hidden layers of 100.
     Mlp,
 }
 
-/// Per-channel input normalisation (x − mean)/std, the first layer of a network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Normalisation {
-    /// Mean per channel, or one for all.
-    pub mean: Vec<f64>,
-    /// Standard deviation per channel or one for all, > 0.
-    pub std: Vec<f64>,
+/// What the table says of a preset.
+struct Row {
+    name: &'static str,
+    /// Its width w: the channels of its first convolution, or the neurons of its hidden layers.
+    width: usize,
+    body: Body,
+    source: &'static str,
 }
+
+/// A convolution of `channels` times the width with a square kernel, and its ReLU.
+const fn conv(channels: usize, kernel: usize, stride: usize, padding: usize) -> Part {
+    Part::Conv { channels, kernel, stride, padding: Sides::Each(padding) }
+}
+
+/// The same with as much padding as keeps the side, divided by the stride.
+const fn same(channels: usize, kernel: usize, stride: usize) -> Part {
+    Part::Conv { channels, kernel, stride, padding: Sides::Same }
+}
+
+const SMOOTHING: &str = "arXiv 2403.07095";
+const GOWAL: &str = "Gowal et al. 2018, arXiv 1810.12715";
+const SHI: &str = "Shi et al. 2021, arXiv 2103.17268";
+const VNN_COMP: &str = "VNN-COMP 2021, benchmark cifar10_resnet";
+
+static FIVE_LAYERS: [Part; 5] = [conv(1, 3, 1, 1), conv(1, 4, 2, 1), conv(2, 4, 2, 1), Part::Flatten, Part::Dense(512)];
+
+static CNN3_TINY: Row = Row {
+    name: "cnn3-tiny",
+    width: 2,
+    body: Body::Sequence(&[conv(1, 5, 2, 2), conv(1, 4, 2, 1), Part::Flatten]),
+    source: SMOOTHING,
+};
+
+static CNN3: Row = Row {
+    name: "cnn3",
+    width: 16,
+    body: Body::Sequence(&[conv(1, 5, 2, 2), conv(2, 4, 2, 1), Part::Flatten]),
+    source: SMOOTHING,
+};
+
+static CNN5: Row = Row { name: "cnn5", width: 16, body: Body::Sequence(&FIVE_LAYERS), source: SMOOTHING };
+
+static CNN5_L: Row = Row { name: "cnn5-l", width: 32, body: Body::Sequence(&FIVE_LAYERS), source: SMOOTHING };
+
+static CNN7: Row = Row {
+    name: "cnn7",
+    width: 64,
+    body: Body::Sequence(&[
+        conv(1, 3, 1, 1),
+        conv(1, 3, 1, 1),
+        conv(2, 3, 2, 1),
+        conv(2, 3, 1, 1),
+        conv(2, 3, 1, 1),
+        Part::Flatten,
+        Part::Dense(512),
+    ]),
+    source: SHI,
+};
+
+static CNN7_TINYIMAGENET: Row = Row {
+    name: "cnn7-tinyimagenet",
+    width: 64,
+    body: Body::Sequence(&[
+        conv(1, 3, 1, 1),
+        conv(1, 3, 1, 1),
+        conv(2, 3, 2, 1),
+        conv(2, 3, 1, 1),
+        conv(2, 3, 2, 1),
+        Part::Flatten,
+        Part::Dense(512),
+    ]),
+    source: SHI,
+};
+
+static SMALL: Row = Row {
+    name: "small",
+    width: 16,
+    body: Body::Sequence(&[conv(1, 4, 2, 0), conv(2, 4, 1, 0), Part::Flatten, Part::Dense(100)]),
+    source: GOWAL,
+};
+
+static MEDIUM: Row = Row {
+    name: "medium",
+    width: 32,
+    body: Body::Sequence(&[
+        conv(1, 3, 1, 0),
+        conv(1, 4, 2, 0),
+        conv(2, 3, 1, 0),
+        conv(2, 4, 2, 0),
+        Part::Flatten,
+        Part::Dense(512),
+        Part::Dense(512),
+    ]),
+    source: GOWAL,
+};
+
+static LARGE: Row = Row {
+    name: "large",
+    width: 64,
+    body: Body::Sequence(&[
+        same(1, 3, 1),
+        same(1, 3, 1),
+        same(2, 3, 2),
+        same(2, 3, 1),
+        same(2, 3, 1),
+        Part::Flatten,
+        Part::Dense(512),
+    ]),
+    source: GOWAL,
+};
+
+static RESNET_2B: Row = Row { name: "resnet-2b", width: 8, body: Body::Residual { stages: 1 }, source: VNN_COMP };
+
+static RESNET_4B: Row = Row { name: "resnet-4b", width: 16, body: Body::Residual { stages: 2 }, source: VNN_COMP };
+
+static MLP: Row = Row {
+    name: "mlp",
+    width: 100,
+    body: Body::Sequence(&[Part::Flatten, Part::Hidden(1), Part::Hidden(1)]),
+    source: "common use",
+};
 
 impl Preset {
     /// Every preset, in the order of help texts.
-    pub const ALL: [Preset; 6] =
-        [Preset::Cnn3Tiny, Preset::Cnn3, Preset::Cnn5, Preset::Cnn5L, Preset::Cnn7, Preset::Mlp];
+    pub const ALL: [Preset; 12] = [
+        Preset::Cnn3Tiny,
+        Preset::Cnn3,
+        Preset::Cnn5,
+        Preset::Cnn5L,
+        Preset::Cnn7,
+        Preset::Cnn7TinyImageNet,
+        Preset::Small,
+        Preset::Medium,
+        Preset::Large,
+        Preset::ResNet2B,
+        Preset::ResNet4B,
+        Preset::Mlp,
+    ];
 
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
+    fn row(self) -> &'static Row {
         match self {
-            Preset::Cnn3Tiny => "cnn3-tiny",
-            Preset::Cnn3 => "cnn3",
-            Preset::Cnn5 => "cnn5",
-            Preset::Cnn5L => "cnn5-l",
-            Preset::Cnn7 => "cnn7",
-            Preset::Mlp => "mlp",
+            Preset::Cnn3Tiny => &CNN3_TINY,
+            Preset::Cnn3 => &CNN3,
+            Preset::Cnn5 => &CNN5,
+            Preset::Cnn5L => &CNN5_L,
+            Preset::Cnn7 => &CNN7,
+            Preset::Cnn7TinyImageNet => &CNN7_TINYIMAGENET,
+            Preset::Small => &SMALL,
+            Preset::Medium => &MEDIUM,
+            Preset::Large => &LARGE,
+            Preset::ResNet2B => &RESNET_2B,
+            Preset::ResNet4B => &RESNET_4B,
+            Preset::Mlp => &MLP,
         }
     }
 
-    /// The preset called `name`.
-    ///
-    /// # Errors
-    /// If there is none; the message lists all.
-    pub fn from_name(name: &str) -> Result<Self, NetworkError> {
-        Preset::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| NetworkError::UnknownPreset {
-            name: name.into(),
-            known: Preset::ALL.map(Preset::name).join(", "),
-        })
+    /// The name in configurations and on the command line.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The width w that it is published with: the channels of its first convolution, or the neurons of its hidden layers
+    /// where it has none.
+    pub fn width(self) -> usize {
+        self.row().width
+    }
+
+    /// Where it was published.
+    pub fn source(self) -> &'static str {
+        self.row().source
+    }
+
+    /// Its layers in order, as a text in terms of the width w and the K classes; every layer but the last is followed by
+    /// a ReLU.
+    pub fn layers(self) -> String {
+        self.row().body.text()
     }
 
     /// The network for inputs `[channels, height, width]` and `classes` logits.
     ///
     /// # Errors
-    /// If the input is too small for the convolutions or the normalisation does not fit the channels.
+    /// As [`Architecture::build`].
     pub fn build(
         self,
         input: &[usize],
         classes: usize,
         normalisation: Option<&Normalisation>,
     ) -> Result<Network, NetworkError> {
-        let mut chain = Chain::new(input, normalisation)?;
-        match self {
-            Preset::Cnn3Tiny => chain.conv(2, 5, 2, 2)?.conv(2, 4, 2, 1)?.flatten()?,
-            Preset::Cnn3 => chain.conv(16, 5, 2, 2)?.conv(32, 4, 2, 1)?.flatten()?,
-            Preset::Cnn5 => chain.conv(16, 3, 1, 1)?.conv(16, 4, 2, 1)?.conv(32, 4, 2, 1)?.flatten()?.hidden(512)?,
-            Preset::Cnn5L => chain.conv(32, 3, 1, 1)?.conv(32, 4, 2, 1)?.conv(64, 4, 2, 1)?.flatten()?.hidden(512)?,
-            Preset::Cnn7 => chain
-                .conv(64, 3, 1, 1)?
-                .conv(64, 3, 1, 1)?
-                .conv(128, 3, 2, 1)?
-                .conv(128, 3, 1, 1)?
-                .conv(128, 3, 1, 1)?
-                .flatten()?
-                .hidden(512)?,
-            Preset::Mlp => chain.flatten()?.hidden(100)?.hidden(100)?,
-        };
-        chain.finish(classes)
-    }
-}
-
-/// A sequence under construction: every layer reads the one before and is named by its index.
-struct Chain {
-    builder: NetworkBuilder,
-    last: NodeId,
-    index: usize,
-}
-
-impl Chain {
-    fn new(input: &[usize], normalisation: Option<&Normalisation>) -> Result<Self, NetworkError> {
-        let builder = NetworkBuilder::new(input)?;
-        let mut chain = Chain { last: builder.input(), builder, index: 0 };
-        if let Some(Normalisation { mean, std }) = normalisation {
-            if mean.len() != std.len()
-                || ![Some(&1), input.first()].contains(&Some(&mean.len()))
-                || std.iter().any(|&s| !s.is_finite() || s <= 0.0)
-            {
-                return Err(NetworkError::Network(
-                    "normalisation needs one mean and one positive std for all channels or for each".into(),
-                ));
-            }
-            let scale: Vec<f64> = std.iter().map(|s| 1.0 / s).collect();
-            let shift = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
-            let name = chain.next_name();
-            chain.last = chain.builder.normalise(&name, scale, shift, chain.last)?;
-        }
-        Ok(chain)
-    }
-
-    fn next_name(&mut self) -> String {
-        self.index += 1;
-        (self.index - 1).to_string()
-    }
-
-    fn conv(
-        &mut self,
-        out_channels: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<&mut Self, NetworkError> {
-        let &[in_channels, _, _] = self.builder.shape(self.last) else {
-            return Err(NetworkError::Network(format!(
-                "this preset needs an input [channels, height, width], got {:?}",
-                self.builder.shape(self.last)
-            )));
-        };
-        let conv = Conv2d {
-            stride: [stride; 2],
-            padding: [padding; 4],
-            ..Conv2d::new([in_channels, out_channels], [kernel; 2])
-        };
-        let name = self.next_name();
-        self.last = self.builder.conv2d(&name, conv, true, self.last)?;
-        self.relu()
-    }
-
-    fn relu(&mut self) -> Result<&mut Self, NetworkError> {
-        let name = self.next_name();
-        self.last = self.builder.add(name, Layer::RELU, &[self.last])?;
-        Ok(self)
-    }
-
-    fn flatten(&mut self) -> Result<&mut Self, NetworkError> {
-        let name = self.next_name();
-        self.last = self.builder.add(name, Layer::Flatten, &[self.last])?;
-        Ok(self)
-    }
-
-    fn hidden(&mut self, features: usize) -> Result<&mut Self, NetworkError> {
-        let name = self.next_name();
-        self.last = self.builder.linear(&name, features, true, self.last)?;
-        self.relu()
-    }
-
-    fn finish(mut self, classes: usize) -> Result<Network, NetworkError> {
-        let name = self.next_name();
-        self.builder.linear(&name, classes, true, self.last)?;
-        self.builder.build()
+        Architecture::from(self).build(input, classes, normalisation)
     }
 }

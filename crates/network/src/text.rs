@@ -17,6 +17,11 @@ pub fn number_text(value: f64) -> String {
     if scaled.len() < plain.len() { scaled } else { plain }
 }
 
+/// `value` with four significant digits, in the same form.
+pub fn rounded_text(value: f64) -> String {
+    number_text(format!("{value:.3e}").parse().unwrap_or(value))
+}
+
 /// Names as a choice: "a, b or c".
 pub fn choice_text<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let names: Vec<S> = names.into_iter().collect();
@@ -35,7 +40,7 @@ pub fn choice_text<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String 
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes_text, choice_text, number_text};
+    use super::{bytes_text, choice_text, number_text, rounded_text};
 
     #[test]
     fn choices_end_with_or() {
@@ -55,5 +60,10 @@ mod tests {
             assert_eq!(number_text(value).parse(), Ok(value));
         }
         assert_eq!([0.1, 1e-10, 1e300, 20.0].map(number_text), ["0.1", "1e-10", "1e300", "20"]);
+    }
+
+    #[test]
+    fn rounded_numbers_have_four_digits() {
+        assert_eq!([8.0 / 255.0, 0.00012345678, 1.0].map(rounded_text), ["0.03137", "1.235e-4", "1"]);
     }
 }

@@ -27,6 +27,10 @@ pub enum Purpose {
     Digits = 5,
     /// Anything a test wants.
     Test = 6,
+    /// Which training images are kept for validation.
+    Validation = 7,
+    /// Flips and crops of training images.
+    Augmentation = 8,
 }
 
 /// One addressed stream of independent draws, indexed from 0.

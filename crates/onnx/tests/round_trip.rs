@@ -28,7 +28,7 @@ fn presets_come_back_whole() {
     for preset in Preset::ALL {
         let normalisation = Normalisation { mean: vec![0.5, 0.25, 0.125], std: vec![0.25, 0.3_f32.into(), 0.5] };
         for normalisation in [None, Some(&normalisation)] {
-            let network = preset.build(&[3, 8, 8], 7, normalisation).unwrap();
+            let network = preset.build(&[3, 16, 16], 7, normalisation).unwrap();
             let theta = Initialisation::Ibp.theta(&network, 3);
             let model = Model::new(network, theta);
             assert_same(&round_trip(&model), &model, preset.name());

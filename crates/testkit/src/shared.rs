@@ -1,6 +1,6 @@
 //! Finds the reference data that tests compare with, in `$TIGHTROPE_SHARED` or else in `../shared` beside the workspace.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -26,13 +26,37 @@ pub fn shared(part: &str) -> Option<PathBuf> {
 /// # Panics
 /// If they cannot be unpacked.
 pub fn vnncomp() -> Option<TempDir> {
-    let archive = shared("vnncomp/vnncomp2021-dev.tar.xz")?;
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    unpack(&archive, folder.path());
-    Some(folder)
+    unpacked("vnncomp/vnncomp2021-dev.tar.xz", "*")
 }
 
-fn unpack(archive: &Path, folder: &Path) {
-    let status = Command::new("tar").arg("xJf").arg(archive).arg("-C").arg(folder).status();
+/// The first hundred images of each class and split of CIFAR-10, as JPEG files in an image folder `cifar10/`.
+///
+/// # Panics
+/// If they cannot be unpacked.
+pub fn cifar10() -> Option<TempDir> {
+    unpacked("data/cifar10/cifar10-jpeg.tar.xz", "cifar10/*/*/00*")
+}
+
+/// A slice of TinyImageNet, 5,000 training and 2,000 validation images, in the published layout `tiny-imagenet-200/`.
+///
+/// # Panics
+/// If it cannot be unpacked.
+pub fn tinyimagenet() -> Option<TempDir> {
+    unpacked("data/tinyimagenet/tiny-imagenet-slice.tar.xz", "*")
+}
+
+/// What fits `pattern` of an archive of the reference data, in a folder of its own; absent as [`shared`].
+fn unpacked(archive: &str, pattern: &str) -> Option<TempDir> {
+    let archive = shared(archive)?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let status = Command::new("tar")
+        .arg("xJf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(folder.path())
+        .arg("--wildcards")
+        .arg(pattern)
+        .status();
     assert!(status.expect("the tar command").success(), "unpacking {}", archive.display());
+    Some(folder)
 }

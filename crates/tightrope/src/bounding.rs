@@ -29,7 +29,7 @@ pub fn default_engine() -> Result<Arc<dyn Engine<f32>>, Error> {
 /// use tightrope::network::{Initialisation, Model, Preset};
 /// use tightrope::{Norm, Relaxation, ThreatModel, bound};
 ///
-/// let network = Preset::from_name("mlp")?.build(&[1, 28, 28], 10, None)?;
+/// let network = Preset::Mlp.build(&[1, 28, 28], 10, None)?;
 /// let theta = Initialisation::Ibp.theta(&network, 7);
 /// let model = Model::new(network, theta);
 /// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.01, clip: Some((0.0, 1.0)) };

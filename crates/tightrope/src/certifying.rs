@@ -26,7 +26,7 @@ pub struct Certified {
 /// use tightrope::network::{Initialisation, Model, Preset};
 /// use tightrope::{Norm, Relaxation, Split, Stage, ThreatModel, certify, dataset};
 ///
-/// let network = Preset::from_name("mlp")?.build(&[1, 28, 28], 10, None)?;
+/// let network = Preset::Mlp.build(&[1, 28, 28], 10, None)?;
 /// let theta = Initialisation::Ibp.theta(&network, 7);
 /// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.001, clip: Some((0.0, 1.0)) };
 /// let data = dataset("digits", Split::Test)?.limit(20);
@@ -46,7 +46,8 @@ pub fn certify(model: &Model, data: &Dataset, threat: ThreatModel, stages: &[Sta
         alpha: AlphaBudget::default(),
     };
     let indices: Vec<u64> = (0..data.len() as u64).collect();
-    let samples = Samples { indices: &indices, inputs: &data.images, labels: &data.labels };
+    let images = data.images();
+    let samples = Samples { indices: &indices, inputs: &images, labels: &data.labels };
     let records = cascade.certify(&target, &samples)?;
     let summary = Summary::new(&records, stages);
     Ok(Certified { records, summary })

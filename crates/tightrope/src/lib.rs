@@ -1,7 +1,7 @@
 //! Trains neural networks that are provably robust to input perturbations, and proves it.
 //!
-//! Five verbs, a few lines each: [`load`] a model, [`bound`] its margins, [`train`] a network, [`certify`] a data set,
-//! [`verify`] a property. What they work on comes from the crates below, which are re-exported: [`network`], [`engine`],
+//! Five verbs, a few lines each: [`load`] a model, [`bound`] its margins (or search [`certified_radii`]), [`train`] a
+//! network, [`certify`] a data set, [`verify`] a property. What they work on comes from the crates below, which are re-exported: [`network`], [`engine`],
 //! [`data`], [`training`], [`attack`], [`verification`], [`vnnlib`], [`certificate`].
 //!
 //! A network trained by interval bounds on the embedded digits, and the share of test images that is certified:
@@ -24,6 +24,7 @@ mod bounding;
 mod certifying;
 mod error;
 mod model;
+mod radius;
 mod training_run;
 mod verifying;
 
@@ -40,6 +41,7 @@ pub use bounding::{bound, default_engine};
 pub use certifying::{Certified, certify};
 pub use error::Error;
 pub use model::{checksum, load, load_exact, load_trainable};
+pub use radius::{CertifiedRadius, certified_radii};
 pub use training_run::{dataset, train, train_on};
 pub use verifying::verify;
 

@@ -15,7 +15,8 @@ pub fn dataset(name: &str, split: Split) -> Result<Dataset, Error> {
     Ok(tightrope_data::load(name, split, None)?)
 }
 
-/// Trains what `config` describes on its own data set, evaluating on the test split, without a run folder.
+/// Trains what `config` describes on its own data set, without a run folder; evaluations are on its validation split, if it
+/// has one or keeps one, else on the test split.
 ///
 /// # Errors
 /// If the configuration is out of range, the data are not there, or the loss diverges.
@@ -29,7 +30,8 @@ pub fn dataset(name: &str, split: Split) -> Result<Dataset, Error> {
 /// # Ok::<(), tightrope::Error>(())
 /// ```
 pub fn train(config: &Config) -> Result<Outcome, Error> {
-    train_on(config, dataset(&config.dataset, Split::Train)?, Some(dataset(&config.dataset, Split::Test)?))
+    let (train, evaluated) = config.load_splits(&config.data_options(None, &|_, _| ()))?;
+    train_on(config, train, evaluated)
 }
 
 /// As [`train`], on data of the caller's.

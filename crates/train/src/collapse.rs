@@ -20,7 +20,7 @@ pub(crate) fn warning(
     let guess = (classes as f64).ln();
     let data = job.test.as_ref().unwrap_or(&job.train);
     let count = data.len().min(SAMPLES);
-    let logits = at.forward(&data.images[..count * data.image_len()])?;
+    let logits = at.forward(&data.range(0..count))?;
     let predictions: Vec<usize> = logits.chunks(classes).map(largest).collect();
     let one = predictions.iter().all(|&class| class == predictions[0]);
     let varied = data.labels[..count].iter().any(|&label| label != data.labels[0]);

@@ -51,6 +51,14 @@ pub enum TrainError {
         /// What is allowed, and how to mend it.
         allowed: String,
     },
+    /// There is no recipe of this name.
+    #[error("no recipe is called `{name}`{nearest}; `tightrope recipe list` lists all")]
+    Recipe {
+        /// The name asked for.
+        name: String,
+        /// "; did you mean …?" or nothing.
+        nearest: String,
+    },
     /// The data cannot be trained on with this network.
     #[error("data set `{dataset}`: {problem}")]
     Data {
@@ -75,8 +83,9 @@ pub enum TrainError {
     },
     /// The loss or its gradient is no longer a number, or one beyond all sense.
     #[error(
-        "training diverged: {what} is {value} at step {step} (epoch {epoch}); lower train.lr, set train.grad_clip, \
-         lengthen warmup.end or lower train.eps; the last checkpoint is kept"
+        "training diverged: {what} is {value} at step {step} (epoch {epoch}). Likely cause: {cause}. The last checkpoint is \
+         kept. To go on, train anew with another value and another --out, from the last epoch's parameters by --init-from \
+         FOLDER if you like; --resume would end here again"
     )]
     Diverged {
         /// "the loss" or "the gradient norm".
@@ -87,6 +96,8 @@ pub enum TrainError {
         step: u64,
         /// Epoch, from 1.
         epoch: usize,
+        /// What brought it about, as far as the run shows, and what to change.
+        cause: String,
     },
     /// A file or folder of the run could not be read or written.
     #[error("{path}: {problem}", path = .path.display())]

@@ -4,7 +4,7 @@ use tightrope_engine::{Loaded, Perturbation};
 
 use crate::config::SmoothingSection;
 use crate::methods::{Evaluated, Method, Minibatch, natural_loss};
-use crate::smoothing::{SmoothingKind, pgpe_gradient, pgpe_loss, rgs};
+use crate::smoothing::{SmoothingKind, pgpe_gradient, pgpe_loss, rgs, sam};
 use crate::state::Tally;
 use crate::{TrainError, smoothing::Estimate};
 
@@ -19,10 +19,20 @@ pub struct StepEstimate {
     pub statistics: Vec<f32>,
 }
 
-/// The gradient of `method` on `batch` at the θ of `at` with noise of standard deviation `sigma`, addressed by the batch's
-/// seed and step.
+/// How a loss is turned into a gradient at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimator<'a> {
+    /// Kind of the estimator, and how many losses or gradients it takes.
+    pub smoothing: &'a SmoothingSection,
+    /// Standard deviation σ of the noise on θ.
+    pub sigma: f64,
+    /// Radius ρ of the ascent of SAM, which goes with the plain gradient alone; 0 for none.
+    pub sam: f64,
+}
+
+/// The gradient of `method` on `batch` at the θ of `at`, with noise addressed by the batch's seed and step.
 ///
-/// `sample` is another handle of the same network, on which RGS puts θ + δ. With `measure`, accuracies that do not fall
+/// `sample` is another handle of the same network, on which RGS puts θ + δ and SAM the θ it has climbed to. With `measure`, accuracies that do not fall
 /// off the estimator are measured at θ by extra evaluations.
 ///
 /// # Errors
@@ -32,14 +42,16 @@ pub fn estimate(
     batch: &Minibatch<'_>,
     at: &dyn Loaded<f32>,
     sample: &mut dyn Loaded<f32>,
-    smoothing: &SmoothingSection,
-    sigma: f64,
+    Estimator { smoothing, sigma, sam: rho }: Estimator<'_>,
     measure: bool,
 ) -> Result<StepEstimate, TrainError> {
     let perturbation = Perturbation { seed: batch.seed, step: batch.step, sigma: sigma as f32 };
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
     let mut statistics = Vec::new();
+    if smoothing.kind != SmoothingKind::Grad {
+        method.prepare(batch, at)?;
+    }
     let mut gradient = |at: &dyn Loaded<f32>| {
         let (evaluated, gradient) = method.gradient(batch, at)?;
         tally.count(&evaluated, samples);
@@ -47,6 +59,18 @@ pub fn estimate(
         Ok((evaluated.loss, gradient))
     };
     let estimate = match smoothing.kind {
+        SmoothingKind::Grad if rho > 0.0 => {
+            let mut climbed = false;
+            sam(at.theta(), rho, |theta| {
+                // Only θ itself counts for accuracies and statistics.
+                if !std::mem::replace(&mut climbed, true) {
+                    return gradient(at);
+                }
+                sample.update(theta)?;
+                let (evaluated, gradient) = method.gradient(batch, sample)?;
+                Ok((evaluated.loss, gradient))
+            })?
+        }
         SmoothingKind::Grad => {
             let (loss, gradient) = gradient(at)?;
             Estimate { loss, gradient }

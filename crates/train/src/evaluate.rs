@@ -60,7 +60,8 @@ pub fn evaluate(
             return Ok(None);
         }
         let range = first..(first + BATCH).min(count);
-        let (inputs, labels) = (&data.images[range.start * d..range.end * d], &data.labels[range]);
+        let inputs = &data.range(range.clone());
+        let labels = &data.labels[range];
         let natural = cross_entropy(&at.forward(inputs)?, labels);
         let region = Region::ball(inputs, d, epsilon, norm, clip)?;
         let spec = Spec::Margins { labels: labels.to_vec() };

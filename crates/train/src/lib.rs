@@ -19,8 +19,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod accumulate;
+mod augment;
+mod average;
+mod batches;
 mod collapse;
 mod config;
+mod divergence;
 mod error;
 mod estimate;
 mod evaluate;
@@ -28,23 +33,29 @@ mod loss;
 pub mod methods;
 pub mod optimiser;
 mod progress;
+pub mod recipe;
 mod run;
 pub mod schedule;
 pub mod smoothing;
+mod splits;
 mod state;
 mod statistics;
 mod trainer;
 
+pub use augment::CropPadding;
+pub use average::{Average, AverageKind};
 pub use config::{
-    Clip, Config, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting, SmoothingSection,
-    TrainSection, Values, WarmupSection,
+    Clip, Config, DataSection, Difference, Init, Key, MethodSection, NormName, Range, Scheduled, Setting,
+    SmoothingSection, TrainSection, Values, WarmupSection,
 };
 pub use error::TrainError;
-pub use estimate::{StepEstimate, estimate};
+pub use estimate::{Estimator, StepEstimate, estimate};
 pub use evaluate::{Evaluation, evaluate};
 pub use loss::{CertifiedLoss, NaturalLoss, certified_cross_entropy, cross_entropy};
+pub use optimiser::{Optimiser, OptimiserKind};
 pub use progress::{EpochMetrics, Flow, Plan, Progress, Silent, StepReport, TestMetrics};
 pub use run::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, MANIFEST_FILE, METRICS_FILE, RunFolder};
+pub use schedule::LrSchedule;
 pub use smoothing::SmoothingKind;
 pub use state::{State, Tally};
 pub use trainer::{Initial, Job, Outcome, train};

@@ -1,6 +1,7 @@
 //! What a run tells its observer, and the metrics of an epoch.
 
 use serde::{Deserialize, Serialize};
+use tightrope_data::Split;
 
 /// What lies ahead when a run starts or resumes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,9 +80,12 @@ pub struct EpochMetrics {
     pub test: Option<TestMetrics>,
 }
 
-/// Metrics on the test set.
+/// Metrics on the test set, or on the validation split where there is one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TestMetrics {
+    /// `test` or `validation`.
+    #[serde(default = "test")]
+    pub split: String,
     /// Samples evaluated.
     pub samples: usize,
     /// Radius ε certified.
@@ -98,6 +102,11 @@ pub struct TestMetrics {
     pub certified_loss: f64,
     /// Seconds it took.
     pub seconds: f64,
+}
+
+/// The split of metrics that were written before there was a choice.
+fn test() -> String {
+    Split::Test.name().into()
 }
 
 /// Whether a run goes on.

@@ -57,6 +57,57 @@ pub fn milestones(value: f64, factor: f64, milestones: &[f64], time: f64) -> f64
     milestones.iter().filter(|&&milestone| time >= milestone).fold(value, |value, _| value * factor)
 }
 
+/// How the learning rate changes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Multiplied by a factor at milestones.
+    Step,
+    /// Falls along half a cosine.
+    Cosine,
+    /// Rises along half a cosine, then falls along another.
+    OneCycle,
+}
+
+impl LrSchedule {
+    /// Every schedule, in the order of help texts.
+    pub const ALL: [LrSchedule; 3] = [LrSchedule::Step, LrSchedule::Cosine, LrSchedule::OneCycle];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            LrSchedule::Step => "step",
+            LrSchedule::Cosine => "cosine",
+            LrSchedule::OneCycle => "one-cycle",
+        }
+    }
+
+    /// True if the learning rate of any step depends on the length of the run.
+    pub fn spans_the_run(self) -> bool {
+        match self {
+            LrSchedule::Step => false,
+            LrSchedule::Cosine | LrSchedule::OneCycle => true,
+        }
+    }
+}
+
+/// `to` + (`from` − `to`)(1 + cos πs)/2 at part `s` of the way, from 0 to 1: half a cosine, flat and exact at both ends
+/// (Loshchilov and Hutter 2017).
+pub fn cosine(from: f64, to: f64, s: f64) -> f64 {
+    let s = s.clamp(0.0, 1.0);
+    between(from, to, (1.0 - (std::f64::consts::PI * s).cos()) / 2.0)
+}
+
+/// The one-cycle schedule (Smith and Topin 2018) at part `s` of the run: by [`cosine`] from `start` to `peak` over the part
+/// `warmup`, then to `end`.
+pub fn one_cycle(start: f64, peak: f64, end: f64, warmup: f64, s: f64) -> f64 {
+    if s < warmup {
+        cosine(start, peak, s / warmup)
+    } else {
+        cosine(peak, end, (s - warmup) / (1.0 - warmup).max(f64::MIN_POSITIVE))
+    }
+}
+
 /// The point at part `s` in [0, 1] of the way from `from` to `to`; exact at both ends.
 pub fn between(from: f64, to: f64, s: f64) -> f64 {
     from * (1.0 - s) + to * s
@@ -64,7 +115,7 @@ pub fn between(from: f64, to: f64, s: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ramp, RampShape, between, milestones};
+    use super::{Ramp, RampShape, between, cosine, milestones, one_cycle};
 
     #[test]
     fn smooth_ramp_is_continuous_in_value_and_slope() {
@@ -97,5 +148,30 @@ mod tests {
     fn milestones_multiply() {
         assert_eq!([0.0, 4.9, 5.0, 8.0].map(|t| milestones(8.0, 0.5, &[5.0, 8.0], t)), [8.0, 8.0, 4.0, 2.0]);
         assert_eq!((between(0.3, 0.7, 0.0), between(0.3, 0.7, 1.0)), (0.3, 0.7));
+    }
+
+    /// cos π/3 = 1/2, cos π/2 = 0: parts 1/3, 1/2 and 2/3 of the way are 1/4, 1/2 and 3/4 of the distance.
+    #[test]
+    fn cosines_have_their_closed_form() {
+        for (s, part) in [(0.0, 0.0), (1.0 / 3.0, 0.25), (0.5, 0.5), (2.0 / 3.0, 0.75), (1.0, 1.0), (1.5, 1.0)] {
+            assert!((cosine(2.0, 0.4, s) - (2.0 - 1.6 * part)).abs() < 1e-15, "{s}");
+        }
+        assert_eq!((cosine(0.3, 0.1, 0.0), cosine(0.3, 0.1, 1.0)), (0.3, 0.1));
+        // torch.optim.lr_scheduler.CosineAnnealingLR from 2 to 0.1 in 100 steps.
+        for (step, lr) in [(15, 1.8964561979789494), (65, 0.6187090252474307)] {
+            assert!((cosine(2.0, 0.1, f64::from(step) / 100.0) - lr).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn one_cycle_rises_and_falls() {
+        let at = |s| one_cycle(0.1, 2.1, 0.5, 0.25, s);
+        for (s, lr) in [(0.0, 0.1), (0.125, 1.1), (0.25 / 3.0, 0.6), (0.25, 2.1), (0.625, 1.3), (0.5, 1.7), (1.0, 0.5)]
+        {
+            assert!((at(s) - lr).abs() < 1e-15, "{s}: {} instead of {lr}", at(s));
+        }
+        // No warm-up is a cosine, nothing but warm-up ends at the peak.
+        assert_eq!(one_cycle(0.1, 2.0, 0.5, 0.0, 0.0), 2.0);
+        assert_eq!((one_cycle(0.1, 2.0, 0.5, 1.0, 0.0), one_cycle(0.1, 2.0, 0.5, 1.0, 1.0)), (0.1, 2.0));
     }
 }

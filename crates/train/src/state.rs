@@ -1,7 +1,8 @@
 //! Everything that changes during a run: what a checkpoint holds.
 
+use crate::average::Average;
 use crate::methods::Evaluated;
-use crate::optimiser::Adam;
+use crate::optimiser::Optimiser;
 
 /// Parameters, optimiser and position of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +12,9 @@ pub struct State {
     /// The buffers: running statistics of batch norms, or population ones after an epoch.
     pub buffers: Vec<f32>,
     /// Optimiser.
-    pub adam: Adam,
+    pub optimiser: Optimiser,
+    /// The average of θ that is evaluated and saved in its place, once it has begun.
+    pub average: Option<Average>,
     /// Epochs completed.
     pub epoch: usize,
     /// Steps done in the epoch at hand.
@@ -41,8 +44,16 @@ pub struct Tally {
 
 impl State {
     /// The state before the first step.
-    pub fn new(theta: Vec<f32>, buffers: Vec<f32>) -> Self {
-        State { adam: Adam::new(theta.len()), theta, buffers, epoch: 0, position: 0, step: 0, tally: Tally::default() }
+    pub fn new(theta: Vec<f32>, buffers: Vec<f32>, optimiser: Optimiser) -> Self {
+        State { theta, buffers, optimiser, average: None, epoch: 0, position: 0, step: 0, tally: Tally::default() }
+    }
+
+    /// θ and buffers of the model that is evaluated and saved: the average, where there is one.
+    pub fn shown(&self) -> (&[f32], &[f32]) {
+        match &self.average {
+            Some(average) => (&average.theta, &average.buffers),
+            None => (&self.theta, &self.buffers),
+        }
     }
 }
 

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tightrope_data::{Dataset, shuffled};
+use tightrope_data::{Dataset, Split};
 use tightrope_engine::{Engine, Loaded, Relaxation};
 use tightrope_network::{Model, Network};
 
 use crate::TrainError;
+use crate::accumulate::Accumulated;
+use crate::average::{self, Average};
+use crate::batches::{Batch, Source};
 use crate::collapse;
 use crate::config::{Config, Scheduled};
-use crate::estimate::estimate;
+use crate::divergence::Watch;
+use crate::estimate::{Estimator, estimate};
 use crate::evaluate::evaluate;
 use crate::methods::{self, Method, Minibatch, StepThreat};
-use crate::optimiser::{add_l1, clip_norm, weight_ranges};
+use crate::optimiser::{Optimiser, add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
 use crate::smoothing::SmoothingKind;
@@ -30,7 +34,11 @@ pub struct Job {
     pub(crate) network: Network,
     pub(crate) engine: Arc<dyn Engine<f32>>,
     pub(crate) train: Arc<Dataset>,
+    /// What evaluations look at: the validation split, where there is one, or the test set.
     pub(crate) test: Option<Arc<Dataset>>,
+    /// Images of `train` that are not kept for validation.
+    trained_on: usize,
+    batches: Source,
     initial: Option<Initial>,
     method: Box<dyn Method>,
     relaxation: Relaxation,
@@ -48,7 +56,7 @@ pub struct Initial {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The network with θ and buffers as they are now.
+    /// The network with θ and buffers as they are now, or their average where one has begun.
     pub model: Model,
     /// Metrics of every epoch, those before a resumption included.
     pub metrics: Vec<EpochMetrics>,
@@ -61,6 +69,9 @@ pub struct Outcome {
 impl Job {
     /// The job that `config` describes, with the network that it names and a fresh θ.
     ///
+    /// Evaluations look at `test`, which may be a validation split; where `config` keeps a part of the training images for
+    /// validation, they look at that part and `test` is not touched.
+    ///
     /// # Errors
     /// If the configuration is out of range, or network and data do not fit each other.
     pub fn new(
@@ -69,7 +80,7 @@ impl Job {
         train: Arc<Dataset>,
         test: Option<Arc<Dataset>>,
     ) -> Result<Self, TrainError> {
-        let network = config.network(&train.shape, train.classes)?;
+        let network = config.network_for(&train)?;
         Job::with_network(config, network, None, engine, train, test)
     }
 
@@ -93,9 +104,11 @@ impl Job {
         for data in [Some(&train), test.as_ref()].into_iter().flatten() {
             check_data(data, &network)?;
         }
+        let (chosen, test) = validation(&config, &train, test)?;
+        let batches = Source::new(&config, &train, &chosen)?;
         let method = methods::method(&config.method)?;
         let relaxation = config.eval_relaxation()?;
-        Ok(Job { config, network, engine, train, test, initial, method, relaxation })
+        Ok(Job { config, network, engine, train, test, trained_on: chosen.len(), batches, initial, method, relaxation })
     }
 
     /// The configuration with every key resolved.
@@ -110,10 +123,12 @@ impl Job {
 
     /// Training samples per epoch.
     pub(crate) fn samples(&self) -> usize {
-        match self.config.limit_train {
-            0 => self.train.len(),
-            limit => limit.min(self.train.len()),
-        }
+        self.batches.samples()
+    }
+
+    /// Images of the training set that are not kept for validation.
+    pub(crate) fn trained_on(&self) -> usize {
+        self.trained_on
     }
 
     /// θ, buffers and optimiser before the first step.
@@ -125,7 +140,8 @@ impl Job {
                 buffers: self.network.initial_buffers(),
             },
         };
-        Ok(State::new(theta, buffers))
+        let optimiser = Optimiser::new(self.config.train.optimiser(), theta.len());
+        Ok(State::new(theta, buffers, optimiser))
     }
 
     /// The network as it is evaluated and certified, with its batch norms frozen; none for networks without any, whose
@@ -139,9 +155,42 @@ impl Job {
         Ok(Some(self.engine.load(&frozen.network, &frozen.theta, &frozen.buffers)?))
     }
 
-    fn steps_per_epoch(&self) -> usize {
-        self.samples().div_ceil(self.config.train.batch)
+    /// Samples per optimiser step.
+    fn samples_per_step(&self) -> usize {
+        self.config.train.batch * self.config.train.accumulate
     }
+
+    /// The network at the average, if there is one.
+    fn averaged(&self, average: Option<&Average>) -> Result<Option<Box<dyn Loaded<f32>>>, TrainError> {
+        let load = |average: &Average| self.engine.load(&self.network, &average.theta, &average.buffers);
+        Ok(average.map(load).transpose()?)
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.samples().div_ceil(self.samples_per_step())
+    }
+}
+
+/// The training images that are trained on, and what evaluations look at.
+fn validation(
+    config: &Config,
+    train: &Dataset,
+    test: Option<Arc<Dataset>>,
+) -> Result<(Vec<usize>, Option<Arc<Dataset>>), TrainError> {
+    let part = config.train.validation;
+    if part == 0.0 {
+        return Ok(((0..train.len()).collect(), test));
+    }
+    let fail = |allowed: String| Err(TrainError::value("train.validation", part, allowed));
+    if test.is_some_and(|set| set.split == Split::Validation) {
+        return fail(format!("must be 0 for `{}`, which has a validation split of its own", train.name));
+    }
+    let parts = train.parts(part, config.seed);
+    if parts.validation.is_empty() {
+        return fail(format!("keeps none of the {} images of `{}`; give a larger part", train.len(), train.name));
+    }
+    let kept = train.part(Split::Validation, &parts.validation);
+    Ok((parts.train, Some(Arc::new(kept))))
 }
 
 fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
@@ -149,7 +198,7 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
     if data.is_empty() {
         return fail(format!("the {} split has no samples", data.split));
     }
-    if data.images.len() != data.len() * network.input_len() {
+    if data.values() != data.len() * network.input_len() {
         return fail(format!(
             "images of {:?} do not fit the network's input {:?}; use a network for this data set",
             data.shape,
@@ -164,22 +213,17 @@ fn check_data(data: &Dataset, network: &Network) -> Result<(), TrainError> {
             network.output_len()
         ));
     }
-    if let Some(position) = data.images.iter().position(|value| !value.is_finite()) {
-        return fail(format!(
-            "image {} of the {} split has a pixel that is no number",
-            position / network.input_len(),
-            data.split
-        ));
+    if let Some(image) = data.not_finite() {
+        return fail(format!("image {image} of the {} split has a pixel that is no number", data.split));
     }
     Ok(())
 }
 
 /// Trains `job` to its last epoch, in `folder` if one is given (which may hold a run to go on with).
 ///
-/// Each step estimates the gradient of the smoothed loss on a minibatch, adds ℓ1, clips and takes
-/// an Adam step; each epoch ends with the population statistics of batch norms, an evaluation, a line of metrics and a
-/// checkpoint. The
-/// result depends neither on the number of threads nor on interruptions.
+/// Each step estimates the gradient of the smoothed loss on a minibatch or several, adds ℓ1, clips and takes a step of the
+/// optimiser; each epoch ends with the population statistics of batch norms, an evaluation, a line of metrics and a
+/// checkpoint. The result depends neither on the number of threads nor on interruptions.
 ///
 /// # Errors
 /// If the engine refuses, the loss diverges or the folder cannot be written.
@@ -193,31 +237,37 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
     let weights = weight_ranges(&job.network);
     progress.started(&run.plan(&state));
     while state.epoch < job.config.train.epochs {
-        let order = shuffled(job.samples(), job.config.seed, state.epoch as u64);
         run.clock.start_epoch();
-        while state.position < steps {
+        for Batch { inputs, labels } in job.batches.ahead(state.epoch, state.position) {
             let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
-            let first = state.position * job.config.train.batch;
-            let chosen = &order[first..(first + job.config.train.batch).min(order.len())];
-            let (inputs, labels) = gather(&job.train, chosen);
-            let batch = minibatch(job, &inputs, &labels, &scheduled, state.step);
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
-            let smoothing = &job.config.smoothing;
-            let step = estimate(&*job.method, &batch, &*at, &mut *sample, smoothing, scheduled.sigma, measure)?;
-            let mut gradient = step.estimate.gradient;
+            let (smoothing, sam) = (&job.config.smoothing, job.config.train.sam);
+            let estimator = Estimator { smoothing, sigma: scheduled.sigma, sam };
+            let mut step = Accumulated::default();
+            let batch = job.config.train.batch;
+            for (inputs, labels) in inputs.chunks(batch * job.network.input_len()).zip(labels.chunks(batch)) {
+                let mut batch = minibatch(job, inputs, labels, &scheduled, state.step);
+                batch.first = step.samples();
+                step.add(estimate(&*job.method, &batch, &*at, &mut *sample, estimator, measure)?, labels.len());
+            }
+            let (loss, mut gradient) = step.mean();
             add_l1(&mut gradient, &state.theta, &weights, job.config.train.l1);
             let norm = clip_norm(&mut gradient, job.config.train.grad_clip);
-            must_be_sane("the loss", step.estimate.loss, LARGEST_LOSS, &state)?;
-            must_be_sane("the gradient norm", norm, f64::MAX, &state)?;
-            state.adam.update(&mut state.theta, &gradient, scheduled.lr);
-            must_be_finite("a parameter", &state.theta, &state)?;
-            statistics::advance(&job.network, &mut state.buffers, &step.statistics, labels.len());
-            must_be_finite("a statistic of a batch norm", &state.buffers, &state)?;
+            let watch = Watch { job, scheduled: &scheduled };
+            watch.loss(&state, loss)?;
+            watch.norm(&state, norm)?;
+            state.optimiser.update(&mut state.theta, &gradient, scheduled.lr);
+            watch.finite(&state, "a parameter", &state.theta)?;
+            for (statistics, samples) in &step.statistics {
+                statistics::advance(&job.network, &mut state.buffers, statistics, *samples);
+            }
+            watch.finite(&state, "a statistic of a batch norm", &state.buffers)?;
             at.update(&state.theta)?;
             state.tally.add(&step.tally);
             state.position += 1;
             state.step += 1;
-            run.clock.images += labels.len();
+            run.clock.images += step.samples();
+            average::after_step(&job.config.train, &mut state, steps);
             let flow = progress.step(&run.report(&state, &scheduled, norm));
             run.checkpoint_if_due(&state, flow)?;
             if flow == Flow::Stop {
@@ -229,37 +279,15 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
         run.metrics.push(metrics);
     }
     run.finish()?;
-    let frozen = job.evaluated(&state.theta, &state.buffers)?;
-    let evaluated = frozen.as_deref().unwrap_or(&*at);
+    let average = job.averaged(state.average.as_ref())?;
+    let (theta, buffers) = state.shown();
+    let frozen = job.evaluated(theta, buffers)?;
+    let evaluated = frozen.as_deref().or(average.as_deref()).unwrap_or(&*at);
     if let Some(warning) = collapse::warning(job, evaluated, run.metrics.last())? {
         progress.remark(&warning);
         run.warning = Some(warning);
     }
     Ok(run.outcome(state, true))
-}
-
-/// A mean cross-entropy beyond it is no number of use: in single precision its margins are all rounding.
-const LARGEST_LOSS: f64 = 1e15;
-
-fn must_be_sane(what: &'static str, value: f64, largest: f64, state: &State) -> Result<(), TrainError> {
-    if value.abs() <= largest {
-        return Ok(());
-    }
-    Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1 })
-}
-
-fn must_be_finite(what: &'static str, values: &[f32], state: &State) -> Result<(), TrainError> {
-    match values.iter().find(|value| !value.is_finite()) {
-        Some(&value) => must_be_sane(what, f64::from(value), f64::MAX, state),
-        None => Ok(()),
-    }
-}
-
-/// The chosen samples as one batch.
-fn gather(data: &Dataset, chosen: &[usize]) -> (Vec<f32>, Vec<usize>) {
-    let mut inputs = Vec::with_capacity(chosen.len() * data.image_len());
-    chosen.iter().for_each(|&index| inputs.extend_from_slice(data.image(index)));
-    (inputs, chosen.iter().map(|&index| data.labels[index]).collect())
 }
 
 fn minibatch<'b>(
@@ -270,12 +298,15 @@ fn minibatch<'b>(
     step: u64,
 ) -> Minibatch<'b> {
     let threat = StepThreat { epsilon: scheduled.epsilon as f32, norm: job.config.norm(), clip: job.config.clip() };
-    Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step)
+    let mut batch = Minibatch::new(inputs, labels, threat, scheduled.robust_weight, job.config.seed, step);
+    batch.warmup = scheduled.warmup;
+    batch
 }
 
 /// The model as it is now.
 fn model(job: &Job, state: &State) -> Model {
-    Model { buffers: state.buffers.clone(), ..Model::new(job.network.clone(), state.theta.clone()) }
+    let (theta, buffers) = state.shown();
+    Model { buffers: buffers.to_vec(), ..Model::new(job.network.clone(), theta.to_vec()) }
 }
 
 /// Wall-clock times; they go into reports and metrics, never into the state.
@@ -389,19 +420,29 @@ impl Run<'_> {
         let epoch = state.epoch + 1;
         let every = job.config.train.eval_every;
         let due = every > 0 && (epoch.is_multiple_of(every) || epoch == job.config.train.epochs);
+        // Nothing of the state changes before all of this is done: a run that is stopped in between does it again.
+        let mut average = average::after_epoch(&job.config.train, state);
+        let averaged = job.averaged(average.as_ref())?;
+        let at = averaged.as_deref().unwrap_or(at);
         let mut buffers = state.buffers.clone();
-        if !buffers.is_empty() && job.config.train.precise_bn {
+        // Running statistics are of θ along the way, not of its average.
+        if !buffers.is_empty() && (job.config.train.precise_bn || average.is_some()) {
             let Some(precise) = self.population(state, at, progress)? else {
                 self.checkpoint_if_due(state, Flow::Stop)?;
                 return Ok(None);
             };
-            must_be_finite("a statistic of a batch norm", &precise, state)?;
-            buffers = precise;
+            let watch = Watch { job, scheduled: &scheduled };
+            watch.finite(state, "a statistic of a batch norm", &precise)?;
+            match &mut average {
+                Some(average) => average.buffers = precise,
+                None => buffers = precise,
+            }
         }
         let test = match &job.test {
             Some(data) if due => {
                 progress.evaluating(epoch);
-                let frozen = job.evaluated(&state.theta, &buffers)?;
+                let frozen =
+                    job.evaluated(at.theta(), average.as_ref().map_or(&buffers, |average| &average.buffers))?;
                 let Some(metrics) = self.evaluate(data, frozen.as_deref().unwrap_or(at), progress)? else {
                     self.checkpoint_if_due(state, Flow::Stop)?;
                     return Ok(None);
@@ -426,7 +467,7 @@ impl Run<'_> {
             test,
         };
         (state.epoch, state.position, state.tally) = (epoch, 0, Tally::default());
-        state.buffers = buffers;
+        (state.buffers, state.average) = (buffers, average);
         if let Some(folder) = &mut self.folder {
             folder.append(&metrics)?;
             folder.save_model(&model(job, state))?;
@@ -444,8 +485,9 @@ impl Run<'_> {
         progress: &mut dyn Progress,
     ) -> Result<Option<Vec<f32>>, TrainError> {
         let job = self.job;
-        let order = shuffled(job.samples(), job.config.seed, state.epoch as u64);
-        let batches = order.chunks(job.config.train.batch).map(|chosen| gather(&job.train, chosen).0);
+        let micro = job.config.train.batch * job.network.input_len();
+        let steps = job.batches.ahead(state.epoch, 0);
+        let batches = steps.flat_map(|step| step.inputs.chunks(micro).map(<[f32]>::to_vec).collect::<Vec<_>>());
         statistics::population(at, batches, || progress.flow() == Flow::Stop)
     }
 
@@ -464,6 +506,7 @@ impl Run<'_> {
             return Ok(None);
         };
         Ok(Some(TestMetrics {
+            split: data.split.name().into(),
             samples: result.samples,
             eps: config.eps,
             relaxation: job.relaxation.name().into(),

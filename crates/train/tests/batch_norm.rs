@@ -10,7 +10,7 @@ use common::{bars, config};
 use tightrope_data::Split;
 use tightrope_engine::{Engine, Norm, Reference};
 use tightrope_network::{Description, Initialisation, Layer, Model, Network};
-use tightrope_train::methods::{METHODS, Minibatch, StepThreat, method};
+use tightrope_train::methods::{Minibatch, StepThreat, method};
 use tightrope_train::{CHECKPOINT_FILE, Config, Flow, Job, Outcome, Progress, RunFolder, Silent, StepReport, train};
 
 const TEXT: &str = r#"
@@ -84,14 +84,29 @@ fn gradients_are_those_of_the_loss() {
     let theta = Initialisation::Default.theta(&network, 1);
     let threat = StepThreat { epsilon: 0.03, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
     for robust_weight in [1.0, 0.4, 0.0] {
-        let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
-        for name in METHODS.map(|info| info.name) {
-            let resolved = config(&[&format!("method.name={name}")]);
-            let method = method(&resolved.method).unwrap();
+        let images = data.images();
+        for (name, settings) in [
+            ("standard", ""),
+            ("ibp", ""),
+            ("hbox", ""),
+            ("zonotope", ""),
+            ("crown-ibp", "beta_start = 0.5\nbeta_end = 0.5"),
+            ("deeppoly", ""),
+            ("crown-meet-ibp", ""),
+            ("crown-skip-ibp", ""),
+            ("pgd", "attack_at = \"mean\""),
+            ("sabr", "attack_at = \"mean\""),
+            ("mtl-ibp", "attack_at = \"mean\""),
+            ("staps", "attack_at = \"mean\"\nlatent_steps = 0\nlatent_link = 1\nlatent_share = 0.5"),
+        ] {
+            let section = toml::from_str(&format!("name = \"{name}\"\n{settings}")).unwrap();
+            let method = method(&section).unwrap();
+            let batch = Minibatch::new(&images, &data.labels, threat, robust_weight, 0, 0);
             let load = |theta: &[f32]| Reference.load(&network, theta, &network.initial_buffers()).unwrap();
+            method.prepare(&batch, &*load(&theta)).unwrap();
             let (mut evaluated, gradient) = method.gradient(&batch, &*load(&theta)).unwrap();
             let statistics = std::mem::take(&mut evaluated.statistics);
-            assert_eq!(statistics, load(&theta).forward_batch(&data.images).unwrap().statistics, "{name}");
+            assert_eq!(statistics, load(&theta).forward_batch(&data.images()).unwrap().statistics, "{name}");
             assert_eq!(evaluated, method.loss(&batch, &*load(&theta)).unwrap(), "{name}");
             let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
             let h = 1e-3;
@@ -183,7 +198,7 @@ fn rgs_without_noise_trains_like_grad() {
 #[test]
 fn statistics_for_evaluation() {
     let network = network();
-    let inputs = bars(Split::Train, 70).images;
+    let inputs = bars(Split::Train, 70).images().into_owned();
     let one_step = ["train.epochs=1", "train.batch=70", "init=default"];
     let outcome = |precise: bool| run(&config(&[&one_step[..], &[&format!("train.precise_bn={precise}")]].concat()));
     let close = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-5 * (1.0 + b.abs());
@@ -223,7 +238,7 @@ fn population_statistics_pool_the_minibatches() {
     let at = Reference.load(&network, &outcome.model.theta, &network.initial_buffers()).unwrap();
     let (mut first, mut second) = (vec![0.0; 3], vec![0.0; 3]);
     for chosen in order.chunks(32) {
-        let inputs: Vec<f32> = chosen.iter().flat_map(|&index| data.image(index).iter().copied()).collect();
+        let inputs: Vec<f32> = chosen.iter().flat_map(|&index| data.image(index).into_owned()).collect();
         let statistics = at.forward_batch(&inputs).unwrap().statistics;
         for channel in 0..3 {
             let (mean, variance) = (f64::from(statistics[channel]), f64::from(statistics[3 + channel]));
@@ -247,7 +262,7 @@ fn evaluations_are_of_the_saved_model() {
     let stored = Model::load(folder.path()).unwrap();
     let model = stored.frozen().unwrap();
     let test = bars(Split::Test, 30);
-    let logits = Reference.load(&model.network, &model.theta, &[]).unwrap().forward(&test.images).unwrap();
+    let logits = Reference.load(&model.network, &model.theta, &[]).unwrap().forward(&test.images()).unwrap();
     let largest = |row: &[f32]| (0..3).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
     let correct = logits.chunks(3).zip(&test.labels).filter(|&(row, &label)| largest(row) == label).count();
     let metrics = outcome.metrics[2].test.as_ref().unwrap();

@@ -41,7 +41,8 @@ fn every_key_is_documented_and_no_other() {
         }
     }
     let mut written = Vec::new();
-    paths("", &parse("", &[]).unwrap().to_toml().parse().unwrap(), &mut written);
+    // A method without keys of its own.
+    paths("", &parse("method.name = \"standard\"", &[]).unwrap().to_toml().parse().unwrap(), &mut written);
     let mut documented: Vec<String> = Config::keys().iter().map(|key| key.path.to_string()).collect();
     written.sort();
     documented.sort();

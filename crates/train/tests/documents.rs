@@ -1,14 +1,14 @@
-//! Documents that tell of methods are those that the program's own lists give.
+//! Documents that tell of methods and networks are those that the program's own lists give.
 //!
-//! `TIGHTROPE_BLESS=1 cargo test -p tightrope-train --test documents` writes docs/methods.md anew.
+//! `TIGHTROPE_BLESS=1 cargo test -p tightrope-train --test documents` writes docs/methods.md and docs/networks.md anew.
 
 use std::fs;
 use std::path::PathBuf;
 
 use tightrope_engine::Relaxation;
-use tightrope_network::Initialisation;
+use tightrope_network::{Architecture, Initialisation, Preset};
 use tightrope_train::methods::{METHODS, MethodInfo, method};
-use tightrope_train::{Config, Key, MethodSection, SmoothingKind};
+use tightrope_train::{Config, Key, MethodSection, OptimiserKind, SmoothingKind};
 
 const BLESS: &str = "TIGHTROPE_BLESS=1 cargo test -p tightrope-train --test documents";
 
@@ -94,6 +94,15 @@ fn document() -> String {
         text.push_str(&format!("### `{}`: {}\n\n{}\n", kind.name(), kind.summary(), filled(kind.description())));
     }
     text.push_str(&section("smoothing."));
+    text.push_str("\n## Optimisers\n\n");
+    text.push_str(&filled(
+        "What takes a step along the gradient g, after ℓ1 and clipping (`train.optimiser`); η is the learning rate, λ \
+         `train.weight_decay`.",
+    ));
+    text.push_str("\n| optimiser | step |\n|---|---|\n");
+    for kind in OptimiserKind::ALL {
+        text.push_str(&format!("| `{}` | {} |\n", kind.name(), kind.description()));
+    }
     text.push_str("\n## Relaxations\n\n");
     text.push_str(&filled(
         "How bounds are computed, for `train.eval_relaxation`, `bounds --method` and `certify --stages`; loosest first.",
@@ -105,31 +114,80 @@ fn document() -> String {
     text
 }
 
-#[test]
-fn the_document_of_methods_is_that_of_the_lists() {
-    let path = root().join("docs/methods.md");
-    let document = document();
+fn networks() -> String {
+    let mut text = format!(
+        "# Networks\n\n{}\n{}\n| preset | w | layers | parameters for MNIST | for CIFAR-10 | source |\n|---|---|---|---|---|---|\n",
+        filled(&format!(
+            "The presets of `--model`. This is written by the program's own table; `{BLESS}` writes it anew after that \
+             changed."
+        )),
+        filled(
+            "`NAME-bn` has a batch norm after every convolution and linear layer but the last, before the ReLU; in residual \
+             networks, as published, after convolutions alone, the shortcuts included. `NAME:W` has the width w = W \
+             instead of the one in the table, `NAME-bn:W` both: `cnn5-bn:64`. K is the number of classes. Every layer but \
+             the last is followed by a ReLU. Block(c, stride s) is ReLU(Conv(c, 3×3, stride 1, padding 1) after ReLU after \
+             Conv(c, 3×3, stride s, padding 1), plus the shortcut), whose shortcut is Conv(c, 1×1, stride s) where the \
+             shape changes and the block's input elsewhere. Padding \"same\" makes the side ⌈side / stride⌉, the odd row \
+             at the bottom and the odd column at the right."
+        ),
+    );
+    for preset in Preset::ALL {
+        let parameters = [[1, 28, 28], [3, 32, 32]]
+            .map(|input| preset.build(&input, 10, None).unwrap().parameters().total().to_string());
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            preset.name(),
+            preset.width(),
+            preset.layers(),
+            parameters.join(" | "),
+            preset.source()
+        ));
+    }
+    text
+}
+
+/// Compares the file `name` with what it should hold, or writes it.
+fn check(name: &str, document: &str) {
+    let path = root().join(name);
     if std::env::var_os("TIGHTROPE_BLESS").is_some() {
-        fs::write(&path, &document).unwrap();
+        fs::write(&path, document).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
     if let Some((line, (found, expected))) =
         found.lines().chain([""]).zip(document.lines().chain([""])).enumerate().find(|(_, (a, b))| a != b)
     {
-        panic!("docs/methods.md, line {}:\n{found}\nshould be\n{expected}\nrun {BLESS}", line + 1);
+        panic!("{name}, line {}:\n{found}\nshould be\n{expected}\nrun {BLESS}", line + 1);
     }
-    assert_eq!(found, document, "docs/methods.md; run {BLESS}");
+    assert_eq!(found, document, "{name}; run {BLESS}");
 }
 
-/// The table of the front page names every method and every estimator.
+#[test]
+fn the_document_of_methods_is_that_of_the_lists() {
+    check("docs/methods.md", &document());
+}
+
+#[test]
+fn the_document_of_networks_is_that_of_the_table() {
+    check("docs/networks.md", &networks());
+}
+
+/// The table of the front page names every method, every estimator and every preset.
 #[test]
 fn the_front_page_names_all_choices() {
     let page = fs::read_to_string(root().join("README.md")).unwrap();
     let methods: Vec<String> = METHODS.iter().map(|info| format!("`{}`", info.name)).collect();
     let kinds: Vec<String> =
         SmoothingKind::ALL.iter().map(|kind| format!("`{}` ({})", kind.name(), kind.summary())).collect();
-    for row in [format!("| `--method` | {} |", methods.join(", ")), format!("| `--smoothing` | {} |", kinds.join(", "))]
-    {
+    let presets: Vec<String> = Preset::ALL.iter().map(|preset| format!("`{}`", preset.name())).collect();
+    let wide = Architecture { batch_norm: true, width: 64, ..Preset::Cnn5.into() };
+    for row in [
+        format!("| `--method` | {} |", methods.join(", ")),
+        format!("| `--smoothing` | {} |", kinds.join(", ")),
+        format!(
+            "| `--model` | {}, each also with batch norms and at other widths (`{wide}`), or a `.toml`/`.json` description |",
+            presets.join(", ")
+        ),
+    ] {
         assert!(page.lines().any(|line| line == row), "README.md should have the row\n{row}");
     }
 }

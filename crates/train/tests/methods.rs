@@ -15,6 +15,34 @@ fn plain(name: &str) -> Box<dyn Method> {
     method(&MethodSection { name: name.into(), ..MethodSection::default() }).unwrap()
 }
 
+/// The method called `name` with these settings beside its defaults.
+fn with(name: &str, settings: &str) -> Box<dyn Method> {
+    method(&toml::from_str(&format!("name = \"{name}\"\n{settings}")).unwrap()).unwrap()
+}
+
+/// As [`plain`], with what makes the gradient that of a function: worst points stay those of θ, and latent points are
+/// those at fixed shares of their box.
+fn smooth(name: &str) -> Box<dyn Method> {
+    let info = METHODS.iter().find(|info| info.name == name).unwrap();
+    let keys = info.keys().unwrap();
+    let settings = [
+        ("attack_at", "\"mean\""),
+        ("latent_steps", "0"),
+        ("latent_link", "1"),
+        ("latent_share", "0.5"),
+        ("regulariser", "0.25"),
+    ];
+    let taken = settings.iter().filter(|(key, _)| keys.iter().any(|own| own.path == format!("method.{key}")));
+    with(name, &taken.map(|(key, value)| format!("{key} = {value}\n")).collect::<String>())
+}
+
+/// The batch as at the first step: nothing is kept of other methods.
+fn fresh<'a>(batch: &Minibatch<'a>) -> Minibatch<'a> {
+    let mut new = Minibatch::new(batch.inputs, batch.labels, batch.threat, batch.robust_weight, batch.seed, batch.step);
+    new.warmup = batch.warmup;
+    new
+}
+
 fn load(network: &Network, theta: &[f32]) -> Box<dyn Loaded<f32>> {
     Reference.load(network, theta, &[]).unwrap()
 }
@@ -24,34 +52,165 @@ fn with_batch(robust_weight: f64, test: impl Fn(&Network, &Minibatch<'_>, &[f32]
     let network = Preset::Mlp.build(&data.shape, 3, None).unwrap();
     let theta = Initialisation::Default.theta(&network, 1);
     let threat = StepThreat { epsilon: 0.03, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
-    let batch = Minibatch::new(&data.images, &data.labels, threat, robust_weight, 0, 0);
+    let images = data.images();
+    let batch = Minibatch::new(&images, &data.labels, threat, robust_weight, 0, 0);
     test(&network, &batch, &theta);
 }
 
-/// (L(θ±hd) − L(θ))/h along the gradient is ±g·d; where a lower slope flips or a neuron becomes unstable on one side, the
+/// L(θ+hd) − L(θ−hd) along the gradient is 2h·(g·d); where a lower slope flips or a neuron becomes unstable on one side, the
 /// loss may jump there, so one side will do.
 #[test]
 fn gradients_are_those_of_the_loss() {
-    for robust_weight in [1.0, 0.4, 0.0] {
+    for (robust_weight, epsilon) in [(1.0, 1.0), (0.4, 1.0), (0.0, 1.0), (1.0, 0.5)] {
         with_batch(robust_weight, |network, batch, theta| {
             let at_theta = load(network, theta);
             for name in METHODS.map(|info| info.name) {
-                let method = plain(name);
+                let method = smooth(name);
+                let batch = &mut fresh(batch);
+                batch.warmup.epsilon = epsilon;
+                let batch = &*batch;
+                method.prepare(batch, &*at_theta).unwrap();
                 let (evaluated, gradient) = method.gradient(batch, &*at_theta).unwrap();
                 assert_eq!(evaluated, method.loss(batch, &*at_theta).unwrap(), "{name}");
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-                let h = 2e-3;
-                let at = |sign: f64| {
-                    let step = |(&t, &g): (&f32, &f32)| (f64::from(t) + sign * h * f64::from(g) / norm) as f32;
+                let at = |distance: f64| {
+                    let step = |(&t, &g): (&f32, &f32)| (f64::from(t) + distance * f64::from(g) / norm) as f32;
                     let moved: Vec<f32> = theta.iter().zip(&gradient).map(step).collect();
                     method.loss(batch, &*load(network, &moved)).unwrap().loss
                 };
-                let slopes = [(at(1.0) - at(0.0)) / h, (at(0.0) - at(-1.0)) / h];
+                // Regularisers jump where a neuron becomes active; between two jumps there is a step that fits.
+                let both = [1e-2, 3e-3, 1e-3, 3e-4].map(|h| (at(h) - at(-h)) / (2.0 * h));
+                let [right, left] = [2e-3, -2e-3].map(|h| (at(h) - at(0.0)) / h);
+                let slopes = [&both[..], &[right, left]].concat();
                 let fits = |slope: &f64| (slope - norm).abs() < 2e-2 * norm;
                 assert!(slopes.iter().any(fits), "{name} w = {robust_weight}: slopes {slopes:?} against {norm}");
             }
         });
     }
+}
+
+/// Where methods are others with a setting at its end, they are them bit for bit, gradients included.
+#[test]
+fn the_ends_of_settings_are_other_methods() {
+    with_batch(0.75, |network, batch, theta| {
+        let at = load(network, theta);
+        let evaluated = |method: Box<dyn Method>| {
+            let (evaluated, gradient) = method.gradient(&fresh(batch), &*at).unwrap();
+            (evaluated.loss, evaluated.natural_loss, gradient)
+        };
+        let (ibp, pgd, sabr) = (evaluated(plain("ibp")), evaluated(plain("pgd")), evaluated(plain("sabr")));
+        assert_eq!(evaluated(with("sabr", "box_share = 1")), ibp);
+        assert_eq!(evaluated(with("taps", "latent_layers = 0")), ibp);
+        assert_eq!(evaluated(with("staps", "latent_layers = 0\nbox_share = 1")), ibp);
+        assert_eq!(evaluated(with("staps", "latent_layers = 0")), sabr);
+        assert_eq!(evaluated(with("staps", "box_share = 1")), evaluated(plain("taps")));
+        assert_eq!(evaluated(with("crown-ibp", "beta_start = 0\nbeta_end = 0")), ibp);
+        for name in ["mtl-ibp", "cc-ibp", "exp-ibp"] {
+            assert_eq!(evaluated(with(name, "alpha = 1")), ibp, "{name}");
+            assert_eq!(evaluated(with(name, "alpha = 0")), pgd, "{name}");
+            let deeppoly = with(name, "alpha = 1\nrelaxation = \"crown\"");
+            assert_eq!(evaluated(deeppoly), evaluated(plain("deeppoly")), "{name}");
+            let between = evaluated(plain(name)).0;
+            assert!(pgd.0 < between && between < ibp.0, "{name}: {} < {between} < {}", pgd.0, ibp.0);
+        }
+        assert!(pgd.0 < sabr.0 && sabr.0 < ibp.0);
+    });
+}
+
+/// Attacks raise the loss, more with more steps, and stay where they may be.
+#[test]
+fn attacks_raise_the_loss() {
+    with_batch(1.0, |network, batch, theta| {
+        let at = load(network, theta);
+        let loss = |settings: &str| with("pgd", settings).loss(&fresh(batch), &*at).unwrap().loss;
+        let natural = plain("standard").loss(batch, &*at).unwrap().loss;
+        let (random, attacked) = (loss("attack_steps = 0"), loss("attack_steps = 10"));
+        assert!(natural < attacked && random < attacked, "{natural}, {random}, {attacked}");
+        assert!(loss("attack_restarts = 3") >= loss("attack_restarts = 1"));
+        assert!((loss("attack_eps_factor = 0") - natural).abs() < 1e-6);
+        assert!(loss("attack_eps_factor = 2") > attacked);
+        assert!(attacked <= plain("crown-ibp").loss(batch, &*at).unwrap().loss);
+    });
+}
+
+/// Under smoothing, every member is attacked from the same starts; with "mean", all are evaluated at the points of θ.
+#[test]
+fn members_are_attacked_each_or_together() {
+    with_batch(1.0, |network, batch, theta| {
+        let at = load(network, theta);
+        let mut moved = theta.to_vec();
+        Perturbation { seed: 1, step: 2, sigma: 0.05 }.perturb(theta, 0, 1.0, &mut moved);
+        let moved = load(network, &moved);
+        let own = plain("pgd").loss(&fresh(batch), &*moved).unwrap().loss;
+        let mean = with("pgd", "attack_at = \"mean\"");
+        let shared = fresh(batch);
+        mean.prepare(&shared, &*at).unwrap();
+        let together = mean.loss(&shared, &*moved).unwrap().loss;
+        assert!(together < own, "{together} against {own}");
+        assert_eq!(mean.loss(&shared, &*at).unwrap(), plain("pgd").loss(&fresh(batch), &*at).unwrap());
+        let again = fresh(batch);
+        plain("pgd").prepare(&again, &*at).unwrap();
+        assert_eq!(plain("pgd").loss(&again, &*moved).unwrap().loss, own);
+    });
+}
+
+/// β falls with the time of the warm-up, regularisers with ε, latent parts wait until ε is up.
+#[test]
+fn parts_follow_the_warm_up() {
+    with_batch(1.0, |network, batch, theta| {
+        let at = load(network, theta);
+        let loss = |method: &dyn Method, time: f64, epsilon: f64| {
+            let mut batch = fresh(batch);
+            (batch.warmup.time, batch.warmup.epsilon) = (time, epsilon);
+            method.loss(&batch, &*at).unwrap().loss
+        };
+        let (ibp, crown) = (plain("ibp"), plain("crown-ibp"));
+        let falling = with("crown-ibp", "beta_end = 0");
+        assert_eq!(loss(&*falling, 0.0, 0.5), loss(&*crown, 0.0, 0.5));
+        assert_eq!(loss(&*falling, 1.0, 1.0), loss(&*ibp, 1.0, 1.0));
+        let half = loss(&*falling, 0.5, 0.5);
+        assert!(loss(&*crown, 0.5, 0.5) < half && half < loss(&*ibp, 0.5, 0.5));
+        let regularised = with("ibp", "regulariser = 0.5");
+        let excess = |epsilon: f64| loss(&*regularised, 0.5, epsilon) - loss(&*ibp, 0.5, epsilon);
+        assert_eq!(excess(1.0), 0.0);
+        assert!(excess(0.5) > 0.0 && (excess(0.0) - 2.0 * excess(0.5)).abs() < 1e-6 * excess(0.0));
+        let taps = plain("taps");
+        assert_eq!(loss(&*taps, 0.9, 0.9), loss(&*ibp, 0.9, 0.9));
+        assert_ne!(loss(&*taps, 1.0, 1.0), loss(&*ibp, 1.0, 1.0));
+    });
+}
+
+/// What has no gradient is refused under anything but pgpe, and trains there.
+#[test]
+fn certified_error_is_for_pgpe() {
+    let refused = |kind: &str| {
+        let text = format!(
+            "model = \"mlp\"\n[method]\nname = \"deeppoly\"\nobjective = \"certified-error\"\n[smoothing]\nkind = \"{kind}\""
+        );
+        tightrope_train::Config::parse(&text, "(test)", &[]).err().map(|error| error.to_string())
+    };
+    assert!(refused("grad").unwrap().contains("smoothing.kind"));
+    assert!(refused("rgs").unwrap().contains("pgpe"));
+    assert_eq!(refused("pgpe"), None);
+    let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.3 };
+    with_batch(1.0, |network, batch, theta| {
+        let at = load(network, theta);
+        let method = with("deeppoly", "objective = \"certified-error\"");
+        let losses = method.population_loss(batch, &*at, perturbation, 0..4).unwrap();
+        let count = batch.labels.len() as f64;
+        assert!(losses.iter().flatten().all(|loss| (loss * count - (loss * count).round()).abs() < 1e-9));
+        assert!(losses.iter().flatten().any(|&loss| loss != losses[0][0]));
+    });
+}
+
+/// A part of the network that cannot be cut so is refused with the numbers that can.
+#[test]
+fn cuts_that_do_not_exist_are_refused() {
+    with_batch(1.0, |network, batch, theta| {
+        let at = load(network, theta);
+        let message = with("taps", "latent_layers = 7").loss(&fresh(batch), &*at).unwrap_err().to_string();
+        assert!(message.contains("method.latent_layers") && message.contains("at most"), "{message}");
+    });
 }
 
 /// The mixture is made of the natural and the certified loss, and parts of weight 0 leave no trace.
@@ -83,7 +242,7 @@ fn population_losses_are_losses_at_perturbed_parameters() {
     let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.01 };
     with_batch(0.5, |network, batch, theta| {
         let at = load(network, theta);
-        for name in ["ibp", "deeppoly", "standard"] {
+        for name in METHODS.map(|info| info.name) {
             let method = plain(name);
             let losses = method.population_loss(batch, &*at, perturbation, 2..5).unwrap();
             assert_eq!(losses.len(), 3);

@@ -241,8 +241,8 @@ fn a_checkpoint_with_a_changed_bit_is_refused_and_one_without_a_checksum_is_read
     counted[digit] ^= 1;
     refusal(&counted);
     // As written by programs that had no checksum: the field emptied, padded to the same length.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let at = text.find("checksum\\\":\\\"").unwrap() + "checksum\\\":\\\"".len();
+    let key = b"checksum\\\":\\\"";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
     let mut old = bytes.clone();
     let tail = old[at + 64..at + 67].to_vec();
     old[at..at + 3].copy_from_slice(&tail);
@@ -424,12 +424,18 @@ fn divergence_stops_the_run_and_keeps_the_checkpoint() {
     assert_eq!(train(&job, Some(&mut folder), &mut Silent).unwrap_err().to_string(), message);
 }
 
+/// The set with other pixels.
+fn changed(set: Dataset, change: impl FnOnce(&mut [f32])) -> Dataset {
+    let mut images = set.images().into_owned();
+    change(&mut images);
+    Dataset::own(&set.name, set.split, set.shape, set.classes, images, set.labels)
+}
+
 /// A loss that is a number, but beyond all sense, is no result.
 #[test]
 fn an_absurd_loss_is_an_error() {
     let root = tempfile::tempdir().unwrap();
-    let mut train_set = bars(Split::Train, 70);
-    train_set.images.iter_mut().for_each(|value| *value *= 1e22);
+    let train_set = changed(bars(Split::Train, 70), |images| images.iter_mut().for_each(|value| *value *= 1e22));
     let unclipped = config(&["clip=false", "warmup.shape=constant", "init=default", "method.name=standard"]);
     let job = Job::new(&unclipped, Arc::new(Reference), train_set.into(), None).unwrap();
     let mut folder = RunFolder::create(&root.path().join("run"), &[]).unwrap();
@@ -454,15 +460,13 @@ fn unusable_data_is_refused_before_training() {
         .unwrap()
         .to_string();
     assert!(message.contains("sample 4") && message.contains("label 7"), "{message}");
-    let mut set = good.clone();
-    set.images[64 * 2] = f32::NAN;
+    let set = changed(good.clone(), |images| images[64 * 2] = f32::NAN);
     assert!(refusal(&config(&[]), &set).contains("image 2"));
     assert!(refusal(&config(&[]), &good.clone().limit(0)).contains("no samples"));
     assert!(refusal(&config(&["model=cnn99"]), &good).contains("cnn3-tiny"));
     assert!(refusal(&config(&["normalise=true"]), &good).contains("`normalise`"));
     // Pixels outside the clipped data range are an error of the first step, not a crash.
-    let mut set = good.clone();
-    set.images[3] = 3.0;
+    let set = changed(good.clone(), |images| images[3] = 3.0);
     let message = train(&Job::new(&config(&[]), Arc::new(Reference), set.into(), None).unwrap(), None, &mut Silent);
     assert!(message.unwrap_err().to_string().contains("data range"));
 }

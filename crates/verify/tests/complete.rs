@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tightrope_certificate::{CaseProof, Checker, Proof};
 use tightrope_engine::{Engine, Reference};
-use tightrope_network::{Activation, Initialisation, Layer, Network, Preset, Weights};
+use tightrope_network::{Initialisation, Network, Preset, Weights};
 use tightrope_testkit::networks::{Chain, dense};
 use tightrope_testkit::random::{Rng, draws};
 use tightrope_testkit::sampling::in_box;
@@ -19,19 +19,21 @@ fn parameters(network: &Network, seed: u64) -> Vec<f32> {
 
 #[test]
 fn kinds_that_are_not_covered_are_refused() {
-    for activation in [Activation::Sigmoid, Activation::LeakyRelu { slope: 0.1 }] {
-        let network = Chain::new(&[1]).layer(Layer::Activation(activation)).build();
-        let weights = Weights::new(vec![]);
-        let property = property(1, &[(&[1.0], 0.0)]);
-        let decision = decide(&network, &weights, &property, &Settings::default(), &|_| {});
-        for refused in [decision.err(), AlphaCrown::new(&network, &weights).err()] {
-            let Some(VerifyError::Layer { layer, kind }) = refused else { panic!("{refused:?}") };
-            assert_eq!((layer.as_str(), kind), ("layer 1", activation.kind()));
-        }
-        let proof = Proof { cases: vec![CaseProof::default()], ..Proof::default() };
-        let message = Checker::new(&network, &weights).check(&property, &proof).unwrap_err().to_string();
-        assert!(message.contains("layer `layer 1`") && message.contains(activation.kind()), "{message}");
+    let network = Chain::new(&[1]).batch_norm().build();
+    let weights = Weights::new(vec![1.0, 0.0]);
+    let property = property(1, &[(&[1.0], 0.0)]);
+    let decision = decide(&network, &weights, &property, &Settings::default(), &|_| {});
+    for refused in [decision.err(), AlphaCrown::new(&network, &weights).err()] {
+        let Some(VerifyError::Layer { layer, kind }) = refused else { panic!("{refused:?}") };
+        assert_eq!((layer.as_str(), kind), ("layer 1", "batchnorm"));
     }
+    let proof = Proof { cases: vec![CaseProof::default()], ..Proof::default() };
+    let message = Checker::new(&network, &weights).check(&property, &proof).unwrap_err().to_string();
+    assert!(message.contains("layer `layer 1`") && message.contains("batchnorm"), "{message}");
+    // Before the search.
+    let with_proof = Settings { proof: true, ..Settings::default() };
+    let message = decide(&network, &weights, &property, &with_proof, &|_| {}).unwrap_err().to_string();
+    assert!(message.contains("proofs do not cover layers of kind `batchnorm`"), "{message}");
 }
 
 /// Weights `[out][in]` and biases of each linear layer of these widths, in f64.

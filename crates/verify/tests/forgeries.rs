@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tightrope_certificate::{Certificate, ExactLeaf, Leaf, Neuron, Proof, Step, check, property_digest};
 use tightrope_engine::Reference;
-use tightrope_network::{Affine, Layer, Model, NetworkBuilder, Weights};
+use tightrope_network::{Activation, Affine, Layer, MaxPool2d, Model, NetworkBuilder, Weights};
 use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::networks::Chain;
 use tightrope_testkit::random::Rng;
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
@@ -78,33 +79,72 @@ fn least(model: &Model) -> f64 {
     least
 }
 
-fn subjects() -> Vec<Subject> {
-    let mut subjects = Vec::new();
+/// A network of two inputs with activations of another kind.
+fn other_kind(activation: Activation, seed: u64) -> Model {
+    let layer = || Layer::Activation(activation);
+    let network = Chain::new(&[2]).linear(5).layer(layer()).linear(4).layer(layer()).linear(2).build();
+    let rng = Rng::new(seed);
+    let theta = (0..network.parameters().total()).map(|_| rng.between(-1.5, 1.5)).collect();
+    Model::with_weights(network, Weights::new(theta))
+}
+
+/// A network of two inputs with a max pooling.
+fn pooled(seed: u64) -> Model {
+    let pool = Layer::MaxPool2d(MaxPool2d { kernel: [1, 2], stride: [1; 2], padding: [0; 4] });
+    let chain = Chain::new(&[1, 1, 2]).conv(3, [1, 2], [1; 2], [0, 1, 0, 1]).layer(pool);
+    let network = chain.relu().flatten().linear(4).relu().linear(2).build();
+    let rng = Rng::new(seed);
+    let theta = (0..network.parameters().total()).map(|_| rng.between(-1.0, 1.0)).collect();
+    Model::with_weights(network, Weights::new(theta))
+}
+
+/// Models with the way to search them.
+fn models() -> Vec<(u64, Branching, String, Model)> {
+    let mut models = Vec::new();
     for seed in 0..4_u64 {
         for (branching, scale) in [(Branching::Input, 1.0), (Branching::Fsb, 1.0), (Branching::Fsb, 1e25)] {
-            let model = network(seed, scale);
-            let least = least(&model);
-            let size = 1.0 + least.abs();
-            let settings = Settings {
-                timeout: Duration::from_secs(20),
-                branching,
-                root_iterations: 5,
-                proof: true,
-                ..Settings::default()
-            };
-            // The nearest bound on a ladder that can be proved.
-            let proved = [1e-9, 1e-3, 1e-2, 0.1].iter().find_map(|gap| {
-                let truth = unsafe_below(least - gap * size, seed == 2, seed == 3);
-                let decision = decide(&model.network, &model.weights(), &truth, &settings, &|_| {}).unwrap();
-                match decision.outcome {
-                    Outcome::Holds { proof } => proof,
-                    _ => None,
-                }
-            });
-            let proof = proved.unwrap_or_else(|| panic!("seed {seed}: nothing is proved"));
-            let lie = unsafe_below(least + 1e-9 * size, seed == 2, seed == 3);
-            subjects.push(Subject { name: format!("{seed} {branching:?} {scale:e}"), model, proof, lie });
+            models.push((seed, branching, format!("{seed} {branching:?} {scale:e}"), network(seed, scale)));
         }
+    }
+    let kinds = [
+        Activation::LeakyRelu { slope: 0.1 },
+        Activation::Clip { lower: -0.3, upper: 0.9 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+    ];
+    for (seed, kind) in kinds.into_iter().enumerate() {
+        for branching in [Branching::Input, Branching::Fsb] {
+            models.push((0, branching, format!("{branching:?} {kind:?}"), other_kind(kind, seed as u64)));
+        }
+    }
+    models.push((0, Branching::Input, "max pooling".into(), pooled(1)));
+    models
+}
+
+fn subjects() -> Vec<Subject> {
+    let mut subjects = Vec::new();
+    for (seed, branching, name, model) in models() {
+        let least = least(&model);
+        let size = 1.0 + least.abs();
+        let settings = Settings {
+            timeout: Duration::from_secs(20),
+            branching,
+            root_iterations: 5,
+            proof: true,
+            ..Settings::default()
+        };
+        // The nearest bound on a ladder that can be proved.
+        let proved = [1e-9, 1e-3, 1e-2, 0.1].iter().find_map(|gap| {
+            let truth = unsafe_below(least - gap * size, seed == 2, seed == 3);
+            let decision = decide(&model.network, &model.weights(), &truth, &settings, &|_| {}).unwrap();
+            match decision.outcome {
+                Outcome::Holds { proof } => proof,
+                _ => None,
+            }
+        });
+        let proof = proved.unwrap_or_else(|| panic!("{name}: nothing is proved"));
+        let lie = unsafe_below(least + 1e-9 * size, seed == 2, seed == 3);
+        subjects.push(Subject { name, model, proof, lie });
     }
     subjects
 }
@@ -141,8 +181,19 @@ fn change(proof: &mut Proof, rng: &Rng) {
         }
         7 => {
             let neuron = Neuron { node: rng.below(8) as u32, index: rng.below(6) as u32 };
-            if let Some(Step::SplitRelu(split)) = steps.iter_mut().find(|step| matches!(step, Step::SplitRelu(_))) {
-                *split = neuron;
+            for step in steps.iter_mut() {
+                match step {
+                    Step::SplitRelu(split) => {
+                        *split = neuron;
+                        break;
+                    }
+                    Step::SplitNeuron { neuron: split, at } => {
+                        let other = [*at * factor, *at + 0.1, -*at, factor][rng.below(4)];
+                        (*split, *at) = if rng.coin() { (neuron, *at) } else { (*split, other) };
+                        break;
+                    }
+                    Step::Refine(_) | Step::SplitInput { .. } | Step::Leaf(_) | Step::Exact(_) => {}
+                }
             }
         }
         8 => {

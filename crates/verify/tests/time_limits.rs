@@ -63,6 +63,10 @@ impl Loaded<f32> for LoadedSlow {
         Ok(Box::new(LoadedSlow { inner: self.inner.with_buffers(buffers)?, bounded: Arc::clone(&self.bounded) }))
     }
 
+    fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
+        self.inner.load(network, theta, buffers)
+    }
+
     fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
         self.inner.update(theta)
     }

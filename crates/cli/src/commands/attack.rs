@@ -103,8 +103,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
     let model = tightrope::load(&options.model)?;
-    let TestSamples { set: inputs, title: name, .. } = options.samples.load(&mut origin, &model.network)?;
-    let d = model.network.input_len();
+    let TestSamples { set: inputs, title: name, .. } = options.samples.load(&mut origin, &model.network, context)?;
     let kinds = match options.kind {
         Choice::One(kind) => vec![kind],
         Choice::All => AttackKind::sequence(model.network.output_len()),
@@ -120,7 +119,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     for (part, labels) in inputs.labels.chunks(Cascade::BATCH).enumerate() {
         let first = part * Cascade::BATCH;
         let indices: Vec<u64> = (first as u64..(first + labels.len()) as u64).collect();
-        let x = &inputs.images[first * d..(first + labels.len()) * d];
+        let x = &*inputs.range(first..first + labels.len());
         let outcome = plan.run(&target, &threat, &Samples { indices: &indices, inputs: x, labels })?;
         correct += tightrope_train::cross_entropy(&target.logits(x)?, labels).correct;
         robust += outcome.broken.iter().filter(|&&broken| !broken).count();

@@ -34,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope certify runs/mnist\n  \
                         tightrope certify runs/mnist --limit 1000 --timeout 60 --resume\n  \
+                        tightrope certify runs/mnist --split validation --out validation\n  \
                         tightrope certify model.onnx --dataset mnist --eps 2/255 --stages pgd,ibp,crown\n  \
                         tightrope certify model.onnx --inputs x.safetensors --eps 0.1 --norm 2\n\n\
                         Exit codes: 0 every sample went through the stages, whatever the verdicts; 4 error; \
@@ -108,7 +109,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
     }
     let model = tightrope::load(&options.model)?;
-    let samples = options.samples.load(&mut origin, &model.network)?;
+    let samples = options.samples.load(&mut origin, &model.network, context)?;
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot make this folder; choose another with --out", folder.display()))?;
@@ -187,7 +188,7 @@ pub fn certify(
         }
     };
     interruption.end_after(GRACE, advice.clone());
-    let outcome = cascade.run(&target, &set.images, &set.labels, &mut log, &done, |new| {
+    let outcome = cascade.run(&target, &set.images(), &set.labels, &mut log, &done, |new| {
         new.iter().for_each(|record| seen.add(record));
         decided.store(seen.samples, Ordering::Relaxed);
         bar.place(seen.samples as u64);

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tightrope_data::{ALL, DataError, DatasetInfo, Fetched, Origin, Source, Split};
+use tightrope_data::{ALL, DataError, DatasetInfo, Fetched, Form, Origin, Split, Verified};
+use tightrope_network::bytes_text;
 
 use crate::context::Context;
 use crate::dataset::DataDir;
@@ -48,39 +49,64 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 }
 
 fn list(folder: &DataDir, context: &Context) -> anyhow::Result<()> {
-    let heads = ["name", "image", "classes", "training", "test", "where"];
+    let heads = ["name", "image", "classes", "training", "test", "size", "where"];
     let mut rows = vec![heads.map(String::from).to_vec()];
     let mut documents = Vec::new();
     for info in ALL {
-        let (place, available) = place(info, folder)?;
-        let shape = info.shape.map(|side| side.to_string()).join("×");
-        let counts = [info.classes, info.counts[0], info.counts[1]].map(|count| count.to_string());
-        let cells = [vec![info.name.to_string(), shape], counts.to_vec(), vec![place.clone()]];
-        rows.push(cells.concat());
+        let found = place(info, folder)?;
+        let number = |number: Option<usize>| number.map_or_else(|| "any".into(), |number| number.to_string());
+        let shape = info.shape.map(|shape| shape.map(|side| side.to_string()).join("×"));
+        let [training, test] = [Split::Train, Split::Test].map(|split| info.count(split));
+        rows.push(vec![
+            info.name.into(),
+            shape.unwrap_or_else(|| "any".into()),
+            number(info.classes),
+            number(training),
+            number(test),
+            info.bytes().map_or_else(|| "any".into(), bytes_text),
+            found.text.clone(),
+        ]);
         documents.push(json!({
             "name": info.name,
             "title": info.title,
             "shape": info.shape,
             "classes": info.classes,
-            "training": info.counts[0],
-            "test": info.counts[1],
-            "available": available,
-            "where": place,
+            "training": training,
+            "test": test,
+            "bytes": info.bytes(),
+            "mean": info.mean,
+            "std": info.std,
+            "available": found.form.is_some(),
+            "form": found.form.map(Form::name),
+            "where": found.text,
         }));
     }
     context.print(&Value::Array(documents), &table::render(&rows))
 }
 
-/// Where the test split lies, or how to get it.
-fn place(info: &DatasetInfo, folder: &DataDir) -> anyhow::Result<(String, bool)> {
-    if matches!(info.source, Source::Embedded(_)) {
-        return Ok(("built in".into(), true));
-    }
+/// Where a data set lies, or what to do to get it.
+struct Found {
+    text: String,
+    form: Option<Form>,
+}
+
+fn place(info: &DatasetInfo, folder: &DataDir) -> anyhow::Result<Found> {
     let dir = folder.data_dir.as_deref();
-    match info.folder(Split::Train, dir).and_then(|_| info.folder(Split::Test, dir)) {
-        Ok(found) => Ok((found.map_or_else(String::new, |path| path.display().to_string()), true)),
+    match info.place(Split::Train, dir).and_then(|_| info.place(Split::Test, dir)) {
+        Ok(None) => Ok(Found { text: "built in".into(), form: Some(Form::Embedded) }),
+        Ok(Some(place)) => {
+            let remark = match place.form {
+                Form::StandIn => " (image folder)",
+                Form::Embedded | Form::Files | Form::Folder | Form::Arrays => "",
+            };
+            Ok(Found { text: format!("{}{remark}", place.folder.display()), form: Some(place.form) })
+        }
         Err(DataError::Missing { .. } | DataError::NoFolder) => {
-            Ok((format!("missing; run `tightrope data fetch {}`", info.name), false))
+            let text = match info.get {
+                Some(_) => "give its folder with --data-dir".into(),
+                None => format!("missing; run `tightrope data fetch {}`", info.name),
+            };
+            Ok(Found { text, form: None })
         }
         Err(other) => Err(other.into()),
     }
@@ -120,8 +146,13 @@ fn report(name: &str, fetched: &Fetched, context: &Context) -> anyhow::Result<()
             Origin::Copied(path) => ("copied", Some(path.display().to_string())),
         };
         let remark = source.as_ref().map_or_else(String::new, |source| format!(" from {source}"));
-        lines.push(format!("{} {origin}{remark}, checksum verified", file.path.display()));
-        files.push(json!({"path": file.path.display().to_string(), "origin": origin, "from": source}));
+        let (check, what) = match file.verified {
+            Verified::Checksum => ("checksum", "checksum verified"),
+            Verified::Size => ("size", "size checked; no checksum is published of the unpacked file"),
+        };
+        lines.push(format!("{} {origin}{remark}, {what}", file.path.display()));
+        let path = file.path.display().to_string();
+        files.push(json!({"path": path, "origin": origin, "from": source, "verified": check}));
     }
     match &fetched.folder {
         Some(folder) => lines.push(format!("`{name}` is ready in {}", folder.display())),

@@ -6,6 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tightrope_network::{Description, Model, write_atomically};
+use tightrope_train::Config;
+use tightrope_weights::Mapping;
 
 use crate::context::Context;
 use crate::outputs;
@@ -20,16 +22,89 @@ enum Format {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tightrope export runs/mnist --to onnx -o mnist.onnx")]
+#[command(after_help = "Example:\n  tightrope export runs/mnist --to onnx -o mnist.onnx\n  \
+                        tightrope export cnn3.pt --network cnn3 --dataset mnist --to safetensors -o cnn3.safetensors\n  \
+                        tightrope export net.pt --network net.toml --map features.0.=0. --map fc.=5. --to onnx")]
 pub struct Options {
-    /// Run folder, .onnx, or .safetensors with its description beside it.
+    /// Run folder, .onnx, .safetensors with its description beside it, or with --network the weights of another program:
+    /// a PyTorch state dict (.pt, .pth) or .safetensors.
     model: PathBuf,
+    #[command(flatten)]
+    foreign: Foreign,
     /// Format.
     #[arg(long, value_enum)]
     to: Format,
     /// Where to write [default: model.onnx in a run folder, else beside the model].
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
+}
+
+/// The network that foreign weights belong to.
+#[derive(Debug, Args)]
+struct Foreign {
+    /// Network of the weights: a preset, or a .toml/.json description.
+    #[arg(long, value_name = "NAME|FILE")]
+    network: Option<String>,
+    /// Data set that a preset is built for.
+    #[arg(long, value_name = "NAME", requires = "network", conflicts_with = "shape")]
+    dataset: Option<String>,
+    /// Shape of the inputs that a preset is built for.
+    #[arg(long, value_name = "C,H,W", requires = "network", requires = "classes", value_delimiter = ',')]
+    shape: Vec<usize>,
+    /// Logits of a preset.
+    #[arg(long, value_name = "K", requires = "shape")]
+    classes: Option<usize>,
+    /// Put the input normalisation of --dataset before a preset's first layer.
+    #[arg(long, requires = "dataset")]
+    normalise: bool,
+    /// Tensor of the file and its place in the network; names that end with a point stand for all that begin so. What no
+    /// name assigns is taken in order.
+    #[arg(long, value_name = "FILE_NAME=NAME", requires = "network", value_parser = pair)]
+    map: Vec<(String, String)>,
+    /// Tensor of the file that is left out.
+    #[arg(long, value_name = "FILE_NAME", requires = "network")]
+    ignore: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+    let (from, to) = parts.ok_or("give FILE_NAME=NAME, such as features.0.weight=0.weight")?;
+    Ok((from.into(), to.into()))
+}
+
+impl Foreign {
+    /// The model, if a network is named for foreign weights.
+    fn load(&self, weights: &Path) -> anyhow::Result<Option<Model>> {
+        let Some(network) = &self.network else { return Ok(None) };
+        let path = Path::new(network);
+        let described = path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
+        let network = if described {
+            Description::read(path)?.build()?
+        } else {
+            let config = Config {
+                model: network.clone(),
+                normalise: self.normalise,
+                dataset: self.dataset.clone().unwrap_or_default(),
+                ..Config::default()
+            };
+            match (&self.dataset, self.classes) {
+                (Some(name), _) => {
+                    let info = tightrope_data::info(name)?;
+                    config.network(&info.shape, info.classes)?
+                }
+                (None, Some(classes)) => config.network(&self.shape, classes)?,
+                (None, None) => {
+                    bail!(
+                        "--network {network}: a preset is built for a data set; give --dataset NAME, or --shape C,H,W --classes K"
+                    )
+                }
+            }
+        };
+        let mapping = Mapping { names: self.map.clone(), ignored: self.ignore.clone() };
+        let tensors = tightrope_weights::read(weights)?;
+        let model = mapping.model(network, &tensors).with_context(|| weights.display().to_string())?;
+        Ok(Some(model))
+    }
 }
 
 /// Runs the command.
@@ -51,7 +126,14 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         written.push(("the description of -o", &*description));
     }
     outputs::check(&written, &[&options.model])?;
-    let model = tightrope::load_trainable(&options.model)?;
+    let model = match options.foreign.load(&options.model)? {
+        Some(model) => model,
+        None if is_state_dict(&options.model) => bail!(
+            "{}: a state dict holds numbers without a network; name it with --network cnn3 --dataset mnist, or --network FILE.toml",
+            options.model.display()
+        ),
+        None => tightrope::load_trainable(&options.model)?,
+    };
     if model.exact.is_some() {
         context
             .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
@@ -66,6 +148,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let document = json!({"files": names, "parameters": model.theta.len()});
     context.print(&document, &format!("written: {}", names.join(", ")))
+}
+
+fn is_state_dict(path: &Path) -> bool {
+    path.extension().and_then(|extension| extension.to_str()).is_some_and(|e| ["pt", "pth", "bin"].contains(&e))
 }
 
 /// Writes the description first, so that parameters never lie there without one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use tightrope_data::{Dataset, Split};
+use tightrope_data::Dataset;
 use tightrope_engine::{BoundRequest, Engine};
 use tightrope_network::Network;
 use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Initial, Job, Outcome, RunFolder, SmoothingKind};
@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::dataset::{self, DataDir};
 use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
-use crate::progress::Training;
+use crate::progress::{Reading, Training};
 use crate::{memory, outputs, shell, values};
 
 /// Name of the exported network in a run folder.
@@ -217,8 +217,8 @@ impl Run<'_> {
             RunFolder::check_begun(self.folder)?;
         }
         let engine: Arc<dyn Engine<f32>> = f32::engine(self.engine)?.into();
-        let (train, test) = self.samples()?;
-        let network = self.config.network(&train.shape, train.classes)?;
+        let (train, test) = self.samples(context)?;
+        let network = self.config.network_for(&train)?;
         let sets: Vec<&Dataset> = [Some(&train), test.as_ref()].into_iter().flatten().collect();
         memory::tell(context, &memory::training(&network, self.config, &sets))?;
         let begun = self.begin == Begin::Resume && self.folder.join(CHECKPOINT_FILE).is_file();
@@ -265,8 +265,8 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    /// Training and test samples.
-    fn samples(&self) -> anyhow::Result<(Dataset, Option<Dataset>)> {
+    /// Training samples, and those of the evaluations unless they are taken from the former.
+    fn samples(&self, context: &Context) -> anyhow::Result<(Dataset, Option<Dataset>)> {
         let (inputs, test) = (&self.config.inputs, &self.config.test_inputs);
         if !inputs.is_empty() {
             let test = (!test.is_empty()).then(|| Path::new(test));
@@ -275,8 +275,12 @@ impl Run<'_> {
         if !test.is_empty() {
             bail!("--test-inputs {test}: belongs to --inputs; a data set has a test split of its own");
         }
-        let load = |split| tightrope_data::load(&self.config.dataset, split, self.data.data_dir.as_deref());
-        Ok((load(Split::Train)?, Some(load(Split::Test)?)))
+        let reading = Reading::new(context, &self.config.dataset);
+        let progress = |done, all| reading.tell(done, all);
+        let options = self.config.data_options(self.data.data_dir.as_deref(), &progress);
+        let sets = self.config.load_splits(&options)?;
+        dataset::tell(context, &sets.0, options.dir);
+        Ok(sets)
     }
 
     fn how_to_go_on(&self) -> String {
@@ -323,7 +327,9 @@ fn start(from: &Path, network: &Network) -> anyhow::Result<Initial> {
 }
 
 fn default_folder(config: &Config) -> PathBuf {
-    let model = Path::new(&config.model).file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
+    // Not every file system has colons in names.
+    let model =
+        Path::new(&config.model).file_stem().and_then(|stem| stem.to_str()).unwrap_or("model").replace(':', "-");
     let name = format!("{}-{model}-{}-{}", config.data_name(), config.method.name, config.smoothing.kind.name());
     Path::new("runs").join(name)
 }
@@ -342,8 +348,9 @@ fn text(outcome: &Outcome, run: &Run<'_>) -> String {
     let mut text = String::new();
     if let Some(test) = outcome.metrics.iter().rev().find_map(|epoch| epoch.test.as_ref()) {
         text.push_str(&format!(
-            "{} test, {} samples: natural accuracy {}, certified by {} at ε = {}: {}\n",
+            "{} {}, {} samples: natural accuracy {}, certified by {} at ε = {}: {}\n",
             run.config.data_name(),
+            test.split,
             test.samples,
             values::percent(test.natural_accuracy),
             values::relaxation_title(&test.relaxation),

@@ -108,13 +108,13 @@ impl Retry {
 /// `--branching`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum BranchingChoice {
-    /// Inputs if there are few, else ReLUs.
+    /// Inputs if there are few, else neurons.
     Auto,
     /// Inputs.
     Input,
-    /// ReLUs by the BaBSR score.
+    /// Neurons by the BaBSR score.
     Babsr,
-    /// ReLUs by filtered smart branching.
+    /// Neurons by filtered smart branching.
     Fsb,
 }
 

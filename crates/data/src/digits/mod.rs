@@ -12,7 +12,7 @@ mod pose;
 use rayon::prelude::*;
 use tightrope_noise::{Purpose, Stream};
 
-use crate::dataset::{Dataset, Split};
+use crate::dataset::{Dataset, Form, Split};
 use crate::order::shuffle;
 use draws::Draws;
 
@@ -25,11 +25,12 @@ const PIXELS: usize = SIDE * SIDE;
 /// The first `count` drawn digits of `split` for `seed`.
 ///
 /// Every block of ten images holds each class once, in random order. Image i is a pure function of
-/// (`seed`, `split`, i): a longer set starts with the shorter one, and the two splits share no draw.
+/// (`seed`, `split`, i): a longer set starts with the shorter one, and the splits share no draw.
 pub fn digits(seed: u64, split: Split, count: usize) -> Dataset {
     let (images_step, order_step) = match split {
         Split::Train => (0, 2),
         Split::Test => (1, 3),
+        Split::Validation => (4, 5),
     };
     let mut labels = Vec::with_capacity(count.next_multiple_of(CLASSES));
     for block in 0..count.div_ceil(CLASSES) {
@@ -43,7 +44,8 @@ pub fn digits(seed: u64, split: Split, count: usize) -> Dataset {
         let mut draws = Draws::new(Stream::new(seed, Purpose::Digits, images_step, index as u64));
         draw(usize::from(class), &mut draws, image);
     });
-    Dataset::from_bytes("digits", split, [1, SIDE, SIDE], CLASSES, &pixels, &labels)
+    let labels = labels.into_iter().map(usize::from).collect();
+    Dataset::from_bytes("digits", split, [1, SIDE, SIDE], CLASSES, pixels, labels, Form::Embedded)
 }
 
 /// Draws one digit of `class` into `image` (SIDE×SIDE bytes).
@@ -65,7 +67,7 @@ mod tests {
     fn a_longer_set_starts_with_the_shorter_one() {
         let (short, long) = (digits(3, Train, 33), digits(3, Train, 90));
         assert_eq!(short.labels, long.labels[..33]);
-        assert_eq!(short.images, long.images[..33 * PIXELS]);
+        assert_eq!(short.images(), long.range(0..33));
         assert!(digits(3, Train, 0).is_empty());
     }
 
@@ -86,7 +88,7 @@ mod tests {
         let sets = [digits(3, Train, 500), digits(3, Test, 500), digits(4, Train, 500)];
         let bits = |image: &[f32]| image.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         let distinct: std::collections::HashSet<_> =
-            sets.iter().flat_map(|set| set.images.chunks(PIXELS).map(bits)).collect();
+            sets.iter().flat_map(|set| (0..set.len()).map(|index| bits(&set.image(index)))).collect();
         assert_eq!(distinct.len(), 1500);
     }
 
@@ -99,27 +101,23 @@ mod tests {
     /// The bits of the set are part of the interface: trained figures are only comparable on the same images.
     #[test]
     fn the_standard_set_is_pinned() {
-        for (split, count, checksum) in
-            [(Train, INFO.counts[0], INFO.checksums[0]), (Test, INFO.counts[1], INFO.checksums[1])]
-        {
-            assert_eq!(digits(0, split, count).checksum, checksum, "{split}");
+        for (split, checksum) in [(Train, INFO.checksums[0]), (Test, INFO.checksums[1])] {
+            let set = digits(0, split, INFO.count(split).unwrap());
+            assert_eq!(Some(&*set.checksum), checksum, "{split}");
         }
     }
 
     #[test]
     fn the_normalisation_is_that_of_the_standard_set() {
-        let set = digits(0, Train, INFO.counts[0]);
-        let count = set.images.len() as f64;
-        let mean = set.images.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-        let variance = set.images.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
-        assert!((mean - INFO.mean[0]).abs() < 1e-4, "{mean}");
-        assert!((variance.sqrt() - INFO.std[0]).abs() < 1e-4, "{}", variance.sqrt());
+        let (mean, std) = digits(0, Train, INFO.count(Train).unwrap()).statistics();
+        assert!((mean[0] - INFO.mean[0]).abs() < 1e-4, "{mean:?}");
+        assert!((std[0] - INFO.std[0]).abs() < 1e-4, "{std:?}");
     }
 
     #[test]
     fn strokes_are_bright_on_a_dark_ground_and_inside_the_canvas() {
         let set = digits(6, Train, 2000);
-        let dark = set.images.iter().filter(|&&value| value < 0.1).count() as f64 / set.images.len() as f64;
+        let dark = set.images().iter().filter(|&&value| value < 0.1).count() as f64 / set.values() as f64;
         assert!((0.7..0.9).contains(&dark), "{dark}");
         for index in 0..set.len() {
             let image = set.image(index);
@@ -134,7 +132,7 @@ mod tests {
     fn class_means_tell_much_but_not_all() {
         let (train, test) = (digits(7, Train, 3000), digits(7, Test, 1000));
         let mut means = vec![vec![0.0_f32; PIXELS]; CLASSES];
-        for (image, &label) in train.images.chunks(PIXELS).zip(&train.labels) {
+        for (image, &label) in train.images().chunks(PIXELS).zip(&train.labels) {
             means[label].iter_mut().zip(image).for_each(|(mean, value)| *mean += value / 300.0);
         }
         let distance = |mean: &[f32], image: &[f32]| -> f32 {
@@ -143,7 +141,7 @@ mod tests {
         let right = (0..test.len()).filter(|&index| {
             let image = test.image(index);
             let near = (0..CLASSES)
-                .min_by(|&a, &b| distance(&means[a], image).total_cmp(&distance(&means[b], image)))
+                .min_by(|&a, &b| distance(&means[a], &image).total_cmp(&distance(&means[b], &image)))
                 .expect("there are ten classes");
             near == test.labels[index]
         });

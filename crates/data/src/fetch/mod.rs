@@ -1,19 +1,19 @@
-//! Getting a data set's files: from public mirrors or from a folder, always checked against the published SHA-256.
+//! Getting a data set's files: from public mirrors or from a folder, always checked against what is published.
 
 mod download;
 mod partial;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::checksum::Sha256Hex;
 use crate::error::DataError;
-use crate::registry::{PublishedFile, Source, info};
+use crate::published::{Packing, PublishedFile, Verified};
+use crate::registry::{DatasetInfo, Source, info};
 use crate::{idx, locate};
 use download::{Failure, download};
 use partial::PartialFile;
@@ -44,6 +44,8 @@ pub struct FetchedFile {
     pub path: PathBuf,
     /// Where it came from.
     pub origin: Origin,
+    /// What the check rests on.
+    pub verified: Verified,
 }
 
 /// Where a fetched file came from.
@@ -65,9 +67,22 @@ pub enum Origin {
 /// # Errors
 /// If no mirror gives a file whole (each mirror's error is listed) or the folder cannot be written.
 pub fn fetch(name: &str, dir: Option<&Path>, progress: &mut Progress<'_>) -> Result<Fetched, DataError> {
-    match &info(name)?.source {
-        Source::Embedded(_) => Ok(Fetched::nothing()),
-        Source::Files { mirrors, files, .. } => fetch_files(name, files, mirrors, dir, progress),
+    match offered(name)? {
+        None => Ok(Fetched::nothing()),
+        Some((files, mirrors)) => fetch_files(name, files, mirrors, dir, progress),
+    }
+}
+
+/// A set's files and their mirrors; none for an embedded set.
+type Offered = Option<(&'static [PublishedFile], &'static [&'static str])>;
+
+/// What is offered of the data set called `name`.
+fn offered(name: &str) -> Result<Offered, DataError> {
+    let info: &'static DatasetInfo = info(name)?;
+    match &info.source {
+        Source::Embedded(_) => Ok(None),
+        Source::Files { mirrors, files, .. } => Ok(Some((files, mirrors))),
+        Source::Folder => Err(DataError::NotOffered { name: name.into(), get: info.how_to_get() }),
     }
 }
 
@@ -81,9 +96,9 @@ pub fn fetch_through(
     dir: Option<&Path>,
     progress: &mut Progress<'_>,
 ) -> Result<Fetched, DataError> {
-    match &info(name)?.source {
-        Source::Embedded(_) => Ok(Fetched::nothing()),
-        Source::Files { files, .. } => fetch_files(name, files, mirrors, dir, progress),
+    match offered(name)? {
+        None => Ok(Fetched::nothing()),
+        Some((files, _)) => fetch_files(name, files, mirrors, dir, progress),
     }
 }
 
@@ -99,9 +114,8 @@ fn fetch_files(
         for mirror in mirrors {
             let url = format!("{mirror}{}", file.remote);
             let mut partial = create(destination)?;
-            // Compressed content is never larger than plain content by more than a few bytes per block.
-            let limit = file.bytes + file.bytes / 1000 + 1024;
-            let result = download(&url, limit, &mut partial, &mut |done, total| progress(file.remote, done, total));
+            let result =
+                download(&url, file.most(), &mut partial, &mut |done, total| progress(file.remote, done, total));
             match result {
                 Ok(()) => {}
                 Err(Failure::Address(problem)) => {
@@ -110,10 +124,10 @@ fn fetch_files(
                 }
                 Err(Failure::Local(error)) => return Err(unwritable(destination, &error)),
             }
-            match verify(partial.path(), file) {
-                Ok(()) => {
+            match file.verify(partial.path()) {
+                Ok(verified) => {
                     partial.finish().map_err(|error| unwritable(destination, &error))?;
-                    return Ok(Origin::Downloaded(url));
+                    return Ok((Origin::Downloaded(url), verified));
                 }
                 Err(problem) => attempts.push(format!("{url}: {problem}")),
             }
@@ -129,9 +143,9 @@ fn fetch_files(
 /// # Errors
 /// If a file is missing from `folder`, is not the published one, or cannot be written.
 pub fn fetch_from(name: &str, folder: &Path, dir: Option<&Path>) -> Result<Fetched, DataError> {
-    match &info(name)?.source {
-        Source::Embedded(_) => Ok(Fetched::nothing()),
-        Source::Files { files, .. } => copy_files(name, files, folder, dir),
+    match offered(name)? {
+        None => Ok(Fetched::nothing()),
+        Some((files, _)) => copy_files(name, files, folder, dir),
     }
 }
 
@@ -142,80 +156,62 @@ fn copy_files(name: &str, files: &[PublishedFile], folder: &Path, dir: Option<&P
         }
         let inner = folder.join(name);
         let Some(source) = file.find(folder).or_else(|| file.find(&inner)) else {
+            let packed = match file.packing {
+                Packing::Gzip => " with .gz, nor",
+                Packing::Only => "",
+            };
             let problem =
-                format!("holds no {} (nor with .gz, nor {}); name the folder with the files", file.name, file.alias);
+                format!("holds no {} (nor{packed} {}); name the folder with the files", file.name, file.alias);
             return Err(DataError::file(folder, problem));
         };
-        verify(&source, file)
+        let verified = file
+            .verify(&source)
             .map_err(|problem| DataError::file(&source, format!("{problem}; copy it again from where it came")))?;
         let mut partial = create(destination)?;
-        store(&source, &mut partial)
+        store(&source, file.packing, &mut partial)
             .and_then(|()| partial.finish())
             .map_err(|error| unwritable(destination, &error))?;
-        Ok(Origin::Copied(source))
+        Ok((Origin::Copied(source), verified))
     })
 }
+
+/// Where a file came from, and what its check rests on.
+type Got = (Origin, Verified);
 
 /// Runs `get` (which makes a file at the given path) for every file that is not there yet.
 fn fetch_with(
     name: &str,
     files: &[PublishedFile],
     dir: Option<&Path>,
-    get: &mut dyn FnMut(&PublishedFile, &Path) -> Result<Origin, DataError>,
+    get: &mut dyn FnMut(&PublishedFile, &Path) -> Result<Got, DataError>,
 ) -> Result<Fetched, DataError> {
     let folder = locate::root(dir)?.join(name);
     let mut fetched = Vec::new();
     for file in files {
         // The form that loading would choose is the one that counts.
         if let Some(path) = file.find(&folder)
-            && verify(&path, file).is_ok()
+            && let Ok(verified) = file.verify(&path)
         {
-            fetched.push(FetchedFile { path, origin: Origin::Kept });
+            fetched.push(FetchedFile { path, origin: Origin::Kept, verified });
             continue;
         }
-        let [destination, ..] = file.candidates(&folder);
-        let origin = get(file, &destination)?;
-        fetched.push(FetchedFile { path: destination, origin });
+        let destination = file.candidates(&folder).swap_remove(0);
+        let (origin, verified) = get(file, &destination)?;
+        fetched.push(FetchedFile { path: destination, origin, verified });
     }
     Ok(Fetched { folder: Some(folder), files: fetched })
 }
 
-/// Checks the plain content of `path` against the published size and SHA-256; never reads past the size.
-fn verify(path: &Path, file: &PublishedFile) -> Result<(), String> {
-    let unreadable = |error: io::Error| format!("is damaged or cannot be read ({error})");
-    let (mut reader, _) = idx::open(path).map_err(unreadable)?;
-    let mut hasher = Sha256Hex::default();
-    let mut buffer = vec![0; 1 << 16];
-    let mut done = 0;
-    loop {
-        let count = reader.read(&mut buffer).map_err(unreadable)?;
-        if count == 0 {
-            break;
-        }
-        done += count as u64;
-        if done > file.bytes {
-            return Err(format!("holds more than the published {} bytes", file.bytes));
-        }
-        hasher.update(&buffer[..count]);
-    }
-    if done < file.bytes {
-        return Err(format!("holds {done} bytes, the published file {}", file.bytes));
-    }
-    let found = hasher.finish();
-    if found != file.sha256 {
-        return Err(format!("has SHA-256 {found}, the published file {}", file.sha256));
-    }
-    Ok(())
-}
-
-/// Copies `source` to `partial`, compressing it if it is plain.
-fn store(source: &Path, partial: &mut PartialFile) -> io::Result<()> {
-    match idx::open(source)? {
-        (_, None) => io::copy(&mut std::fs::File::open(source)?, partial).map(drop),
-        (mut reader, Some(_)) => {
+/// Copies `source` to `partial`; what is published compressed is compressed if it is plain.
+fn store(source: &Path, packing: Packing, partial: &mut PartialFile) -> io::Result<()> {
+    match (packing, idx::open(source)?) {
+        (Packing::Gzip, (mut reader, Some(_))) => {
             let mut encoder = GzEncoder::new(partial, Compression::default());
             io::copy(&mut reader, &mut encoder)?;
             encoder.finish()?.flush()
+        }
+        (Packing::Gzip, (_, None)) | (Packing::Only, _) => {
+            io::copy(&mut std::fs::File::open(source)?, partial).map(drop)
         }
     }
 }

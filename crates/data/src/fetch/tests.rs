@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{Fetched, Origin, copy_files, fetch_files};
-use crate::{DataError, PublishedFile, Split};
+use crate::{Check, DataError, Packing, PublishedFile, Split, Verified};
 
 const FIRST: &[u8] = b"the first file's content, the first file's content";
 const SECOND: &[u8] = b"second";
@@ -20,17 +20,19 @@ const FILES: [PublishedFile; 2] = [
     PublishedFile {
         name: "first",
         alias: "first.dat",
-        split: Split::Train,
+        split: Some(Split::Train),
+        packing: Packing::Gzip,
         bytes: 50,
-        sha256: "7454069db76355268991f37ea89359d621188cb82b6bf14ff4caf93748222017",
+        check: Check::PlainSha256("7454069db76355268991f37ea89359d621188cb82b6bf14ff4caf93748222017"),
         remote: "first.gz",
     },
     PublishedFile {
         name: "second",
         alias: "second.dat",
-        split: Split::Test,
+        split: Some(Split::Test),
+        packing: Packing::Gzip,
         bytes: 6,
-        sha256: "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4",
+        check: Check::PlainSha256("16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4"),
         remote: "second.gz",
     },
 ];
@@ -235,4 +237,61 @@ fn folders_with_missing_or_other_files_are_refused() {
     assert!(absent.contains("absent: is no folder that exists"), "{absent}");
     // Not even the folder is made.
     assert!(!dir.path().join("pair").exists());
+}
+
+const ARCHIVE: &[u8] = b"an archive, of both splits";
+
+/// A file that is published in one form only, with its MD5.
+const ONLY: [PublishedFile; 1] = [PublishedFile {
+    name: "both.tar.gz",
+    alias: "pair.tar.gz",
+    split: None,
+    packing: Packing::Only,
+    bytes: 26,
+    check: Check::Md5("b642efd8cc40962189db41ac8d156a7b"),
+    remote: "both.tar.gz",
+}];
+
+#[test]
+fn an_archive_is_kept_as_it_is_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    let fetch = |answer: Vec<u8>| {
+        let server = serve(&[("both.tar.gz", Answer::Whole(answer))]);
+        fetch_files("pair", &ONLY, &[&server.base], Some(dir.path()), &mut |_, _, _| {})
+    };
+    let message = fetch(ARCHIVE[1..].to_vec()).unwrap_err().to_string();
+    assert!(message.contains("holds 25 bytes, the published file 26"), "{message}");
+    let message = fetch([&ARCHIVE[..25], b"!"].concat()).unwrap_err().to_string();
+    assert!(message.contains("has MD5 ") && message.contains("b642efd8cc40962189db41ac8d156a7b"), "{message}");
+    let fetched = fetch(ARCHIVE.to_vec()).unwrap();
+    assert_eq!((names(dir.path()), fetched.files[0].verified), (vec!["both.tar.gz".into()], Verified::Checksum));
+    assert_eq!(std::fs::read(&fetched.files[0].path).unwrap(), ARCHIVE);
+
+    let (source, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(source.path().join("pair.tar.gz"), ARCHIVE).unwrap();
+    copy_files("pair", &ONLY, source.path(), Some(other.path())).unwrap();
+    assert_eq!(names(other.path()), ["both.tar.gz"]);
+}
+
+/// What is known of a compressed file by its MD5 says nothing of an unpacked copy, whose size must do.
+#[test]
+fn a_plain_copy_of_what_has_an_md5_is_taken_by_its_size() {
+    let packed = gzip(FIRST);
+    let digits: String = {
+        let mut hasher = crate::checksum::Md5Hex::default();
+        hasher.update(&packed);
+        hasher.finish()
+    };
+    let file = PublishedFile { check: Check::Md5(digits.leak()), packing: Packing::Gzip, ..FILES[0] };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("first");
+    let verified = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        file.verify(&path)
+    };
+    assert_eq!(verified(&packed), Ok(Verified::Checksum));
+    assert_eq!(verified(FIRST), Ok(Verified::Size));
+    assert!(verified(&FIRST[1..]).unwrap_err().contains("holds 49 bytes"));
+    let other = gzip(&FIRST[1..]);
+    assert!(verified(&other).unwrap_err().contains("has MD5"));
 }

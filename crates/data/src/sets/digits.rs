@@ -15,18 +15,24 @@ const COUNTS: [usize; 2] = [12_000, 2_000];
 pub(crate) static INFO: DatasetInfo = DatasetInfo {
     name: "digits",
     title: "procedurally drawn digits, 28×28 grey (embedded, nothing to fetch)",
-    shape: [1, SIDE, SIDE],
-    classes: CLASSES,
-    counts: COUNTS,
+    shape: Some([1, SIDE, SIDE]),
+    classes: Some(CLASSES),
+    class_names: None,
+    counts: Some(COUNTS),
     mean: &[0.1282],
     std: &[0.2863],
     checksums: [
-        "e6ba2ad08e0715c9f485242b01dee4e2d94836d49f6d9fb77501a54587fed21b",
-        "2bd043d5bf518b33a35b1332f699c894adeb9eebaf773566a2232a8cc519a3f3",
+        Some("e6ba2ad08e0715c9f485242b01dee4e2d94836d49f6d9fb77501a54587fed21b"),
+        Some("2bd043d5bf518b33a35b1332f699c894adeb9eebaf773566a2232a8cc519a3f3"),
     ],
+    get: None,
     source: Source::Embedded(standard),
 };
 
 fn standard(split: Split) -> Dataset {
-    digits(SEED, split, COUNTS[split as usize])
+    let count = match split {
+        Split::Train => COUNTS[0],
+        Split::Test | Split::Validation => COUNTS[1],
+    };
+    digits(SEED, split, count)
 }

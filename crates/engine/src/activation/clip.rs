@@ -12,7 +12,7 @@
 
 use super::line::{chord_adjoint, interval, interval_adjoint};
 use super::relu::NARROW;
-use super::{Activation, Line};
+use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
 
 /// min(max(x, lower), upper).
@@ -20,6 +20,8 @@ use crate::{LowerSlope, Real};
 pub(super) struct Clip<T> {
     lower: T,
     upper: T,
+    /// The same as they were given.
+    kinks: [f64; 2],
 }
 
 /// One line of the relaxation.
@@ -40,7 +42,7 @@ enum End<T> {
 
 impl<T: Real> Clip<T> {
     pub(super) fn new(lower: f64, upper: f64) -> Self {
-        Clip { lower: T::from_f64(lower), upper: T::from_f64(upper) }
+        Clip { lower: T::from_f64(lower), upper: T::from_f64(upper), kinks: [lower, upper] }
     }
 
     /// Lower and upper line for an interval with a kink inside.
@@ -98,6 +100,19 @@ impl<T: Real> Clip<T> {
         (x, self.value(x))
     }
 
+    /// f itself on an interval without a kink inside.
+    fn piece(&self, l: T, u: T) -> Option<Line<T>> {
+        if !self.is_affine_on(l, u) {
+            None
+        } else if u <= self.lower {
+            Some(Line::constant(self.lower))
+        } else if l >= self.upper {
+            Some(Line::constant(self.upper))
+        } else {
+            Some(Line::IDENTITY)
+        }
+    }
+
     fn line(&self, choice: &Choice<T>, l: T, u: T) -> Line<T> {
         match *choice {
             Choice::Constant(value) => Line::constant(value),
@@ -141,14 +156,7 @@ impl<T: Real> Activation<T> for Clip<T> {
 
     fn line_pair(&self, l: T, u: T, rule: LowerSlope) -> (Line<T>, Line<T>) {
         let (l, u) = (l.min(u), l.max(u));
-        if self.is_affine_on(l, u) {
-            let line = if u <= self.lower {
-                Line::constant(self.lower)
-            } else if l >= self.upper {
-                Line::constant(self.upper)
-            } else {
-                Line::IDENTITY
-            };
+        if let Some(line) = self.piece(l, u) {
             return (line, line);
         }
         let (below, above) = match rule {
@@ -181,5 +189,55 @@ impl<T: Real> Activation<T> for Clip<T> {
             LowerSlope::Parallel => self.parallel_adjoint(l, u, g),
             LowerSlope::Constant => interval_adjoint(self, l, u, g),
         }
+    }
+
+    fn value_error(&self) -> T {
+        T::ZERO
+    }
+
+    /// Below, the constant a and the line from (a, a) to (u, f(u)); above, the line from (l, f(l)) to (b, b) and the
+    /// constant b. A chord has no alternative.
+    ///
+    /// The share goes from the lines that are best on the left to those that are best on the right. Where both kinks are
+    /// inside and the middle is between them, the best ones are in different places of this order: the upper lines then
+    /// change theirs.
+    fn bracket(&self, l: T, u: T) -> Bracket<T> {
+        let (l, u) = (l.min(u), l.max(u));
+        if let Some(line) = self.piece(l, u) {
+            return Bracket::exact(line);
+        }
+        let (a, b) = (self.lower, self.upper);
+        let (floor, ceiling) = (Line::constant(a), Line::constant(b));
+        if !(u - l).is_finite() {
+            return Bracket { lower: [floor; 2], upper: [ceiling; 2], share: T::ZERO };
+        }
+        let (at_l, at_u) = (self.value(l), self.value(u));
+        let mut points = vec![(l, at_l), (u, at_u)];
+        points.extend([a, b].into_iter().filter(|&kink| l < kink && kink < u).map(|kink| (kink, kink)));
+        let chord = ((at_u - at_l) / (u - l)).min(T::ONE);
+        let (left, right) = (l < a, u > b);
+        let lower = match left {
+            true => [floor, Line::below(((at_u - a) / (u - a)).min(T::ONE), &points)],
+            false => [Line::below(chord, &points); 2],
+        };
+        let [slanted, flat] = match right {
+            true => [Line::above(((b - at_l) / (b - l)).min(T::ONE), &points), ceiling],
+            false => [Line::above(chord, &points); 2],
+        };
+        let middle = (l + u) * T::from_f64(0.5);
+        let (rises, is_high) = (middle > a, middle >= b);
+        let (upper, second) = match (left, right) {
+            (true, true) if rises != is_high => ([flat, slanted], rises),
+            (true, _) => ([slanted, flat], rises),
+            (false, _) => ([slanted, flat], is_high),
+        };
+        Bracket { lower, upper, share: if second { T::ONE } else { T::ZERO } }
+    }
+
+    /// The kink inside; of two the one nearer to the middle.
+    fn split_point(&self, l: f64, u: f64) -> f64 {
+        let middle = 0.5 * (l + u);
+        let inside = self.kinks.into_iter().filter(|&kink| l < kink && kink < u);
+        inside.min_by(|a, b| (a - middle).abs().total_cmp(&(b - middle).abs())).unwrap_or(middle)
     }
 }

@@ -5,7 +5,7 @@
 
 use super::line::{interval, interval_adjoint};
 use super::relu::{is_unstable, upper, upper_adjoint};
-use super::{Activation, Line};
+use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
 
 /// x where x > 0, slope·x elsewhere.
@@ -65,5 +65,30 @@ impl<T: Real> Activation<T> for LeakyRelu<T> {
             LowerSlope::Parallel => of_relu(below.slope + above.slope),
             LowerSlope::Constant => interval_adjoint(self, l, u, g),
         }
+    }
+
+    fn value_error(&self) -> T {
+        T::EPSILON
+    }
+
+    /// Below, x and a·x with any share between them.
+    fn bracket(&self, l: T, u: T) -> Bracket<T> {
+        if l >= T::ZERO {
+            return Bracket::exact(Line::IDENTITY);
+        } else if u <= T::ZERO {
+            return Bracket::exact(self.left());
+        }
+        let above = if (u - l).is_finite() {
+            let slope = (self.slope + (T::ONE - self.slope) * (u / (u - l))).min(T::ONE);
+            Line::above(slope, &[(l, self.value(l)), (T::ZERO, T::ZERO), (u, u)])
+        } else {
+            Line::constant(T::INFINITY)
+        };
+        let share = if u > -l { T::ONE } else { T::ZERO };
+        Bracket { lower: [self.left(), Line::IDENTITY], upper: [above; 2], share }
+    }
+
+    fn split_point(&self, _: f64, _: f64) -> f64 {
+        0.0
     }
 }

@@ -1,6 +1,7 @@
 //! Lines slope·x + intercept: chords, tangents, their adjoints, and the lines of a whole layer.
 
-use super::Activation;
+use super::fan::mixed;
+use super::{Activation, Bracket, Fan};
 use crate::Real;
 
 /// slope·x + intercept.
@@ -23,6 +24,8 @@ pub struct Lines<T> {
     pub upper_slope: Vec<T>,
     /// Intercepts of the upper lines.
     pub upper_intercept: Vec<T>,
+    /// What shares choose from, in lines to be optimised; none where a share is the slope of the lower line (ReLU).
+    pub fan: Option<Box<Fan<T>>>,
 }
 
 /// Intercepts of inexact lines give way by this many units of rounding of the numbers they come from.
@@ -89,12 +92,24 @@ impl<T: Real> Lines<T> {
     /// Zeros for `n` neurons, with room for cotangents of all four numbers.
     pub fn zeros(n: usize) -> Self {
         let zeros = || vec![T::ZERO; n];
-        Lines { lower_slope: zeros(), lower_intercept: zeros(), upper_slope: zeros(), upper_intercept: zeros() }
+        Lines {
+            lower_slope: zeros(),
+            lower_intercept: zeros(),
+            upper_slope: zeros(),
+            upper_intercept: zeros(),
+            fan: None,
+        }
+    }
+
+    /// No lines yet, with room for those of `n` neurons but for lower intercepts.
+    pub(crate) fn without_lower_intercepts(n: usize) -> Self {
+        let room = || Vec::with_capacity(n);
+        Lines { lower_slope: room(), upper_slope: room(), upper_intercept: room(), ..Lines::default() }
     }
 
     pub(super) fn with_capacity(n: usize) -> Self {
         let room = || Vec::with_capacity(n);
-        Lines { lower_slope: room(), lower_intercept: room(), upper_slope: room(), upper_intercept: room() }
+        Lines { lower_slope: room(), lower_intercept: room(), upper_slope: room(), upper_intercept: room(), fan: None }
     }
 
     pub(super) fn push(&mut self, lower: Line<T>, upper: Line<T>) {
@@ -135,5 +150,68 @@ impl<T: Real> Lines<T> {
         let intercept = self.lower_intercept.get(i).copied().unwrap_or(T::ZERO);
         let lower = Line { slope: self.lower_slope[i], intercept };
         (lower, Line { slope: self.upper_slope[i], intercept: self.upper_intercept[i] })
+    }
+
+    /// Appends the lines of a bracket that its share gives, and the bracket; `gap` as in [`Fan`].
+    pub(super) fn push_bracket(&mut self, bracket: Bracket<T>, gap: T) {
+        self.push(mixed(bracket.lower, bracket.share), mixed(bracket.upper, bracket.share));
+        self.fan.get_or_insert_default().push(bracket, gap);
+    }
+
+    /// The share of each element that gives these lines.
+    pub fn shares(&self) -> &[T] {
+        match &self.fan {
+            Some(fan) => &fan.shares,
+            None => &self.lower_slope,
+        }
+    }
+
+    /// Takes another share for an element that has a choice.
+    pub fn set_share(&mut self, i: usize, share: T) {
+        match self.fan.as_deref_mut() {
+            Some(fan) => {
+                let (lower, upper) = (mixed(fan.lower[i], share), mixed(fan.upper[i], share));
+                fan.shares[i] = share;
+                (self.lower_slope[i], self.lower_intercept[i]) = (lower.slope, lower.intercept);
+                (self.upper_slope[i], self.upper_intercept[i]) = (upper.slope, upper.intercept);
+            }
+            None => {
+                if self.is_open(i) {
+                    self.lower_slope[i] = share;
+                }
+            }
+        }
+    }
+
+    /// Whether a split of the element makes its lines better.
+    pub fn is_open(&self, i: usize) -> bool {
+        match &self.fan {
+            Some(fan) => fan.gaps[i] > T::ZERO,
+            // Stable ReLUs have no intercept.
+            None => self.upper_intercept[i] > T::ZERO,
+        }
+    }
+
+    /// The height between the lines of an element; 0 where no split makes them better.
+    pub fn gap(&self, i: usize) -> T {
+        match &self.fan {
+            Some(fan) => fan.gaps[i],
+            // The triangle's upper line is that far above the kink.
+            None => self.upper_intercept[i],
+        }
+    }
+}
+
+impl Lines<f64> {
+    /// The same in f32, for optimisation.
+    pub fn narrowed(&self) -> Lines<f32> {
+        let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
+        Lines {
+            lower_slope: narrow(&self.lower_slope),
+            lower_intercept: narrow(&self.lower_intercept),
+            upper_slope: narrow(&self.upper_slope),
+            upper_intercept: narrow(&self.upper_intercept),
+            fan: self.fan.as_ref().map(|fan| Box::new(fan.narrowed())),
+        }
     }
 }

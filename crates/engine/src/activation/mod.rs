@@ -4,6 +4,7 @@
 //! choice of the function costs nothing per element.
 
 mod clip;
+mod fan;
 mod leaky_relu;
 mod line;
 mod relu;
@@ -16,6 +17,8 @@ use std::fmt::Debug;
 use tightrope_network::Activation as Kind;
 
 use crate::{LowerSlope, Real};
+pub(crate) use fan::mixed;
+pub use fan::{Bracket, Fan};
 pub use line::{Line, Lines};
 use s_shaped::SShaped;
 
@@ -39,6 +42,42 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
     /// Pulls cotangents on the numbers of [`Activation::line_pair`] back to l and u, with the case that l and u fall into
     /// taken as given.
     fn line_pair_adjoint(&self, l: T, u: T, rule: LowerSlope, g: (Line<T>, Line<T>)) -> (T, T);
+
+    /// A bound of the relative rounding error of [`Activation::value`].
+    fn value_error(&self) -> T;
+
+    /// Whether better bounds l ≤ x ≤ u of x, or a split between them, make the lines better.
+    fn is_open(&self, l: T, u: T) -> bool {
+        !self.is_affine_on(l, u)
+    }
+
+    /// Lines that hold in exact arithmetic, whatever this one has rounded, those of [`Activation::line_pair`] (but for
+    /// rounding) among them.
+    fn bracket(&self, l: T, u: T) -> Bracket<T>;
+
+    /// Whether there are two different lines in any bracket, so that shares are worth optimising.
+    fn has_choice(&self) -> bool {
+        true
+    }
+
+    /// Where a search divides the interval [l, u] on which f is open: a kink inside or, for smooth functions, where they
+    /// turn from convex to concave, else the middle.
+    fn split_point(&self, l: f64, u: f64) -> f64;
+
+    /// Appends the lines to be optimised over the given bounds.
+    fn extend(&self, lines: &mut Lines<T>, lower: &[f64], upper: &[f64]) {
+        for (&l, &u) in lower.iter().zip(upper) {
+            let (l, u) = (T::from_f64(l), T::from_f64(u));
+            let bracket = self.bracket(l, u);
+            let gap = if self.is_open(l, u) {
+                let at = |x| mixed(bracket.upper, bracket.share).at(x) - mixed(bracket.lower, bracket.share).at(x);
+                T::from_f64(0.5) * (at(l) + at(u))
+            } else {
+                T::ZERO
+            };
+            lines.push_bracket(bracket, gap);
+        }
+    }
 
     /// f(x) of each element.
     fn values(&self, x: &[T]) -> Vec<T> {
@@ -93,4 +132,11 @@ pub fn activation<T: Real>(kind: Kind) -> Box<dyn Activation<T>> {
         Kind::Tanh => Box::new(SShaped(tanh::Tanh)),
         Kind::Clip { lower, upper } => Box::new(clip::Clip::new(lower, upper)),
     }
+}
+
+/// The middle of [l, u], with as many digits as f32 has if that is inside: what splits it is then the same in f32 and f64.
+pub fn middle_of(l: f64, u: f64) -> f64 {
+    let middle = 0.5 * (l + u);
+    let single = f64::from(middle as f32);
+    if l < single && single < u { single } else { middle }
 }

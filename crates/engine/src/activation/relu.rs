@@ -5,7 +5,7 @@
 //! 0 and u. Stable neurons are exact.
 
 use super::line::{interval, interval_adjoint};
-use super::{Activation, Line};
+use super::{Activation, Bracket, Line, Lines};
 use crate::{LowerSlope, Real};
 
 /// max(x, 0).
@@ -72,6 +72,70 @@ impl<T: Real> Activation<T> for Relu {
             LowerSlope::Adaptive => upper_adjoint(l, u, above),
             LowerSlope::Parallel => upper_adjoint(l, u, Line { slope: below.slope + above.slope, ..above }),
             LowerSlope::Constant => interval_adjoint(self, l, u, g),
+        }
+    }
+
+    fn value_error(&self) -> T {
+        T::ZERO
+    }
+
+    fn bracket(&self, l: T, u: T) -> Bracket<T> {
+        let [share, slope, intercept] = sound(l, u);
+        let above = Line { slope, intercept };
+        if l >= T::ZERO || u <= T::ZERO {
+            return Bracket::exact(above);
+        }
+        Bracket { lower: [Line::ZERO, Line::IDENTITY], upper: [above; 2], share }
+    }
+
+    fn split_point(&self, _: f64, _: f64) -> f64 {
+        0.0
+    }
+
+    /// Without brackets: the share is the lower slope itself.
+    fn extend(&self, lines: &mut Lines<T>, lower: &[f64], upper: &[f64]) {
+        for (&l, &u) in lower.iter().zip(upper) {
+            let [alpha, s, t] = sound(T::from_f64(l), T::from_f64(u));
+            lines.lower_slope.push(alpha);
+            lines.upper_slope.push(s);
+            lines.upper_intercept.push(t);
+        }
+    }
+}
+
+/// α, s and t with s·z + t ≥ relu(z) ≥ α·z on [l, u]: α by the rule of least area, the exact slope of a stable neuron.
+///
+/// In f64, s·z + t ≥ relu(z) holds exactly for the rounded s: the line lies above relu at both ends if t ≥ −s·l and
+/// t ≥ u·(1 − s), and the factor covers the rounding of these products.
+fn sound<T: Real>(l: T, u: T) -> [T; 3] {
+    if l >= T::ZERO {
+        [T::ONE, T::ONE, T::ZERO]
+    } else if u <= T::ZERO {
+        [T::ZERO; 3]
+    } else {
+        let s = (u / (u - l)).min(T::ONE);
+        let t = (-(s * l)).max(u * (T::ONE - s)) * T::from_f64(1.0 + 8.0 * f64::EPSILON);
+        [if u > -l { T::ONE } else { T::ZERO }, s, t]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::sound;
+
+    proptest! {
+        /// Both lines hold at the ends, at 0 and in between, without any tolerance that rounding could need.
+        #[test]
+        fn lines_enclose_the_relu(l in -1e3_f64..1e-3, width in 0.0_f64..1e3, share in 0.0_f64..=1.0) {
+            let u = l + width;
+            let [alpha, s, t] = sound(l, u);
+            for z in [l, u, 0.0_f64.clamp(l, u), (l + share * width).clamp(l, u)] {
+                // The slack of one rounding of the test's own sum.
+                prop_assert!(s * z + t >= z.max(0.0) - f64::EPSILON * (s * z).abs().max(t), "{l} {u} {z}");
+                prop_assert!(alpha * z <= z.max(0.0));
+            }
         }
     }
 }

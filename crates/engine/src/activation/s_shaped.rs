@@ -14,7 +14,7 @@
 use std::fmt::Debug;
 
 use super::line::{chord_adjoint, interval, interval_adjoint};
-use super::{Activation, Line};
+use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
 
 /// A function of this shape with the lines of this file.
@@ -44,6 +44,9 @@ enum Choice<T> {
     /// Tangent at this place, through the function's point at u.
     Tangent(T),
 }
+
+/// Relative width below which chord and tangent are one.
+const NARROWEST: f64 = 1e-7;
 
 /// Steps of the search for a tangent; some ten suffice unless rounding hides the solution.
 const STEPS: usize = 60;
@@ -198,5 +201,41 @@ impl<T: Real, F: Curve<T>> Activation<T> for SShaped<F> {
         let below = lower_line_adjoint(&self.0, l, u, g_below);
         let above = lower_line_adjoint(&self.0, -u, -l, Line { intercept: -g_above.intercept, ..g_above });
         (below.0 - above.1, below.1 - above.0)
+    }
+
+    /// Some units in the last place, which is more than any libm's exponential function and hyperbolic tangent take.
+    fn value_error(&self) -> T {
+        T::from_f64(8.0) * T::EPSILON
+    }
+
+    /// A split makes the lines better as long as there is anything between them.
+    fn is_open(&self, l: T, u: T) -> bool {
+        u - l > T::from_f64(NARROWEST) * (T::ONE + l.abs() + u.abs())
+    }
+
+    fn has_choice(&self) -> bool {
+        false
+    }
+
+    /// The lines of CROWN, lowered and raised by what could be wrong with them.
+    ///
+    /// A tangent at d whose slope is off by some roundings leaves the function by those times the width on the side where
+    /// f is convex (concave), and at the end of the other side by the rounding of f and of the slope's product. A chord is
+    /// exact at its ends but for such roundings, and elsewhere it is on the right side of f.
+    fn bracket(&self, l: T, u: T) -> Bracket<T> {
+        let (l, u) = (l.min(u), l.max(u));
+        let around = T::from_f64(2.0) * self.0.at(T::ZERO);
+        let (at_l, at_u) = (self.0.at(l), self.0.at(u));
+        let (below, above) = match (u - l).is_finite() {
+            true => self.line_pair(l, u, LowerSlope::Adaptive),
+            false => (Line::constant(at_l), Line::constant(at_u)),
+        };
+        let size = at_l.abs().max(at_u.abs()) + around;
+        let (below, above) = (below.outward(l, u, size, true), above.outward(l, u, size, false));
+        Bracket { lower: [below; 2], upper: [above; 2], share: T::ZERO }
+    }
+
+    fn split_point(&self, l: f64, u: f64) -> f64 {
+        if l < 0.0 && u > 0.0 { 0.0 } else { super::middle_of(l, u) }
     }
 }

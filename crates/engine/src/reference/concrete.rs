@@ -11,41 +11,41 @@ use crate::Real;
 /// Values of every node, `[batch, n]` each.
 pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Vec<Vec<T>> {
     let last = plan.network.output();
-    along(plan, inputs.to_vec(), batch, last, |id, x| plan.activation(id).values(x))
+    along(plan, inputs.to_vec(), batch, last, |id, x| plan.values(id, x))
 }
 
-/// Values of the nodes up to `last`; `activation` maps (node, its input's values) to an activation's values.
+/// Values of the nodes up to `last`; `nonlinear` maps (node, its input's values) to the values of an activation or a max
+/// pooling.
 pub(super) fn along<T: Real>(
     plan: &Plan<T>,
     inputs: Vec<T>,
     batch: usize,
     last: NodeId,
-    mut activation: impl FnMut(NodeId, &[T]) -> Vec<T>,
+    mut nonlinear: impl FnMut(NodeId, &[T]) -> Vec<T>,
 ) -> Vec<Vec<T>> {
     let mut values: Vec<Vec<T>> = Vec::with_capacity(last + 1);
     values.push(inputs);
-    extend(plan, &mut values, batch, last, &mut activation);
+    extend(plan, &mut values, batch, last, &mut nonlinear);
     values
 }
 
 /// Appends the values of the nodes up to `last` to those before them.
 pub(super) fn advance<T: Real>(plan: &Plan<T>, values: &mut Vec<Vec<T>>, batch: usize, last: NodeId) {
-    extend(plan, values, batch, last, &mut |id, x| plan.activation(id).values(x));
+    extend(plan, values, batch, last, &mut |id, x| plan.values(id, x));
 }
 
-/// As [`advance`], with activations as for [`along`].
+/// As [`advance`], with functions that are not affine as for [`along`].
 fn extend<T: Real>(
     plan: &Plan<T>,
     values: &mut Vec<Vec<T>>,
     batch: usize,
     last: NodeId,
-    activation: &mut impl FnMut(NodeId, &[T]) -> Vec<T>,
+    nonlinear: &mut impl FnMut(NodeId, &[T]) -> Vec<T>,
 ) {
     for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(values.len()) {
         let value = match &node.layer {
             Layer::Input => unreachable!("only node 0 is the input"),
-            Layer::Activation(_) => activation(id, &values[node.inputs[0]]),
-            Layer::MaxPool2d(_) => plan.max_pool(id).values(&values[node.inputs[0]]),
+            Layer::Activation(_) | Layer::MaxPool2d(_) => nonlinear(id, &values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {

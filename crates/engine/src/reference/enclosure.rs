@@ -2,10 +2,10 @@
 //!
 //! W·centre ± |W|·radius is off by at most γ·(|W|·M + |b|), with γ and M as in [`crate::Charges`].
 
-use tightrope_network::{Activation, Layer, NodeId};
+use tightrope_network::{Layer, NodeId};
 
 use super::affine::Weights;
-use super::plan::{Plan, not_covered};
+use super::plan::Plan;
 use crate::substitution::{GENEROUS, gamma};
 use crate::{OutwardInterval, Real};
 
@@ -38,9 +38,32 @@ fn finite<T: Real>(
     let input = &before[node.inputs[0]];
     let gamma: T = gamma(&plan.network);
     match &node.layer {
-        Layer::Activation(Activation::Relu) => {
-            let clamp = |values: &[T]| values.iter().map(|v| v.max(T::ZERO)).collect();
-            OutwardInterval { lower: clamp(&input.lower), upper: clamp(&input.upper), reach: input.magnitude() }
+        Layer::Activation(_) => {
+            let f = plan.activation(id);
+            // Of a non-decreasing function, each end off by its rounding.
+            let error = f.value_error();
+            let margin = |y: T| if error == T::ZERO { T::ZERO } else { error * y.abs() + T::MIN_POSITIVE };
+            let low = |&x: &T| {
+                let y = f.value(x);
+                y - margin(y)
+            };
+            let high = |&x: &T| {
+                let y = f.value(x);
+                y + margin(y)
+            };
+            OutwardInterval {
+                lower: input.lower.iter().map(low).collect(),
+                upper: input.upper.iter().map(high).collect(),
+                reach: input.magnitude(),
+            }
+        }
+        Layer::MaxPool2d(_) => {
+            let pool = plan.max_pool(id);
+            OutwardInterval {
+                lower: pool.values(&input.lower),
+                upper: pool.values(&input.upper),
+                reach: pool.values(&input.magnitude()),
+            }
         }
         Layer::Flatten => input.clone(),
         Layer::Add => {
@@ -54,7 +77,7 @@ fn finite<T: Real>(
             enlarge(&mut sum, gamma);
             sum
         }
-        Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+        Layer::Input => unreachable!("the input has no enclosure but the box"),
         Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
             let map = plan.map(id);
             let half = T::from_f64(0.5);

@@ -6,21 +6,22 @@
 use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::backward::NodeLines;
 use super::interval::Pair;
 use super::plan::Plan;
-use crate::Real;
 use crate::activation::Lines;
+use crate::{LowerSlope, NodeLines, Real};
 
 /// The radii of the boxes, `[batch, n]`, of all nodes up to some.
 pub(super) struct Errors<T> {
     pub(super) radii: Vec<Vec<T>>,
+    /// The rule of the lines that they come from; none without lines.
+    rule: Option<LowerSlope>,
 }
 
 impl<T: Real> Errors<T> {
     /// Of no node.
-    pub(super) fn none() -> Self {
-        Errors { radii: Vec::new() }
+    pub(super) fn none(rule: Option<LowerSlope>) -> Self {
+        Errors { radii: Vec::new(), rule }
     }
 
     /// Goes on to node `last`; `lines` gives those of each image as far as they are known, before they are centred.
@@ -82,7 +83,7 @@ impl<T: Real> Errors<T> {
             }
             Layer::Activation(_) | Layer::MaxPool2d(_) => {
                 let input = node.inputs[0];
-                let (Some(known), Some(target)) = (&bounded[input], &mut bounds[input]) else {
+                let (Some(rule), Some(known), Some(target)) = (self.rule, &bounded[input], &mut bounds[input]) else {
                     unreachable!("node {input} is not bounded")
                 };
                 let (n, m) = (plan.network.node(input).len(), node.len());
@@ -96,7 +97,7 @@ impl<T: Real> Errors<T> {
                             target.lower[range.clone()].iter_mut().zip(pair.lower).for_each(|(t, g)| *t += g);
                             target.upper[range].iter_mut().zip(pair.upper).for_each(|(t, g)| *t += g);
                         }
-                        Some(NodeLines::Activation(lines, rule)) => {
+                        Some(NodeLines::Activation(lines)) => {
                             let mut on_lines = Lines::zeros(n);
                             let half = T::from_f64(0.5);
                             for (i, &g) in g_node.iter().enumerate() {
@@ -108,7 +109,7 @@ impl<T: Real> Errors<T> {
                             }
                             let ends = [&known.lower[range.clone()], &known.upper[range.clone()]];
                             let targets = [&mut target.lower[range.clone()], &mut target.upper[range]];
-                            plan.activation(id).lines_adjoint(ends, *rule, &on_lines, targets);
+                            plan.activation(id).lines_adjoint(ends, rule, &on_lines, targets);
                         }
                         None => unreachable!("node {id} has no lines"),
                     }
@@ -134,7 +135,7 @@ impl<T: Real> Errors<T> {
 fn beyond<T: Real>(lines: &Option<NodeLines<T>>, below: &[T]) -> Vec<T> {
     match lines {
         Some(NodeLines::MaxPool(lines)) => lines.radii(below),
-        Some(NodeLines::Activation(lines, _)) => {
+        Some(NodeLines::Activation(lines)) => {
             let own = lines.radii().into_iter().zip(below).zip(&lines.upper_slope);
             own.map(|((own, &below), &slope)| own + slope.abs() * below).collect()
         }

@@ -16,9 +16,9 @@ pub(super) struct Intervals<T> {
 
 /// Lower and upper values of the same length.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pair<T> {
-    pub(super) lower: Vec<T>,
-    pub(super) upper: Vec<T>,
+pub(crate) struct Pair<T> {
+    pub(crate) lower: Vec<T>,
+    pub(crate) upper: Vec<T>,
 }
 
 impl<T: Real> Pair<T> {

@@ -16,7 +16,6 @@ mod gemm;
 mod interval;
 mod kernel_norm;
 mod lanes;
-mod max_pool;
 mod plan;
 
 use std::ops::Range;
@@ -31,8 +30,10 @@ use crate::{
     RegionGradient, Relaxation, Spec, Support, Tape, Trace, Wants, members_in_turn,
 };
 use affine::MapGradients;
+pub(crate) use affine::windows;
 use batch::BatchTape;
 use bounds::Group;
+pub(crate) use interval::Pair;
 use plan::Plan;
 
 /// The reference engine; the oracle that faster engines are tested against.
@@ -344,6 +345,10 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
 
     fn buffers(&self) -> &[T] {
         &self.buffers
+    }
+
+    fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
+        Reference.load(network, theta, buffers)
     }
 
     fn update(&mut self, theta: &[T]) -> Result<(), EngineError> {

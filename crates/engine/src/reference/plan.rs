@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 
-use tightrope_network::{Layer, Network, Node, NodeId};
+use tightrope_network::{Layer, Network, NodeId};
 
 use super::affine::Map;
-use super::max_pool::MaxPool;
-use crate::activation::{Activation, activation};
-use crate::{EngineError, Real};
+use crate::activation::Activation;
+use crate::max_pool::MaxPool;
+use crate::{EngineError, Nonlinearity, Real, Sites};
 
 /// A network with its weights in place.
 pub(super) struct Plan<T> {
     pub(super) network: Arc<Network>,
     /// One map per affine node.
     pub(super) maps: Vec<Option<Arc<Map<T>>>>,
-    /// One function per activation node.
-    activations: Vec<Option<Box<dyn Activation<T>>>>,
-    /// The windows of each max-pooling node.
-    max_pools: Vec<Option<MaxPool>>,
+    /// One function per activation and max-pooling node.
+    functions: Vec<Option<Nonlinearity<T>>>,
     /// Pre-activation nodes in network order.
     pub(super) pre_activations: Vec<NodeId>,
-    /// Place of each node in that list.
-    pub(super) position: Vec<Option<usize>>,
+    /// The numbering of domains.
+    pub(super) sites: Sites,
     /// Nodes whose bounds give the lines of others, in the order of those: the pre-activations and the inputs of max pooling.
     pub(super) bounded: Vec<NodeId>,
     /// The activation and max-pooling nodes that read a node.
@@ -81,63 +79,48 @@ impl<T: Real> Plan<T> {
         }
         let interval_is_exact = is_affine.iter().zip(&mixing).map(|(&a, &m)| a && m < Mixing::More).collect();
         let nodes = network.nodes();
+        let functions: Vec<_> = (0..nodes.len()).map(|id| Nonlinearity::of(&network, id)).collect();
         let (mut bounded, mut readers) = (Vec::new(), vec![Vec::new(); nodes.len()]);
-        let (mut activations, mut max_pools) = (Vec::new(), Vec::new());
-        for (id, node) in nodes.iter().enumerate() {
-            let (function, pool) = match &node.layer {
-                Layer::Activation(kind) => (Some(activation(*kind)), None),
-                Layer::MaxPool2d(pool) => {
-                    (None, Some(MaxPool::new(pool, &network.node(node.inputs[0]).shape, &node.shape)))
-                }
-                Layer::Input
-                | Layer::Conv2d(_)
-                | Layer::Linear(_)
-                | Layer::Affine(_)
-                | Layer::BatchNorm(_)
-                | Layer::AvgPool2d(_)
-                | Layer::Flatten
-                | Layer::Add => (None, None),
-            };
-            if function.is_some() || pool.is_some() {
-                let input = node.inputs[0];
-                if readers[input].is_empty() {
-                    bounded.push(input);
-                }
-                readers[input].push(id);
+        for (id, node) in nodes.iter().enumerate().filter(|(id, _)| functions[*id].is_some()) {
+            let input = node.inputs[0];
+            if readers[input].is_empty() {
+                bounded.push(input);
             }
-            activations.push(function);
-            max_pools.push(pool);
+            readers[input].push(id);
         }
-        let pre_activations = network.pre_activations();
-        let mut position = vec![None; network.nodes().len()];
-        pre_activations.iter().enumerate().for_each(|(place, &id)| position[id] = Some(place));
-        Plan {
-            network,
-            maps,
-            activations,
-            max_pools,
-            pre_activations,
-            position,
-            bounded,
-            readers,
-            is_affine,
-            interval_is_exact,
+        let (pre_activations, sites) = (network.pre_activations(), Sites::of(&network));
+        Plan { network, maps, functions, pre_activations, sites, bounded, readers, is_affine, interval_is_exact }
+    }
+
+    /// Values of an activation or max-pooling node for those of its input.
+    pub(super) fn values(&self, id: NodeId, x: &[T]) -> Vec<T> {
+        match &self.functions[id] {
+            Some(function) => function.values(x),
+            None => unreachable!("node {id} is affine"),
         }
     }
 
     /// The function of an activation node.
     pub(super) fn activation(&self, id: NodeId) -> &dyn Activation<T> {
-        match &self.activations[id] {
-            Some(function) => &**function,
-            None => unreachable!("node {id} is no activation"),
+        match &self.functions[id] {
+            Some(Nonlinearity::Activation(function)) => &**function,
+            Some(Nonlinearity::MaxPool(_)) | None => unreachable!("node {id} is no activation"),
         }
     }
 
     /// The windows of a max-pooling node.
     pub(super) fn max_pool(&self, id: NodeId) -> &MaxPool {
-        match &self.max_pools[id] {
-            Some(pool) => pool,
-            None => unreachable!("node {id} is no max pooling"),
+        match &self.functions[id] {
+            Some(Nonlinearity::MaxPool(pool)) => pool,
+            Some(Nonlinearity::Activation(_)) | None => unreachable!("node {id} is no max pooling"),
+        }
+    }
+
+    /// The site of an activation or max-pooling node.
+    pub(super) fn site(&self, id: NodeId) -> usize {
+        match self.sites.site[id] {
+            Some(site) => site,
+            None => unreachable!("node {id} is affine"),
         }
     }
 
@@ -145,14 +128,17 @@ impl<T: Real> Plan<T> {
     ///
     /// That of an activation read by another one is bounded like every pre-activation.
     pub(super) fn is_image(&self, id: NodeId) -> bool {
-        self.activations[id].is_some() && !self.pre_activations.contains(&id)
+        matches!(self.functions[id], Some(Nonlinearity::Activation(_))) && !self.pre_activations.contains(&id)
     }
 
     /// True if no line depends on the bounds [l, u] of a neuron of node `id`: what reads it is affine there, and is not read
     /// by a max pooling.
     pub(super) fn is_settled(&self, id: NodeId, l: T, u: T) -> bool {
         self.readers[id].iter().all(|&reader| {
-            let is_affine = self.activations[reader].as_ref().is_some_and(|f| f.is_affine_on(l, u));
+            let is_affine = match &self.functions[reader] {
+                Some(Nonlinearity::Activation(f)) => f.is_affine_on(l, u),
+                Some(Nonlinearity::MaxPool(_)) | None => false,
+            };
             is_affine && (self.readers[reader].is_empty() || !self.is_image(reader))
         })
     }
@@ -172,9 +158,4 @@ impl<T: Real> Plan<T> {
         }
         last
     }
-}
-
-/// Where a pass for complete verification meets a node of a kind that it does not cover, or the input beyond the start.
-pub(super) fn not_covered(node: &Node) -> ! {
-    unreachable!("`{}` is of kind `{}`", node.name, node.layer.kind())
 }

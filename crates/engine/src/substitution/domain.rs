@@ -1,15 +1,18 @@
 //! Sets over which rows are bounded one by one: boxes, lines, slopes and split multipliers of each row's own.
 
-use super::Lines;
+use super::NodeLines;
 use crate::Real;
 
-/// A signed multiplier of a split neuron of one row: −β if it is active, +β if inactive.
+/// A signed multiplier of a neuron z split at a point p, of one row: −β where z ≥ p, +β where z ≤ p. Adding
+/// value·(z − p) does not raise the row there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Multiplier<T> {
-    /// Position of the pre-activation node.
+    /// Position of the node.
     pub position: usize,
     /// Element of it.
     pub index: usize,
+    /// p.
+    pub point: T,
     /// What is added to its coefficient.
     pub value: T,
 }
@@ -44,11 +47,12 @@ pub struct Domain<'a, T> {
     pub upper: &'a [T],
     /// Which box a row uses.
     pub box_of: SetOf<'a>,
-    /// Lines by position, at least those before the rows' start.
-    pub lines: &'a [Lines<T>],
+    /// Lines by site, at least those before the rows' start.
+    pub lines: &'a [NodeLines<T>],
     /// Which lines a row uses.
     pub lines_of: SetOf<'a>,
-    /// Lower slopes of each row `[rows, n]` by position, in place of the lines' own.
+    /// Shares α of each row `[rows, n]` by position, in place of the lines' own: for a ReLU the slope of its lower line,
+    /// for other activations what mixes the lines of its bracket.
     pub slopes: Option<&'a [Vec<T>]>,
     /// Multipliers of each row.
     pub multipliers: Option<&'a [Vec<Multiplier<T>>]>,
@@ -57,7 +61,7 @@ pub struct Domain<'a, T> {
 /// What a backward pass leaves behind for the forward pass.
 #[derive(Default)]
 pub struct Trace<T> {
-    /// Coefficients on the ReLU outputs by node, `[rows, n]`; empty for other nodes.
+    /// Coefficients on the outputs of activations and max poolings by node, `[rows, n]`; empty for other nodes.
     pub post: Vec<Vec<T>>,
     /// Coefficients on the input `[rows, d]`.
     pub input: Vec<T>,

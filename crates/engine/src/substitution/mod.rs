@@ -1,14 +1,17 @@
 //! Back-substitution of chosen rows over chosen sets: what α-CROWN and branch and bound ask of an engine.
 //!
-//! A *position* below is an index into [`tightrope_network::Network::pre_activations`].
+//! A *position* below is an index into the nodes that activations and max poolings read, a *site* one into the functions
+//! that do; see [`Sites`].
 
 mod charges;
 mod domain;
 mod interval;
 mod lines;
+mod nonlinearity;
 
 pub use charges::Charges;
 pub(crate) use charges::{GENEROUS, gamma, lane_sum};
 pub use domain::{Domain, Multiplier, SetOf, Trace};
 pub use interval::OutwardInterval;
-pub use lines::Lines;
+pub use lines::NodeLines;
+pub use nonlinearity::{Nonlinearity, Site, Sites};

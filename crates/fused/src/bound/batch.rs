@@ -1,7 +1,7 @@
 //! Bounds of whole batches and their adjoints, chunks in parallel.
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, Final, Wants};
+use tightrope_engine::{Cotangents, Wants};
 
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval;
@@ -78,11 +78,11 @@ pub(crate) unsafe fn pull_back_chunks<S: Lanes>(
     Pulled { sums: job.gradients.reduce(sums), region: wants.input.then(|| join_regions(regions)) }
 }
 
-/// Bounds of all chunks, and the interval passes that the adjoint of interval arithmetic needs.
+/// Bounds of all chunks, and the interval passes that the adjoint of a whole batch needs.
 pub(crate) unsafe fn bound_all<S: Lanes>(job: &BoundJob<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
     // SAFETY: the machine has `S`.
     unsafe {
-        if job.relaxation.last() == Final::Interval {
+        if job.whole {
             return interval::bound_all::<S>(job);
         }
         (bound_chunks::<S>(job), Vec::new())

@@ -1,8 +1,10 @@
 //! Bounds of one chunk of samples: the domains composed into the named relaxations.
 
+use tightrope_engine::Final;
+
 use crate::backward::rows::input::InputSet;
 use crate::bound::job::{BoundJob, walks};
-use crate::bound::scratch::{StageBounds, Worker};
+use crate::bound::scratch::{PacketTape, StageBounds, Worker};
 use crate::interval::chunk::Interval;
 use crate::interval::rows;
 use crate::net::Net;
@@ -19,6 +21,8 @@ pub struct ChunkBounds {
     pub layers: Vec<[Vec<f32>; 2]>,
     /// Bounds the ReLUs used, if the adjoint needs them.
     pub kept: Option<StageBounds>,
+    /// The walks behind an interval pass over the whole batch, if the adjoint needs them.
+    pub packet: Option<PacketTape>,
 }
 
 impl BoundJob<'_> {
@@ -92,11 +96,11 @@ impl BoundJob<'_> {
         }
     }
 
-    /// Bounds of one chunk by interval arithmetic alone.
+    /// Bounds of one chunk behind its interval pass: by interval arithmetic alone, or margins walked in a packet.
     ///
     /// # Safety
     /// The machine has `S`; the interval pass holds the chunk.
-    pub unsafe fn bound_by_interval<S: Lanes, const VP: usize>(
+    pub unsafe fn bound_behind_interval<S: Lanes, const VP: usize>(
         &self,
         interval: &Interval,
         worker: &mut Worker,
@@ -107,6 +111,11 @@ impl BoundJob<'_> {
             // SAFETY: the interval pass stored the ends.
             unsafe { self.unpack_interval::<S, VP>(interval, &mut worker.bounds) };
             self.export_layers(&worker.bounds, count, result);
+        }
+        if self.relaxation.last() == Final::Backward {
+            // SAFETY: the interval pass stored the ends; packets have sixteen images.
+            unsafe { self.walk_packet::<S>(interval, [first, count], result) };
+            return;
         }
         let rows = &mut worker.part.rows;
         if let Some(margins) = self.margins(first, count) {

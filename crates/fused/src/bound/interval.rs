@@ -1,19 +1,22 @@
-//! Bounds of whole batches by interval arithmetic alone: chunks in parallel, stages with large dense weights together.
+//! Bounds of whole batches by interval arithmetic, alone or with margins walked in packets behind it: chunks in parallel,
+//! stages with large dense weights together.
+
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
-use tightrope_engine::{Cotangents, Region};
+use tightrope_engine::{Cotangents, Final, Region};
 
+use crate::backward::images::adjoint::OnInputs;
 use crate::bound::forward::ChunkBounds;
 use crate::bound::job::BoundJob;
-use crate::bound::scratch::StageBounds;
+use crate::bound::scratch::{PacketTape, StageBounds};
 use crate::bound::sums::{ChunkRegion, Pulled, join_regions};
 use crate::interval::chunk::{GivenCotangents, Interval, IntervalCotangents};
-use crate::kernels::product::Maps;
 use crate::net::Net;
 use crate::net::accumulate::Accumulator;
-use crate::net::dense;
+use crate::net::dense::{self, Factors};
 use crate::net::exchange::{image_len, pack};
-use crate::net::split::{GROUP, Section, image_chunk, slots};
+use crate::net::split::{GROUP, Section, bound_chunk, image_chunk, slots};
 use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Bounds of all chunks, and the interval passes if the job keeps what the adjoint needs.
@@ -22,7 +25,9 @@ use crate::simd::lanes::{Lanes, WIDTH};
 /// The machine has `S`.
 pub unsafe fn bound_all<S: Lanes>(job: &BoundJob<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
     // SAFETY: the caller's word.
-    unsafe { if image_chunk(job.region.batch()) == WIDTH { bound::<S, 1>(job) } else { bound::<S, 2>(job) } }
+    unsafe {
+        if bound_chunk(job.relaxation, job.region.batch()) == WIDTH { bound::<S, 1>(job) } else { bound::<S, 2>(job) }
+    }
 }
 
 unsafe fn bound<S: Lanes, const VP: usize>(job: &BoundJob<'_>) -> (Vec<ChunkBounds>, Vec<Interval>) {
@@ -30,6 +35,8 @@ unsafe fn bound<S: Lanes, const VP: usize>(job: &BoundJob<'_>) -> (Vec<ChunkBoun
     let batch = region.batch();
     let chunks: Vec<[usize; 2]> = (0..batch).step_by(chunk).map(|first| [first, chunk.min(batch - first)]).collect();
     let sections = net.sections();
+    // Walks start from the ends.
+    let ends = job.layers || job.relaxation.last() == Final::Backward;
     // Chunks that must be in memory at once.
     let group = if sections.len() > 1 { GROUP } else { 1 };
     let results: Vec<(Vec<ChunkBounds>, Vec<Interval>)> = chunks
@@ -49,14 +56,14 @@ unsafe fn bound<S: Lanes, const VP: usize>(job: &BoundJob<'_>) -> (Vec<ChunkBoun
                                         Some(loaded) => {
                                             interval.share(net, &loaded[place[0] / chunk], region, VP, hidden);
                                         }
-                                        None => interval.load::<S, VP>(net, region, place, hidden, job.layers),
+                                        None => interval.load::<S, VP>(net, region, place, hidden, ends),
                                     }
                                 }
                                 let hidden_stages = stages.start..stages.end.min(hidden);
-                                interval.bound::<S, VP>(net, region, job.ball, hidden_stages, job.layers);
+                                interval.bound::<S, VP>(net, region, job.ball, hidden_stages, ends);
                                 if stages.end > hidden {
                                     job.scratch.workers.with(|worker| {
-                                        job.bound_by_interval::<S, VP>(interval, worker, place, bounds);
+                                        job.bound_behind_interval::<S, VP>(interval, worker, place, bounds);
                                     });
                                 }
                             }
@@ -65,7 +72,7 @@ unsafe fn bound<S: Lanes, const VP: usize>(job: &BoundJob<'_>) -> (Vec<ChunkBoun
                     // SAFETY: the maps are sized.
                     &Section::Dense(index, weights) => unsafe {
                         let stage = &net.plan.stages[index];
-                        if job.layers {
+                        if ends {
                             let maps: Vec<_> = group.iter_mut().map(|chunk| chunk.maps::<true>(net, index)).collect();
                             dense::apply::<S, _, 2, VP>(stage, weights, &maps);
                         } else {
@@ -114,28 +121,37 @@ pub unsafe fn load_all<S: Lanes>(net: &Net<'_>, region: &Region<f32>) -> Vec<Int
 /// Sums of a fixed set of chunks.
 struct IntervalSlot {
     accumulator: Option<Accumulator>,
-    /// Index, cotangents and gradient of the region of each chunk.
-    chunks: Vec<(usize, IntervalCotangents, Option<ChunkRegion>)>,
+    chunks: Vec<ChunkAdjoint>,
+}
+
+/// One chunk's cotangents.
+struct ChunkAdjoint {
+    index: usize,
+    on: IntervalCotangents,
+    on_region: Option<ChunkRegion>,
+    /// What its walks leave for the gradients of dense stages.
+    on_inputs: Vec<OnInputs>,
 }
 
 /// Gradients of the sum of cotangents · bounds: that of the dense stages' weights is written to `gradient`, the other
 /// parameters' comes as sums; that of the regions if `wants_region`.
 ///
 /// # Safety
-/// The machine has `S`; `intervals` are the batch's interval passes.
+/// The machine has `S`; `intervals` are the batch's interval passes, `packets` the walks behind them, if there are any.
 pub unsafe fn pull_back_all<S: Lanes>(
     job: &BoundJob<'_>,
     intervals: &[Interval],
+    packets: &[PacketTape],
     cotangents: &Cotangents<f32>,
-    gradient: Option<&mut [f32]>,
+    gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_region: bool,
 ) -> Pulled {
     // SAFETY: the caller's word.
     unsafe {
-        if image_chunk(job.region.batch()) == WIDTH {
-            pull_back::<S, 1>(job, intervals, cotangents, gradient, wants_region)
+        if bound_chunk(job.relaxation, job.region.batch()) == WIDTH {
+            pull_back::<S, 1>(job, intervals, packets, cotangents, gradient, wants_region)
         } else {
-            pull_back::<S, 2>(job, intervals, cotangents, gradient, wants_region)
+            pull_back::<S, 2>(job, intervals, packets, cotangents, gradient, wants_region)
         }
     }
 }
@@ -143,20 +159,32 @@ pub unsafe fn pull_back_all<S: Lanes>(
 unsafe fn pull_back<S: Lanes, const VP: usize>(
     job: &BoundJob<'_>,
     intervals: &[Interval],
+    packets: &[PacketTape],
     cotangents: &Cotangents<f32>,
-    mut gradient: Option<&mut [f32]>,
+    mut gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_region: bool,
 ) -> Pulled {
     let (net, region, hidden, chunk) = (job.net, job.region, job.net.plan.hidden(), VP * WIDTH);
     let place = |index: usize| [index * chunk, chunk.min(region.batch() - index * chunk)];
-    let given = if cotangents.layers.is_empty() { GivenCotangents::Activations } else { GivenCotangents::Both };
+    let given = match job.relaxation.last() {
+        Final::Interval if cotangents.layers.is_empty() => GivenCotangents::Activations,
+        Final::Interval => GivenCotangents::Both,
+        // Walks start from the bounds, and nothing reads the last activations.
+        Final::Backward => GivenCotangents::Bounds,
+    };
     let count = slots(net.plan, intervals.len());
     let mut slots: Vec<IntervalSlot> = (0..count)
         .map(|slot| {
             let on_region =
                 |index: usize| wants_region.then(|| ChunkRegion::zeros(place(index)[1] * region.dimension()));
             let own = (slot..intervals.len()).step_by(count);
-            let chunks = own.map(|index| (index, IntervalCotangents::default(), on_region(index))).collect();
+            let chunks = own.map(|index| ChunkAdjoint {
+                index,
+                on: IntervalCotangents::default(),
+                on_region: on_region(index),
+                on_inputs: Vec::new(),
+            });
+            let chunks = chunks.collect();
             IntervalSlot { accumulator: gradient.is_some().then(|| job.gradients.accumulators.take()), chunks }
         })
         .collect();
@@ -167,22 +195,36 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
                 if last {
                     accumulator.iter_mut().for_each(|accumulator| accumulator.reset(net, true));
                 }
-                for (index, on, on_region) in chunks {
+                for ChunkAdjoint { index, on, on_region, on_inputs } in chunks {
                     let (interval, place) = (&intervals[*index], place(*index));
                     // SAFETY: sections come in order.
                     unsafe {
                         if last {
                             *on = job.scratch.cotangents.take();
                             on.resize(net, hidden, VP);
-                            if given == GivenCotangents::Both {
+                            if !cotangents.layers.is_empty() {
                                 job.scratch.workers.with(|worker| {
                                     job.load_layers::<S, VP>(cotangents, place, &mut worker.on_bounds, on);
                                 });
                             }
-                            job.scratch.workers.with(|worker| {
-                                let (part, accumulator) = (&mut worker.part, accumulator.as_mut());
-                                job.interval_spec_adjoint::<S, VP>(interval, on, part, accumulator, place, cotangents);
-                            });
+                            if given == GivenCotangents::Bounds {
+                                let (packet, region) = (&packets[*index], on_region.as_mut());
+                                let accumulator = accumulator.as_mut();
+                                *on_inputs =
+                                    job.climb_packet::<S>(interval, packet, on, accumulator, place, cotangents, region);
+                            } else {
+                                job.with_part(|part| {
+                                    let accumulator = accumulator.as_mut();
+                                    job.interval_spec_adjoint::<S, VP>(
+                                        interval,
+                                        on,
+                                        part,
+                                        accumulator,
+                                        place,
+                                        cotangents,
+                                    );
+                                });
+                            }
                             interval.last_adjoint::<S, VP>(net, hidden - 1, on, given);
                         }
                         let mut sums = on_region.as_mut().map(ChunkRegion::sums);
@@ -210,36 +252,52 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
             Section::Dense(index, weights) => {
                 let stage = &net.plan.stages[index];
                 if let (Some(gradient), Some((_, range))) = (gradient.as_deref_mut(), net.dense[index].clone()) {
-                    let mut pairs = vec![None; intervals.len()];
-                    for slot in &mut slots {
-                        for (chunk, on, _) in &slot.chunks {
+                    let mut terms: Vec<[Vec<Factors>; 2]> = vec![Default::default(); intervals.len()];
+                    for IntervalSlot { accumulator, chunks } in &mut slots {
+                        for ChunkAdjoint { index: chunk, on, on_inputs, .. } in chunks {
                             let inputs = intervals[*chunk].inputs(net, index).map(|field| field.data);
-                            pairs[*chunk] =
-                                Some([Maps { inputs, finish: () }, Maps { inputs: on.output(index), finish: () }]);
-                            if let Some(accumulator) = &mut slot.accumulator {
+                            let [signed, absolute] = [0, 1].map(|plane| Factors {
+                                inputs: inputs[plane],
+                                cotangents: on.output(index)[plane],
+                                lanes: VP * WIDTH,
+                            });
+                            let own = on_inputs.iter().filter(|own| own.stage == index).map(|own| Factors {
+                                inputs: own.map.as_ptr(),
+                                cotangents: packets[*chunk].walks[own.group].stages[index].as_ptr(),
+                                lanes: own.lanes,
+                            });
+                            terms[*chunk] = [vec![absolute], std::iter::once(signed).chain(own).collect()];
+                            if let Some(accumulator) = accumulator {
                                 // SAFETY: the cotangents are the stage's.
                                 unsafe { on.add_bias::<S>(net, index, &mut accumulator.sums.stages[index].bias) };
                             }
                         }
                     }
-                    let pairs: Vec<_> = pairs.into_iter().flatten().collect();
-                    job.gradients.panels.with(|panels| {
-                        // SAFETY: the maps are the stage's.
-                        unsafe {
-                            dense::gradient::<S, 2>(stage, weights, VP, &pairs, panels, &mut gradient[range]);
-                        }
+                    let [absolute, signed] = [0, 1].map(|part| -> Vec<Factors> {
+                        terms.iter().flat_map(|terms| terms[part].iter().copied()).collect()
                     });
+                    job.gradients.panels.with(|panels| {
+                        let target = &mut gradient[range];
+                        // SAFETY: the maps are the stage's.
+                        unsafe { dense::gradient::<S>(stage, weights, [&absolute, &signed], panels, target) };
+                    });
+                    for own in slots.iter_mut().flat_map(|slot| &mut slot.chunks) {
+                        for done in own.on_inputs.extract_if(.., |own| own.stage == index) {
+                            job.scratch.maps.give(done.map);
+                        }
+                    }
                 }
                 let own = slots.iter_mut().flat_map(|slot| &mut slot.chunks);
                 // SAFETY: the maps are sized.
                 unsafe {
                     if given == GivenCotangents::Activations {
-                        let maps: Vec<_> =
-                            own.map(|(chunk, on, _)| intervals[*chunk].adjoint_maps::<false>(net, index, on)).collect();
+                        let maps: Vec<_> = own
+                            .map(|own| intervals[own.index].adjoint_maps::<false>(net, index, &mut own.on))
+                            .collect();
                         dense::transpose::<S, _, 2, VP>(stage, weights, &maps);
                     } else {
                         let maps: Vec<_> =
-                            own.map(|(chunk, on, _)| intervals[*chunk].adjoint_maps::<true>(net, index, on)).collect();
+                            own.map(|own| intervals[own.index].adjoint_maps::<true>(net, index, &mut own.on)).collect();
                         dense::transpose::<S, _, 2, VP>(stage, weights, &maps);
                     }
                 }
@@ -249,7 +307,7 @@ unsafe fn pull_back<S: Lanes, const VP: usize>(
     let (mut sums, mut regions) = (Vec::new(), Vec::new());
     for slot in slots {
         sums.extend(slot.accumulator);
-        regions.extend(slot.chunks.into_iter().filter_map(|(index, _, own)| Some((index, job.finish_region(own)?))));
+        regions.extend(slot.chunks.into_iter().filter_map(|own| Some((own.index, job.finish_region(own.on_region)?))));
     }
     Pulled { sums: job.gradients.reduce(sums), region: wants_region.then(|| join_regions(regions)) }
 }

@@ -1,6 +1,6 @@
 //! What is asked about the bounds of a batch.
 
-use tightrope_engine::{Intermediate, LowerSlope, Region, Relaxation, Spec};
+use tightrope_engine::{Final, Intermediate, LowerSlope, Region, Relaxation, Spec};
 
 use crate::backward::rows::signs::SignLayout;
 use crate::backward::rows::tile::Tile;
@@ -10,6 +10,7 @@ use crate::interval::chunk::Interval;
 use crate::interval::margins::Margins;
 use crate::net::Net;
 use crate::net::accumulate::GradientScratch;
+use crate::net::plan::Plan;
 use crate::net::spec::Specification;
 use crate::simd::buffer::Buffer;
 use crate::simd::lanes::WIDTH;
@@ -23,6 +24,8 @@ pub struct BoundJob<'a> {
     pub region: &'a Region<f32>,
     pub specification: Specification<'a>,
     pub relaxation: Relaxation,
+    /// True if the batch goes from stage to stage as a whole, see [`passes_whole`].
+    pub whole: bool,
     /// Bound the specification from above as well.
     pub upper: bool,
     /// Return the bounds of the pre-activations.
@@ -50,6 +53,37 @@ pub fn walks(relaxation: Relaxation) -> bool {
     }
 }
 
+/// Most coefficients that a walk keeps per image for its adjoint, in f32: a megabyte.
+const KEPT: usize = 1 << 18;
+
+/// Most coefficients of the first stage that a batch's walks keep as well, in f32: eight megabytes, which a third-level cache
+/// holds. More would come back from memory no sooner than they are made again.
+const KEPT_FIRST: usize = 1 << 21;
+
+/// True if a batch's margins by `crown-ibp` are walked in packets between a whole interval pass and its adjoint, which keep
+/// what they find: enough images to fill the lanes, and coefficients that are no more than a megabyte per image. Else chunks
+/// go through everything by themselves.
+fn walks_packets(plan: &Plan, region: &Region<f32>, spec: &Spec<f32>, upper: bool) -> bool {
+    let later = plan.stages[..plan.hidden()].iter().skip(1).map(|stage| stage.output.len()).sum::<usize>();
+    matches!(spec, Spec::Margins { .. })
+        && !upper
+        && region.ball.is_none()
+        && plan.hidden() > 0
+        && region.batch() >= WIDTH
+        && (later + plan.dimension) * plan.classes <= KEPT
+}
+
+/// True if a batch goes from stage to stage as a whole, chunks in parallel and large dense stages in one go, in θ's order.
+pub fn passes_whole(relaxation: Relaxation, plan: &Plan, region: &Region<f32>, spec: &Spec<f32>, upper: bool) -> bool {
+    match (relaxation.last(), relaxation.intermediate()) {
+        (Final::Interval, _) => true,
+        (Final::Backward, Intermediate::Interval) => walks_packets(plan, region, spec, upper),
+        (Final::Backward, Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
+            false
+        }
+    }
+}
+
 impl BoundJob<'_> {
     /// Stages that the interval pass must bound.
     pub fn interval_depth(&self) -> usize {
@@ -67,6 +101,12 @@ impl BoundJob<'_> {
             Some(LowerSlope::Parallel) => true,
             Some(LowerSlope::Adaptive | LowerSlope::Constant) | None => false,
         }
+    }
+
+    /// True if walks that are kept have the first stage's coefficients.
+    pub fn keeps_first(&self) -> bool {
+        let plan = self.net.plan;
+        self.region.batch() * plan.stages[0].output.len() * plan.classes <= KEPT_FIRST
     }
 
     /// The margins of samples `first ..`, if margins are what is asked for.

@@ -2,7 +2,7 @@
 
 use crate::backward::images::adjoint::PacketAdjoint;
 use crate::backward::images::lines::PacketLines;
-use crate::backward::images::walk::PacketWalk;
+use crate::backward::images::walk::{Coefficients, PacketWalk};
 use crate::backward::rows::adjoint::NeuronSums;
 use crate::backward::rows::lines::Lines;
 use crate::backward::rows::tile::Sign;
@@ -16,6 +16,8 @@ use crate::simd::pool::Pool;
 pub struct PartScratch {
     pub walk: WalkScratch,
     pub packet_walk: PacketWalk,
+    /// Coefficients of a group of margins that nobody keeps.
+    pub coefficients: Coefficients,
     pub packet_adjoint: PacketAdjoint,
     pub rows: Buffer,
     pub row_cotangents: Buffer,
@@ -48,6 +50,14 @@ pub struct PacketScratch {
     pub staging: Buffer,
 }
 
+/// What the walks of one packet's margins leave for their adjoint.
+#[derive(Default)]
+pub struct PacketTape {
+    pub lines: Vec<PacketLines>,
+    /// Per group of margins.
+    pub walks: Vec<Coefficients>,
+}
+
 /// Bounds of the pre-activations per hidden stage, `[image][position][channel padded]`.
 #[derive(Default)]
 pub struct StageBounds {
@@ -77,6 +87,9 @@ pub struct BoundScratch {
     pub workers: Pool<Worker>,
     pub parts: Pool<PartScratch>,
     pub intervals: Pool<Interval>,
+    pub packets: Pool<PacketTape>,
+    /// Cotangents on inputs of dense stages.
+    pub maps: Pool<Buffer>,
     pub cotangents: Pool<IntervalCotangents>,
     /// Signs of an image's walks, per stage.
     pub signs: Pool<Vec<Vec<Sign>>>,

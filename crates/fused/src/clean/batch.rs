@@ -1,12 +1,13 @@
 //! Clean passes of whole batches: chunks in parallel, stages with large dense weights together.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use crate::clean::chunk::{Activations, CleanCotangents};
-use crate::kernels::product::Maps;
 use crate::net::Net;
 use crate::net::accumulate::{Accumulator, GradientScratch};
-use crate::net::dense;
+use crate::net::dense::{self, Factors};
 use crate::net::split::{GROUP, Section, image_chunk, slots};
 use crate::simd::lanes::{Lanes, WIDTH};
 use crate::simd::pool::Pool;
@@ -107,7 +108,7 @@ pub unsafe fn backward_all<S: Lanes>(
     chunks: &[Activations],
     batch: usize,
     cotangent: &[f32],
-    gradient: Option<&mut [f32]>,
+    gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_input: bool,
 ) -> (Option<Accumulator>, Option<Vec<f32>>) {
     // SAFETY: the caller's word.
@@ -127,7 +128,7 @@ unsafe fn backward<S: Lanes, const VP: usize>(
     chunks: &[Activations],
     batch: usize,
     cotangent: &[f32],
-    mut gradient: Option<&mut [f32]>,
+    mut gradient: Option<&mut [MaybeUninit<f32>]>,
     wants_input: bool,
 ) -> (Option<Accumulator>, Option<Vec<f32>>) {
     let (d, classes, chunk) = (net.plan.dimension, net.plan.classes, VP * WIDTH);
@@ -170,11 +171,11 @@ unsafe fn backward<S: Lanes, const VP: usize>(
             Section::Dense(index, weights) => {
                 let stage = &net.plan.stages[index];
                 if let (Some(gradient), Some((_, range))) = (gradient.as_deref_mut(), net.dense[index].clone()) {
-                    let mut pairs = vec![None; chunks.len()];
+                    let mut terms = vec![None; chunks.len()];
                     for slot in &mut slots {
                         for (chunk, cotangents, _) in &slot.chunks {
-                            let map = |inputs| Maps { inputs, finish: () };
-                            pairs[*chunk] = Some([map([chunks[*chunk].input(index)]), map([cotangents.output()])]);
+                            let (inputs, on) = (chunks[*chunk].input(index), cotangents.output());
+                            terms[*chunk] = Some(Factors { inputs, cotangents: on, lanes: VP * WIDTH });
                             if let Some(accumulator) = &mut slot.accumulator {
                                 let bias = &mut accumulator.sums.stages[index].bias;
                                 // SAFETY: the map is the stage's.
@@ -182,11 +183,11 @@ unsafe fn backward<S: Lanes, const VP: usize>(
                             }
                         }
                     }
-                    let pairs: Vec<_> = pairs.into_iter().flatten().collect();
+                    let terms: Vec<_> = terms.into_iter().flatten().collect();
                     let target = &mut gradient[range];
                     gradients.panels.with(|panels| {
                         // SAFETY: the maps are the stage's.
-                        unsafe { dense::gradient::<S, 1>(stage, weights, VP, &pairs, panels, target) };
+                        unsafe { dense::gradient::<S>(stage, weights, [&[], &terms], panels, target) };
                     });
                 }
                 let own = slots.iter_mut().flat_map(|slot| &mut slot.chunks);

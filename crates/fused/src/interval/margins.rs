@@ -3,6 +3,8 @@
 //! Each image has its own label, so its rows differ from its neighbours'; but the label's weight is a lane
 //! permutation away, and one broadcast of W_j then serves sixteen or thirty-two images.
 
+use std::cmp::Ordering;
+
 use crate::interval::chunk::{Interval, IntervalCotangents};
 use crate::net::gradients::StageGradient;
 use crate::net::weights::{StageWeights, padded};
@@ -27,7 +29,13 @@ pub struct OnMargins<'a> {
     pub upper: &'a [f32],
 }
 
+/// The class that margin `margin` of an image compares its label with: the classes in order, the label left out.
+pub fn rival(label: usize, margin: usize) -> usize {
+    margin + usize::from(margin >= label)
+}
+
 /// How the weight of each image's label is found among the classes of a row.
+#[derive(Clone, Copy)]
 pub struct Labels<S: Lanes, const VP: usize> {
     index: [S::Index; VP],
     place: [[usize; WIDTH]; VP],
@@ -83,12 +91,17 @@ impl<S: Lanes, const VP: usize> Labels<S, VP> {
 }
 
 impl Margins<'_> {
-    /// Appends the margins of each image, `values` being those of each class, `[class][image]`, without the bias.
+    /// Appends the margins of each image, `[class]`, `values` being those with the label's rivals, `[margin][image]`,
+    /// without the bias.
     pub fn append(&self, values: &[[f32; WIDTH]], target: &mut Vec<f32>) {
         let bias = &self.last.bias;
         for (image, &label) in self.labels.iter().enumerate() {
-            // The margin of the label with itself is 0 by definition, whatever its walk says.
-            let margin = |j: usize| if j == label { 0.0 } else { values[j][image] + (bias[label] - bias[j]) };
+            // The margin of the label with itself is the constant 0.
+            let margin = |j: usize| match j.cmp(&label) {
+                Ordering::Equal => 0.0,
+                Ordering::Less => values[j][image] + (bias[label] - bias[j]),
+                Ordering::Greater => values[j - 1][image] + (bias[label] - bias[j]),
+            };
             target.extend((0..self.classes).map(margin));
         }
     }

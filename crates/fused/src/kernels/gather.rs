@@ -44,8 +44,8 @@ pub trait Addressing: Copy {
     const CONTIGUOUS: bool = true;
     /// True if sums are added to the memory.
     const ADD: bool = false;
-    /// Most outputs of a block for one, two and four vectors per output.
-    fn most<S: Lanes>() -> [usize; 3] {
+    /// Most outputs of a block for one, two, four and five vectors per output.
+    fn most<S: Lanes>() -> [usize; 4] {
         S::BLOCK
     }
     /// The same, `outputs` further on.
@@ -67,6 +67,10 @@ struct Run(usize);
 #[derive(Clone, Copy)]
 struct PickedOutputs(*const u16);
 
+/// Listed outputs whose weights are rows, so far apart.
+#[derive(Clone, Copy)]
+struct PickedRows(*const u16, usize);
+
 #[derive(Clone, Copy)]
 struct Scattered(usize, *const u32);
 
@@ -87,7 +91,7 @@ impl Addressing for Run {
 
 impl Addressing for PickedOutputs {
     const CONTIGUOUS: bool = false;
-    fn most<S: Lanes>() -> [usize; 3] {
+    fn most<S: Lanes>() -> [usize; 4] {
         S::PICKED
     }
     #[inline(always)]
@@ -108,6 +112,32 @@ impl Addressing for PickedOutputs {
     unsafe fn place(self, b: usize, pitch: usize) -> usize {
         // SAFETY: as above.
         unsafe { self.index(b) * pitch * WIDTH }
+    }
+}
+
+impl Addressing for PickedRows {
+    const CONTIGUOUS: bool = false;
+    fn most<S: Lanes>() -> [usize; 4] {
+        S::PICKED
+    }
+    #[inline(always)]
+    unsafe fn skip(self, outputs: usize) -> Self {
+        // SAFETY: the list has the outputs that are skipped.
+        PickedRows(unsafe { self.0.add(outputs) }, self.1)
+    }
+    #[inline(always)]
+    unsafe fn index(self, b: usize) -> usize {
+        // SAFETY: the list has at least the block's entries.
+        usize::from(unsafe { *self.0.add(b) }) * self.1
+    }
+    #[inline(always)]
+    fn first(self) -> usize {
+        0
+    }
+    #[inline(always)]
+    unsafe fn place(self, b: usize, pitch: usize) -> usize {
+        // SAFETY: as above.
+        usize::from(unsafe { *self.0.add(b) }) * pitch * WIDTH
     }
 }
 
@@ -276,6 +306,23 @@ pub unsafe fn gather<S: Lanes, const VP: usize>(
     unsafe { gather_part::<S, _, VP, VP>(source, stride, output, outputs) }
 }
 
+/// [`gather`] for the listed outputs where every output's weights are a row: those of a segment `[output][stride]`.
+///
+/// # Safety
+/// As [`gather`].
+#[inline]
+pub unsafe fn gather_rows<S: Lanes, const VP: usize>(
+    segments: &[Segment],
+    stride: usize,
+    output: *mut f32,
+    outputs: &[u16],
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        blocks::<S, _, _, VP, VP>(outputs.len(), segments, 1, PickedRows(outputs.as_ptr(), stride), output);
+    }
+}
+
 /// [`gather`] for the first VP of PITCH vectors that each channel has, on both sides.
 ///
 /// # Safety
@@ -287,7 +334,7 @@ pub unsafe fn gather_part<S: Lanes, C: Summands, const VP: usize, const PITCH: u
     output: *mut f32,
     outputs: Outputs<'_>,
 ) {
-    const { assert!((VP == 1 || VP == 2 || VP == 4) && PITCH.is_multiple_of(VP)) };
+    const { assert!((VP == 1 || VP == 2 || VP == 4 || VP == 5) && PITCH.is_multiple_of(VP)) };
     // SAFETY: passed on from the caller.
     unsafe {
         match outputs {
@@ -306,6 +353,16 @@ pub unsafe fn gather_part<S: Lanes, C: Summands, const VP: usize, const PITCH: u
     }
 }
 
+/// Where the tables of block sizes have so many vectors per output.
+const fn size_class(vectors: usize) -> usize {
+    match vectors {
+        1 => 0,
+        2 => 1,
+        4 => 2,
+        _ => 3,
+    }
+}
+
 /// `count` outputs in balanced blocks: 10 as 5 + 5, because a block of 2 would leave the pipeline idle.
 ///
 /// One call into code compiled with the machine's features for all blocks: a call costs as much as a channel or two.
@@ -320,7 +377,7 @@ unsafe fn blocks<S: Lanes, C: Summands, A: Addressing, const VP: usize, const PI
     if count == 0 {
         return;
     }
-    let blocks = count.div_ceil(A::most::<S>()[VP / 2]);
+    let blocks = count.div_ceil(A::most::<S>()[size_class(VP)]);
     // SAFETY: the machine is the word of the caller of `gather`.
     unsafe {
         S::run_task(Blocks::<C, A, VP, PITCH> {
@@ -354,7 +411,7 @@ impl<C: Summands, A: Addressing, const VP: usize, const PITCH: usize> Task for B
             ($n:expr, $($size:literal)*) => {
                 match $n {
                     // Nothing is compiled for sizes that an instruction set has no registers for.
-                    $($size if $size <= A::most::<S>()[VP / 2] => {
+                    $($size if $size <= A::most::<S>()[size_class(VP)] => {
                         block::<S, C, A, $size, VP, PITCH>(source, stride, at, output);
                     })*
                     _ => unreachable!("blocks have at most 16 outputs"),
@@ -368,7 +425,8 @@ impl<C: Summands, A: Addressing, const VP: usize, const PITCH: usize> Task for B
                 match VP {
                     1 => of_size!(n, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16),
                     2 => of_size!(n, 1 2 3 4 5 6 7 8 9 10 11 12 13),
-                    _ => of_size!(n, 1 2 3 4 5 6),
+                    4 => of_size!(n, 1 2 3 4 5 6),
+                    _ => of_size!(n, 1 2 3 4 5),
                 }
                 at = at.skip(n);
             }

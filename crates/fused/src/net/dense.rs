@@ -4,6 +4,7 @@
 //! their gradient, would cost more than the products. So all chunks of a batch pass together, the outputs divided
 //! into tasks: each task streams its rows of θ once, and writes its part of the gradient once. |W| is taken on the way.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -176,58 +177,82 @@ impl Shared {
     }
 }
 
-/// Writes the gradient of the weights, Σ over images of output cotangent ⊗ input, in θ's order; with two planes, the
-/// second's times the sign of the weight is added. `chunks` gives each chunk's inputs and output cotangents.
+/// One term of a gradient: inputs and output cotangents of some images, `[position][channel][lanes]`, zero where nothing
+/// shall be added.
+#[derive(Clone, Copy)]
+pub struct Factors {
+    pub inputs: *const f32,
+    pub cotangents: *const f32,
+    /// Values per element, whole vectors.
+    pub lanes: usize,
+}
+
+// SAFETY: only read, while the maps are borrowed.
+unsafe impl Send for Factors {}
+unsafe impl Sync for Factors {}
+
+impl Factors {
+    /// True if some cotangent of an output is not 0.
+    unsafe fn reach(self, output: usize) -> bool {
+        // SAFETY: the caller's map holds the output.
+        let row = unsafe { std::slice::from_raw_parts(self.cotangents.add(output * self.lanes), self.lanes) };
+        row.iter().any(|&g| g != 0.0)
+    }
+}
+
+/// Writes the gradient of the weights, all of it: Σ over terms and lanes of output cotangent ⊗ input, in θ's order: the sum over
+/// `absolute` times the signs of the weights, plus that over `signed`. An output without cotangents costs nothing.
 ///
 /// # Safety
-/// The machine has `S`; the maps hold the stage's inputs and outputs, zero where nothing shall be added.
-pub unsafe fn gradient<S: Lanes, const P: usize>(
+/// The machine has `S`; the maps hold the stage's inputs and outputs.
+pub unsafe fn gradient<S: Lanes>(
     stage: &Stage,
     weights: &[f32],
-    vp: usize,
-    chunks: &[[Maps<(), P>; 2]],
+    [absolute, signed]: [&[Factors]; 2],
     panels: &mut Buffer,
-    gradient: &mut [f32],
+    gradient: &mut [MaybeUninit<f32>],
 ) {
-    let (n, lanes) = (stage.input.len(), vp * WIDTH);
-    let (images, vectors) = (chunks.len() * lanes, n / WIDTH);
-    let size = vectors.div_ceil(PANEL) * PANEL * images * WIDTH;
-    let panels = Shared(panels.at_least(P * size).as_mut_ptr());
-    let place = |plane: usize, vector: usize, image: usize| {
-        plane * size + ((vector / PANEL * images + image) * PANEL + vector % PANEL) * WIDTH
-    };
+    let (n, vectors) = (stage.input.len(), stage.input.len() / WIDTH);
+    let steps: usize = absolute.iter().chain(signed).map(|term| term.lanes).sum();
+    let panels = Shared(panels.at_least(vectors.div_ceil(PANEL) * PANEL * steps * WIDTH).as_mut_ptr());
+    let place = |vector: usize, step: usize| ((vector / PANEL * steps + step) * PANEL + vector % PANEL) * WIDTH;
     (0..vectors).into_par_iter().for_each(|vector| {
-        for (index, [inputs, _]) in chunks.iter().enumerate() {
-            for (plane, input) in inputs.inputs.iter().enumerate() {
-                for v in 0..vp {
-                    // SAFETY: the map holds the elements, the panels every image.
-                    unsafe {
-                        let to = panels.get().add(place(plane, vector, index * lanes + v * WIDTH));
-                        S::run(|| transpose_elements::<S>(stage.input, vector, input.add(v * WIDTH), lanes, to));
-                    }
+        let mut step = 0;
+        for term in absolute.iter().chain(signed) {
+            for v in (0..term.lanes).step_by(WIDTH) {
+                // SAFETY: the map holds the elements, the panels every step.
+                unsafe {
+                    let (from, to) = (term.inputs.add(v), panels.get().add(place(vector, step + v)));
+                    S::run(|| transpose_elements::<S>(stage.input, vector, from, term.lanes, to));
                 }
             }
+            step += term.lanes;
         }
     });
-    let gradient = Shared(gradient.as_mut_ptr());
+    // SAFETY: the maps hold the outputs.
+    let reached = |output: &usize| absolute.iter().chain(signed).any(|term| unsafe { term.reach(*output) });
+    let (outputs, others): (Vec<usize>, Vec<usize>) = (0..stage.output.c).into_par_iter().partition(reached);
+    others.into_iter().for_each(|output| gradient[output * n..(output + 1) * n].fill(MaybeUninit::new(0.0)));
+    let gradient = Shared(gradient.as_mut_ptr().cast());
     let [wide, high] = block_size::<S>();
     (0..vectors.div_ceil(PANEL)).into_par_iter().for_each(|panel| {
-        let mut output = 0;
-        for count in blocks(stage.output.c, high) {
+        let mut rest = &outputs[..];
+        for count in blocks(outputs.len(), high) {
+            let (outputs, later) = rest.split_at(count);
+            rest = later;
             let mut vector = panel * PANEL;
             while vector < vectors.min((panel + 1) * PANEL) {
                 let width = wide.min(vectors - vector);
-                let at = output * n + vector * WIDTH;
+                let at = vector * WIDTH;
                 // SAFETY: the block lies in weights and gradient.
                 unsafe {
-                    let left = panels.get().add(place(0, vector, 0));
+                    let left = panels.get().add(place(vector, 0));
                     let (weights, target) = (weights.as_ptr().add(at), gradient.get().add(at));
-                    let block = Block { left, plane: size, weights, target, next: n, output, lanes };
-                    block.dispatch::<S, P>(width, count, chunks);
+                    let block = Block { left, weights, target, next: n, outputs, absolute, signed };
+                    block.dispatch::<S>(width);
                 }
                 vector += width;
             }
-            output += count;
         }
     });
 }
@@ -253,27 +278,24 @@ const fn block_size<S: Lanes>() -> [usize; 2] {
 }
 
 /// A register block of the gradient: some outputs times some vectors of inputs.
-struct Block {
-    /// First vector of the first image in the panels.
+struct Block<'a> {
+    /// First vector of the first step in the panels.
     left: *const f32,
-    /// From one plane of the panels to the next.
-    plane: usize,
     weights: *const f32,
     target: *mut f32,
     /// From one output to the next in weights and target.
     next: usize,
-    /// First output.
-    output: usize,
-    /// Images of a chunk.
-    lanes: usize,
+    outputs: &'a [usize],
+    absolute: &'a [Factors],
+    signed: &'a [Factors],
 }
 
-impl Block {
-    unsafe fn dispatch<S: Lanes, const P: usize>(&self, width: usize, count: usize, chunks: &[[Maps<(), P>; 2]]) {
+impl Block<'_> {
+    unsafe fn dispatch<S: Lanes>(&self, width: usize) {
         macro_rules! sizes {
             ($($ni:literal: $($nj:literal)*;)*) => {
-                match (width, count) {
-                    $($(($ni, $nj) => self.run::<S, P, $ni, $nj>(chunks),)*)*
+                match (width, self.outputs.len()) {
+                    $($(($ni, $nj) => self.run::<S, $ni, $nj>(),)*)*
                     _ => unreachable!("blocks have at most four vectors and six outputs"),
                 }
             };
@@ -283,31 +305,34 @@ impl Block {
     }
 
     #[inline(never)]
-    unsafe fn run<S: Lanes, const P: usize, const NI: usize, const NJ: usize>(&self, chunks: &[[Maps<(), P>; 2]]) {
+    unsafe fn run<S: Lanes, const NI: usize, const NJ: usize>(&self) {
         if NI > const { block_size::<S>()[0] } || NJ > const { block_size::<S>()[1] } {
             // Nothing to compile for instruction sets with smaller blocks.
             unreachable!("blocks fit the register file");
         }
         // SAFETY: the caller of `gradient` vouches for machine and maps.
-        unsafe { S::run(|| self.block::<S, P, NI, NJ>(chunks)) }
+        unsafe { S::run(|| self.block::<S, NI, NJ>()) }
     }
 
     #[inline(always)]
-    unsafe fn block<S: Lanes, const P: usize, const NI: usize, const NJ: usize>(&self, chunks: &[[Maps<(), P>; 2]]) {
+    unsafe fn block<S: Lanes, const NI: usize, const NJ: usize>(&self) {
         // SAFETY: as above.
         unsafe {
             let mut sums = [[S::zero(); NI]; NJ];
-            for plane in (0..P).rev() {
-                let mut left = self.left.add(plane * self.plane);
-                for [_, cotangents] in chunks {
-                    let right = cotangents.inputs[plane].add(self.output * self.lanes);
-                    for image in 0..self.lanes {
+            let mut left = self.left;
+            for (part, terms) in [self.absolute, self.signed].into_iter().enumerate() {
+                for term in terms {
+                    let mut rights = [term.cotangents; NJ];
+                    for j in 0..NJ {
+                        rights[j] = term.cotangents.add(*self.outputs.get_unchecked(j) * term.lanes);
+                    }
+                    for lane in 0..term.lanes {
                         let mut values = [S::zero(); NI];
                         for i in 0..NI {
                             values[i] = S::load(left.add(i * WIDTH));
                         }
                         for j in 0..NJ {
-                            let factor = S::splat(*right.add(j * self.lanes + image));
+                            let factor = S::splat(*rights[j].add(lane));
                             for i in 0..NI {
                                 sums[j][i] = S::fma(values[i], factor, sums[j][i]);
                             }
@@ -315,18 +340,19 @@ impl Block {
                         left = left.add(PANEL * WIDTH);
                     }
                 }
-                if plane == 1 {
+                if part == 0 && !terms.is_empty() {
                     for j in 0..NJ {
+                        let row = self.weights.add(*self.outputs.get_unchecked(j) * self.next);
                         for i in 0..NI {
-                            let weight = S::load_any(self.weights.add(j * self.next + i * WIDTH));
-                            sums[j][i] = S::signed_by(weight, sums[j][i]);
+                            sums[j][i] = S::signed_by(S::load_any(row.add(i * WIDTH)), sums[j][i]);
                         }
                     }
                 }
             }
             for j in 0..NJ {
+                let row = self.target.add(*self.outputs.get_unchecked(j) * self.next);
                 for i in 0..NI {
-                    S::store_any(self.target.add(j * self.next + i * WIDTH), sums[j][i]);
+                    S::store_any(row.add(i * WIDTH), sums[j][i]);
                 }
             }
         }

@@ -76,13 +76,14 @@ unsafe fn segment(
     }
 }
 
-/// Segments of output (`y`, `x`) of the layer itself; `weight` is `[tap][c_in][stride]`.
+/// Segments of output (`y`, `x`) of the layer itself; `tap` lies between the weights of two taps, `weight` being
+/// `[tap][c_in][c_out padded]`, or, for live inputs, `[tap][c_out][c_in padded]`.
 ///
 /// The field must hold everything the output reads inside the map.
 pub fn apply_segments(
     stage: &Stage,
     weight: *const f32,
-    stride: usize,
+    tap: usize,
     input: Field,
     vp: usize,
     [y, x]: [usize; 2],
@@ -94,8 +95,8 @@ pub fn apply_segments(
     let offset = stage.offset();
     let channels = stage.input.c;
     let [kh, kw] = stage.kernel;
-    let reach = |start: usize, axis: usize, tap: usize| {
-        (start * stage.stride[axis] + tap * stage.dilation[axis])
+    let reach = |start: usize, axis: usize, step: usize| {
+        (start * stage.stride[axis] + step * stage.dilation[axis])
             .checked_sub(offset[axis])
             .filter(|&place| place < side[axis])
     };
@@ -112,7 +113,7 @@ pub fn apply_segments(
                 // SAFETY: the field holds what the output reads.
                 unsafe {
                     let data = input.data.add(place(qy, qx) * channels * vp * WIDTH);
-                    let weight = weight.add((ky * kw + first) * channels * stride);
+                    let weight = weight.add((ky * kw + first) * tap);
                     segments.push(segment(inputs, [0, 0], data, weight, channels * (last - first)));
                 }
             }
@@ -124,7 +125,7 @@ pub fn apply_segments(
             // SAFETY: as above.
             unsafe {
                 let data = input.data.add(place * channels * vp * WIDTH);
-                let weight = weight.add((ky * kw + kx) * channels * stride);
+                let weight = weight.add((ky * kw + kx) * tap);
                 segments.push(segment(inputs, [place, qy * side[1] + qx], data, weight, channels));
             }
         }

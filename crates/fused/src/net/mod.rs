@@ -14,6 +14,7 @@ pub mod sweep;
 pub mod taps;
 pub mod weights;
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use tightrope_network::ParameterLayout;
@@ -85,6 +86,18 @@ impl<'a> Net<'a> {
         });
         let Tables { taps, identity, pixels } = tables;
         Net { plan, weights, dense: dense.collect(), bands: 1, taps, identity, pixels }
+    }
+
+    /// Memory for the gradient of so many parameters: zeros, but nothing yet where [`dense::gradient`] writes all there is.
+    pub fn gradient(&self, parameters: usize) -> Vec<MaybeUninit<f32>> {
+        let mut gradient = Vec::with_capacity(parameters);
+        for (_, range) in self.dense.iter().flatten() {
+            gradient.resize(range.start, MaybeUninit::new(0.0));
+            // SAFETY: stages are in θ's order, θ has the range, and nothing is as good as anything.
+            unsafe { gradient.set_len(range.end) };
+        }
+        gradient.resize(parameters, MaybeUninit::new(0.0));
+        gradient
     }
 
     /// Elements of the input of stage `index` in the kernels' coordinates.

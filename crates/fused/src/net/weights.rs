@@ -9,7 +9,7 @@ use crate::net::dense;
 use crate::net::fold::folded;
 use crate::net::plan::{Plan, Stage};
 use crate::simd::buffer::Buffer;
-use crate::simd::lanes::WIDTH;
+use crate::simd::lanes::{Lanes, WIDTH};
 
 /// From so many weights on, a stage is copied by several threads.
 pub const LARGE: usize = 1 << 16;
@@ -22,15 +22,18 @@ pub fn padded(n: usize) -> usize {
 /// Which copies of the weights a call needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Layouts {
-    /// Stages with panels for images in lanes.
+    /// Stages with panels for images in lanes, but for those that [`dense`] covers if `whole`.
     pub stages: usize,
+    /// True if the batch goes from stage to stage as a whole, large dense stages read in θ's own order.
+    pub whole: bool,
     /// Their layout.
     pub panels: Shape,
     /// Panels of the transpose as well.
     pub adjoint: bool,
     /// For walks: every stage's `transposed` and `patch`.
     pub walks: bool,
-    /// For rows in lanes and the adjoints of walks: every stage's `forward`.
+    /// For rows in lanes and the adjoints of walks: every stage's `forward`, but where [`dense`] covers it if `whole`, since
+    /// `transposed` serves for both.
     pub rows: bool,
     /// For cotangents on the input: the first stage's `patch`.
     pub inputs: bool,
@@ -39,18 +42,18 @@ pub struct Layouts {
 impl Layouts {
     /// For passes of points.
     pub fn points(plan: &Plan, panels: Shape, [adjoint, inputs]: [bool; 2]) -> Self {
-        Layouts { stages: plan.stages.len(), panels, adjoint, walks: false, rows: false, inputs }
+        Layouts { stages: plan.stages.len(), whole: true, panels, adjoint, walks: false, rows: false, inputs }
     }
 
-    /// For bounds, and for their adjoint.
-    pub fn bounds(plan: &Plan, relaxation: Relaxation, panels: Shape, adjoint: bool) -> Self {
+    /// For bounds, and for their adjoint; `whole` as in the field.
+    pub fn bounds(plan: &Plan, relaxation: Relaxation, panels: Shape, adjoint: bool, whole: bool) -> Self {
         let (stages, row_walks) = match relaxation.intermediate() {
             Intermediate::Interval => (plan.hidden(), false),
             Intermediate::Backward => (1, true),
             Intermediate::Intersection | Intermediate::BackwardIfUnstable => (plan.hidden(), true),
         };
         let walks = relaxation.last() == Final::Backward;
-        Layouts { stages, panels, adjoint, walks, rows: walks && (adjoint || row_walks), inputs: adjoint }
+        Layouts { stages, whole, panels, adjoint, walks, rows: walks && (adjoint || row_walks), inputs: adjoint }
     }
 
     /// True if copies made for `self` serve `other` as well.
@@ -58,6 +61,7 @@ impl Layouts {
         let has = |own: bool, needed: bool| own || !needed;
         self.panels == other.panels
             && self.stages >= other.stages
+            && has(!self.whole, !other.whole)
             && has(self.adjoint, other.adjoint)
             && has(self.walks, other.walks)
             && has(self.rows, other.rows)
@@ -92,7 +96,10 @@ pub struct Weights {
 
 impl Weights {
     /// Packs θ for `plan` into the memory already there.
-    pub fn pack(&mut self, plan: &Plan, layout: &ParameterLayout, theta: &[f32], layouts: Layouts) {
+    ///
+    /// # Safety
+    /// The machine has `S`.
+    pub unsafe fn pack<S: Lanes>(&mut self, plan: &Plan, layout: &ParameterLayout, theta: &[f32], layouts: Layouts) {
         self.signed.resize_with(plan.stages.len(), StageWeights::default);
         for (index, stage) in plan.stages.iter().enumerate() {
             let (scale, shift) = folded(&stage.folds, stage.output.c, layout, theta);
@@ -107,14 +114,17 @@ impl Weights {
             }
             // Balls need the first stage's rows, specifications the last one's.
             let ends = layouts.panels.planes == 2 && (index == 0 || index + 1 == plan.stages.len());
-            let with_panels = index < layouts.stages && (layouts.walks || !dense::covers(plan, index));
+            let own_order = layouts.whole && dense::covers(plan, index);
+            let with_panels = index < layouts.stages && !own_order;
             let StageWeights { forward, transposed, apply, adjoint, .. } = target;
             let mut fills: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
-            if layouts.rows || ends {
-                fills.push(Box::new(|| source.forward(forward)));
+            if layouts.rows && !own_order || ends {
+                // SAFETY: the machine is the caller's word.
+                fills.push(Box::new(|| unsafe { source.forward::<S>(forward) }));
             }
             if layouts.walks && !stage.first {
-                fills.push(Box::new(|| source.transposed(transposed)));
+                // SAFETY: as above.
+                fills.push(Box::new(|| unsafe { source.transposed::<S>(transposed) }));
             }
             if with_panels {
                 fills.push(Box::new(|| source.panels::<false>(layouts, apply)));
@@ -144,19 +154,34 @@ struct StageSource<'a> {
 }
 
 impl StageSource<'_> {
-    fn forward(&self, target: &mut Buffer) {
+    unsafe fn forward<S: Lanes>(&self, target: &mut Buffer) {
         let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
         let (n, co_padded) = (ci * taps, padded(co));
         let forward = target.at_least(n * co_padded);
+        let place = |e: usize| (e % taps * ci + e / taps) * co_padded;
+        let mut tile = Buffer::zeroed(WIDTH * WIDTH);
         for block in (0..co).step_by(WIDTH) {
             let rows = WIDTH.min(co - block);
-            for i in 0..ci {
-                for tap in 0..taps {
-                    let (target, padding) = forward[(tap * ci + i) * co_padded + block..][..WIDTH].split_at_mut(rows);
-                    padding.fill(0.0);
-                    for (r, target) in target.iter_mut().enumerate() {
-                        *target = self.weights[(block + r) * n + i * taps + tap] * self.scale[block + r];
-                    }
+            // Whole tiles of sixteen outputs and sixteen inputs, then the rest.
+            let whole = if rows == WIDTH { n - n % WIDTH } else { 0 };
+            for first in (0..whole).step_by(WIDTH) {
+                // SAFETY: the tile lies in the weights, and its columns' places in the target, which is aligned.
+                unsafe {
+                    S::run(|| {
+                        let scale = S::load_any(self.scale.as_ptr().add(block));
+                        S::transpose(self.weights.as_ptr().add(block * n + first), n, tile.as_mut_ptr(), WIDTH);
+                        for l in 0..WIDTH {
+                            let target = forward.as_mut_ptr().add(place(first + l) + block);
+                            S::store(target, S::mul(S::load(tile.as_ptr().add(l * WIDTH)), scale));
+                        }
+                    });
+                }
+            }
+            for e in whole..n {
+                let (target, padding) = forward[place(e) + block..][..WIDTH].split_at_mut(rows);
+                padding.fill(0.0);
+                for (r, target) in target.iter_mut().enumerate() {
+                    *target = self.weights[(block + r) * n + e] * self.scale[block + r];
                 }
             }
         }
@@ -175,15 +200,35 @@ impl StageSource<'_> {
         }
     }
 
-    fn transposed(&self, target: &mut Buffer) {
+    unsafe fn transposed<S: Lanes>(&self, target: &mut Buffer) {
         let (ci, co, taps) = (self.stage.input.c, self.stage.output.c, self.stage.taps());
         let (n, ci_padded) = (ci * taps, padded(ci));
         let transposed = target.at_least(taps * co * ci_padded);
+        let mut tile = Buffer::zeroed(WIDTH * WIDTH);
+        // Tiles of sixteen inputs and sixteen taps, the last of which may overlap the one before, then the other inputs.
+        let whole = if taps < WIDTH { 0 } else { ci - ci % WIDTH };
+        let last = taps.saturating_sub(WIDTH);
         for o in 0..co {
+            let scale = self.scale[o];
+            for first in (0..whole).step_by(WIDTH) {
+                for tap in (0..taps).step_by(WIDTH).map(|tap| tap.min(last)) {
+                    // SAFETY: the tile lies in the weights and in the target, whose rows are aligned.
+                    unsafe {
+                        S::run(|| {
+                            let source = self.weights.as_ptr().add(o * n + first * taps + tap);
+                            S::transpose(source, taps, tile.as_mut_ptr(), WIDTH);
+                            for l in 0..WIDTH {
+                                let target = transposed.as_mut_ptr().add(((tap + l) * co + o) * ci_padded + first);
+                                S::store(target, S::mul(S::load(tile.as_ptr().add(l * WIDTH)), S::splat(scale)));
+                            }
+                        });
+                    }
+                }
+            }
             for tap in 0..taps {
                 let target = &mut transposed[(tap * co + o) * ci_padded..][..ci];
-                for (i, target) in target.iter_mut().enumerate() {
-                    *target = self.weights[o * n + i * taps + tap] * self.scale[o];
+                for (i, target) in target.iter_mut().enumerate().skip(whole) {
+                    *target = self.weights[o * n + i * taps + tap] * scale;
                 }
             }
         }

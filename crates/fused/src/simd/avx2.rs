@@ -33,8 +33,8 @@ impl Lanes for Avx2 {
     type V = Pair;
     type Index = Lanes16;
     const CLASSES: usize = 3;
-    const BLOCK: [usize; 3] = [4, 2, 1];
-    const PICKED: [usize; 3] = [4, 2, 1];
+    const BLOCK: [usize; 4] = [4, 2, 1, 1];
+    const PICKED: [usize; 4] = [4, 2, 1, 1];
     const PATCH: [usize; 2] = [3, 3];
     const GROUPS: usize = 1;
 

@@ -25,8 +25,8 @@ impl Lanes for Avx512 {
     type V = __m512;
     type Index = __m512i;
     const CLASSES: usize = 10;
-    const BLOCK: [usize; 3] = [16, 13, 6];
-    const PICKED: [usize; 3] = [14, 8, 6];
+    const BLOCK: [usize; 4] = [16, 13, 6, 5];
+    const PICKED: [usize; 4] = [14, 8, 6, 5];
     const PATCH: [usize; 2] = [5, 5];
     const GROUPS: usize = 2;
 

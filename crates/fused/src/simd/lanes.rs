@@ -32,12 +32,12 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Most classes per block of the margins' kernel: two accumulators each.
     const CLASSES: usize;
 
-    /// Most output channels per micro-kernel block for one, two and four vectors per channel: as many
+    /// Most output channels per micro-kernel block for one, two, four and five vectors per channel: as many
     /// accumulators as fit the register file beside the operands.
-    const BLOCK: [usize; 3];
+    const BLOCK: [usize; 4];
 
     /// The same where outputs are picked from a list, which takes an address register for each.
-    const PICKED: [usize; 3];
+    const PICKED: [usize; 4];
 
     /// Most rows and columns of taps per block of the weight gradients' kernel over patches.
     const PATCH: [usize; 2];

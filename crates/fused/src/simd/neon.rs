@@ -91,8 +91,8 @@ impl Lanes for Neon {
     type V = Quad;
     type Index = Bytes;
     const CLASSES: usize = 2;
-    const BLOCK: [usize; 3] = [6, 2, 1];
-    const PICKED: [usize; 3] = [6, 2, 1];
+    const BLOCK: [usize; 4] = [6, 2, 1, 1];
+    const PICKED: [usize; 4] = [6, 2, 1, 1];
     const PATCH: [usize; 2] = [3, 2];
     const GROUPS: usize = 1;
 

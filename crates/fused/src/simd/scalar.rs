@@ -27,8 +27,8 @@ impl Lanes for Scalar {
     type V = Array;
     type Index = [u8; WIDTH];
     const CLASSES: usize = 2;
-    const BLOCK: [usize; 3] = [2, 1, 1];
-    const PICKED: [usize; 3] = [2, 1, 1];
+    const BLOCK: [usize; 4] = [2, 1, 1, 1];
+    const PICKED: [usize; 4] = [2, 1, 1, 1];
     const PATCH: [usize; 2] = [3, 3];
     const GROUPS: usize = 1;
 

@@ -1,12 +1,15 @@
 //! Checks of the configuration's values, and defaults that depend on other keys.
 
 use tightrope_engine::Intermediate;
+use tightrope_network::number_text;
 use toml::Table;
 
 use super::keys::settings;
 use super::{Clip, Config};
 use crate::TrainError;
+use crate::average::AverageKind;
 use crate::methods;
+use crate::schedule::LrSchedule;
 use crate::smoothing::SmoothingKind;
 
 /// Test samples evaluated by default with a relaxation that goes backward through the network.
@@ -22,6 +25,13 @@ impl Config {
         let method = methods::method(&self.method)?;
         self.method.name = method.name().into();
         self.method.settings = method.settings();
+        if !method.differentiable() && self.smoothing.kind != SmoothingKind::Pgpe {
+            return Err(TrainError::value(
+                "smoothing.kind",
+                format!("\"{}\"", self.smoothing.kind.name()),
+                "this loss has no gradient of use, and only \"pgpe\" does without; choose it, or another method or objective",
+            ));
+        }
         let epochs = self.train.epochs as f64;
         self.init.get_or_insert(method.initialisation().into());
         self.clip = self.clip().map_or(Clip::Unit(false), |_| match self.clip {
@@ -34,6 +44,13 @@ impl Config {
             list.dedup();
             list.retain(|&milestone| milestone > 0.0 && milestone < epochs);
             list
+        });
+        self.train.weight_decay.get_or_insert(self.train.optimiser.weight_decay());
+        self.train.lr_start.get_or_insert(self.train.lr / 25.0);
+        self.train.average_start.get_or_insert(match self.train.average {
+            // Whole epochs, since it takes their ends.
+            AverageKind::Swa => (0.75 * epochs).floor(),
+            AverageKind::None | AverageKind::Ema => 0.0,
         });
         self.train.eps.get_or_insert(self.eps);
         self.warmup.end.get_or_insert((0.3 * epochs).max(self.warmup.start));
@@ -83,6 +100,7 @@ impl Config {
         if end < start {
             return Err(TrainError::value("warmup.end", end, format!("must not be before warmup.start = {start}")));
         }
+        self.check_optimisation()?;
         if !smoothing.population.is_multiple_of(2) {
             return Err(TrainError::value(
                 "smoothing.population",
@@ -104,6 +122,37 @@ impl Config {
                 "smoothing.sigma_end",
                 sigma_end,
                 "cannot be combined with smoothing.sigma_milestones; choose one of the two schedules",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What must hold between the keys of learning rate, SAM and averages.
+    fn check_optimisation(&self) -> Result<(), TrainError> {
+        let train = &self.train;
+        let (lr, start) = (train.lr, train.lr_start.unwrap_or(train.lr));
+        let (cosine, one_cycle) = (train.schedule == LrSchedule::Cosine, train.schedule == LrSchedule::OneCycle);
+        for (key, rate, used) in
+            [("train.lr_final", train.lr_final, cosine || one_cycle), ("train.lr_start", start, one_cycle)]
+        {
+            if used && rate > lr {
+                return Err(TrainError::value(key, number_text(rate), format!("must not be above train.lr = {lr}")));
+            }
+        }
+        if train.sam > 0.0 && self.smoothing.kind != SmoothingKind::Grad {
+            let kind = self.smoothing.kind.name();
+            return Err(TrainError::value(
+                "train.sam",
+                number_text(train.sam),
+                format!("cannot be combined with smoothing.kind = \"{kind}\"; use \"grad\", or set train.sam = 0"),
+            ));
+        }
+        let start = train.average_start.unwrap_or(0.0);
+        if train.average != AverageKind::None && start >= train.epochs as f64 {
+            return Err(TrainError::value(
+                "train.average_start",
+                number_text(start),
+                format!("must be before the end of the run, train.epochs = {}", train.epochs),
             ));
         }
         Ok(())

@@ -11,7 +11,11 @@ use super::parse::value_text;
 use super::values::{Values, at};
 use super::{Config, MethodSection};
 use crate::TrainError;
+use crate::augment::CropPadding;
+use crate::average::AverageKind;
 use crate::methods::METHODS;
+use crate::optimiser::OptimiserKind;
+use crate::schedule::LrSchedule;
 use crate::smoothing::SmoothingKind;
 
 /// One configuration key, for readers.
@@ -111,6 +115,7 @@ const INIT: Values = Values::Name(|| named(&["ibp", "default"]));
 const NORM: Values = Values::Name(|| named(&["\"inf\"", "\"2\"", "\"1\""]));
 const RAMP: Values = Values::Name(|| named(&["smooth", "linear", "constant"]));
 const RELAXATION: Values = Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec());
+const PADDING: Values = Values::Name(|| named(&CropPadding::ALL.map(CropPadding::name)));
 const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
 const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
 
@@ -135,7 +140,12 @@ const GENERAL: &[Setting] = &[
         "\"test.safetensors\"",
     ),
     Setting::new("limit_train", Values::COUNT, "train on the first so many samples only; 0 for all", "2000"),
-    Setting::new("model", MODEL, "network", "\"cnn5\""),
+    Setting::new(
+        "model",
+        MODEL,
+        "network, a preset with -bn behind its name for batch norms and :W for another width, as in cnn5-bn:64",
+        "\"cnn5-bn:64\"",
+    ),
     Setting::new(
         "normalise",
         Values::Switch,
@@ -164,28 +174,97 @@ const GENERAL: &[Setting] = &[
     ),
 ];
 
+const OPTIMISER: Values = Values::Name(|| named(&OptimiserKind::ALL.map(OptimiserKind::name)));
+const SCHEDULE: Values = Values::Name(|| named(&LrSchedule::ALL.map(LrSchedule::name)));
+const AVERAGE: Values = Values::Name(|| named(&AverageKind::ALL.map(AverageKind::name)));
+const DATA: &[Setting] = &[Setting::new(
+    "data.resize",
+    Values::Size,
+    "height and width that the images of an image folder are brought to (bilinear); [] for as they are",
+    "[32, 32]",
+)];
+
 const TRAIN: &[Setting] = &[
     Setting::new("train.epochs", Values::Whole(1, 100_000), "passes over the training set", "70"),
-    Setting::new("train.batch", Values::Whole(1, 1 << 24), "samples per step", "256"),
-    Setting::new("train.lr", Values::POSITIVE, "learning rate of Adam", "5e-4"),
+    Setting::new("train.batch", Values::Whole(1, 1 << 24), "samples per step, or per micro-batch of a step", "256"),
+    Setting::new(
+        "train.accumulate",
+        Values::Whole(1, 1 << 16),
+        "micro-batches per step, whose gradients are averaged: as batch · accumulate samples at once, in the memory of batch; \
+         batch norms take the statistics of each micro-batch",
+        "4",
+    ),
+    Setting::new("train.optimiser", OPTIMISER, "optimiser", "\"radam\""),
+    Setting::new("train.momentum", Values::PART, "sgd: momentum", "0.95"),
+    Setting::new("train.nesterov", Values::Switch, "sgd: Nesterov's momentum", "true"),
+    Setting::new(
+        "train.weight_decay",
+        Values::NOT_NEGATIVE,
+        "weight decay of all parameters: part of the gradient, but for adamw, where lr times it is taken off the weights",
+        "1e-4",
+    )
+    .or("0; 0.01 for adamw"),
+    Setting::new("train.lr", Values::POSITIVE, "learning rate, the largest one of every schedule", "5e-4"),
+    Setting::new("train.schedule", SCHEDULE, "how the learning rate changes", "\"cosine\""),
+    Setting::new(
+        "train.lr_final",
+        Values::NOT_NEGATIVE,
+        "cosine, one-cycle: learning rate at the end of the run, at most lr",
+        "1e-5",
+    ),
+    Setting::new("train.lr_start", Values::POSITIVE, "one-cycle: learning rate at the start, at most lr", "1e-5")
+        .or("lr / 25"),
+    Setting::new("train.lr_warmup", Values::WEIGHT, "one-cycle: part of the run over which the rate rises to lr", "0.1"),
     Setting::new(
         "train.milestones",
         Values::Epochs,
-        "epochs at which the learning rate is multiplied by lr_decay",
+        "step: epochs at which the learning rate is multiplied by lr_decay",
         "[50, 60]",
     )
     .or("70 % and 85 % of the run"),
-    Setting::new("train.lr_decay", Values::FACTOR, "factor at each milestone", "0.5"),
+    Setting::new("train.lr_decay", Values::FACTOR, "step: factor at each milestone", "0.5"),
     Setting::new("train.eps", Values::Radius, "radius trained with after the warm-up", "\"2.2/255\"").or("eps"),
     Setting::new("train.grad_clip", Values::NOT_NEGATIVE, "longest gradient norm; 0 for no limit", "1"),
     Setting::new("train.l1", Values::NOT_NEGATIVE, "weight of the l1 norm of the weights, biases excepted", "1e-5"),
     Setting::new(
+        "train.sam",
+        Values::NOT_NEGATIVE,
+        "sharpness-aware minimisation with smoothing.kind = \"grad\": radius ρ of the step uphill, at whose end the gradient \
+         is taken, ∇L(θ + ρ g/‖g‖); 0 for none. Two gradients a step; each micro-batch climbs by its own g",
+        "0.05",
+    ),
+    Setting::new(
+        "train.average",
+        AVERAGE,
+        "average of the parameters along the run that is evaluated and saved in their place, with statistics of its own in \
+         batch norms: of the ends of epochs (swa) or of steps (ema). The training stays as it is, unlike with \
+         smoothing.kind = \"rgs\", which averages gradients over noise on the parameters. Choices",
+        "\"ema\"",
+    ),
+    Setting::new("train.average_start", Values::NOT_NEGATIVE, "epoch from which on the average is taken", "15")
+        .or("75 % of the run for swa, else 0"),
+    Setting::new("train.average_decay", Values::PART, "ema: part of the average that stays at each step", "0.99"),
+    Setting::new(
+        "train.validation",
+        Values::PART,
+        "part of the training images kept for evaluations, each class in proportion; 0 evaluates on the test set",
+        "0.1",
+    ),
+    Setting::new("train.flip", Values::Switch, "mirror every second training image, left to right", "true"),
+    Setting::new(
+        "train.crop",
+        Values::COUNT,
+        "pixels of padding around training images, out of which each is cropped at a random place; 0 for none",
+        "4",
+    ),
+    Setting::new("train.crop_padding", PADDING, "what stands in the padding of train.crop", "\"edge\""),
+    Setting::new(
         "train.eval_every",
         Values::COUNT,
-        "evaluate on the test set every so many epochs and after the last; 0 for never",
+        "evaluate (on the validation split if there is one, else on the test set) every so many epochs and after the last; 0 for never",
         "5",
     ),
-    Setting::new("train.eval_limit", Values::COUNT, "evaluate the first so many test samples; 0 for all", "500")
+    Setting::new("train.eval_limit", Values::COUNT, "evaluate the first so many of those samples; 0 for all", "500")
         .or("0; 1000 for backward relaxations"),
     Setting::new("train.eval_relaxation", RELAXATION, "relaxation of the evaluation", "\"crown-ibp\"")
         .or("the method's"),
@@ -263,7 +342,7 @@ impl MethodSection {
 }
 
 /// The keys of every configuration, in the order of the file; those of a method are in its own declaration.
-const SECTIONS: [&[Setting]; 5] = [GENERAL, TRAIN, WARMUP, MethodSection::COMMON, SMOOTHING];
+const SECTIONS: [&[Setting]; 6] = [GENERAL, DATA, TRAIN, WARMUP, MethodSection::COMMON, SMOOTHING];
 
 static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let defaults = Config::default().table();
@@ -285,7 +364,7 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
 
 /// The paths of all keys, those of all methods included.
 fn paths() -> impl Iterator<Item = &'static str> {
-    let methods = METHODS.into_iter().flat_map(|info| info.settings);
+    let methods = METHODS.into_iter().flat_map(|info| info.own());
     settings().chain(methods).map(|setting| setting.path)
 }
 

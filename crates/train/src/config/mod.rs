@@ -9,8 +9,9 @@ mod values;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tightrope_data::{Dataset, Form};
 use tightrope_engine::{Norm, Relaxation};
-use tightrope_network::{Description, Initialisation, Network, Normalisation, Preset};
+use tightrope_network::{Architecture, Description, Initialisation, Network, Normalisation};
 
 pub use keys::{Key, Setting};
 pub use method::MethodSection;
@@ -21,8 +22,11 @@ pub(crate) use keys::nearest;
 pub(crate) use parse::{flatten, plain_types};
 
 use crate::TrainError;
-use crate::methods;
-use crate::schedule::{Ramp, RampShape, between, milestones};
+use crate::augment::CropPadding;
+use crate::average::AverageKind;
+use crate::methods::{self, WarmUp};
+use crate::optimiser::{OptimiserKind, OptimiserSettings};
+use crate::schedule::{LrSchedule, Ramp, RampShape, between, cosine, milestones, one_cycle};
 use crate::smoothing::SmoothingKind;
 
 /// Everything that determines a run besides the data and the engine.
@@ -42,7 +46,7 @@ pub struct Config {
     pub test_inputs: String,
     /// Train on the first so many samples only; 0 for all.
     pub limit_train: usize,
-    /// Preset name, or path of a network description.
+    /// An [`Architecture`] by name, or the path of a network description.
     pub model: String,
     /// Put the data set's input normalisation before a preset's first layer.
     pub normalise: bool,
@@ -57,6 +61,8 @@ pub struct Config {
     pub norm: NormName,
     /// Data range that perturbed inputs are clipped to.
     pub clip: Clip,
+    /// How images are read.
+    pub data: DataSection,
     /// Optimisation.
     pub train: TrainSection,
     /// How ε rises.
@@ -67,16 +73,42 @@ pub struct Config {
     pub smoothing: SmoothingSection,
 }
 
+/// `[data]`: how images are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// Height and width that the images of an image folder are brought to; empty for as they are.
+    pub resize: Vec<usize>,
+}
+
 /// `[train]`: optimisation, evaluation and checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSection {
     /// Passes over the training set.
     pub epochs: usize,
-    /// Samples per step.
+    /// Samples per micro-batch.
     pub batch: usize,
-    /// Learning rate of Adam.
+    /// Micro-batches per step.
+    pub accumulate: usize,
+    /// Optimiser.
+    pub optimiser: OptimiserKind,
+    /// SGD: momentum.
+    pub momentum: f64,
+    /// SGD: Nesterov's momentum.
+    pub nesterov: bool,
+    /// Weight decay; [`OptimiserKind::weight_decay`] by default.
+    pub weight_decay: Option<f64>,
+    /// Learning rate, the largest one of every schedule.
     pub lr: f64,
+    /// How it changes.
+    pub schedule: LrSchedule,
+    /// Cosine and one-cycle: learning rate at the end of the run.
+    pub lr_final: f64,
+    /// One-cycle: learning rate at the start; `lr` / 25 by default.
+    pub lr_start: Option<f64>,
+    /// One-cycle: part of the run over which the learning rate rises.
+    pub lr_warmup: f64,
     /// Epochs at which the learning rate is multiplied by `lr_decay`; 70 % and 85 % of the run by default.
     pub milestones: Option<Vec<f64>>,
     /// Factor at each milestone.
@@ -88,7 +120,25 @@ pub struct TrainSection {
     pub grad_clip: f64,
     /// Weight of the ℓ1 norm of the weights (not of biases).
     pub l1: f64,
-    /// Evaluate on the test set every so many epochs and after the last; 0 for never.
+    /// Radius ρ of sharpness-aware minimisation; 0 for none.
+    pub sam: f64,
+    /// Average of θ that is evaluated and saved in its place.
+    pub average: AverageKind,
+    /// Epoch from which on it is taken; 75 % of the run for SWA, else 0 by default.
+    pub average_start: Option<f64>,
+    /// EMA: part of the average that stays at each step.
+    pub average_decay: f64,
+    /// Part of the training images that is kept for the evaluations, each class in proportion; 0 for none, and
+    /// evaluations on the test set.
+    pub validation: f64,
+    /// Mirror every second training image, left to right.
+    pub flip: bool,
+    /// Pixels of padding around training images, out of which each is cropped at a random place; 0 for none.
+    pub crop: usize,
+    /// What stands in the padding.
+    pub crop_padding: CropPadding,
+    /// Evaluate every so many epochs and after the last, on the validation split if there is one, else on the test set; 0
+    /// for never.
     pub eval_every: usize,
     /// Evaluate the first so many test samples; 0 for all, the default but for backward relaxations (1000).
     pub eval_limit: Option<usize>,
@@ -203,6 +253,7 @@ impl Default for Config {
             eps: 0.1,
             norm: NormName::Inf,
             clip: Clip::Range([0.0, 1.0]),
+            data: DataSection::default(),
             train: TrainSection::default(),
             warmup: WarmupSection::default(),
             method: MethodSection::default(),
@@ -216,12 +267,29 @@ impl Default for TrainSection {
         TrainSection {
             epochs: 20,
             batch: 128,
+            accumulate: 1,
+            optimiser: OptimiserKind::Adam,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: None,
             lr: 2e-3,
+            schedule: LrSchedule::Step,
+            lr_final: 0.0,
+            lr_start: None,
+            lr_warmup: 0.3,
             milestones: None,
             lr_decay: 0.2,
             eps: None,
             grad_clip: 10.0,
             l1: 0.0,
+            sam: 0.0,
+            average: AverageKind::None,
+            average_start: None,
+            average_decay: 0.999,
+            validation: 0.0,
+            flip: false,
+            crop: 0,
+            crop_padding: CropPadding::Zero,
             eval_every: 1,
             eval_limit: None,
             eval_relaxation: None,
@@ -252,6 +320,30 @@ impl Default for SmoothingSection {
     }
 }
 
+impl TrainSection {
+    /// Learning rate at `time`, in epochs from 0.
+    fn lr_at(&self, time: f64) -> f64 {
+        let part = time / self.epochs as f64;
+        match self.schedule {
+            LrSchedule::Step => milestones(self.lr, self.lr_decay, self.milestones.as_deref().unwrap_or(&[]), time),
+            LrSchedule::Cosine => cosine(self.lr, self.lr_final, part),
+            LrSchedule::OneCycle => {
+                one_cycle(self.lr_start.unwrap_or(self.lr), self.lr, self.lr_final, self.lr_warmup, part)
+            }
+        }
+    }
+
+    /// The settings of the optimiser.
+    pub fn optimiser(&self) -> OptimiserSettings {
+        OptimiserSettings {
+            kind: self.optimiser,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            weight_decay: self.weight_decay.unwrap_or_else(|| self.optimiser.weight_decay()),
+        }
+    }
+}
+
 /// The schedules' values at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scheduled {
@@ -263,6 +355,8 @@ pub struct Scheduled {
     pub sigma: f64,
     /// Weight of the robust part of the loss.
     pub robust_weight: f64,
+    /// How far the warm-up has come.
+    pub warmup: WarmUp,
 }
 
 impl Config {
@@ -273,12 +367,14 @@ impl Config {
         let ramp = |shape| Ramp { shape, start: self.warmup.start, end };
         let weight_start = method.robust_weight_start.unwrap_or(method.robust_weight);
         let sigma_end = smoothing.sigma_end.unwrap_or(smoothing.sigma);
+        let warmup = WarmUp { time: ramp(RampShape::Linear).at(time), epsilon: ramp(self.warmup.shape).at(time) };
         let sigma = between(smoothing.sigma, sigma_end, (time / train.epochs as f64).clamp(0.0, 1.0));
         Scheduled {
-            lr: milestones(train.lr, train.lr_decay, train.milestones.as_deref().unwrap_or(&[]), time),
-            epsilon: train.eps.unwrap_or(self.eps) * ramp(self.warmup.shape).at(time),
+            lr: train.lr_at(time),
+            epsilon: train.eps.unwrap_or(self.eps) * warmup.epsilon,
             sigma: milestones(sigma, smoothing.sigma_decay, &smoothing.sigma_milestones, time),
-            robust_weight: between(weight_start, method.robust_weight, ramp(RampShape::Linear).at(time)),
+            robust_weight: between(weight_start, method.robust_weight, warmup.time),
+            warmup,
         }
     }
 
@@ -346,6 +442,36 @@ impl Config {
     /// # Errors
     /// If the model is neither a preset nor a usable TOML or JSON description, or does not fit the data.
     pub fn network(&self, shape: &[usize], classes: usize) -> Result<Network, TrainError> {
+        self.network_with(shape, classes, || self.normalisation(shape))
+    }
+
+    /// The same for training images; where no statistics are published, a normalisation takes those of the images.
+    ///
+    /// # Errors
+    /// As [`Config::network`].
+    pub fn network_for(&self, train: &Dataset) -> Result<Network, TrainError> {
+        self.network_with(&train.shape, train.classes, || match train.form {
+            Form::Folder => {
+                let (mean, std) = train.statistics();
+                match std.iter().position(|&deviation| deviation == 0.0) {
+                    Some(channel) => Err(TrainError::value(
+                        "normalise",
+                        self.normalise,
+                        format!("channel {channel} of all images of `{}` has one value; set it to false", self.dataset),
+                    )),
+                    None => Ok(Normalisation { mean, std }),
+                }
+            }
+            Form::Embedded | Form::Files | Form::StandIn | Form::Arrays => self.normalisation(&train.shape),
+        })
+    }
+
+    fn network_with(
+        &self,
+        shape: &[usize],
+        classes: usize,
+        normalisation: impl FnOnce() -> Result<Normalisation, TrainError>,
+    ) -> Result<Network, TrainError> {
         let path = Path::new(&self.model);
         if path.extension().is_some_and(|extension| extension == "onnx" || extension == "safetensors") {
             let stem = path.with_extension("");
@@ -364,8 +490,8 @@ impl Config {
         let network = if described {
             Description::read(path)?.build()?
         } else {
-            let normalisation = if self.normalise { Some(self.normalisation(shape)?) } else { None };
-            Preset::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
+            let normalisation = if self.normalise { Some(normalisation()?) } else { None };
+            Architecture::from_name(&self.model)?.build(shape, classes, normalisation.as_ref())?
         };
         // Arrays of one's own may be flat, [N, d].
         let flat = |shape: &[usize]| shape.iter().filter(|&&side| side > 1).count() <= 1;
@@ -390,7 +516,7 @@ impl Config {
     /// Mean and standard deviation per channel of the training pixels.
     fn normalisation(&self, shape: &[usize]) -> Result<Normalisation, TrainError> {
         match tightrope_data::info(&self.dataset) {
-            Ok(info) if self.inputs.is_empty() && info.shape[..] == *shape => {
+            Ok(info) if self.inputs.is_empty() && info.shape.is_some_and(|own| own[..] == *shape) => {
                 Ok(Normalisation { mean: info.mean.to_vec(), std: info.std.to_vec() })
             }
             _ => Err(TrainError::value(

@@ -25,6 +25,8 @@ pub enum Values {
     Epochs,
     /// The ends of a data range, or a switch.
     DataRange,
+    /// Height and width in pixels, or an empty list.
+    Size,
 }
 
 /// Ranges of finite numbers.
@@ -38,6 +40,8 @@ pub enum Range {
     Factor,
     /// [0, 1].
     Weight,
+    /// [0, 1).
+    Part,
 }
 
 impl Range {
@@ -47,6 +51,7 @@ impl Range {
             Range::NotNegative => ">= 0",
             Range::Factor => "in (0, 1]",
             Range::Weight => "in [0, 1]",
+            Range::Part => "in [0, 1)",
         }
     }
 
@@ -56,6 +61,7 @@ impl Range {
             Range::NotNegative => "must be a number >= 0",
             Range::Factor => "must be in (0, 1]",
             Range::Weight => "must be in [0, 1]",
+            Range::Part => "must be in [0, 1), so less than 1",
         }
     }
 
@@ -65,6 +71,7 @@ impl Range {
             Range::NotNegative => value >= 0.0 && value.is_finite(),
             Range::Factor => value > 0.0 && value <= 1.0,
             Range::Weight => (0.0..=1.0).contains(&value),
+            Range::Part => (0.0..1.0).contains(&value),
         }
     }
 }
@@ -80,6 +87,8 @@ impl Values {
     pub const FACTOR: Values = Values::Number(Range::Factor);
     /// A weight in [0, 1].
     pub const WEIGHT: Values = Values::Number(Range::Weight);
+    /// A part of a whole in [0, 1).
+    pub const PART: Values = Values::Number(Range::Part);
 
     /// What a value looks like, in words.
     pub fn kind(self) -> &'static str {
@@ -91,13 +100,14 @@ impl Values {
             Values::Whole(..) => "whole number",
             Values::Epochs => "list of numbers",
             Values::DataRange => "range or false",
+            Values::Size => "two whole numbers or none",
         }
     }
 
     /// The range of numbers in words; "" where there is none to tell.
     pub fn range(self) -> String {
         match self {
-            Values::Text | Values::Name(_) | Values::Switch | Values::DataRange => String::new(),
+            Values::Text | Values::Name(_) | Values::Switch | Values::DataRange | Values::Size => String::new(),
             Values::Number(range) => range.text().into(),
             Values::Radius => ">= 0".into(),
             Values::Whole(0, most) if most == i64::MAX as u64 => ">= 0".into(),
@@ -116,7 +126,8 @@ impl Values {
             | Values::Radius
             | Values::Whole(..)
             | Values::Epochs
-            | Values::DataRange => None,
+            | Values::DataRange
+            | Values::Size => None,
         }
     }
 
@@ -154,9 +165,21 @@ impl Values {
                 }
                 Err(TrainError::value(path, format!("{list:?}"), "must be epochs >= 0 in ascending order"))
             }
+            Values::Size => {
+                let sides: Vec<i64> = value.as_array().into_iter().flatten().filter_map(Value::as_integer).collect();
+                let good = sides.iter().all(|side| (1..=LONGEST_SIDE).contains(side));
+                if good && matches!(sides.len(), 0 | 2) {
+                    return Ok(());
+                }
+                let allowed = format!("must be [height, width], whole numbers from 1 to {LONGEST_SIDE}, or []");
+                Err(TrainError::value(path, format!("{sides:?}"), allowed))
+            }
         }
     }
 }
+
+/// Longest side that images are brought to, in pixels.
+const LONGEST_SIDE: i64 = 4096;
 
 /// The value at the dotted `path` of a configuration, if it is set.
 pub(super) fn at(table: &toml::Table, path: &str) -> Option<Value> {

@@ -24,8 +24,9 @@ pub struct MethodInfo {
     pub description: &'static str,
     /// Where it was published.
     pub source: &'static str,
-    /// The keys of `[method]` that it takes besides those which all methods share; their paths begin with `method.`.
-    pub settings: &'static [Setting],
+    /// The keys of `[method]` that it takes besides those which all methods share, in groups which methods may have in
+    /// common; their paths begin with `method.`.
+    pub settings: &'static [&'static [Setting]],
     /// Makes the method from its own keys, of which all are optional.
     pub build: fn(&Table) -> Result<Box<dyn Method>, TrainError>,
 }
@@ -51,7 +52,12 @@ impl MethodInfo {
     /// If the method cannot be made from its defaults.
     pub fn keys(&self) -> Result<Vec<Key>, TrainError> {
         let defaults = section((self.build)(&Table::new())?.settings());
-        Ok(self.settings.iter().map(|setting| setting.key(&defaults)).collect())
+        Ok(self.own().map(|setting| setting.key(&defaults)).collect())
+    }
+
+    /// The settings of all groups.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &'static Setting> {
+        self.settings.iter().copied().flatten()
     }
 
     fn is_called(&self, name: &str) -> bool {
@@ -59,7 +65,7 @@ impl MethodInfo {
     }
 
     fn takes(&self, path: &str) -> bool {
-        self.settings.iter().any(|setting| setting.path == path)
+        self.own().any(|setting| setting.path == path)
     }
 }
 
@@ -83,7 +89,7 @@ fn from_list(list: &[&'static MethodInfo], given: &MethodSection) -> Result<Box<
     }
     let method = (info.build)(&given.settings)?;
     let resolved = section(method.settings());
-    info.settings.iter().try_for_each(|setting| setting.check(&resolved))?;
+    info.own().try_for_each(|setting| setting.check(&resolved))?;
     Ok(method)
 }
 
@@ -102,7 +108,7 @@ fn find(list: &[&'static MethodInfo], name: &str) -> Result<&'static MethodInfo,
 
 /// Why `info` does not take the key `path`: it is another method's, or nobody's.
 fn not_taken(list: &[&'static MethodInfo], info: &'static MethodInfo, path: String) -> TrainError {
-    let own = info.settings.iter().chain(MethodSection::COMMON).map(|setting| setting.path);
+    let own = info.own().chain(MethodSection::COMMON).map(|setting| setting.path);
     let nearest = nearest(own, &path).map(Into::into);
     let owners: Vec<&str> = list.iter().filter(|other| other.takes(&path)).map(|other| other.name).collect();
     if owners.is_empty() {
@@ -174,10 +180,10 @@ mod tests {
         summary: "nothing",
         description: "L = 0.",
         source: "none",
-        settings: &[
+        settings: &[&[
             Setting::new("method.mixture", Values::WEIGHT, "weight of one part", "0.25"),
             Setting::new("method.steps", Values::Whole(1, 100), "steps", "3"),
-        ],
+        ]],
         build: |table| Ok(Box::new(Probe { settings: read_settings(table)? })),
     };
 
@@ -228,7 +234,7 @@ mod tests {
         assert_eq!(settings.to_string(), "mixture = 1.0\nsteps = 7\n");
         // Written back and read again, they are the same.
         assert_eq!(made(&format!("name = \"probe\"\n{settings}")).unwrap(), settings);
-        assert!(made("name = \"ibp\"").unwrap().is_empty());
+        assert_eq!(made("name = \"ibp\"").unwrap()["regulariser"].as_float(), Some(0.0));
     }
 
     #[test]

@@ -4,12 +4,17 @@
 //! declares its [`MethodInfo`], and a line in [`METHODS`].
 
 mod clean;
+mod expressive;
 mod info;
+mod pgd;
 mod relaxed;
+mod robust;
+mod sabr;
 mod standard;
+mod taps;
 
 /// Every method, in the order of help texts.
-pub static METHODS: [&MethodInfo; 8] = [
+pub static METHODS: [&MethodInfo; 15] = [
     &standard::STANDARD,
     &relaxed::IBP,
     &relaxed::HBOX,
@@ -18,6 +23,13 @@ pub static METHODS: [&MethodInfo; 8] = [
     &relaxed::DEEPPOLY,
     &relaxed::CROWN_MEET_IBP,
     &relaxed::CROWN_SKIP_IBP,
+    &pgd::PGD,
+    &sabr::SABR,
+    &taps::TAPS,
+    &taps::STAPS,
+    &expressive::MTL_IBP,
+    &expressive::CC_IBP,
+    &expressive::EXP_IBP,
 ];
 
 use std::ops::Range;
@@ -25,14 +37,15 @@ use std::sync::OnceLock;
 
 use tightrope_engine::{Loaded, Norm, Perturbation, Region, Relaxation};
 use tightrope_network::Initialisation;
-use toml::Table;
+use toml::{Table, Value};
 
 pub(crate) use clean::natural_loss;
 pub use info::{MethodInfo, method, read_settings, write_settings};
-pub use relaxed::Relaxed;
 pub use standard::Standard;
 
 use crate::TrainError;
+use crate::config::{Setting, Values};
+use crate::smoothing::Noise;
 
 /// What a training loss is evaluated on.
 #[derive(Clone, Debug)]
@@ -49,7 +62,27 @@ pub struct Minibatch<'a> {
     pub seed: u64,
     /// Optimiser step, for methods that draw random numbers.
     pub step: u64,
+    /// How far the warm-up has come; over by default.
+    pub warmup: WarmUp,
+    /// Samples of the step in the micro-batches before this one, for methods that draw random numbers.
+    pub first: usize,
     region: OnceLock<Region<f32>>,
+    worst_points: OnceLock<Vec<f32>>,
+}
+
+/// How far the warm-up has come at a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WarmUp {
+    /// The part of its time that is over, in [0, 1].
+    pub time: f64,
+    /// ε as a part of the radius that it rises to, in [0, 1].
+    pub epsilon: f64,
+}
+
+impl Default for WarmUp {
+    fn default() -> Self {
+        WarmUp { time: 1.0, epsilon: 1.0 }
+    }
 }
 
 /// The perturbations of one step.
@@ -73,7 +106,18 @@ impl<'a> Minibatch<'a> {
         seed: u64,
         step: u64,
     ) -> Self {
-        Minibatch { inputs, labels, threat, robust_weight, seed, step, region: OnceLock::new() }
+        Minibatch {
+            inputs,
+            labels,
+            threat,
+            robust_weight,
+            seed,
+            step,
+            warmup: WarmUp::default(),
+            first: 0,
+            region: OnceLock::new(),
+            worst_points: OnceLock::new(),
+        }
     }
 
     /// The perturbation sets of the samples, made once however many members or samples of θ ask for them.
@@ -88,6 +132,16 @@ impl<'a> Minibatch<'a> {
         let dimension = self.inputs.len() / self.labels.len().max(1);
         let region = Region::ball(self.inputs, dimension, epsilon, norm, clip)?;
         Ok(self.region.get_or_init(|| region))
+    }
+
+    /// Worst points `[N, d]` that [`Method::prepare`] has found for all samples of θ.
+    fn worst_points(&self) -> Option<&[f32]> {
+        self.worst_points.get().map(Vec::as_slice)
+    }
+
+    /// Keeps worst points; those that are kept already stay.
+    fn set_worst_points(&self, points: Vec<f32>) {
+        self.worst_points.get_or_init(|| points);
     }
 }
 
@@ -129,6 +183,19 @@ pub trait Method: Send + Sync {
     /// The initialisation that it starts from unless told otherwise.
     fn initialisation(&self) -> Initialisation;
 
+    /// False if the loss has no gradient of use, so that only `pgpe` trains it.
+    fn differentiable(&self) -> bool {
+        true
+    }
+
+    /// What is done once for a minibatch at the mean parameters of `at` before a smoothing estimator moves them.
+    ///
+    /// # Errors
+    /// As [`Method::loss`].
+    fn prepare(&self, _batch: &Minibatch<'_>, _at: &dyn Loaded<f32>) -> Result<(), TrainError> {
+        Ok(())
+    }
+
     /// The loss at the θ of `at`.
     ///
     /// # Errors
@@ -152,6 +219,63 @@ pub trait Method: Send + Sync {
         perturbation: Perturbation,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError>;
+}
+
+/// [`Method::population_loss`] one member after the other, for losses that need more of a member than bounds and logits.
+fn losses_in_turn(
+    method: &dyn Method,
+    batch: &Minibatch<'_>,
+    at: &dyn Loaded<f32>,
+    perturbation: Perturbation,
+    pairs: Range<u64>,
+) -> Result<Vec<[f64; 2]>, TrainError> {
+    let mut own = at.with_buffers(at.buffers())?;
+    let mut member = at.theta().to_vec();
+    let mut losses = Vec::new();
+    for pair in pairs {
+        let mut both = [0.0; 2];
+        for (loss, sign) in both.iter_mut().zip([1.0, -1.0]) {
+            perturbation.perturb(at.theta(), pair, sign, &mut member);
+            own.update(&member)?;
+            *loss = method.loss(batch, &*own)?.loss;
+        }
+        losses.push(both);
+    }
+    Ok(losses)
+}
+
+/// The key of the relaxation in methods that have a bounded part beside others.
+const BOUNDED_BY: &[Setting] = &[Setting::new(
+    "method.relaxation",
+    Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec()),
+    "relaxation of the bounded part",
+    "\"deeppoly\"",
+)];
+
+/// The relaxation of a bounded part.
+struct BoundedBy {
+    relaxation: Relaxation,
+}
+
+impl BoundedBy {
+    const KEY: &str = "relaxation";
+
+    fn read(table: &Table) -> Result<Self, TrainError> {
+        let relaxation = match table.get(BoundedBy::KEY) {
+            None => Relaxation::Ibp,
+            Some(Value::String(name)) => name
+                .parse()
+                .map_err(|problem: String| TrainError::value("method.relaxation", format!("\"{name}\""), problem))?,
+            Some(other) => {
+                return Err(TrainError::value("method.relaxation", other, "must be the name of a relaxation"));
+            }
+        };
+        Ok(BoundedBy { relaxation })
+    }
+
+    fn write(&self) -> Table {
+        Table::from_iter([(BoundedBy::KEY.to_string(), Value::String(self.relaxation.name().into()))])
+    }
 }
 
 /// Mean of per-sample losses, summed in order in f64.

@@ -1,9 +1,7 @@
 //! The state of a run as one safetensors file, and the check that it belongs to the job at hand.
 //!
-//! Tensors `theta`, `adam.first`, `adam.second` (f32), `tally.loss` (f64) and, for networks with buffers, `buffers` (f32);
-//! all else is JSON under
-//! one metadata key, since several keys would be written in random order and the same state must
-//! give the same bytes. No wall-clock time is in it.
+//! The tensors are those of [`TENSORS`]; all else is JSON under one metadata key, since several keys would be written in
+//! random order and the same state must give the same bytes. No wall-clock time is in it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tightrope_network::{Description, write_atomically};
 
-use crate::optimiser::Adam;
+use crate::average::Average;
 use crate::state::{State, Tally};
 use crate::trainer::Job;
 use crate::{Config, TrainError};
@@ -24,6 +22,12 @@ const METADATA: &str = "tightrope";
 /// Version of the format.
 const VERSION: u32 = 1;
 
+/// Every tensor that may be there, f32 but for `tally.loss` (f64), in the order in which the checksum takes them: those
+/// with `adam.` are of all optimisers that have moments, `sgd.velocity` of SGD with momentum, `buffers` of networks with
+/// batch norms, those with `average.` of runs whose average has begun.
+const TENSORS: [&str; 8] =
+    ["theta", "adam.first", "adam.second", "sgd.velocity", "tally.loss", "buffers", "average.theta", "average.buffers"];
+
 /// What a checkpoint says besides its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Header {
@@ -32,13 +36,18 @@ struct Header {
     epoch: usize,
     position: usize,
     step: u64,
-    adam_step: u64,
+    /// Steps of the optimiser, whichever it is.
+    #[serde(rename = "adam_step")]
+    optimiser_step: u64,
     seed: u64,
     samples: u64,
     natural_seen: u64,
     natural_correct: u64,
     certified_seen: u64,
     certified: u64,
+    /// How many θ the average is of; left out where there is none, as in checkpoints of programs that had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    averaged: Option<u64>,
     /// The resolved configuration as TOML, and its SHA-256.
     config: String,
     config_hash: String,
@@ -90,13 +99,14 @@ pub(super) fn write(path: &Path, job: &Job, state: &State) -> Result<(), TrainEr
         epoch: state.epoch,
         position: state.position,
         step: state.step,
-        adam_step: state.adam.step,
+        optimiser_step: state.optimiser.steps(),
         seed: job.config.seed,
         samples: state.tally.samples,
         natural_seen: state.tally.natural_seen,
         natural_correct: state.tally.natural_correct,
         certified_seen: state.tally.certified_seen,
         certified: state.tally.certified,
+        averaged: state.average.as_ref().map(|average| average.count),
         config_hash: sha256(config.as_bytes()),
         config,
         network: network_hash(job),
@@ -105,15 +115,21 @@ pub(super) fn write(path: &Path, job: &Job, state: &State) -> Result<(), TrainEr
         checksum: String::new(),
     };
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let mut tensors = vec![
-        ("theta", Dtype::F32, state.theta.len(), bytes(&state.theta)),
-        ("adam.first", Dtype::F32, state.theta.len(), bytes(&state.adam.first)),
-        ("adam.second", Dtype::F32, state.theta.len(), bytes(&state.adam.second)),
-        ("tally.loss", Dtype::F64, 1, state.tally.loss.to_le_bytes().to_vec()),
-    ];
+    let mut floats = vec![("theta", &state.theta[..])];
+    floats.extend(state.optimiser.tensors());
     if !state.buffers.is_empty() {
-        tensors.push(("buffers", Dtype::F32, state.buffers.len(), bytes(&state.buffers)));
+        floats.push(("buffers", &state.buffers));
     }
+    if let Some(average) = &state.average {
+        floats.push(("average.theta", &average.theta));
+        if !average.buffers.is_empty() {
+            floats.push(("average.buffers", &average.buffers));
+        }
+    }
+    let mut tensors: Vec<_> =
+        floats.into_iter().map(|(name, values)| (name, Dtype::F32, values.len(), bytes(values))).collect();
+    tensors.push(("tally.loss", Dtype::F64, 1, state.tally.loss.to_le_bytes().to_vec()));
+    tensors.sort_by_key(|(name, ..)| TENSORS.iter().position(|known| known == name));
     let contents: Vec<&[u8]> = tensors.iter().map(|(_, _, _, data)| &data[..]).collect();
     header.checksum = header.checksum(&contents).map_err(|e| TrainError::file(path, e))?;
     let header = serde_json::to_string(&header).map_err(|e| TrainError::file(path, e))?;
@@ -167,9 +183,8 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     let header = header(path, &bytes)?;
     if !header.checksum.is_empty() {
         let tensor = |name| file.tensor(name).map(|tensor| tensor.data()).map_err(|e| damaged(&e));
-        let names = ["theta", "adam.first", "adam.second", "tally.loss"].into_iter();
-        let buffers = file.tensor("buffers").is_ok().then_some("buffers");
-        let tensors = names.chain(buffers).map(tensor).collect::<Result<Vec<_>, _>>()?;
+        let present = TENSORS.into_iter().filter(|name| file.tensor(name).is_ok());
+        let tensors = present.map(tensor).collect::<Result<Vec<_>, _>>()?;
         if header.checksum(&tensors).map_err(|e| damaged(&e))? != header.checksum {
             return Err(damaged(&"its content does not have the checksum that it was written with"));
         }
@@ -190,14 +205,18 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     };
     let loss = file.tensor("tally.loss").map_err(|e| damaged(&e))?;
     let loss: [u8; 8] = loss.data().try_into().map_err(|_| damaged(&"`tally.loss` is no f64"))?;
+    let buffers_of = |name: &str| if buffers == 0 { Ok(Vec::new()) } else { floats(name, buffers) };
+    let mut state = job.initial_state()?;
+    state.optimiser.restore(header.optimiser_step, |name| floats(name, parameters))?;
+    let average = |count| {
+        let (theta, buffers) = (floats("average.theta", parameters)?, buffers_of("average.buffers")?);
+        Ok::<_, TrainError>(Average { theta, buffers, count })
+    };
     Ok(State {
         theta: floats("theta", parameters)?,
-        buffers: if buffers == 0 { Vec::new() } else { floats("buffers", buffers)? },
-        adam: Adam {
-            step: header.adam_step,
-            first: floats("adam.first", parameters)?,
-            second: floats("adam.second", parameters)?,
-        },
+        buffers: buffers_of("buffers")?,
+        optimiser: state.optimiser,
+        average: header.averaged.map(average).transpose()?,
         epoch: header.epoch,
         position: header.position,
         step: header.step,
@@ -221,11 +240,11 @@ fn check_identity(path: &Path, job: &Job, header: &Header) -> Result<(), TrainEr
         Err(TrainError::Mismatch { path, key: key.into(), was, now })
     };
     let old = Config::parse(&header.config, &path.display().to_string(), &[])?;
-    let linear_sigma = old.smoothing.sigma_end != Some(old.smoothing.sigma);
+    let whole = old.smoothing.sigma_end != Some(old.smoothing.sigma) || old.train.schedule.spans_the_run();
     for difference in old.differences(&job.config) {
         let free = match difference.key.as_str() {
             // A run may be made longer (or shorter, down to where it is) unless a schedule spans all of it.
-            "train.epochs" => !linear_sigma && job.config.train.epochs >= header.epoch + header.position.min(1),
+            "train.epochs" => !whole && job.config.train.epochs >= header.epoch + header.position.min(1),
             key => FREE.contains(&key),
         };
         if !free {

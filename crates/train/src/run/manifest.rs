@@ -1,5 +1,6 @@
 //! `manifest.json`: what a run was made with, for whoever finds the folder later.
 
+use std::iter::once;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,6 +62,12 @@ struct Data {
     split: String,
     samples: usize,
     sha256: String,
+    /// What it was read from: `files`, `stand-in`, `folder`, `arrays` or `embedded`.
+    form: String,
+    /// Whether the content is that of the published data set by its checksum.
+    verified: bool,
+    /// Names of the classes in the order of their numbers, where they have any.
+    classes: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,11 +84,14 @@ impl Manifest {
     /// The manifest of `job`; the sessions of the file at `path` are kept if the run is `resumed`.
     pub(super) fn open(path: &Path, job: &Job, instructions: Option<&str>, resumed: bool) -> Self {
         let old = || serde_json::from_slice::<Manifest>(&std::fs::read(path).ok()?).ok();
-        let data = |set: &Dataset| Data {
+        let data = |set: &Dataset, samples: usize| Data {
             name: set.name.clone(),
             split: set.split.to_string(),
-            samples: set.len(),
+            samples,
             sha256: set.checksum.clone(),
+            form: set.form.name().into(),
+            verified: set.canonical,
+            classes: set.class_names.clone(),
         };
         Manifest {
             program: "tightrope".into(),
@@ -98,7 +108,9 @@ impl Manifest {
                 architecture: std::env::consts::ARCH.into(),
                 instructions: instructions.map(Into::into),
             },
-            data: [Some(&job.train), job.test.as_ref()].into_iter().flatten().map(|set| data(set)).collect(),
+            data: once(data(&job.train, job.trained_on()))
+                .chain(job.test.as_ref().map(|set| data(set, set.len())))
+                .collect(),
             sessions: if resumed { old().map_or_else(Vec::new, |old| old.sessions) } else { Vec::new() },
         }
     }

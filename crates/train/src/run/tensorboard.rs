@@ -46,14 +46,15 @@ pub(super) fn header() -> Vec<u8> {
 /// The record of one epoch; the step axis counts optimiser steps.
 pub(super) fn record(metrics: &EpochMetrics) -> Vec<u8> {
     let test = metrics.test.as_ref();
+    let evaluation = |what: &str| format!("{}/{what}", test.map_or("test", |test| &test.split));
     let scalars = [
         ("train/loss", Some(metrics.loss)),
         ("train/natural_accuracy", metrics.train_natural_accuracy),
         ("train/certified_accuracy", metrics.train_certified_accuracy),
-        ("test/natural_accuracy", test.map(|t| t.natural_accuracy)),
-        ("test/certified_accuracy", test.map(|t| t.certified_accuracy)),
-        ("test/natural_loss", test.map(|t| t.natural_loss)),
-        ("test/certified_loss", test.map(|t| t.certified_loss)),
+        (&*evaluation("natural_accuracy"), test.map(|t| t.natural_accuracy)),
+        (&*evaluation("certified_accuracy"), test.map(|t| t.certified_accuracy)),
+        (&*evaluation("natural_loss"), test.map(|t| t.natural_loss)),
+        (&*evaluation("certified_loss"), test.map(|t| t.certified_loss)),
         ("schedule/lr", Some(metrics.lr)),
         ("schedule/eps", Some(metrics.eps)),
         ("schedule/sigma", Some(metrics.sigma)),

@@ -1,4 +1,4 @@
-//! Gradient estimators of the Gaussian-smoothed loss L_σ(θ) = E L(θ+δ), δ ~ N(0, σ²I), over any loss.
+//! Gradient estimators of the Gaussian-smoothed loss L_σ(θ) = E L(θ+δ), δ ~ N(0, σ²I), over any loss, and SAM beside them.
 //!
 //! The mean parameters θ are never written to: every sample θ+δ lives in a buffer of its own, and
 //! the noise of every member is regenerated from its address instead of being stored.
@@ -7,11 +7,13 @@ mod kind;
 mod noise;
 mod pgpe;
 mod rgs;
+mod sam;
 
 pub use kind::SmoothingKind;
 pub use noise::Noise;
 pub use pgpe::{pgpe, pgpe_gradient, pgpe_loss};
 pub use rgs::{grad, rgs};
+pub use sam::sam;
 
 /// A loss and an estimate of its gradient.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,17 +19,9 @@ pub fn bars(split: Split, count: usize) -> Dataset {
             *pixel = *pixel * 0.4 + if bar { 0.5 } else { 0.0 };
         }
     }
-    Dataset {
-        name: "bars".into(),
-        split,
-        images,
-        labels,
-        shape: [1, 8, 8],
-        classes: 3,
-        class_names: None,
-        checksum: format!("bars-{split}"),
-        canonical: true,
-    }
+    let mut set = Dataset::own("bars", split, [1, 8, 8], 3, images, labels);
+    (set.checksum, set.canonical) = (format!("bars-{split}"), true);
+    set
 }
 
 /// A run of some seconds in the slowest test profile: three epochs of five steps, the last one short.

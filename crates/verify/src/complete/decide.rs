@@ -14,7 +14,7 @@ use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
 use super::bound::handle::Handle;
 use super::bound::prepared::{Learned, Prepared};
-use super::bound::root::{Root, Setting};
+use super::bound::root::{Layers, Root, Setting};
 use super::boxes::Boxes;
 use super::endgame::Endgame;
 use super::point::{Found, Judge, Point};
@@ -160,6 +160,9 @@ fn check(network: &Network, weights: &Weights, property: &Property, settings: &S
         {
             return refuse(format!("case {index} has a constraint that does not fit {k} outputs or is not finite"));
         }
+    }
+    if settings.proof {
+        tightrope_certificate::check_kinds(network).map_err(certificate)?;
     }
     if settings.batch == 0 || settings.threads == Some(0) {
         return refuse("batch and threads must be at least 1".into());
@@ -428,8 +431,10 @@ impl<'a> Work<'a> {
         }
         let nodes: Vec<usize> = match recorder.as_deref_mut() {
             Some(recorder) => {
-                let is_unstable = |p: usize, i: usize| root.layers.lower[p][i] < 0.0 && root.layers.upper[p][i] > 0.0;
-                let refinement = recorder.refinement(&root.derivation(), true, is_unstable);
+                let exact = search.setting.exact;
+                let has_choice =
+                    |p: usize, i: usize| exact.has_choice(p, root.layers.lower[p][i], root.layers.upper[p][i]);
+                let refinement = recorder.refinement(&root.derivation(), true, has_choice);
                 (0..search.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
             }
             None => Vec::new(),
@@ -472,7 +477,7 @@ impl<'a> Work<'a> {
             },
             batch: self.settings.batch,
             queue_bytes: self.settings.queue_bytes,
-            unstable: unstable(&root.layers.lower, &root.layers.upper),
+            unstable: unstable(&self.prepared.exact, &root.layers),
             bias,
             deadline: self.deadline,
         }
@@ -532,11 +537,12 @@ fn certificate(error: tightrope_certificate::CertificateError) -> VerifyError {
     VerifyError::Usage(error.to_string())
 }
 
-/// (position, element) of the unstable neurons.
-fn unstable(lower: &[Vec<f64>], upper: &[Vec<f64>]) -> Vec<(usize, usize)> {
+/// (position, element) of the neurons whose lines have shares to optimise.
+fn unstable(program: &Handle<'_, f64>, layers: &Layers) -> Vec<(usize, usize)> {
     let mut list = Vec::new();
-    for (position, (lower, upper)) in lower.iter().zip(upper).enumerate() {
-        list.extend((0..lower.len()).filter(|&i| lower[i] < 0.0 && upper[i] > 0.0).map(|i| (position, i)));
+    for (position, (lower, upper)) in layers.lower.iter().zip(&layers.upper).enumerate() {
+        let has_choice = |&i: &usize| program.has_choice(position, lower[i], upper[i]);
+        list.extend((0..lower.len()).filter(has_choice).map(|i| (position, i)));
     }
     list
 }

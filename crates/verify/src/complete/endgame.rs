@@ -7,10 +7,10 @@ use tightrope_engine::OutwardInterval;
 
 use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
+use super::bound::split::Split;
 use super::exact::{Exact, ExactOutcome, Refutation, Set};
 use super::point::Found;
 use super::problem::Conjunction;
-use super::tree::region::Sign;
 
 /// Decides parts of one case exactly.
 pub(crate) struct Endgame<'a> {
@@ -43,8 +43,11 @@ impl<'a> Endgame<'a> {
     /// is too much.
     pub(crate) fn price(&self, layers: &Layers, conjunction: usize) -> Option<u64> {
         const MOST_OPEN: usize = 8;
-        let pairs = layers.lower.iter().flatten().zip(layers.upper.iter().flatten());
-        let open = pairs.filter(|(l, u)| **l <= 0.0 && **u >= 0.0).count();
+        let mut open = 0;
+        for (position, kinks) in self.setting.exact.kinks.as_ref()?.iter().enumerate() {
+            let ends = || layers.lower[position].iter().zip(&layers.upper[position]);
+            open += kinks.iter().map(|kink| ends().filter(|(l, u)| *l <= kink && *u >= kink).count()).sum::<usize>();
+        }
         let forms = (open + self.conjunctions[conjunction].len()) as u64;
         (open <= MOST_OPEN).then(|| (forms * self.setting.exact.products()) << open)
     }
@@ -55,12 +58,13 @@ impl<'a> Endgame<'a> {
         &self,
         (lower, upper): (&[f64], &[f64]),
         layers: &Layers,
-        splits: Vec<Sign>,
+        splits: Vec<Split>,
         conjunction: usize,
     ) -> Ended {
         let conjunction = &self.conjunctions[conjunction];
         let judge = &self.attack.judge;
         let case = judge.case;
+        let Some(kinks) = &self.setting.exact.kinks else { return Ended::Open };
         let Some(network) = judge.exact() else { return Ended::Open };
         let is_open =
             |list: &[u32], i: usize, end: f64, whole: f64| end == whole && list.binary_search(&(i as u32)).is_ok();
@@ -79,6 +83,7 @@ impl<'a> Endgame<'a> {
         let exact = Exact {
             network,
             pre: &program.pre,
+            kinks,
             output: program.network.output(),
             magnitudes: if network.is_exact() { &[] } else { self.magnitudes() },
             deadline: self.deadline,

@@ -8,6 +8,7 @@ use tightrope_certificate::{
 use tightrope_engine::Multiplier;
 
 use super::bound::root::Derived;
+use super::bound::split::Split;
 use super::exact::Refutation;
 
 /// The trees of one case and what they share with those of other cases.
@@ -74,10 +75,13 @@ impl<'a> Recorder<'a> {
         self.trees[conjunction].refine(node, refinement)
     }
 
-    /// Splits a ReLU; the nodes of the inactive and the active child.
-    pub(crate) fn split(&mut self, conjunction: usize, node: usize, position: usize, index: usize) -> [usize; 2] {
-        let neuron = self.neuron(position, index);
-        self.trees[conjunction].split_relu(node, neuron)
+    /// Splits a neuron; the nodes of the children below and above the point.
+    pub(crate) fn split(&mut self, conjunction: usize, node: usize, split: Split) -> [usize; 2] {
+        let neuron = self.neuron(split.position, split.index);
+        match split.point {
+            0.0 => self.trees[conjunction].split_relu(node, neuron),
+            point => self.trees[conjunction].split_neuron(node, neuron, point),
+        }
     }
 
     /// Splits an input; the nodes of the lower and the upper child.
@@ -129,8 +133,8 @@ impl<'a> Recorder<'a> {
                 };
                 self.trees[conjunction].exact_leaf(node, leaf);
             }
-            Refutation::Split { position, index, children } => {
-                let nodes = self.split(conjunction, node, *position, *index);
+            Refutation::Split { at, children } => {
+                let nodes = self.split(conjunction, node, *at);
                 children.iter().zip(nodes).for_each(|(child, node)| self.exact(conjunction, node, child));
             }
         }

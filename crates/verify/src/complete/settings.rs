@@ -7,14 +7,14 @@ use tightrope_certificate::Proof;
 /// How branch and bound chooses what to split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Branching {
-    /// Inputs if few of them vary ([`Settings::input_split_limit`]), ReLUs by filtered smart branching otherwise.
+    /// Inputs if few of them vary ([`Settings::input_split_limit`]), neurons by filtered smart branching otherwise.
     #[default]
     Auto,
     /// The input coordinate with the largest influence on the bound.
     Input,
-    /// The unstable ReLU with the best score (BaBSR, Bunel et al. 2020).
+    /// The neuron with the best score (for ReLUs BaBSR, Bunel et al. 2020).
     Babsr,
-    /// The best of a few ReLUs by the bounds of their children (FSB, De Palma et al. 2021).
+    /// The best of a few neurons by the bounds of their children (FSB, De Palma et al. 2021).
     Fsb,
 }
 
@@ -29,13 +29,13 @@ pub struct Settings {
     pub branching: Branching,
     /// Most inputs of positive width for which [`Branching::Auto`] splits inputs.
     pub input_split_limit: usize,
-    /// Most ReLUs whose children are bounded to choose one ([`Branching::Fsb`]).
+    /// Most neurons whose children are bounded to choose one ([`Branching::Fsb`]).
     pub candidates: usize,
     /// Optimisation steps of the root's slopes, intermediate layers included.
     pub root_iterations: usize,
     /// Optimisation steps of each subproblem's slopes and multipliers.
     pub node_iterations: usize,
-    /// Optimisation steps of each neuron's bounds where the box is cut by ReLU splits before the last hidden layer;
+    /// Optimisation steps of each neuron's bounds where the box is cut by splits of neurons before the last hidden layer;
     /// with 0 the root's bounds serve everywhere and splits are chosen for each conjunction alone.
     pub region_iterations: usize,
     /// First learning rate of the slopes α.

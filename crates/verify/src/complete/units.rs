@@ -1,6 +1,7 @@
 //! Units in which a network's values are neither very large nor very small, so that f32 can search and f64 can prove.
 
-use tightrope_network::{Activation, Layer};
+use tightrope_engine::Nonlinearity;
+use tightrope_network::Layer;
 use tightrope_vnnlib::Property;
 
 use super::bound::handle::{Handle, not_covered};
@@ -12,11 +13,15 @@ const USUAL: i64 = 40;
 /// One power of two per node, or none where the usual units will do.
 ///
 /// Values are looked at in the middle of the first case's box and at two of its corners. Nodes that only pass values on
-/// share their inputs' units, so that networks of ReLUs compute the same in all units, digit by digit.
+/// share their inputs' units, so that networks of ReLUs compute the same in all units, digit by digit. Functions that are
+/// not homogeneous have the usual ones, and so does the whole network.
 pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<i32>> {
     let case = property.cases.first()?;
     let program = &prepared.exact;
     let nodes = program.network.nodes();
+    if nodes.iter().any(|node| matches!(&node.layer, Layer::Activation(f) if !f.is_homogeneous())) {
+        return None;
+    }
     // In each chain of such nodes the first one stands for all.
     let mut group: Vec<usize> = (0..nodes.len()).collect();
     let find = |group: &[usize], mut node: usize| {
@@ -66,7 +71,8 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
     for (id, node) in program.network.nodes().iter().enumerate().skip(1) {
         let (input, unit) = &values[node.inputs[0]];
         let next = match &node.layer {
-            Layer::Activation(Activation::Relu) => (input.iter().map(|v| v.max(0.0)).collect(), *unit),
+            // Homogeneous functions only.
+            Layer::Activation(_) | Layer::MaxPool2d(_) => (Nonlinearity::of(program.network, id)?.values(input), *unit),
             Layer::Add => {
                 let top = node.inputs.iter().map(|&input| values[input].1).max().unwrap_or(0);
                 let mut sum = vec![0.0; node.len()];
@@ -76,7 +82,7 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
                 }
                 (sum, top)
             }
-            Layer::Input | Layer::BatchNorm(_) | Layer::Activation(_) | Layer::MaxPool2d(_) => not_covered(node),
+            Layer::Input | Layer::BatchNorm(_) => not_covered(node),
             Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
                 let [product, bias] = program.at.summands(id, input)?;
                 let (product, unit) = normalised(product, *unit)?;

@@ -17,7 +17,7 @@ use super::lanes::sum;
 use crate::Real;
 use conv::ConvGeometry;
 use pool::PoolGeometry;
-pub(super) use pool::windows;
+pub(crate) use pool::windows;
 
 enum Kind {
     Dense { inputs: usize, outputs: usize },

@@ -15,7 +15,7 @@ pub(super) struct PoolGeometry {
 }
 
 /// The offsets within an input plane of `input` height and width that each output position's window covers, without padding.
-pub(in crate::reference) fn windows(
+pub(crate) fn windows(
     kernel: [usize; 2],
     stride: [usize; 2],
     padding: [usize; 4],

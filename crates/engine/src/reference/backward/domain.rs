@@ -2,18 +2,21 @@
 //! relaxed primal point from which the derivatives of the bounds with respect to slopes and multipliers follow.
 //!
 //! For a row c over node `start` the bound is g(α, β) = min over the box of A₀·x + const, where going back through a ReLU
-//! a coefficient a ≥ 0 takes the lower line α·z, a < 0 the upper line s·z + t, and a split neuron adds −β·z (active,
-//! z ≥ 0) or +β·z (inactive, z ≤ 0). As the bound is A₀·x* + const with everything else linear in between, the derivative
+//! a coefficient a ≥ 0 takes the lower line α·z, a < 0 the upper line s·z + t, and a neuron split at p adds −β·(z − p)
+//! (where z ≥ p) or +β·(z − p) (z ≤ p). Other activations have two lines of either side, mixed by α; a max pooling has one
+//! lower line and one upper constant. As the bound is A₀·x* + const with everything else linear in between, the derivative
 //! with respect to a coefficient is the value z̃ that the relaxation gives that neuron when it is run forwards from the
-//! minimiser x* along the lines chosen: ∂g/∂α = max(a, 0)·z̃ and ∂g/∂β = ∓z̃ (Wang et al. 2021).
+//! minimiser x* along the lines chosen: for a ReLU ∂g/∂α = max(a, 0)·z̃, for a mixture a times the second line's height
+//! above the first at z̃, and ∂g/∂β = ∓(z̃ − p) (Wang et al. 2021).
 
-use tightrope_network::{Activation, Layer, NodeId};
+use tightrope_network::NodeId;
 
 use super::traverse::{Pass, traverse};
+use crate::activation::mixed;
 use crate::reference::concrete;
-use crate::reference::plan::{Plan, not_covered};
+use crate::reference::plan::Plan;
 use crate::substitution::lane_sum;
-use crate::{Charges, Domain, Real, Trace};
+use crate::{Charges, Domain, NodeLines, Real, Trace};
 
 /// A walk of rows with sets of their own.
 struct DomainPass<'a, 'd, T> {
@@ -25,9 +28,9 @@ struct DomainPass<'a, 'd, T> {
 }
 
 impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
-    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, values: &[T]) {
-        if let Some(position) = self.plan.position[id] {
-            self.domain.add_multipliers(position, self.plan.network.node(id).len(), rows);
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, values: &mut [T]) {
+        if let Some(position) = self.plan.sites.position[id] {
+            self.domain.add_multipliers(position, self.plan.network.node(id).len(), rows, values, &mut self.errors);
         }
         if let Some(charges) = self.charges {
             charges.charge(id, rows, values, &mut self.errors);
@@ -35,16 +38,17 @@ impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
     }
 
     fn relax(&mut self, id: NodeId, mut rows: Vec<T>, values: &mut [T]) -> Vec<T> {
-        let node = self.plan.network.node(id);
-        if node.layer != Layer::Activation(Activation::Relu) {
-            not_covered(node);
-        }
         if let Some(trace) = self.trace.as_deref_mut() {
             trace.post[id].clone_from(&rows);
         }
-        let position = self.plan.position[node.inputs[0]].unwrap_or_default();
-        self.domain.relax(position, node.len(), &mut rows, values);
-        rows
+        let site = self.plan.site(id);
+        match &self.domain.lines[site] {
+            NodeLines::Activation(_) => {
+                self.domain.relax(site, self.plan, &mut rows, values);
+                rows
+            }
+            NodeLines::MaxPool(lines) => lines.substitute(&rows, values, |row| self.domain.lines_of.of(row)),
+        }
     }
 
     fn finish(&mut self, rows: Vec<T>, values: &mut [T]) {
@@ -81,29 +85,55 @@ impl<T: Real> Domain<'_, T> {
         (values, errors)
     }
 
-    fn add_multipliers(&self, position: usize, n: usize, rows: &mut [T]) {
+    /// Adds the multipliers of a position; `errors` grow by the size of what they do to the constants.
+    fn add_multipliers(&self, position: usize, n: usize, rows: &mut [T], values: &mut [T], errors: &mut [T]) {
         let Some(multipliers) = self.multipliers else { return };
-        for (row, list) in rows.chunks_exact_mut(n).zip(multipliers) {
-            list.iter().filter(|m| m.position == position).for_each(|m| row[m.index] += m.value);
+        let rows = rows.chunks_exact_mut(n).zip(values.iter_mut().zip(errors));
+        for ((row, (value, error)), list) in rows.zip(multipliers) {
+            for m in list.iter().filter(|m| m.position == position) {
+                row[m.index] += m.value;
+                if m.point != T::ZERO {
+                    let part = m.value * m.point;
+                    *value += -part;
+                    *error += part.abs();
+                }
+            }
         }
     }
 
-    /// The lower slopes of a row at a position.
-    fn lower_slopes(&self, position: usize, n: usize, row: usize) -> &[T] {
+    /// The lower slopes of a row at a position, of lines without brackets.
+    fn lower_slopes<'s>(&'s self, own: &'s [T], position: usize, n: usize, row: usize) -> &'s [T] {
         match self.slopes {
             Some(slopes) => &slopes[position][row * n..(row + 1) * n],
-            None => &self.lines[position].lower_slope[self.lines_of.of(row) * n..][..n],
+            None => &own[self.lines_of.of(row) * n..][..n],
         }
     }
 
-    /// Replaces coefficients on a ReLU's output by those on its input.
-    fn relax(&self, position: usize, n: usize, rows: &mut [T], values: &mut [T]) {
-        let lines = &self.lines[position];
+    /// Replaces coefficients on an activation's output by those on its input.
+    fn relax(&self, site: usize, plan: &Plan<T>, rows: &mut [T], values: &mut [T]) {
+        let Some(lines) = self.lines[site].activation() else { return };
+        let site = &plan.sites.sites[site];
+        let (position, n) = (site.position, plan.network.node(site.input).len());
         for (index, (row, value)) in rows.chunks_exact_mut(n).zip(values).enumerate() {
             let set = self.lines_of.of(index) * n;
-            let (upper, intercept) = (&lines.upper_slope[set..set + n], &lines.intercept[set..set + n]);
+            if let (Some(fan), Some(shares)) = (&lines.fan, self.slopes) {
+                let shares = &shares[position][index * n..(index + 1) * n];
+                for (i, (a, &share)) in row.iter_mut().zip(shares).enumerate().filter(|(_, (a, _))| **a != T::ZERO) {
+                    let line = mixed(fan.choice(set + i, *a), share);
+                    *value += *a * line.intercept;
+                    *a *= line.slope;
+                }
+                continue;
+            }
+            let (upper, intercept) = (&lines.upper_slope[set..set + n], &lines.upper_intercept[set..set + n]);
             *value += negative_dot(row, intercept);
-            let lower = self.lower_slopes(position, n, index);
+            if !lines.lower_intercept.is_empty() {
+                *value += positive_dot(row, &lines.lower_intercept[set..set + n]);
+            }
+            let lower = match lines.fan {
+                Some(_) => &lines.lower_slope[set..set + n],
+                None => self.lower_slopes(&lines.lower_slope, position, n, index),
+            };
             for ((a, &low), &up) in row.iter_mut().zip(lower).zip(upper) {
                 *a = *a * if *a >= T::ZERO { low } else { up };
             }
@@ -130,27 +160,54 @@ impl<T: Real> Domain<'_, T> {
     ) -> Vec<Vec<T>> {
         let count = points.len() / plan.network.input_len();
         concrete::along(plan, points, count, last, |id, z| {
-            let n = z.len() / count;
-            let position = plan.position[plan.network.node(id).inputs[0]].unwrap_or_default();
+            let outputs = plan.network.node(id).len();
             let post = trace.post.get(id).map(Vec::as_slice).unwrap_or_default();
-            let mut values = vec![T::ZERO; z.len()];
+            let mut values = vec![T::ZERO; count * outputs];
             if post.is_empty() {
                 // Nothing the rows read depends on it.
                 return values;
             }
-            let lines = &self.lines[position];
+            let site = plan.site(id);
+            let n = z.len() / count;
             for index in 0..count {
-                let set = self.lines_of.of(index) * n;
-                let lower = self.lower_slopes(position, n, index);
-                let (upper, intercept) = (&lines.upper_slope[set..set + n], &lines.intercept[set..set + n]);
-                let range = index * n..(index + 1) * n;
-                let (post, z, values) = (&post[range.clone()], &z[range.clone()], &mut values[range]);
-                for i in 0..n {
-                    values[i] = if post[i] >= T::ZERO { lower[i] * z[i] } else { upper[i] * z[i] + intercept[i] };
+                let set = self.lines_of.of(index);
+                let range = index * outputs..(index + 1) * outputs;
+                let (post, z, values) = (&post[range.clone()], &z[index * n..(index + 1) * n], &mut values[range]);
+                match &self.lines[site] {
+                    NodeLines::Activation(_) => self.relaxed_activation(site, plan, index, post, z, values),
+                    NodeLines::MaxPool(lines) => lines.relaxed(set, post, z, values),
                 }
             }
             values
         })
+    }
+
+    /// The values of an activation for row `index` along the lines that `post` has chosen.
+    fn relaxed_activation(&self, site: usize, plan: &Plan<T>, index: usize, post: &[T], z: &[T], values: &mut [T]) {
+        let Some(lines) = self.lines[site].activation() else { return };
+        let (position, n) = (plan.sites.sites[site].position, z.len());
+        let set = self.lines_of.of(index) * n;
+        match (&lines.fan, self.slopes) {
+            (Some(fan), Some(shares)) => {
+                let shares = &shares[position][index * n..(index + 1) * n];
+                for i in 0..n {
+                    values[i] = mixed(fan.choice(set + i, post[i]), shares[i]).at(z[i]);
+                }
+            }
+            (Some(_), None) => {
+                for i in 0..n {
+                    let (lower, upper) = lines.pair(set + i);
+                    values[i] = if post[i] >= T::ZERO { lower.at(z[i]) } else { upper.at(z[i]) };
+                }
+            }
+            (None, _) => {
+                let lower = self.lower_slopes(&lines.lower_slope, position, n, index);
+                let (upper, intercept) = (&lines.upper_slope[set..set + n], &lines.upper_intercept[set..set + n]);
+                for i in 0..n {
+                    values[i] = if post[i] >= T::ZERO { lower[i] * z[i] } else { upper[i] * z[i] + intercept[i] };
+                }
+            }
+        }
     }
 }
 
@@ -158,6 +215,12 @@ impl<T: Real> Domain<'_, T> {
 fn negative_dot<T: Real>(a: &[T], t: &[T]) -> T {
     let t = &t[..a.len()];
     lane_sum(a.len(), |i| if a[i] < T::ZERO { a[i] * t[i] } else { T::ZERO })
+}
+
+/// Σ max(a, 0)·t.
+fn positive_dot<T: Real>(a: &[T], t: &[T]) -> T {
+    let t = &t[..a.len()];
+    lane_sum(a.len(), |i| if a[i] < T::ZERO { T::ZERO } else { a[i] * t[i] })
 }
 
 /// Σ a·l where a ≥ 0 and a·u elsewhere.

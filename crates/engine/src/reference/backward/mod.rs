@@ -14,11 +14,10 @@ use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
 use super::interval::Pair;
-use super::max_pool::PoolLines;
 use super::plan::Plan;
 use crate::activation::Lines;
 use crate::reference::lanes::sum2;
-use crate::{LowerSlope, Real};
+use crate::{LowerSlope, NodeLines, Real};
 
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
@@ -27,29 +26,13 @@ use traverse::{Pass, traverse};
 /// Coefficient elements that one chunk of rows may hold over all nodes: about the size of a second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 18;
 
-/// The lines of one node for one image.
-pub(super) enum NodeLines<T> {
-    /// Of each element, and the rule that made them.
-    Activation(Lines<T>, LowerSlope),
-    /// Of each window.
-    MaxPool(PoolLines<T>),
-}
-
-impl<T: Real> NodeLines<T> {
-    /// Replaces the two lines of each element, which are parallel, by the one in their middle.
-    pub(super) fn centre(&mut self) {
-        match self {
-            NodeLines::Activation(lines, _) => lines.centre(),
-            NodeLines::MaxPool(lines) => lines.centre(),
-        }
-    }
-}
-
 /// Back-substitution for one image.
 pub(super) struct Walk<'a, T> {
     pub(super) plan: &'a Plan<T>,
     /// Lines of the activations and max-pooling nodes whose inputs are bounded so far, by node.
     pub(super) lines: &'a [Option<NodeLines<T>>],
+    /// The rule that made them; none without lines.
+    pub(super) rule: Option<LowerSlope>,
     /// Node whose values are concretised: the input, or the node before the last linear layer for IBP.
     pub(super) stop: NodeId,
     /// Set of values of `stop`.
@@ -85,7 +68,7 @@ struct WalkPass<'a, 'w, T> {
 }
 
 impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
-    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &[T]) {
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &mut [T]) {
         if !self.kept.is_empty() && id != self.walk.stop {
             self.kept[id].clone_from(rows);
         }
@@ -97,11 +80,11 @@ impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
 
     fn relax(&mut self, id: NodeId, mut rows: Vec<T>, values: &mut [T]) -> Vec<T> {
         match &self.walk.lines[id] {
-            Some(NodeLines::Activation(lines, _)) => {
+            Some(NodeLines::Activation(lines)) => {
                 activation::substitute(lines, &mut rows, values);
                 rows
             }
-            Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values),
+            Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values, |_| 0),
             None => unreachable!("the input of node {id} is not bounded yet"),
         }
     }
@@ -168,14 +151,14 @@ impl<T: Real> Walk<'_, T> {
             cotangents[id] = match &node.layer {
                 Layer::Activation(_) | Layer::MaxPool2d(_) => {
                     let input = node.inputs[0];
-                    let (Some(lines), Some(known), Some(target)) =
-                        (&self.lines[id], &bounded[input], &mut bounds[input])
+                    let (Some(lines), Some(rule), Some(known), Some(target)) =
+                        (&self.lines[id], self.rule, &bounded[input], &mut bounds[input])
                     else {
                         unreachable!("node {input} is not bounded")
                     };
                     match lines {
                         NodeLines::MaxPool(lines) => lines.adjoint(&coefficients[id], &cotangents[input], g, target),
-                        NodeLines::Activation(lines, rule) => {
+                        NodeLines::Activation(lines) => {
                             let mut on_lines = Lines::zeros(known.lower.len());
                             let mut g_rows = cotangents[input].clone();
                             activation::adjoint(lines, &coefficients[id], &mut g_rows, g, &mut on_lines);
@@ -184,7 +167,7 @@ impl<T: Real> Walk<'_, T> {
                             }
                             let bounds = [&known.lower[..], &known.upper];
                             let targets = [&mut target.lower[..], &mut target.upper];
-                            self.plan.activation(id).lines_adjoint(bounds, *rule, &on_lines, targets);
+                            self.plan.activation(id).lines_adjoint(bounds, rule, &on_lines, targets);
                             g_rows
                         }
                     }

@@ -11,7 +11,7 @@ use crate::reference::plan::Plan;
 /// What a walk does on the way.
 pub(in crate::reference) trait Pass<T> {
     /// Sees, and may change, the `rows` (`[count, n]`) on node `id` before they go on; `values` are the constants so far.
-    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, values: &[T]);
+    fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, values: &mut [T]);
 
     /// Replaces the rows on the activation or max pooling `id` by rows on its input, adding constants to `values`.
     fn relax(&mut self, id: NodeId, rows: Vec<T>, values: &mut [T]) -> Vec<T>;
@@ -37,7 +37,7 @@ pub(in crate::reference) fn traverse<T: Real>(
         if row.is_empty() {
             continue;
         }
-        pass.enter(id, &mut row, &values);
+        pass.enter(id, &mut row, &mut values);
         if id == stop {
             pass.finish(row, &mut values);
             continue;

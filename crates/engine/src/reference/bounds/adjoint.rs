@@ -4,11 +4,11 @@ use tightrope_network::NodeId;
 
 use super::{Group, Origin, unit_rows};
 use crate::reference::affine::MapGradients;
-use crate::reference::backward::{ErrorBox, NodeLines, Set, Sinks, Walk};
+use crate::reference::backward::{ErrorBox, Set, Sinks, Walk};
 use crate::reference::interval::{Intervals, Pair, on_ends};
 use crate::reference::kernel_norm;
 use crate::reference::plan::Plan;
-use crate::{Cotangents, Final, Intermediate, Real, Wants};
+use crate::{Cotangents, Final, Intermediate, NodeLines, Real, Wants};
 
 /// Gradient sums of a group.
 pub(in crate::reference) struct GroupGradient<T> {
@@ -145,7 +145,8 @@ impl<T: Real> Group<T> {
             } else {
                 (&mut intervals.center[stop][range.clone()], &mut intervals.radius[stop][range])
             };
-            let walk = Walk { plan, lines: &lines, stop, set, errors: self.error_box(plan, last, sample) };
+            let error_box = self.error_box(plan, last, sample);
+            let walk = Walk { plan, lines: &lines, rule: self.rule(), stop, set, errors: error_box };
             let errors = sample_of(errors, walk.errors, sample);
             let mut sinks = Sinks { weights: weights.as_deref_mut(), set: Some(set_sink), errors };
             let mut sample_bounds = zeros_like(&known);
@@ -175,7 +176,7 @@ impl<T: Real> Group<T> {
             let known = self.sample_bounds(sample);
             let range = sample * dimension..(sample + 1) * dimension;
             let (set, errors) = (Set::of_region(&self.region, sample), self.error_box(plan, id, sample));
-            let walk = Walk { plan, lines: &lines, stop: 0, set, errors };
+            let walk = Walk { plan, lines: &lines, rule: self.rule(), stop: 0, set, errors };
             let Flow { weights, region, bounds, errors, .. } = &mut *flow;
             let set = Some((&mut region.center[range.clone()], &mut region.radius[range]));
             let errors = sample_of(errors, walk.errors, sample);

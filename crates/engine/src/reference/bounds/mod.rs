@@ -4,12 +4,12 @@ mod adjoint;
 
 use tightrope_network::{Layer, Node, NodeId};
 
-use super::backward::{ErrorBox, NodeLines, Set, Walk};
+use super::backward::{ErrorBox, Set, Walk};
 use super::errors::Errors;
 use super::interval::{Intervals, Pair};
 use super::kernel_norm;
 use super::plan::Plan;
-use crate::{BoundRequest, Final, Intermediate, Real, Region, Spec};
+use crate::{BoundRequest, Final, Intermediate, LowerSlope, NodeLines, Real, Region, Spec};
 
 /// Where the bounds of a node that lines are made from come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl<T: Real> Group<T> {
             intervals: Intervals { center: Vec::new(), radius: Vec::new() },
             known: (0..count).map(|_| None).collect(),
             bounded: (0..count).map(|_| None).collect(),
-            errors: Errors::none(),
+            errors: Errors::none(request.relaxation.lower_slope()),
             lower: Vec::new(),
             upper: Vec::new(),
             region,
@@ -162,6 +162,11 @@ impl<T: Real> Group<T> {
         lines
     }
 
+    /// The rule that makes lines; none without lines.
+    fn rule(&self) -> Option<LowerSlope> {
+        self.request.relaxation.lower_slope()
+    }
+
     /// Lines of every sample.
     fn batch_lines(&self, plan: &Plan<T>) -> Vec<Vec<Option<NodeLines<T>>>> {
         (0..self.region.batch()).map(|sample| self.lines(plan, sample)).collect()
@@ -169,16 +174,14 @@ impl<T: Real> Group<T> {
 
     /// Lines of one sample for the nodes whose inputs are bounded so far.
     fn lines(&self, plan: &Plan<T>, sample: usize) -> Vec<Option<NodeLines<T>>> {
-        let Some(rule) = self.request.relaxation.lower_slope() else { return Vec::new() };
+        let Some(rule) = self.rule() else { return Vec::new() };
         let of = |(id, node): (NodeId, &Node)| {
             let pair = self.bounded[*node.inputs.first()?].as_ref()?;
             let n = pair.lower.len() / self.region.batch();
             let range = sample * n..(sample + 1) * n;
             let (lower, upper) = (&pair.lower[range.clone()], &pair.upper[range]);
             match &node.layer {
-                Layer::Activation(_) => {
-                    Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule), rule))
-                }
+                Layer::Activation(_) => Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule))),
                 Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper, rule))),
                 Layer::Input
                 | Layer::Conv2d(_)
@@ -217,7 +220,7 @@ impl<T: Real> Group<T> {
     ) {
         let n = plan.network.node(id).len();
         let (set, errors) = (Set::of_region(&self.region, sample), self.error_box(plan, id, sample));
-        let walk = Walk { plan, lines, stop: 0, set, errors };
+        let walk = Walk { plan, lines, rule: self.rule(), stop: 0, set, errors };
         let neurons: Vec<(usize, bool)> = (0..n).filter(|&i| wanted(i)).flat_map(|i| [(i, false), (i, true)]).collect();
         for chunk in neurons.chunks(walk.chunk_rows(id)) {
             let values = walk.lower_bounds(id, unit_rows(chunk, n), chunk.len());
@@ -334,7 +337,8 @@ impl<T: Real> Group<T> {
             let matrix = self.spec_matrix(plan, sample);
             let lines = self.walk_lines(plan, sample);
             let (stop, set) = self.spec_stop(plan, sample);
-            let walk = Walk { plan, lines: &lines, stop, set, errors: self.error_box(plan, last, sample) };
+            let (errors, rule) = (self.error_box(plan, last, sample), self.rule());
+            let walk = Walk { plan, lines: &lines, rule, stop, set, errors };
             let mut lower = offset.clone();
             let mut upper = offset.clone();
             for chunk in self.spec_rows(plan, &matrix, self.request.upper).chunks(walk.chunk_rows(last)) {

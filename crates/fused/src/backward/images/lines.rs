@@ -49,11 +49,11 @@ impl PacketLines {
                         // Bounds that overflowed or are NaN must not pass for stable: l − l is then NaN, which shows in
                         // every bound.
                         let check = S::add(S::sub(l, l), S::sub(u, u));
-                        let slope = S::add(slope, check);
-                        S::store(line.add(2 * i * WIDTH), slope);
+                        let finite = S::positive_mask(S::max(S::splat(1.0), check)) == u16::MAX;
+                        S::store(line.add(2 * i * WIDTH), S::add(slope, check));
                         S::store(line.add((2 * i + 1) * WIDTH), intercept);
                         list[count] = c as u16;
-                        count += usize::from(S::sum(slope) != 0.0);
+                        count += usize::from(S::positive_mask(slope) != 0 || !finite);
                     }
                     self.live.count[position] = count as u16;
                     self.live.unstable[position] = count as u16;
@@ -62,8 +62,8 @@ impl PacketLines {
         }
     }
 
-    /// Adds to the cotangents of the bounds what the lines' `[λ_u, μ_u]` cotangents in `neurons` give: nothing for
-    /// stable neurons; see [`crate::backward::rows::lines::pull_back`] for the formulas.
+    /// Cotangents of the bounds from the lines' `[λ_u, μ_u]` cotangents in `neurons`, added to what is there if `add`:
+    /// nothing for stable neurons, whose cotangents in `neurons` may be anything; see [`crate::backward::rows::lines::pull_back`] for the formulas.
     ///
     /// # Safety
     /// As [`PacketLines::build`], for all five maps.
@@ -72,6 +72,7 @@ impl PacketLines {
         [lower, upper]: [&[f32]; 2],
         neurons: &[f32],
         [g_lower, g_upper]: [&mut [f32]; 2],
+        add: bool,
     ) {
         // SAFETY: all maps hold the stage's neurons.
         unsafe {
@@ -88,7 +89,7 @@ impl PacketLines {
                     for (on, target) in [(on_lower, &mut *g_lower), (on_upper, &mut *g_upper)] {
                         let on = S::where_negative(l, S::where_positive(u, on, S::zero()), S::zero());
                         let place = target.as_mut_ptr().add(i * WIDTH);
-                        S::store(place, S::add(S::load(place), on));
+                        S::store(place, if add { S::add(S::load(place), on) } else { on });
                     }
                 }
             });

@@ -1,14 +1,15 @@
 //! Back-substitution of margins of a packet: sixteen images in lanes.
 //!
 //! Ten margins fill ten of sixteen lanes if rows lie in lanes, and every image's tile loads all weights anew. With images
-//! in lanes no lane is wasted, one broadcast weight serves sixteen images and up to four margins, and lines come as
-//! vectors. In exchange a neuron is skipped only if it is inactive in all sixteen images. Lower bounds over boxes only.
+//! in lanes no lane is wasted, one broadcast weight serves sixteen images and up to five margins, and lines come as
+//! vectors. The margin of the label with itself is left out: an image has one margin for each rival of its own label, and
+//! its weights are a lane permutation away. In exchange a neuron is skipped only if it is inactive in all sixteen images. Lower bounds over boxes only.
 //!
 //! A coefficient tensor is `[position][channel][VP][16 images]`, VP being the margins walked together.
 
 use crate::backward::images::lines::PacketLines;
 use crate::backward::products::{ProductScratch, Products};
-use crate::interval::margins::{Labels, Margins};
+use crate::interval::margins::{Labels, Margins, rival};
 use crate::kernels::gather::{Outputs, Segment, gather};
 use crate::net::Net;
 use crate::net::geometry::{Field, Inputs, patch_offsets, transpose_segments};
@@ -22,7 +23,7 @@ use crate::simd::lanes::{Lanes, WIDTH};
 const LARGEST: usize = 1 << 23;
 
 /// Margins that a walk takes together at most.
-pub const TOGETHER: usize = 4;
+pub const TOGETHER: usize = 5;
 
 /// What the walks of one chunk of images share.
 #[derive(Clone, Copy)]
@@ -35,14 +36,31 @@ pub struct Scene<'a> {
     pub radius: &'a [f32],
 }
 
+/// What a walk leaves for its adjoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// The coefficients of all stages but the first, by far the largest, and of the pixels.
+    Later,
+    /// All coefficients.
+    All,
+}
+
+/// Coefficients of one group of margins; with zeros for dead neurons where the adjoint reads them, if they are kept for it.
+#[derive(Default)]
+pub struct Coefficients {
+    /// Behind the relaxation, per stage, `[position][channel][VP][16]`.
+    pub stages: Vec<Buffer>,
+    /// Of the padded input, `[pixel][VP][16]`.
+    pub pixels: Buffer,
+}
+
 /// Memory of the walks of one worker.
 #[derive(Default)]
 pub struct PacketWalk {
-    /// Post-relaxation coefficients per stage.
-    pub coefficients: Vec<Buffer>,
-    /// Coefficients of the pixels, then their cotangents.
-    pub pixels: Buffer,
-    spot: Buffer,
+    /// Coefficients of the first stage that nobody keeps.
+    band: Buffer,
     pub segments: Vec<Segment>,
     offsets: Vec<u32>,
     pub products: ProductScratch,
@@ -51,22 +69,79 @@ pub struct PacketWalk {
 // SAFETY: segments are rebuilt before every use; between calls their pointers are only stale numbers.
 unsafe impl Send for PacketWalk {}
 
-/// Margins that are walked together: first class, how many (1, 2 or 4).
+/// Margins that are walked together: the first, how many (1, 2, 4 or 5). An image's margins are numbered by the label's
+/// rivals, see [`rival`].
 pub type Group = (usize, usize);
 
-/// All classes in groups.
+/// All margins in groups.
 pub fn groups<S: Lanes>(plan: &Plan) -> Vec<Group> {
+    let margins = plan.classes.saturating_sub(1);
     let largest = plan.stages[..plan.hidden()].iter().map(|stage| stage.output.len()).max().unwrap_or(1);
-    let most = [4, 2, 1].into_iter().find(|n| *n <= 2 * S::GROUPS && n * largest * WIDTH <= LARGEST).unwrap_or(1);
+    let sizes = if S::GROUPS == 1 { &[2, 1][..] } else { &[5, 4, 2, 1] };
+    let sizes: Vec<usize> = sizes.iter().copied().filter(|size| size * largest * WIDTH <= LARGEST).collect();
     let mut groups = Vec::new();
     let mut first = 0;
-    while first < plan.classes {
-        let rest = plan.classes - first;
-        let size = [4, 2, 1].into_iter().find(|n| *n <= most && *n <= rest).unwrap_or(1);
+    while first < margins {
+        let rest = margins - first;
+        // Few large groups: nine margins as 5 + 4, six as 4 + 2, because one alone costs nearly as much as two.
+        let fits = |size: &usize| *size <= rest && (*size < 5 || !matches!(rest - size, 1 | 3));
+        let size = sizes.iter().copied().find(fits).unwrap_or(1);
         groups.push((first, size));
         first += size;
     }
     groups
+}
+
+/// The last stage's rows W_y − W_j of a group of margins: where y and j are found.
+#[derive(Clone, Copy)]
+pub struct MarginRows<S: Lanes, const VP: usize> {
+    own: Labels<S, 1>,
+    rivals: [Labels<S, 1>; VP],
+}
+
+impl<S: Lanes, const VP: usize> MarginRows<S, VP> {
+    /// The margins `first .. first + VP` of every image; an image that does not exist has rows 0.
+    ///
+    /// # Safety
+    /// The machine has `S`.
+    pub unsafe fn new(margins: Margins<'_>, first: usize) -> Self {
+        let mut classes = [[0; WIDTH]; VP];
+        for (v, classes) in classes.iter_mut().enumerate() {
+            for (class, &label) in classes.iter_mut().zip(margins.labels) {
+                *class = rival(label, first + v);
+            }
+        }
+        let images = margins.labels.len();
+        // SAFETY: the caller's word.
+        unsafe {
+            S::run(|| {
+                let own = Labels::new(margins.labels);
+                let mut rivals = [own; VP];
+                for v in 0..VP {
+                    rivals[v] = Labels::new(&classes[v][..images]);
+                }
+                MarginRows { own, rivals }
+            })
+        }
+    }
+
+    /// The rows' coefficients for the elements `start + live`.
+    #[inline(always)]
+    unsafe fn load(&self, margins: Margins<'_>, start: usize, live: &[u16], spot: *mut f32) {
+        let stride = padded(margins.classes);
+        // SAFETY: lists name elements of the last stage's input.
+        unsafe {
+            for &channel in live {
+                let channel = usize::from(channel);
+                let row = margins.last.forward.as_ptr().add((start + channel) * stride);
+                let [own] = self.own.weights(row, stride);
+                for v in 0..VP {
+                    let [other] = self.rivals[v].weights(row, stride);
+                    S::store(spot.add((channel * VP + v) * WIDTH), S::sub(own, other));
+                }
+            }
+        }
+    }
 }
 
 /// The relaxation of one coefficient, and what the constant gains: a' = min(a,0)·λ_u + max(a,0)·λ_l, and
@@ -94,71 +169,69 @@ pub unsafe fn line_at<S: Lanes>(line: *const f32) -> [S::V; 3] {
 }
 
 impl PacketWalk {
-    /// Lower bounds of one group's margins, without the last bias.
+    /// Lower bounds of one group's margins, without the last bias; `coefficients` are overwritten with what is kept.
     ///
     /// # Safety
     /// The machine has `S`; lines and input of the scene are in place.
-    pub unsafe fn bound<S: Lanes>(&mut self, scene: Scene<'_>, (first, size): Group) -> [[f32; WIDTH]; TOGETHER] {
+    pub unsafe fn bound<S: Lanes>(
+        &mut self,
+        scene: Scene<'_>,
+        (first, size): Group,
+        keep: Keep,
+        coefficients: &mut Coefficients,
+    ) -> [[f32; WIDTH]; TOGETHER] {
         // SAFETY: passed on from the caller.
         unsafe {
             match size {
-                4 => self.forward::<S, 4>(scene, first, false),
-                2 => self.forward::<S, 2>(scene, first, false),
-                _ => self.forward::<S, 1>(scene, first, false),
+                5 => self.forward(scene, &MarginRows::<S, 5>::new(scene.margins, first), keep, coefficients),
+                4 => self.forward(scene, &MarginRows::<S, 4>::new(scene.margins, first), keep, coefficients),
+                2 => self.forward(scene, &MarginRows::<S, 2>::new(scene.margins, first), keep, coefficients),
+                _ => self.forward(scene, &MarginRows::<S, 1>::new(scene.margins, first), keep, coefficients),
             }
         }
     }
 
-    /// Walks the margins of classes `first .. first + VP` to the pixels; returns their minima without the last bias.
-    ///
-    /// With `keep`, all coefficients stay for the adjoint, with zeros for dead neurons where it reads them.
+    /// Walks the margins `rows` to the pixels; returns their minima without the last bias.
     ///
     /// # Safety
     /// As [`PacketWalk::bound`].
     pub unsafe fn forward<S: Lanes, const VP: usize>(
         &mut self,
         scene: Scene<'_>,
-        first: usize,
-        keep: bool,
+        rows: &MarginRows<S, VP>,
+        keep: Keep,
+        coefficients: &mut Coefficients,
     ) -> [[f32; WIDTH]; TOGETHER] {
-        let Scene { net, lines, margins, .. } = scene;
+        let net = scene.net;
         let hidden = net.plan.hidden();
         let row = net.plan.stages[0].input_side()[1];
         self.offsets.clear();
         self.offsets.extend(patch_offsets(&net.plan.stages[0], row).iter().map(|o| o * (VP * WIDTH) as u32));
-        self.coefficients.resize_with(hidden.max(self.coefficients.len()), Buffer::default);
-        let pixels = net.input_len(0) * VP * WIDTH;
-        self.pixels.at_least(pixels + SLACK)[..pixels].fill(0.0);
+        let Coefficients { stages, pixels } = coefficients;
+        stages.resize_with(hidden.max(stages.len()), Buffer::default);
+        let len = net.input_len(0) * VP * WIDTH;
+        pixels.at_least(len + SLACK)[..len].fill(0.0);
         let mut constants = [[0.0; WIDTH]; TOGETHER];
         for index in (0..hidden).rev() {
             let stage = &net.plan.stages[index];
-            let (channels, size) = (stage.output.c, stage.output.c * VP * WIDTH);
-            let resident = keep || index > 0;
+            let size = stage.output.c * VP * WIDTH;
+            let resident = keep == Keep::All || index > 0;
+            let above = stages.get(index + 1).map_or(std::ptr::null(), |above| above.as_ptr());
             let base = if resident {
-                self.coefficients[index].at_least(stage.output.positions() * size + SLACK).as_mut_ptr()
+                stages[index].at_least(stage.output.positions() * size + SLACK).as_mut_ptr()
             } else {
-                self.spot.at_least(size).as_mut_ptr()
+                self.band.at_least(size).as_mut_ptr()
             };
-            let zero = keep && !Products::by_lists(stage);
-            let bias = &net.weights.signed[index].bias;
             for position in 0..stage.output.positions() {
-                let place = [position / stage.output.w, position % stage.output.w];
-                let live = lines[index].live.at(position);
                 // SAFETY: all places lie in the maps of the stage.
                 unsafe {
                     let spot = if resident { base.add(position * size) } else { base };
-                    if zero && live.len() < channels {
-                        std::slice::from_raw_parts_mut(spot, size).fill(0.0);
-                    }
-                    if index + 1 == hidden {
-                        S::run(|| rows::<S, VP>(margins, first, position * channels, live, spot));
-                    } else {
-                        self.transposed::<S, VP>(scene, index, place, live, spot);
-                    }
-                    let line = lines[index].line.as_ptr().add(position * channels * 2 * WIDTH);
-                    S::run(|| relax::<S, VP>(line, bias, live, spot, &mut constants));
+                    let zero = keep != Keep::Nothing && resident;
+                    self.at_position(scene, rows, [index, position], above, spot, zero, &mut constants);
                     if index == 0 {
-                        let corner = (place[0] * stage.stride[0] * row + place[1] * stage.stride[1]) * stage.input.c;
+                        let (y, x) = (position / stage.output.w, position % stage.output.w);
+                        let corner = (y * stage.stride[0] * row + x * stage.stride[1]) * stage.input.c;
+                        let live = scene.lines[0].live.at(position);
                         let segment = Segment {
                             input: spot,
                             weight: net.weights.signed[0].patch.as_ptr(),
@@ -166,7 +239,7 @@ impl PacketWalk {
                             full: live.len(),
                             half: 0,
                         };
-                        let output = self.pixels.as_mut_ptr().add(corner * VP * WIDTH);
+                        let output = pixels.as_mut_ptr().add(corner * VP * WIDTH);
                         let stride = padded(stage.taps() * stage.input.c);
                         gather::<S, VP>(&[segment][..], stride, output, Outputs::Patch(&self.offsets));
                     }
@@ -174,8 +247,66 @@ impl PacketWalk {
             }
         }
         // SAFETY: the pixels hold the padded input.
-        unsafe { S::run(|| extremes::<S, VP>(scene, self.pixels.as_ptr(), &mut constants)) };
+        unsafe { S::run(|| extremes::<S, VP>(scene, pixels.as_ptr(), &mut constants)) };
         constants
+    }
+
+    /// The first stage's coefficients in a band of whole rows of positions once more, as if they had been kept.
+    ///
+    /// # Safety
+    /// As [`PacketWalk::bound`]; those of the second stage are kept.
+    pub unsafe fn first_band<S: Lanes, const VP: usize>(
+        &mut self,
+        scene: Scene<'_>,
+        rows: &MarginRows<S, VP>,
+        band: Window,
+        kept: &Coefficients,
+    ) -> *const f32 {
+        let size = scene.net.plan.stages[0].output.c * VP * WIDTH;
+        let base = self.band.at_least(band.positions() * size + SLACK).as_mut_ptr();
+        let above = kept.stages.get(1).map_or(std::ptr::null(), |above| above.as_ptr());
+        let mut constants = [[0.0; WIDTH]; TOGETHER];
+        for i in 0..band.positions() {
+            // SAFETY: the band has room for its positions.
+            unsafe {
+                let place = [0, band.y * band.w + i];
+                self.at_position(scene, rows, place, above, base.add(i * size), true, &mut constants);
+            }
+        }
+        base
+    }
+
+    /// Coefficients of one position of stage `index`, `above` being those of the stage above; dead ones are zeroed, if
+    /// `zero`, where the adjoint reads them.
+    unsafe fn at_position<S: Lanes, const VP: usize>(
+        &mut self,
+        scene: Scene<'_>,
+        rows: &MarginRows<S, VP>,
+        [index, position]: [usize; 2],
+        above: *const f32,
+        spot: *mut f32,
+        zero: bool,
+        constants: &mut [[f32; WIDTH]; TOGETHER],
+    ) {
+        let Scene { net, lines, margins, .. } = scene;
+        let stage = &net.plan.stages[index];
+        let channels = stage.output.c;
+        let live = lines[index].live.at(position);
+        let bias = &net.weights.signed[index].bias;
+        // SAFETY: passed on from the caller.
+        unsafe {
+            if zero && live.len() < channels && !Products::by_lists(stage) {
+                std::slice::from_raw_parts_mut(spot, channels * VP * WIDTH).fill(0.0);
+            }
+            if index + 1 == net.plan.hidden() {
+                S::run(|| rows.load(margins, position * channels, live, spot));
+            } else {
+                let place = [position / stage.output.w, position % stage.output.w];
+                self.transposed::<S, VP>(scene, index, place, live, above, spot);
+            }
+            let line = lines[index].line.as_ptr().add(position * channels * 2 * WIDTH);
+            S::run(|| relax::<S, VP>(line, bias, live, spot, constants));
+        }
     }
 
     /// The transposed stage above `index`, at one position.
@@ -185,12 +316,13 @@ impl PacketWalk {
         index: usize,
         position: [usize; 2],
         live: &[u16],
+        above: *const f32,
         spot: *mut f32,
     ) {
         let stage = &scene.net.plan.stages[index + 1];
         let stride = padded(stage.input.c);
         let weight = scene.net.weights.signed[index + 1].transposed.as_ptr();
-        let output = Field { data: self.coefficients[index + 1].as_ptr(), window: Window::all(stage.output) };
+        let output = Field { data: above, window: Window::all(stage.output) };
         let inputs = Inputs::Live(&scene.lines[index + 1].live);
         transpose_segments(
             stage,
@@ -207,30 +339,6 @@ impl PacketWalk {
         let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         // SAFETY: passed on from `forward`.
         unsafe { gather::<S, VP>(&self.segments[..], stride, spot, outputs) }
-    }
-}
-
-/// W_y − W_j for the elements `start + live`, j = `first .. first + VP`.
-#[inline(always)]
-unsafe fn rows<S: Lanes, const VP: usize>(
-    margins: Margins<'_>,
-    first: usize,
-    start: usize,
-    live: &[u16],
-    spot: *mut f32,
-) {
-    let stride = padded(margins.classes);
-    // SAFETY: lists name elements of the last stage's input.
-    unsafe {
-        let labels = Labels::<S, 1>::new(margins.labels);
-        for &channel in live {
-            let channel = usize::from(channel);
-            let row = margins.last.forward.as_ptr().add((start + channel) * stride);
-            let [own] = labels.weights(row, stride);
-            for v in 0..VP {
-                S::store(spot.add((channel * VP + v) * WIDTH), S::sub(own, S::splat(*row.add(first + v))));
-            }
-        }
     }
 }
 

@@ -156,7 +156,8 @@ impl WalkScratch {
                     let spread = self.spread[index][local];
                     let spot = cotangents.add(((y - window.y) * window.w + (x - window.x)) * size);
                     if !tabulated {
-                        apply_segments(stage, weight, stride, right, P * T, [y, x], inputs, &mut self.segments);
+                        let tap = stage.input.c * stride;
+                        apply_segments(stage, weight, tap, right, P * T, [y, x], inputs, &mut self.segments);
                     }
                     let outputs = |channels: &'_ [u16]| match channels.len() == stage.output.c {
                         true => Outputs::All(channels.len()),

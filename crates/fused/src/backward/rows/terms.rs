@@ -173,7 +173,7 @@ impl WholeMaps {
         let inputs = Inputs::Live(&lines[index - 1].live);
         for y in 0..stage.output.h {
             for x in 0..stage.output.w {
-                apply_segments(stage, weight, stride, input, self.pitch, [y, x], inputs, segments);
+                apply_segments(stage, weight, stage.input.c * stride, input, self.pitch, [y, x], inputs, segments);
                 // SAFETY: the segments were just made from these.
                 unsafe { table.push(segments, self.pitch, [field, weight], stride) };
             }

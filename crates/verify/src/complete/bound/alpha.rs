@@ -110,7 +110,11 @@ impl<'a> AlphaCrown<'a> {
         let setting = Setting::new(&self.prepared.fast, &self.prepared.exact, lower, upper, true);
         let root = setting.root(&ascent, start + timeout.mul_f64(0.6));
         let (bounds, slopes) = self.rows(&setting, &root, &ascent, rows, settings.goal as f32);
-        let (layer_lower, layer_upper) = (root.layers.lower.clone(), root.layers.upper.clone());
+        // Not those of nodes that only max poolings read.
+        let positions =
+            self.prepared.network.pre_activations().into_iter().filter_map(|id| self.prepared.exact.position[id]);
+        let ends = |position: usize| (root.layers.lower[position].clone(), root.layers.upper[position].clone());
+        let (layer_lower, layer_upper) = positions.map(ends).unzip();
         let rows = rows.chunks(k).map(<[f32]>::to_vec).zip(slopes).collect();
         Ok((AlphaBounds { rows: bounds, layer_lower, layer_upper }, Learned { root: Arc::new(root), rows }))
     }
@@ -139,15 +143,14 @@ impl<'a> AlphaCrown<'a> {
             .par_chunks(size * k)
             .map(|chunk| {
                 let count = chunk.len() / k;
-                let variables = Variables {
-                    slopes: root.lines32.iter().map(|lines| lines.lower_slope.repeat(count)).collect(),
-                    ..Variables::default()
-                };
+                let variables =
+                    Variables { slopes: fast.repeated_shares(&root.lines32, count), ..Variables::default() };
                 let reached = ascent.run(relaxation, Start::Rows(chunk), variables, goal);
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = setting.domain(&root.lines, Some(&slopes), None);
-                let wide = chunk.iter().map(|&c| f64::from(c)).collect();
-                let (values, errors) = exact.at.substitute(&domain, output, wide, count, None, Some(&root.rounding));
+                let wide: Vec<f64> = chunk.iter().map(|&c| f64::from(c)).collect();
+                let (values, errors) =
+                    exact.at.substitute(&domain, output, wide.clone(), count, None, Some(&root.rounding));
                 let of_row = |row: usize| {
                     let of = |(position, all): (usize, &Vec<f32>)| {
                         let n = fast.width(position);
@@ -155,7 +158,15 @@ impl<'a> AlphaCrown<'a> {
                     };
                     reached.variables.slopes.iter().enumerate().map(of).collect()
                 };
-                (setting.lowered(values, &errors), (0..count).map(of_row).collect())
+                let mut bounds = setting.lowered(values, &errors);
+                if fast.has_shared_positions() {
+                    // One share cannot give several activations their lines of least area.
+                    let domain = setting.domain(&root.lines, None, None);
+                    let rounding = Some(&root.rounding);
+                    let (values, errors) = exact.at.substitute(&domain, output, wide, count, None, rounding);
+                    bounds.iter_mut().zip(setting.lowered(values, &errors)).for_each(|(b, other)| *b = b.max(other));
+                }
+                (bounds, (0..count).map(of_row).collect())
             })
             .collect();
         let (bounds, slopes): (Vec<_>, Vec<_>) = chunks.into_iter().unzip();

@@ -1,11 +1,14 @@
-//! Projected Adam ascent on the dual bound: slopes α in [0, 1], multipliers β ≥ 0 and weights of a conjunction's rows.
+//! Projected Adam ascent on the dual bound: shares α in [0, 1], multipliers β ≥ 0 and weights of a conjunction's rows.
+//!
+//! The share of a ReLU is the slope of its lower line; variables and settings call all shares slopes.
 
 use std::time::Instant;
 
-use tightrope_engine::{Domain, Lines, Multiplier, SetOf, Trace};
+use tightrope_engine::{Domain, Multiplier, NodeLines, SetOf, Trace};
 use tightrope_network::NodeId;
 
 use super::handle::Handle;
+use super::split::Split;
 use crate::complete::problem::Conjunction;
 
 const MEAN_DECAY: f32 = 0.9;
@@ -41,17 +44,17 @@ pub(crate) enum Start<'a> {
 /// The variables of each row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
-    /// Lower slopes by position, `[rows, n]`; those of stable neurons are their exact slopes.
+    /// Shares by position, `[rows, n]`; those of stable ReLUs are their exact slopes.
     pub slopes: Vec<Vec<f32>>,
     /// Multipliers; the sign of each value is that of its split and stays. Empty if no row has any.
     pub multipliers: Vec<Vec<Multiplier<f32>>>,
-    /// −1 for active, +1 for inactive splits: the signs of `multipliers`.
-    pub signs: Vec<Vec<f32>>,
+    /// The splits of `multipliers`.
+    pub splits: Vec<Vec<Split>>,
     /// Weights ≥ 0 that sum to 1; empty for fixed rows.
     pub weights: Vec<Vec<f32>>,
 }
 
-/// The relaxation that is bounded: the network up to a node over a box, each ReLU between its lines.
+/// The relaxation that is bounded: the network up to a node over a box, everything that is not affine between its lines.
 #[derive(Clone, Copy)]
 pub(crate) struct LinearRelaxation<'a> {
     /// The network.
@@ -63,7 +66,7 @@ pub(crate) struct LinearRelaxation<'a> {
     /// Upper ends.
     pub upper: &'a [f32],
     /// Lines before the start, shared (one set) or one set per row.
-    pub lines: &'a [Lines<f32>],
+    pub lines: &'a [NodeLines<f32>],
     /// True for one set per row.
     pub own_lines: bool,
 }
@@ -133,14 +136,15 @@ impl Ascent {
         let mut moments = Moments::zeros(&current);
         let mut active: Vec<u32> = (0..count as u32).collect();
         let mut last = Last::default();
-        for iteration in 0..=self.iterations {
+        let iterations = if relaxation.has_variables(&current) { self.iterations } else { 0 };
+        for iteration in 0..=iterations {
             let (rows, offsets) = start.rows(relaxation, &active, &current.weights);
             let domain = relaxation.domain(&active, &current);
             let mut trace = Trace::default();
             let (mut bounds, _) =
                 relaxation.program.at.substitute(&domain, relaxation.start, rows, active.len(), Some(&mut trace), None);
             bounds.iter_mut().zip(&offsets).for_each(|(b, o)| *b -= o);
-            let ends = iteration == self.iterations || Instant::now() >= self.deadline;
+            let ends = iteration == iterations || Instant::now() >= self.deadline;
             let primal = (!ends || matches!(start, Start::Conjunctions(_))).then(|| {
                 let points = domain.minimisers(&trace.input, active.len());
                 relaxation.program.at.relaxed(&domain, relaxation.start, &trace, points)
@@ -197,29 +201,22 @@ impl Ascent {
         let slope_step = step(self.slope_rate);
         let program = relaxation.program;
         let mut gradient = Vec::new();
-        for (position, lines) in relaxation.lines.iter().enumerate() {
+        for position in 0..current.slopes.len() {
             let pre = program.pre[position];
             let n = program.width(position);
-            let posts: Vec<&Vec<f32>> = (pre..trace.post.len())
-                .filter(|&id| program.network.node(id).inputs.first() == Some(&pre) && !trace.post[id].is_empty())
-                .map(|id| &trace.post[id])
-                .collect();
             for (row, &original) in active.iter().enumerate() {
                 let range = row * n..(row + 1) * n;
+                let set = if relaxation.own_lines { original as usize * n } else { 0 };
+                let z = &primal[pre][range.clone()];
                 gradient.clear();
                 gradient.resize(n, 0.0);
-                for post in &posts {
-                    gradient.iter_mut().zip(&post[range.clone()]).for_each(|(g, &a)| *g += a.max(0.0));
+                for site in program.sites_at(position) {
+                    relaxation.add_gradient(site, set, range.clone(), trace, z, &mut gradient);
                 }
-                let set = if relaxation.own_lines { original as usize * n } else { 0 };
-                let intercepts = &lines.intercept[set..set + n];
-                let z = &primal[pre][range.clone()];
                 let slopes = &mut current.slopes[position][range.clone()];
                 let moments = &mut moments.slopes[position][range];
                 for i in 0..n {
-                    // Stable neurons have no intercept and keep their slopes.
-                    let g = if intercepts[i] > 0.0 { gradient[i] * z[i] } else { 0.0 };
-                    slopes[i] = (slopes[i] + slope_step.of(&mut moments[i], g)).clamp(0.0, 1.0);
+                    slopes[i] = (slopes[i] + slope_step.of(&mut moments[i], gradient[i])).clamp(0.0, 1.0);
                 }
             }
         }
@@ -227,8 +224,9 @@ impl Ascent {
         for (row, list) in current.multipliers.iter_mut().enumerate() {
             for (entry, multiplier) in list.iter_mut().enumerate() {
                 let pre = program.pre[multiplier.position];
-                let sign = current.signs[row][entry];
-                let g = sign * primal[pre][row * program.width(multiplier.position) + multiplier.index];
+                let sign = current.splits[row][entry].sign();
+                let z = primal[pre][row * program.width(multiplier.position) + multiplier.index];
+                let g = sign * (z - multiplier.point);
                 let beta = sign * multiplier.value + multiplier_step.of(&mut moments.multipliers[row][entry], g);
                 multiplier.value = sign * beta.clamp(0.0, LARGEST);
             }
@@ -282,6 +280,48 @@ impl Start<'_> {
 }
 
 impl<'a> LinearRelaxation<'a> {
+    /// Whether an ascent on `variables` can change the bounds.
+    fn has_variables(&self, variables: &Variables) -> bool {
+        self.lines.iter().any(NodeLines::have_choice)
+            || variables.multipliers.iter().any(|list| !list.is_empty())
+            || variables.weights.iter().any(|weights| weights.len() > 1)
+    }
+
+    /// Adds the derivatives of a row's bound with respect to the shares of `site`; `range` is the row's in `[rows, n]` and
+    /// z its relaxed values there.
+    fn add_gradient(
+        &self,
+        site: usize,
+        set: usize,
+        range: std::ops::Range<usize>,
+        trace: &Trace<f32>,
+        z: &[f32],
+        gradient: &mut [f32],
+    ) {
+        let Some(lines) = self.lines.get(site).and_then(NodeLines::activation) else { return };
+        let nodes = self.program.sites[site].nodes.iter();
+        let posts = nodes.filter_map(|&id| trace.post.get(id).filter(|post| !post.is_empty()));
+        for post in posts.map(|post| &post[range.clone()]) {
+            match &lines.fan {
+                None => {
+                    let intercepts = &lines.upper_intercept[set..set + z.len()];
+                    for i in 0..z.len() {
+                        // Stable neurons have no intercept and keep their slopes.
+                        gradient[i] += if intercepts[i] > 0.0 { post[i].max(0.0) * z[i] } else { 0.0 };
+                    }
+                }
+                Some(fan) => {
+                    for i in 0..z.len() {
+                        let [first, second] = fan.choice(set + i, post[i]);
+                        if first != second {
+                            gradient[i] += post[i] * (second.at(z[i]) - first.at(z[i]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn domain(&self, active: &'a [u32], current: &'a Variables) -> Domain<'a, f32> {
         Domain {
             lower: self.lower,
@@ -312,7 +352,7 @@ impl Variables {
     fn retain(&mut self, keep: &[bool]) {
         self.slopes.iter_mut().for_each(|slopes| retain_rows(slopes, keep));
         retain_rows(&mut self.multipliers, keep);
-        retain_rows(&mut self.signs, keep);
+        retain_rows(&mut self.splits, keep);
         retain_rows(&mut self.weights, keep);
     }
 }

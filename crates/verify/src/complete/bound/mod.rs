@@ -5,3 +5,4 @@ pub(crate) mod ascent;
 pub(crate) mod handle;
 pub(crate) mod prepared;
 pub(crate) mod root;
+pub(crate) mod split;

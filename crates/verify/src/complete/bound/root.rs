@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tightrope_engine::{Charges, Domain, Lines, Multiplier, OutwardInterval, SetOf};
+use tightrope_engine::{Charges, Domain, Multiplier, NodeLines, OutwardInterval, SetOf};
 use tightrope_network::NodeId;
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
 use super::handle::Handle;
+use super::split::widened;
 use crate::complete::problem::Conjunction;
 
 /// A network in both precisions with one input box.
@@ -39,10 +40,9 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Elements of the unstable neurons at a position.
-    pub(crate) fn unstable(&self, position: usize) -> impl Iterator<Item = usize> + '_ {
-        let ends = self.lower[position].iter().zip(&self.upper[position]).enumerate();
-        ends.filter(|(_, (l, u))| **l < 0.0 && **u > 0.0).map(|(i, _)| i)
+    /// Rows that [`open_rows`] has for a position.
+    pub(crate) fn open(&self, program: &Handle<'_, f64>, position: usize) -> usize {
+        open_rows(program, position, &self.lower[position], &self.upper[position]).len()
     }
 }
 
@@ -81,9 +81,9 @@ pub(crate) struct Root {
     /// Bounds of the pre-activations.
     pub layers: Arc<Layers>,
     /// Lines in f32.
-    pub lines32: Vec<Lines<f32>>,
+    pub lines32: Vec<NodeLines<f32>>,
     /// Lines in f64.
-    pub lines: Vec<Lines<f64>>,
+    pub lines: Vec<NodeLines<f64>>,
     /// Charges charges over the box.
     pub rounding: Charges<f64>,
     /// What was optimised, sorted by position, element and side.
@@ -143,17 +143,17 @@ impl<'a> Setting<'a> {
                 intervals.push(interval);
             }
             let interval = &mut intervals[id];
-            if program.position[id].is_some() {
+            if let Some(position) = program.position[id] {
                 if id > 0 {
-                    self.crown(&root, id, interval, ascent.deadline);
+                    self.crown(&root, position, interval, ascent.deadline);
                     // Each layer gets an even share of what is left.
-                    let layers_left = program.pre.len() - root.lines.len();
+                    let layers_left = program.pre.len() - position;
                     let now = Instant::now();
                     let share = until.saturating_duration_since(now) / layers_left.max(1) as u32;
-                    self.optimise(&mut root, id, interval, ascent, now + share);
+                    self.optimise(&mut root, position, interval, ascent, now + share);
                 }
-                root.lines32.push(Lines::new(&interval.lower, &interval.upper));
-                root.lines.push(Lines::new(&interval.lower, &interval.upper));
+                self.fast.push_lines(&mut root.lines32, position, &interval.lower, &interval.upper);
+                program.push_lines(&mut root.lines, position, &interval.lower, &interval.upper);
                 layers.lower.push(interval.lower.clone());
                 layers.upper.push(interval.upper.clone());
             }
@@ -180,11 +180,12 @@ impl<'a> Setting<'a> {
         rounding
     }
 
-    /// Intersects the bounds of node `id` with CROWN's where interval arithmetic leaves neurons unstable.
+    /// Intersects the bounds of a position with CROWN's where interval arithmetic leaves neurons open.
     ///
     /// Rows that the deadline leaves out keep their bounds.
-    fn crown(&self, root: &Root, id: NodeId, interval: &mut OutwardInterval<f64>, deadline: Instant) {
-        let rows = unstable_rows(interval);
+    fn crown(&self, root: &Root, position: usize, interval: &mut OutwardInterval<f64>, deadline: Instant) {
+        let id = self.exact.pre[position];
+        let rows = open_rows(self.exact, position, &interval.lower, &interval.upper);
         if root.lines.is_empty() && rows.is_empty() {
             return;
         }
@@ -212,17 +213,19 @@ impl<'a> Setting<'a> {
         }
     }
 
-    /// Optimises the slopes behind the bounds of the neurons of node `id` that are still unstable.
+    /// Optimises the shares behind the bounds of the neurons of a position that are still open.
     fn optimise(
         &self,
         root: &mut Root,
-        id: NodeId,
+        position: usize,
         interval: &mut OutwardInterval<f64>,
         ascent: &Ascent,
         until: Instant,
     ) {
-        let rows = unstable_rows(interval);
-        if rows.is_empty() || root.lines.is_empty() || ascent.iterations == 0 || Instant::now() >= until {
+        let id = self.exact.pre[position];
+        let rows = open_rows(self.exact, position, &interval.lower, &interval.upper);
+        let have_choice = root.lines.iter().any(NodeLines::have_choice);
+        if rows.is_empty() || !have_choice || ascent.iterations == 0 || Instant::now() >= until {
             return;
         }
         let n = interval.lower.len();
@@ -243,10 +246,8 @@ impl<'a> Setting<'a> {
                     return None;
                 }
                 let unit: Vec<f32> = unit_rows(chunk, n);
-                let variables = Variables {
-                    slopes: root.lines32.iter().map(|lines| lines.lower_slope.repeat(chunk.len())).collect(),
-                    ..Variables::default()
-                };
+                let variables =
+                    Variables { slopes: self.fast.repeated_shares(&root.lines32, chunk.len()), ..Variables::default() };
                 let reached = ascent.run(relaxation, Start::Rows(&unit), variables, 0.0);
                 let slopes = doubles(&reached.variables.slopes);
                 let domain = self.domain(&root.lines, Some(&slopes), None);
@@ -266,7 +267,6 @@ impl<'a> Setting<'a> {
                         slopes[row * width..(row + 1) * width].to_vec()
                     };
                     let slopes = slopes.iter().enumerate().map(of_row).collect();
-                    let position = root.lines.len();
                     root.optimised.push(Optimised { position, index, is_upper, slopes, improved });
                 }
             }
@@ -276,7 +276,7 @@ impl<'a> Setting<'a> {
     /// The box with the given lines, slopes and multipliers, one set of lines for all rows unless each has slopes.
     pub(crate) fn domain<'d>(
         &'d self,
-        lines: &'d [Lines<f64>],
+        lines: &'d [NodeLines<f64>],
         slopes: Option<&'d [Vec<f64>]>,
         multipliers: Option<&'d [Vec<Multiplier<f64>>]>,
     ) -> Domain<'d, f64> {
@@ -292,7 +292,7 @@ impl<'a> Setting<'a> {
     }
 
     /// The same in f32 with the lines' own slopes.
-    pub(crate) fn fast_domain<'d>(&'d self, lines: &'d [Lines<f32>]) -> Domain<'d, f32> {
+    pub(crate) fn fast_domain<'d>(&'d self, lines: &'d [NodeLines<f32>]) -> Domain<'d, f32> {
         Domain {
             lower: &self.lower32,
             upper: &self.upper32,
@@ -327,7 +327,7 @@ impl<'a> Setting<'a> {
     /// Lower bounds of each conjunction's combination, minus its right side, for rows with the given variables.
     pub(crate) fn conjunction_bounds(
         &self,
-        lines: &[Lines<f64>],
+        lines: &[NodeLines<f64>],
         own_lines: bool,
         rounding: &Charges<f64>,
         conjunctions: &[&Conjunction],
@@ -341,7 +341,8 @@ impl<'a> Setting<'a> {
             offsets.push((bound, rounding.combination(output, &absolute, absolute_bound)));
         }
         let slopes = doubles(&variables.slopes);
-        let multipliers: Vec<Vec<_>> = variables.multipliers.iter().map(|list| widened(list)).collect();
+        let multipliers: Vec<Vec<_>> =
+            variables.multipliers.iter().zip(&variables.splits).map(|(list, splits)| widened(list, splits)).collect();
         let mut domain = self.domain(lines, Some(&slopes), (!multipliers.is_empty()).then_some(&multipliers[..]));
         if own_lines {
             domain.lines_of = SetOf::Own;
@@ -385,16 +386,18 @@ pub(crate) fn doubles(values: &[Vec<f32>]) -> Vec<Vec<f64>> {
     values.iter().map(|list| list.iter().map(|&v| f64::from(v)).collect()).collect()
 }
 
-/// f32 multipliers in f64.
-pub(crate) fn widened(multipliers: &[Multiplier<f32>]) -> Vec<Multiplier<f64>> {
-    let wide = |m: &Multiplier<f32>| Multiplier { position: m.position, index: m.index, value: f64::from(m.value) };
-    multipliers.iter().map(wide).collect()
-}
-
-/// (neuron, is_upper) of both sides of every unstable neuron.
-pub(crate) fn unstable_rows(interval: &OutwardInterval<f64>) -> Vec<(usize, bool)> {
-    let unstable = |&i: &usize| interval.lower[i] < 0.0 && interval.upper[i] > 0.0;
-    (0..interval.lower.len()).filter(unstable).flat_map(|i| [(i, false), (i, true)]).collect()
+/// (neuron, is_upper) of both sides of every open neuron at a position; none where bounds are images of others.
+pub(crate) fn open_rows(
+    program: &Handle<'_, f64>,
+    position: usize,
+    lower: &[f64],
+    upper: &[f64],
+) -> Vec<(usize, bool)> {
+    if program.image_of[position].is_some() {
+        return Vec::new();
+    }
+    let open = |&i: &usize| program.is_open(position, lower[i], upper[i]);
+    (0..lower.len()).filter(open).flat_map(|i| [(i, false), (i, true)]).collect()
 }
 
 /// ±unit vectors whose lower bounds give the lower bounds and minus the upper bounds of neurons.

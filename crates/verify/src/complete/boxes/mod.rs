@@ -10,8 +10,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
-use tightrope_engine::{Charges, Domain, Lines, OutwardInterval, SetOf};
-use tightrope_network::NodeId;
+use tightrope_engine::{Charges, Domain, NodeLines, OutwardInterval, SetOf};
 
 use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
@@ -226,8 +225,8 @@ impl Boxes<'_> {
 
     /// About the products that bounding a box took.
     fn cost(&self, item: &Item, layers: &Layers) -> u64 {
-        let pairs = layers.lower.iter().flatten().zip(layers.upper.iter().flatten());
-        let rows = 2 * pairs.filter(|(l, u)| **l < 0.0 && **u > 0.0).count() + item.open.len() + 4;
+        let open: usize = (0..layers.lower.len()).map(|position| layers.open(self.setting.exact, position)).sum();
+        let rows = open + item.open.len() + 4;
         rows as u64 * self.setting.exact.products()
     }
 
@@ -244,7 +243,7 @@ impl Boxes<'_> {
         let upper: Vec<f64> = chunk.iter().flat_map(|item| &item.upper).copied().collect();
         let reach = vec![0.0; lower.len()];
         let mut intervals = vec![OutwardInterval { lower: lower.clone(), upper: upper.clone(), reach }];
-        let mut lines: Vec<Lines<f64>> = Vec::new();
+        let mut lines: Vec<NodeLines<f64>> = Vec::new();
         let ends = (&lower[..], &upper[..]);
         // The margins of the last layers need no interval bounds.
         let last = program.pre.iter().max().copied().unwrap_or_default();
@@ -257,9 +256,9 @@ impl Boxes<'_> {
                 let interval = &mut intervals[id];
                 meet_parents(&chunk, position, interval);
                 if id > 0 && !lines.is_empty() {
-                    self.crown(id, sets, ends, &lines, interval);
+                    self.crown(position, sets, ends, &lines, interval);
                 }
-                lines.push(Lines::new(&interval.lower, &interval.upper));
+                program.push_lines(&mut lines, position, &interval.lower, &interval.upper);
             }
         }
         let layers = (0..sets).map(|set| {
@@ -302,19 +301,22 @@ impl Boxes<'_> {
         (boxes, found)
     }
 
-    /// Intersects the bounds of node `id` with CROWN's where they leave neurons unstable.
+    /// Intersects the bounds of a position with CROWN's where they leave neurons open.
     fn crown(
         &self,
-        id: NodeId,
+        position: usize,
         sets: usize,
         (lower, upper): (&[f64], &[f64]),
-        lines: &[Lines<f64>],
+        lines: &[NodeLines<f64>],
         interval: &mut OutwardInterval<f64>,
     ) {
         let program = self.setting.exact;
-        let n = program.network.node(id).len();
-        let unstable = |&e: &usize| interval.lower[e] < 0.0 && interval.upper[e] > 0.0;
-        let elements: Vec<usize> = (0..sets * n).filter(unstable).collect();
+        let (id, n) = (program.pre[position], program.width(position));
+        if program.image_of[position].is_some() {
+            return;
+        }
+        let open = |&e: &usize| program.is_open(position, interval.lower[e], interval.upper[e]);
+        let elements: Vec<usize> = (0..sets * n).filter(open).collect();
         for elements in elements.chunks(self.rows_per_pass()) {
             if Instant::now() >= self.deadline {
                 return;
@@ -351,7 +353,7 @@ impl Boxes<'_> {
     }
 }
 
-fn domain<'a>(lower: &'a [f64], upper: &'a [f64], lines: &'a [Lines<f64>], of: &'a [u32]) -> Domain<'a, f64> {
+fn domain<'a>(lower: &'a [f64], upper: &'a [f64], lines: &'a [NodeLines<f64>], of: &'a [u32]) -> Domain<'a, f64> {
     Domain {
         lower,
         upper,

@@ -1,6 +1,6 @@
 //! The conjunctions that are open over some boxes: the bound of each by its best row or the best mixture of its rows.
 
-use tightrope_engine::{Lines, Trace};
+use tightrope_engine::{NodeLines, Trace};
 
 use super::combination::{RowForm, best_weights};
 use super::{Boxes, Item, domain};
@@ -49,7 +49,7 @@ struct BoundedRows {
 
 impl Boxes<'_> {
     /// Bounds the open conjunctions of each box.
-    pub(super) fn outputs(&self, chunk: &[Item], ends: (&[f64], &[f64]), lines: &[Lines<f64>]) -> Outputs {
+    pub(super) fn outputs(&self, chunk: &[Item], ends: (&[f64], &[f64]), lines: &[NodeLines<f64>]) -> Outputs {
         let d = self.setting.exact.network.input_len();
         // Every row by itself, then mixtures where no row is enough and a mixture promises to be.
         let mut of = Vec::new();
@@ -134,7 +134,7 @@ impl Boxes<'_> {
         of: &[u32],
         weights: &[(usize, Vec<f32>)],
         (lower, upper): (&[f64], &[f64]),
-        lines: &[Lines<f64>],
+        lines: &[NodeLines<f64>],
     ) -> BoundedRows {
         if of.is_empty() {
             return BoundedRows { values: Vec::new(), errors: Vec::new(), coefficients: Vec::new() };

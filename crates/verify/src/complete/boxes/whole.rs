@@ -1,4 +1,4 @@
-//! Boxes with few unstable ReLUs, which exact arithmetic decides whole once their parts have cost more than that would.
+//! Boxes with few open neurons, which exact arithmetic decides whole once their parts have cost more than that would.
 //!
 //! Where a counterexample is nearly possible along an edge or a surface, the boxes around it are as many as they are
 //! small. What refutes a box refutes all boxes within.
@@ -37,7 +37,7 @@ pub(super) enum WholeEnd {
 }
 
 impl Whole {
-    /// The box with bounds `layers` over which the (conjunctions, nodes) in `open` are open; none if it has too many unstable ReLUs.
+    /// The box with bounds `layers` over which the (conjunctions, nodes) in `open` are open; none if it has too many open neurons.
     pub(super) fn new(
         endgame: &Endgame<'_>,
         (lower, upper): (&[f64], &[f64]),

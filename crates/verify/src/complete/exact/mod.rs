@@ -1,4 +1,4 @@
-//! The last word where floating point has none: exact enumeration of the signs of the few ReLUs that are left.
+//! The last word where floating point has none: exact enumeration of the sides of the few kinks that are left.
 
 mod simplex;
 
@@ -8,12 +8,12 @@ use num_bigint::BigInt;
 use tightrope_certificate::{ExactNetwork, Form};
 use tightrope_exact::Dyadic;
 
+use super::bound::split::Split;
 use super::point::Point;
 use super::problem::Conjunction;
-use super::tree::region::Sign;
 use simplex::{Demand, Solution};
 
-/// Most ReLUs whose signs are enumerated.
+/// Most kinks whose sides are enumerated.
 const MOST_OPEN: usize = 24;
 /// Most linear programs of one call.
 const MOST_PROGRAMS: usize = 1 << 13;
@@ -31,7 +31,7 @@ pub(crate) struct Set<'a> {
     /// Bounds of the pre-activations by position.
     pub bounds: Vec<(&'a [f64], &'a [f64])>,
     /// The splits, from the root.
-    pub splits: Vec<Sign>,
+    pub splits: Vec<Split>,
 }
 
 /// How a conjunction is refuted over a set.
@@ -39,8 +39,8 @@ pub(crate) struct Set<'a> {
 pub(crate) enum Refutation {
     /// Whole weights of the conjunction's rows and multipliers of the splits, first the set's, then those below.
     Leaf { rows: Vec<BigInt>, multipliers: Vec<BigInt> },
-    /// By the sign of a ReLU: inactive, then active.
-    Split { position: usize, index: usize, children: Box<[Refutation; 2]> },
+    /// By the sides of a kink: below, then above.
+    Split { at: Split, children: Box<[Refutation; 2]> },
 }
 
 /// What came of a set.
@@ -57,6 +57,8 @@ pub(crate) struct Exact<'a> {
     pub network: &'a ExactNetwork,
     /// Pre-activation nodes by position.
     pub pre: &'a [usize],
+    /// Kinks by position.
+    pub kinks: &'a [Vec<f64>],
     pub output: usize,
     /// Bounds of |z| by node; needed only where the network has numbers that are not exact.
     pub magnitudes: &'a [Vec<f64>],
@@ -68,17 +70,27 @@ struct Search<'a> {
     exact: &'a Exact<'a>,
     set: &'a Set<'a>,
     conjunction: &'a Conjunction,
-    /// ReLUs in network order, each with its sign if the set has split it.
-    places: Vec<(usize, usize, Option<usize>)>,
+    /// Kinks in network order, each with its side if the set has split it.
+    places: Vec<Place>,
     programs: usize,
 }
 
-/// The signs chosen so far and the forms that they demand.
+/// A kink of a neuron.
+#[derive(Clone, Copy)]
+struct Place {
+    position: usize,
+    index: usize,
+    point: f64,
+    /// The split of the set that says on which side of it the neuron is.
+    split: Option<usize>,
+}
+
+/// The sides chosen so far and the forms that they demand.
 #[derive(Default)]
 struct Trail {
-    /// (position, element, active): first the set's splits, then the enumeration's.
-    signs: Vec<Sign>,
-    /// The demand of each form, and the sign (or, past those, the row) it comes from.
+    /// First the set's splits, then the enumeration's.
+    signs: Vec<Split>,
+    /// The demand of each form, and the side (or, past those, the row) it comes from.
     demands: Vec<Demand>,
     radii: Vec<Dyadic>,
     sources: Vec<Source>,
@@ -94,9 +106,9 @@ enum Source {
 struct GivenUp;
 
 impl Exact<'_> {
-    /// Whether the set's ReLUs that are neither split nor clearly stable are few enough.
+    /// Whether the set's kinks that are neither split nor clearly outside are few enough.
     pub(crate) fn is_feasible(&self, set: &Set<'_>) -> bool {
-        let open = (0..self.pre.len()).map(|p| set.unclear(p).count()).sum::<usize>();
+        let open = (0..self.pre.len()).map(|p| set.unclear(p, &self.kinks[p]).len()).sum::<usize>();
         let forms = (open + set.splits.len()) as u64 + 8;
         open <= MOST_OPEN
             && forms.saturating_mul(self.network.products()) <= MOST_PRODUCTS
@@ -110,9 +122,13 @@ impl Exact<'_> {
         }
         let mut places = Vec::new();
         for position in 0..self.pre.len() {
-            let split = |(place, &(p, index, _)): (usize, &Sign)| (p == position).then_some((p, index, Some(place)));
+            let split = |(place, s): (usize, &Split)| {
+                let Split { index, point, .. } = *s;
+                (s.position == position).then_some(Place { position, index, point, split: Some(place) })
+            };
             places.extend(set.splits.iter().enumerate().filter_map(split));
-            places.extend(set.unclear(position).map(|index| (position, index, None)));
+            let open = set.unclear(position, &self.kinks[position]).into_iter();
+            places.extend(open.map(|(index, point)| Place { position, index, point, split: None }));
         }
         let mut search = Search { exact: self, set, conjunction, places, programs: 0 };
         let mut trail = Trail { signs: set.splits.clone(), ..Trail::default() };
@@ -121,15 +137,24 @@ impl Exact<'_> {
 }
 
 impl Set<'_> {
-    /// The neurons of a position that are neither split nor stable beyond what another evaluation could see otherwise.
-    fn unclear(&self, position: usize) -> impl Iterator<Item = usize> + '_ {
+    /// The kinks of a position's neurons that are neither split at nor clear beyond what another evaluation could see
+    /// otherwise.
+    fn unclear(&self, position: usize, kinks: &[f64]) -> Vec<(usize, f64)> {
         const CLEAR: f64 = 1e-9;
         let (lower, upper) = self.bounds[position];
-        let is_split = move |index: usize| self.splits.iter().any(|&(p, i, _)| (p, i) == (position, index));
-        (0..lower.len()).filter(move |&i| {
+        let mut unclear = Vec::new();
+        for i in 0..lower.len() {
             let size = CLEAR * lower[i].abs().max(upper[i].abs());
-            !(lower[i] > size || upper[i] < -size || is_split(i))
-        })
+            let own = || self.splits.iter().filter(|split| (split.position, split.index) == (position, i));
+            for &kink in kinks {
+                let is_clear =
+                    lower[i] > kink + size || upper[i] < kink - size || own().any(|split| split.decides(kink));
+                if !is_clear {
+                    unclear.push((i, kink));
+                }
+            }
+        }
+        unclear
     }
 }
 
@@ -139,12 +164,13 @@ impl Search<'_> {
         if Instant::now() >= self.exact.deadline || self.programs > MOST_PROGRAMS {
             return Err(GivenUp);
         }
-        let Some(&(position, index, split)) = self.places.get(next) else { return self.leaf(trail) };
+        let Some(&Place { position, index, point, split }) = self.places.get(next) else { return self.leaf(trail) };
         let mut row = vec![Dyadic::zero(); self.set.bounds[position].0.len()];
         row[index] = Dyadic::one();
-        let form = self.form(self.exact.pre[position], row, trail);
+        let mut form = self.form(self.exact.pre[position], row, trail);
+        form.constant = &form.constant - &point.into();
         if let Some(place) = split {
-            let active = trail.signs[place].2;
+            let active = trail.signs[place].above;
             self.demand(trail, form, active, false, Source::Sign(place));
             let decided = self.descend(trail, next + 1);
             trail.pop_demand();
@@ -153,9 +179,9 @@ impl Search<'_> {
         let mut children = Vec::with_capacity(2);
         for active in [false, true] {
             let place = trail.signs.len();
-            trail.signs.push((position, index, active));
+            trail.signs.push(Split { position, index, point, above: active });
             self.demand(trail, form.clone(), active, false, Source::Sign(place));
-            // A side that no input reaches needs no further sign.
+            // A side that no input reaches needs no further side.
             let decided = match self.program(trail)? {
                 Ok(_) => self.descend(trail, next + 1),
                 Err(refutation) => Ok(ExactOutcome::Refuted(refutation)),
@@ -169,13 +195,14 @@ impl Search<'_> {
         }
         match <[Refutation; 2]>::try_from(children) {
             Ok(children) => {
-                Ok(ExactOutcome::Refuted(Refutation::Split { position, index, children: Box::new(children) }))
+                let at = Split { position, index, point, above: false };
+                Ok(ExactOutcome::Refuted(Refutation::Split { at, children: Box::new(children) }))
             }
             Err(_) => Err(GivenUp),
         }
     }
 
-    /// Every sign is known: the rows are linear.
+    /// Every side is known: the rows are linear.
     fn leaf(&mut self, trail: &mut Trail) -> Result<ExactOutcome, GivenUp> {
         let rows = self.conjunction.rows();
         for (r, row) in rows.iter().enumerate() {
@@ -235,13 +262,14 @@ impl Search<'_> {
     }
 
     fn form(&self, start: usize, row: Vec<Dyadic>, trail: &Trail) -> Form {
-        let active = |node: usize, index: usize| {
+        let above = |node: usize, index: usize, kink: f64| {
             let position = self.exact.pre.iter().position(|&pre| pre == node).unwrap_or_default();
-            let sign = trail.signs.iter().rev().find(|&&(p, i, _)| (p, i) == (position, index));
-            // Without a sign it is clearly stable.
-            sign.map_or_else(|| self.set.bounds[position].0[index] > 0.0, |&(_, _, active)| active)
+            let own = |split: &&Split| (split.position, split.index) == (position, index) && split.decides(kink);
+            let side = trail.signs.iter().rev().find(own);
+            // Without a side it is clear.
+            side.map_or_else(|| self.set.bounds[position].0[index] > kink, |split| split.above)
         };
-        self.exact.network.form(start, row, self.exact.magnitudes, active)
+        self.exact.network.form(start, row, self.exact.magnitudes, above)
     }
 
     /// Demands form ≤ 0 (−form ≤ 0 if `negate`), as a form of the unit box.

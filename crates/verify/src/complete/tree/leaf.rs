@@ -1,12 +1,14 @@
-//! Subproblems whose ReLUs all have a known sign: the network is linear there, and a linear program decides them.
+//! Subproblems without anything left to split: where every function has a known piece, the network is linear there, and a
+//! linear program decides them.
 
-use tightrope_engine::{Domain, Lines, Multiplier, Trace};
+use tightrope_engine::{Domain, Multiplier, Trace};
 
 use super::Tree;
 use super::linear::{Form, saddle};
 use super::subproblem::{BoundedSubproblem, Subproblem};
 use crate::complete::bound::ascent::Variables;
 use crate::complete::bound::root::unit_rows;
+use crate::complete::bound::split::Split;
 use crate::complete::endgame::Ended;
 use crate::complete::exact::Refutation;
 use crate::complete::point::Found;
@@ -27,9 +29,11 @@ pub(crate) enum LeafOutcome {
 }
 
 impl Tree<'_> {
-    /// Decides a subproblem without unstable neurons: some input satisfies its splits and all rows of its conjunction
+    /// Decides a subproblem without open neurons: some input satisfies its splits and all rows of its conjunction
     /// exactly if the largest of these linear forms can be made ≤ 0, and otherwise the program's weights are
-    /// multipliers with which the usual bound is positive. Where floating point cannot tell, exact arithmetic does.
+    /// multipliers with which the usual bound is positive. Where functions are smooth the forms are but nearly the network; a
+    /// counterexample is confirmed and a bound evaluated as everywhere. Where floating point cannot tell, exact arithmetic
+    /// does.
     pub(crate) fn decide_leaf(&self, subproblem: Subproblem, keep: bool) -> LeafOutcome {
         match self.decide_in_floats(&subproblem, keep) {
             LeafOutcome::Open => self.decide_exactly(&subproblem),
@@ -40,7 +44,7 @@ impl Tree<'_> {
     fn decide_exactly(&self, subproblem: &Subproblem) -> LeafOutcome {
         let Some(layers) = &subproblem.region.layers else { return LeafOutcome::Open };
         let whole = (&self.setting.lower[..], &self.setting.upper[..]);
-        match self.endgame.decide(whole, layers, subproblem.splits().collect(), subproblem.conjunction) {
+        match self.endgame.decide(whole, layers, subproblem.splits.clone(), subproblem.conjunction) {
             Ended::Refuted(refutation) => LeafOutcome::Exact(refutation),
             Ended::Violated(found) => LeafOutcome::Violated(found),
             Ended::Open => LeafOutcome::Open,
@@ -52,11 +56,11 @@ impl Tree<'_> {
         let lines = self.exact_lines(&[(subproblem, None)]);
         let domain = self.setting.domain(&lines, None, None);
         let mut forms = Vec::new();
-        for (position, index, active) in subproblem.splits() {
-            let id = self.setting.exact.pre[position];
-            // z ≤ 0 on the inactive side, −z ≤ 0 on the active one.
-            let row = unit_rows(&[(index, active)], self.setting.exact.width(position));
-            forms.push(self.form(&domain, id, row, 0.0));
+        for split in &subproblem.splits {
+            let id = self.setting.exact.pre[split.position];
+            // z − p ≤ 0 below, p − z ≤ 0 above.
+            let row = unit_rows(&[(split.index, split.above)], self.setting.exact.width(split.position));
+            forms.push(self.form(&domain, id, row, if split.above { -split.point } else { split.point }));
         }
         let output = self.setting.exact.network.output();
         for row in conjunction.rows() {
@@ -76,16 +80,13 @@ impl Tree<'_> {
         let (betas, rows) = solution.weights[..forms.len()].split_at(forms.len() - conjunction.len());
         let sum: f64 = rows.iter().sum();
         let scale = if sum > f64::EPSILON * betas.iter().sum::<f64>() { 1.0 / sum } else { 1.0 };
-        let signed = |((m, sign), beta): ((&Multiplier<f32>, &f32), &f64)| Multiplier {
-            value: sign * (beta * scale) as f32,
-            ..*m
-        };
-        let slopes = |lines: &Lines<f64>| lines.lower_slope.iter().map(|&s| s as f32).collect::<Vec<f32>>();
-        let multipliers: Vec<_> = subproblem.multipliers.iter().zip(&subproblem.signs).zip(betas).map(signed).collect();
+        let signed = |(split, beta): (&Split, &f64)| split.multiplier(split.sign() * (beta * scale) as f32);
+        let multipliers: Vec<Multiplier<f32>> = subproblem.splits.iter().zip(betas).map(signed).collect();
+        let shares = self.setting.exact.shares(&lines, 1);
         let variables = Variables {
-            slopes: lines.iter().map(slopes).collect(),
+            slopes: shares.iter().map(|own| own.iter().map(|&share| share as f32).collect()).collect(),
             multipliers: vec![multipliers],
-            signs: Vec::new(),
+            splits: vec![subproblem.splits.clone()],
             weights: vec![rows.iter().map(|w| (w * scale) as f32).collect()],
         };
         let multipliers_are_finite = variables.multipliers[0].iter().all(|multiplier| multiplier.value.is_finite());

@@ -1,4 +1,5 @@
-//! Branch and bound over the signs of ReLUs (β-CROWN, Wang et al. 2021).
+//! Branch and bound over neurons (β-CROWN, Wang et al. 2021): ReLUs and other functions with kinks are split there, smooth
+//! ones and inputs of max poolings at points of their intervals.
 
 pub(crate) mod branch;
 pub(crate) mod leaf;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tightrope_engine::{Domain, Lines, SetOf};
+use tightrope_engine::{Domain, SetOf};
 
 use self::branch::{Candidate, Choice, Neuron, candidates};
 use self::leaf::LeafOutcome;
@@ -22,6 +23,7 @@ use super::attack::CaseAttack;
 use super::bound::ascent::{Ascent, Last, Start, Variables};
 use super::bound::prepared::Learned;
 use super::bound::root::{Root, Setting};
+use super::bound::split::Split as Side;
 use super::endgame::Endgame;
 use super::exact::Refutation;
 use super::point::Found;
@@ -62,8 +64,8 @@ enum NodeStatus {
     Exact(Refutation),
     /// Nothing, or nothing was left to split.
     Stuck,
-    /// The neuron split and the children (inactive, active).
-    Split(Neuron, Box<[BoundedSubproblem; 2]>),
+    /// Where a neuron is split and the children (below, above).
+    Split(Side, Box<[BoundedSubproblem; 2]>),
 }
 
 /// How the search ended.
@@ -146,14 +148,15 @@ impl<'a> Tree<'a> {
                 let lines = &self.root.lines32;
                 let known: Option<Vec<&[Vec<f32>]>> =
                     learned.and_then(|learned| conjunctions.iter().map(|c| learned_slopes(learned, c)).collect());
-                let slopes = |(position, lines): (usize, &Lines<f32>)| match &known {
-                    Some(rows) => rows.iter().flat_map(|row| &row[position]).copied().collect(),
-                    None => lines.lower_slope.repeat(chunk.len()),
+                let of_known = |rows: &Vec<&[Vec<f32>]>| -> Vec<Vec<f32>> {
+                    let of = |position: usize| rows.iter().flat_map(|row| &row[position]).copied().collect();
+                    (0..self.setting.fast.pre.len()).map(of).collect()
                 };
+                let own = || self.setting.fast.repeated_shares(lines, chunk.len());
                 let variables = Variables {
-                    slopes: lines.iter().enumerate().map(slopes).collect(),
+                    slopes: known.as_ref().map_or_else(own, of_known),
                     multipliers: Vec::new(),
-                    signs: Vec::new(),
+                    splits: Vec::new(),
                     weights: conjunctions.iter().map(|c| vec![1.0 / c.len() as f32; c.len()]).collect(),
                 };
                 // What was optimised is not optimised again.
@@ -174,8 +177,8 @@ impl<'a> Tree<'a> {
                         conjunction,
                         region: Arc::clone(&region),
                         slopes: self.compact(&dense),
+                        splits: Vec::new(),
                         multipliers: Vec::new(),
-                        signs: Vec::new(),
                         weights: reached.variables.weights[row].clone(),
                         candidates: last.map_or(Vec::new(), |last| {
                             candidates(self.setting.fast, &reached.last, last, lines, 0, self.bias, self.choice)
@@ -203,14 +206,14 @@ impl<'a> Tree<'a> {
 
     /// A conjunction at the root before it has been bounded.
     fn untouched(&self, region: &Arc<Region>, conjunction: usize, nodes: &[usize]) -> Begun {
-        let dense: Vec<Vec<f32>> = self.root.lines32.iter().map(|lines| lines.lower_slope.clone()).collect();
+        let dense = self.setting.fast.shares(&self.root.lines32, 1);
         let rows = self.conjunctions[conjunction].len();
         let subproblem = Subproblem {
             conjunction,
             region: Arc::clone(region),
             slopes: self.compact(&dense),
+            splits: Vec::new(),
             multipliers: Vec::new(),
-            signs: Vec::new(),
             weights: vec![1.0 / rows as f32; rows],
             candidates: Vec::new(),
             entered: false,
@@ -296,9 +299,8 @@ impl<'a> Tree<'a> {
                     recorder.exact(c, node, &refutation);
                 }
             }
-            NodeStatus::Split(neuron, children) => {
-                let nodes =
-                    recorder.as_deref_mut().map_or([0; 2], |recorder| recorder.split(c, node, neuron.0, neuron.1));
+            NodeStatus::Split(split, children) => {
+                let nodes = recorder.as_deref_mut().map_or([0; 2], |recorder| recorder.split(c, node, split));
                 for (mut child, node) in children.into_iter().zip(nodes) {
                     round.subproblems += 1;
                     if !child.is_refuted() {
@@ -322,27 +324,37 @@ impl<'a> Tree<'a> {
     }
 
     fn is_unstable(&self, position: usize, index: usize) -> bool {
-        self.root.layers.lower[position][index] < 0.0 && self.root.layers.upper[position][index] > 0.0
+        let (l, u) = (self.root.layers.lower[position][index], self.root.layers.upper[position][index]);
+        self.setting.exact.has_choice(position, l, u)
     }
 
-    /// The neuron to split in each subproblem.
-    fn choose<'s>(&self, splits: &'s [Split]) -> Vec<Option<Neuron>> {
-        let candidates = |split: &'s Split| match split.status {
-            NodeStatus::Stuck if split.parent.region.choice.is_none() => &split.parent.candidates[..],
-            _ => &[],
+    /// What to split in each subproblem: the sides below and above.
+    fn choose(&self, splits: &[Split]) -> Vec<Option<[Side; 2]>> {
+        let sides = |split: &Split, neuron: Neuron| split.parent.sides(self.setting.exact, neuron);
+        let own = |split: &Split| -> Vec<[Side; 2]> {
+            match split.status {
+                NodeStatus::Stuck if split.parent.region.choice.is_none() => {
+                    split.parent.candidates.iter().filter_map(|c| sides(split, c.neuron())).collect()
+                }
+                _ => Vec::new(),
+            }
         };
-        let simple = |split: &'s Split| match split.status {
-            NodeStatus::Stuck => split.parent.region.choice.or(candidates(split).first().map(Candidate::neuron)),
+        let candidates: Vec<Vec<[Side; 2]>> = splits.iter().map(own).collect();
+        let simple = |split: &Split, candidates: &[[Side; 2]]| match split.status {
+            NodeStatus::Stuck => match split.parent.region.choice {
+                Some(neuron) => sides(split, neuron),
+                None => candidates.first().copied(),
+            },
             _ => None,
         };
-        if splits.iter().all(|split| candidates(split).len() < 2) {
-            return splits.iter().map(simple).collect();
+        if candidates.iter().all(|list| list.len() < 2) {
+            return splits.iter().zip(&candidates).map(|(split, list)| simple(split, list)).collect();
         }
-        let both = |split: &'s Split| {
-            let sub = &split.parent;
-            candidates(split).iter().flat_map(move |&c| [false, true].map(|side| (sub, Some((c.neuron(), side)))))
-        };
-        let rows: Vec<Row<'_>> = splits.iter().flat_map(both).collect();
+        let rows: Vec<Row<'_>> = splits
+            .iter()
+            .zip(&candidates)
+            .flat_map(|(split, list)| list.iter().flatten().map(|&side| (&split.parent, Some(side))))
+            .collect();
         let mut values = Vec::with_capacity(rows.len());
         for rows in rows.chunks(8 * CHUNK) {
             let (lines, variables) = self.assemble(rows);
@@ -367,9 +379,10 @@ impl<'a> Tree<'a> {
         let mut next = 0;
         splits
             .iter()
-            .map(|split| {
-                let mut best: Option<(f32, f32, Candidate)> = None;
-                for &candidate in candidates(split) {
+            .zip(&candidates)
+            .map(|(split, list)| {
+                let mut best: Option<(f32, f32, [Side; 2])> = None;
+                for &candidate in list {
                     let (a, b) = (values[next], values[next + 1]);
                     next += 2;
                     // A child that is refuted already counts no more than 0.
@@ -378,7 +391,7 @@ impl<'a> Tree<'a> {
                         best = Some((low, high, candidate));
                     }
                 }
-                best.map(|(_, _, candidate)| candidate.neuron()).or(simple(split))
+                best.map(|(_, _, candidate)| candidate).or(simple(split, list))
             })
             .collect()
     }
@@ -395,8 +408,20 @@ impl<'a> Tree<'a> {
         if !scored.is_empty() {
             return scored;
         }
-        let left = self.unstable.iter().find(|&&(position, index)| lines[position].intercept[index] > 0.0);
-        left.map(|&(position, index)| Candidate { position, index, score: 0.0 }).into_iter().collect()
+        let exact = self.setting.exact;
+        let is_open = |&(position, index): &Neuron| {
+            let ends = subproblem.region.ends((position, index), subproblem.splits.iter().copied());
+            ends.is_some_and(|(l, u)| exact.is_open(position, l, u))
+        };
+        let left = self.neurons().find(is_open);
+        left.map(|(position, index)| Candidate { position, index, score: 0.0 }).into_iter().collect()
+    }
+
+    /// All neurons that may be split.
+    fn neurons(&self) -> impl Iterator<Item = Neuron> + '_ {
+        let exact = self.setting.exact;
+        let own = (0..exact.pre.len()).filter(|&position| exact.image_of[position].is_none());
+        own.flat_map(move |position| (0..exact.width(position)).map(move |index| (position, index)))
     }
 
     /// Tightens, splits and bounds a chunk; also attacks from the open children's minimisers.
@@ -427,7 +452,7 @@ impl<'a> Tree<'a> {
         let rows: Vec<Row<'_>> = splits
             .iter()
             .zip(&choices)
-            .filter_map(|(split, choice)| choice.map(|c| [false, true].map(|side| (&split.parent, Some((c, side))))))
+            .filter_map(|(split, choice)| choice.map(|sides| sides.map(|side| (&split.parent, Some(side)))))
             .flatten()
             .collect();
         if rows.is_empty() {
@@ -437,10 +462,10 @@ impl<'a> Tree<'a> {
         let found = found.or_else(|| self.attack_from(&rows, &children, &reached.last));
         let mut children = children.into_iter();
         for (split, choice) in splits.iter_mut().zip(choices) {
-            if let Some(choice) = choice
-                && let (Some(inactive), Some(active)) = (children.next(), children.next())
+            if let Some([side, _]) = choice
+                && let (Some(below), Some(above)) = (children.next(), children.next())
             {
-                split.status = NodeStatus::Split(choice, Box::new([inactive, active]));
+                split.status = NodeStatus::Split(side, Box::new([below, above]));
             }
         }
         (splits, found)

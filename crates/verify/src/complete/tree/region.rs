@@ -1,38 +1,34 @@
 //! Regions: parts of the box cut off by splits before the last hidden layer, with the bounds of all pre-activations
 //! derived anew for each. The searches of all conjunctions share them, as what they cost is worth while only then.
 //!
-//! A split makes its own ReLU exact and restricts the inputs; the bounds of later layers gain from both when slopes and
-//! the splits' multipliers are optimised for every neuron's bound, as for a conjunction. That shrinks a search far more
-//! than splits of the last layer do, whose effect ends with their own neuron.
+//! A split makes the lines of its own neuron better (those of a ReLU exact) and restricts the inputs; the bounds of later
+//! layers gain from both when slopes and the splits' multipliers are optimised for every neuron's bound, as for a
+//! conjunction. That shrinks a search far more than splits of the last layer do, whose effect ends with their own neuron.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
-use tightrope_engine::{Lines, Multiplier, OutwardInterval, Trace};
+use tightrope_engine::{NodeLines, OutwardInterval, Trace};
 
-use super::branch::shared_choice;
+use super::branch::{Neuron, shared_choice};
 use crate::complete::bound::ascent::{Ascent, LinearRelaxation, Start, Variables};
-use crate::complete::bound::root::{
-    Derived, Layers, Root, Setting, chunk_rows, doubles, unit_rows, unstable_rows, widened,
-};
+use crate::complete::bound::root::{Derived, Layers, Root, Setting, chunk_rows, doubles, open_rows, unit_rows};
+use crate::complete::bound::split::{Split, widened};
 use crate::complete::problem::Conjunction;
-
-/// A split as (position, element, whether it is active).
-pub(crate) type Sign = (usize, usize, bool);
 
 /// One part of the box.
 pub(crate) struct Region {
     /// The splits that cut it off, from the root.
-    pub splits: Vec<Sign>,
+    pub splits: Vec<Split>,
     /// Bounds of the pre-activations; none if they contradict each other, so that no input satisfies the splits.
     pub layers: Option<Layers>,
     /// How they were derived from those of the region it was cut from, if that is to be kept.
     pub derivation: Vec<Derived>,
-    /// (position, element) of the next ReLU to split for every conjunction; none if each chooses its own.
-    pub choice: Option<(usize, usize)>,
-    /// The parts where `choice` is inactive and active, once they are needed.
+    /// The next neuron to split for every conjunction; none if each chooses its own.
+    pub choice: Option<Neuron>,
+    /// The parts where `choice` is below and above where it is split, once they are needed.
     pub children: [OnceLock<Arc<Region>>; 2],
     /// Its place in a recorded proof.
     pub refinement: OnceLock<RefinementId>,
@@ -59,20 +55,32 @@ pub(crate) struct Regions<'a> {
     pub keep: bool,
 }
 
+impl Region {
+    /// The interval of a neuron where further splits hold, too; none without bounds.
+    pub(crate) fn ends(&self, (position, index): Neuron, splits: impl Iterator<Item = Split>) -> Option<(f64, f64)> {
+        let layers = self.layers.as_ref()?;
+        let (mut lower, mut upper) = (layers.lower[position][index], layers.upper[position][index]);
+        let own = splits.filter(|split| (split.position, split.index) == (position, index));
+        own.for_each(|split| split.cut(&mut lower, &mut upper));
+        Some((lower, upper))
+    }
+}
+
 impl Regions<'_> {
     /// The whole box; it is cut only if tightening is affordable.
     pub(crate) fn whole(&self) -> Region {
         let layers = Layers::clone(&self.root.layers);
-        let rows: usize = (1..layers.lower.len()).map(|p| 2 * layers.unstable(p).count()).sum();
+        let rows: usize = (1..layers.lower.len()).map(|p| layers.open(self.setting.exact, p)).sum();
         let elements = self.setting.fast.elements(self.setting.fast.network.output());
         let cost = rows * elements;
-        let lines: Vec<Lines<f64>> = self.root.lines.clone();
-        // With two layers there is but one to gain from a split of the other, which does not pay.
+        // With two layers there is but one to gain from a split of the other, which does not pay where splits make their
+        // neurons linear. Others need narrow bounds everywhere.
+        let least = if self.setting.exact.kinks.is_some() { 3 } else { 2 };
         let affordable =
-            self.ascent.iterations > 0 && elements <= SMALL && cost <= AFFORDABLE && layers.lower.len() > 2;
+            self.ascent.iterations > 0 && elements <= SMALL && cost <= AFFORDABLE && layers.lower.len() >= least;
         Region {
             splits: Vec::new(),
-            choice: if affordable { self.choose(&lines) } else { None },
+            choice: if affordable { self.choose(&layers, &self.root.lines) } else { None },
             layers: Some(layers),
             derivation: Vec::new(),
             children: Default::default(),
@@ -80,23 +88,31 @@ impl Regions<'_> {
         }
     }
 
-    /// The part of `parent` where its choice has the given sign.
-    pub(crate) fn cut(&self, parent: &Region, active: bool) -> Region {
+    /// The part of `parent` on one side of its choice.
+    pub(crate) fn cut(&self, parent: &Region, above: bool) -> Region {
         let mut splits = parent.splits.clone();
-        splits.extend(parent.choice.map(|(position, index)| (position, index, active)));
+        let split = |neuron: Neuron| {
+            let (l, u) = parent.ends(neuron, parent.splits.iter().copied())?;
+            let point = self.setting.exact.split_point(neuron.0, l, u)?;
+            Some(Split { position: neuron.0, index: neuron.1, point, above })
+        };
+        splits.extend(parent.choice.and_then(split));
         let mut derivation = Vec::new();
         let bounded = parent.layers.as_ref().and_then(|layers| self.tighten(layers, &splits, &mut derivation));
         let (layers, choice) = match bounded {
             None => (None, None),
-            Some((layers, lines)) => (Some(layers), self.choose(&lines)),
+            Some((layers, lines)) => {
+                let choice = self.choose(&layers, &lines);
+                (Some(layers), choice)
+            }
         };
         Region { splits, layers, derivation, choice, children: Default::default(), refinement: OnceLock::new() }
     }
 
-    /// The ReLU before the last hidden layer that matters most to all conjunctions together.
-    fn choose(&self, lines: &[Lines<f64>]) -> Option<(usize, usize)> {
+    /// The neuron before the last hidden layer that matters most to all conjunctions together.
+    fn choose(&self, layers: &Layers, lines: &[NodeLines<f64>]) -> Option<Neuron> {
         let program = self.setting.fast;
-        let lines: Vec<Lines<f32>> = lines.iter().map(Lines::narrowed).collect();
+        let lines: Vec<NodeLines<f32>> = lines.iter().map(NodeLines::narrowed).collect();
         let mut rows = Vec::new();
         for conjunction in self.conjunctions {
             conjunction.combine(&vec![1.0 / conjunction.len() as f32; conjunction.len()], &mut rows);
@@ -105,22 +121,26 @@ impl Regions<'_> {
         let domain = self.setting.fast_domain(&lines);
         let count = self.conjunctions.len();
         program.at.substitute(&domain, program.network.output(), rows, count, Some(&mut trace), None);
-        shared_choice(program, &trace, count, &lines, self.bias)
+        let is_open = |(position, index): Neuron| {
+            let (l, u) = (layers.lower[position][index], layers.upper[position][index]);
+            self.setting.exact.is_open(position, l, u)
+        };
+        shared_choice(program, &trace, count, &lines, self.bias).filter(|&neuron| is_open(neuron))
     }
 
     /// Bounds of all pre-activations where `splits` hold, from `known` ones; also their lines.
     fn tighten(
         &self,
         known: &Layers,
-        splits: &[Sign],
+        splits: &[Split],
         derivation: &mut Vec<Derived>,
-    ) -> Option<(Layers, Vec<Lines<f64>>)> {
+    ) -> Option<(Layers, Vec<NodeLines<f64>>)> {
         let program = self.setting.exact;
         // Earlier layers have no split before or in them.
-        let first = splits.iter().map(|&(position, ..)| position).min().unwrap_or(usize::MAX);
+        let first = splits.iter().map(|split| split.position).min().unwrap_or(usize::MAX);
         let (lower, upper) = (self.setting.lower.clone(), self.setting.upper.clone());
         let mut intervals = vec![OutwardInterval { reach: vec![0.0; lower.len()], lower, upper }];
-        let mut lines: Vec<Lines<f64>> = Vec::with_capacity(program.pre.len());
+        let mut lines: Vec<NodeLines<f64>> = Vec::with_capacity(program.sites.len());
         for id in 0..=program.pre.last().copied().unwrap_or_default() {
             if id > 0 {
                 let interval = program.at.enclose(id, &intervals, 1);
@@ -133,8 +153,8 @@ impl Regions<'_> {
                 return None;
             }
             if position >= first && position > 0 {
-                let before = splits.iter().filter(|split| split.0 <= position).copied().collect::<Vec<_>>();
-                let found: Vec<Vec<(f64, Derived)>> = unstable_rows(interval)
+                let before = splits.iter().filter(|split| split.position <= position).copied().collect::<Vec<_>>();
+                let found: Vec<Vec<(f64, Derived)>> = open_rows(program, position, &interval.lower, &interval.upper)
                     .par_chunks(chunk_rows(program, id))
                     .map(|rows| self.rows(position, rows, interval, &lines, &before))
                     .collect();
@@ -158,7 +178,7 @@ impl Regions<'_> {
             for (l, u) in interval.lower.iter_mut().zip(&mut interval.upper).filter(|(l, u)| l > u) {
                 std::mem::swap(l, u);
             }
-            lines.push(Lines::new(&interval.lower, &interval.upper));
+            program.push_lines(&mut lines, position, &interval.lower, &interval.upper);
         }
         let ends = |interval: &OutwardInterval<f64>| (interval.lower.clone(), interval.upper.clone());
         let (lower, upper) = program.pre.iter().map(|&id| ends(&intervals[id])).unzip();
@@ -171,8 +191,8 @@ impl Regions<'_> {
         position: usize,
         rows: &[(usize, bool)],
         interval: &OutwardInterval<f64>,
-        lines: &[Lines<f64>],
-        splits: &[Sign],
+        lines: &[NodeLines<f64>],
+        splits: &[Split],
     ) -> Vec<(f64, Derived)> {
         if Instant::now() >= self.ascent.deadline {
             return Vec::new();
@@ -180,12 +200,11 @@ impl Regions<'_> {
         let (fast, exact) = (self.setting.fast, self.setting.exact);
         let id = exact.pre[position];
         let n = interval.lower.len();
-        let narrow: Vec<Lines<f32>> = lines.iter().map(Lines::narrowed).collect();
-        let zero = |&(position, index, _): &Sign| Multiplier { position, index, value: 0.0 };
+        let narrow: Vec<NodeLines<f32>> = lines.iter().map(NodeLines::narrowed).collect();
         let variables = Variables {
             slopes: self.slopes(position, rows, &narrow),
-            multipliers: vec![splits.iter().map(zero).collect(); rows.len()],
-            signs: vec![splits.iter().map(|s| if s.2 { -1.0 } else { 1.0 }).collect(); rows.len()],
+            multipliers: vec![splits.iter().map(|split| split.multiplier(0.0)).collect(); rows.len()],
+            splits: vec![splits.to_vec(); rows.len()],
             weights: Vec::new(),
         };
         let relaxation = LinearRelaxation {
@@ -209,7 +228,7 @@ impl Regions<'_> {
             better.iter().flat_map(|&r| &all[r * n..(r + 1) * n]).copied().collect()
         };
         let slopes: Vec<Vec<f32>> = reached.variables.slopes.iter().enumerate().map(pick).collect();
-        let multipliers: Vec<_> = better.iter().map(|&r| widened(&reached.variables.multipliers[r])).collect();
+        let multipliers: Vec<_> = better.iter().map(|&r| widened(&reached.variables.multipliers[r], splits)).collect();
         let wide = doubles(&slopes);
         let domain = self.setting.domain(lines, Some(&wide), Some(&multipliers));
         let chosen: Vec<(usize, bool)> = better.iter().map(|&r| rows[r]).collect();
@@ -230,36 +249,35 @@ impl Regions<'_> {
         (0..chosen.len()).filter(improved).map(|place| (values[place], derived(place))).collect()
     }
 
-    /// The slopes to begin with: those of the root where it has any, exact ones for stable neurons.
-    fn slopes(&self, position: usize, rows: &[(usize, bool)], lines: &[Lines<f32>]) -> Vec<Vec<f32>> {
+    /// The shares to begin with: those of the root where it has any, exact slopes for stable ReLUs.
+    fn slopes(&self, position: usize, rows: &[(usize, bool)], lines: &[NodeLines<f32>]) -> Vec<Vec<f32>> {
         let of: Vec<Option<usize>> = rows.iter().map(|&(i, is_upper)| self.root.find(position, i, is_upper)).collect();
-        let layer = |(p, lines): (usize, &Lines<f32>)| {
-            let mut all = Vec::with_capacity(of.len() * lines.lower_slope.len());
+        let program = self.setting.fast;
+        let layer = |(p, shares): (usize, &Vec<f32>)| {
+            let mut all = Vec::with_capacity(of.len() * shares.len());
+            let known: Vec<_> = program.sites_at(p).filter_map(|site| lines[site].activation()).collect();
             for o in &of {
                 match o {
-                    None => all.extend_from_slice(&lines.lower_slope),
+                    None => all.extend_from_slice(shares),
                     Some(o) => {
-                        let chosen = self.root.optimised[*o].slopes[p].iter();
-                        let own = lines.lower_slope.iter().zip(&lines.intercept);
-                        all.extend(chosen.zip(own).map(|(&s, (&a, &t))| if t > 0.0 { s } else { a }));
+                        let chosen = self.root.optimised[*o].slopes[p].iter().zip(shares).enumerate();
+                        let is_open = |i| known.iter().any(|lines| lines.is_open(i));
+                        all.extend(chosen.map(|(i, (&chosen, &own))| if is_open(i) { chosen } else { own }));
                     }
                 }
             }
             all
         };
-        lines.iter().enumerate().map(layer).collect()
+        program.shares(lines, 1).iter().enumerate().map(layer).collect()
     }
 }
 
 /// Intersects an interval with known bounds and with the splits of its own neurons.
-fn meet(interval: &mut OutwardInterval<f64>, known: &Layers, position: usize, splits: &[Sign]) {
+fn meet(interval: &mut OutwardInterval<f64>, known: &Layers, position: usize, splits: &[Split]) {
     interval.lower.iter_mut().zip(&known.lower[position]).for_each(|(l, &k)| *l = l.max(k));
     interval.upper.iter_mut().zip(&known.upper[position]).for_each(|(u, &k)| *u = u.min(k));
-    for &(_, index, active) in splits.iter().filter(|split| split.0 == position) {
-        match active {
-            true => interval.lower[index] = interval.lower[index].max(0.0),
-            false => interval.upper[index] = interval.upper[index].min(0.0),
-        }
+    for split in splits.iter().filter(|split| split.position == position) {
+        split.cut(&mut interval.lower[split.index], &mut interval.upper[split.index]);
     }
 }
 

@@ -1,13 +1,15 @@
-//! The open subproblems of branch and bound over ReLUs, and the batches in which they are bounded.
+//! The open subproblems of branch and bound over neurons, and the batches in which they are bounded.
 
 use std::sync::Arc;
 
-use tightrope_engine::{Lines, Multiplier};
+use tightrope_engine::{Multiplier, NodeLines, Real};
 
 use super::Tree;
 use super::branch::{Candidate, Neuron, candidates};
-use super::region::{Region, Sign};
+use super::region::Region;
 use crate::complete::bound::ascent::{Ascended, LinearRelaxation, Start, Variables};
+use crate::complete::bound::handle::Handle;
+use crate::complete::bound::split::Split;
 use crate::complete::problem::Conjunction;
 
 /// An open subproblem.
@@ -16,12 +18,12 @@ pub(crate) struct Subproblem {
     pub conjunction: usize,
     /// The region it lies in, whose splits are its first ones.
     pub region: Arc<Region>,
-    /// Slopes of the root's unstable neurons, in the order of [`Tree::unstable`].
+    /// Shares of the root's unstable neurons, in the order of [`Tree::unstable`].
     pub slopes: Vec<f32>,
-    /// The splits with their multipliers, from the root.
+    /// The splits from the root.
+    pub splits: Vec<Split>,
+    /// Their multipliers.
     pub multipliers: Vec<Multiplier<f32>>,
-    /// −1 for each active, +1 for each inactive split.
-    pub signs: Vec<f32>,
     pub weights: Vec<f32>,
     pub candidates: Vec<Candidate>,
     /// Whether it has just come into its region.
@@ -34,21 +36,23 @@ impl Subproblem {
     /// About the memory that it occupies.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
-            + 4 * (self.slopes.len() + self.signs.len() + self.weights.len())
-            + size_of::<Multiplier<f32>>() * self.multipliers.len()
+            + 4 * (self.slopes.len() + self.weights.len())
+            + (size_of::<Split>() + size_of::<Multiplier<f32>>()) * self.splits.len()
             + size_of::<Candidate>() * self.candidates.len()
             + 128
     }
 
-    /// Its splits.
-    pub(crate) fn splits(&self) -> impl Iterator<Item = Sign> + '_ {
-        self.multipliers.iter().zip(&self.signs).map(|(m, &sign)| (m.position, m.index, sign < 0.0))
+    /// Its part on either side of the point where a neuron is split; none if no split makes any line better.
+    pub(crate) fn sides(&self, program: &Handle<'_, f64>, (position, index): Neuron) -> Option<[Split; 2]> {
+        let (l, u) = self.region.ends((position, index), self.splits.iter().copied())?;
+        let point = program.split_point(position, l, u)?;
+        Some([false, true].map(|above| Split { position, index, point, above }))
     }
 
     /// The side of its region that it has been split off to, if the region is to be cut.
     pub(crate) fn pending(&self) -> Option<usize> {
-        let (_, _, active) = self.splits().nth(self.region.splits.len())?;
-        self.region.choice.map(|_| usize::from(active))
+        let split = self.splits.get(self.region.splits.len())?;
+        self.region.choice.map(|_| usize::from(split.above))
     }
 
     /// The bounds of its region.
@@ -57,8 +61,8 @@ impl Subproblem {
     }
 }
 
-/// A subproblem to be bounded, with one further split (and whether it is the active side) if given.
-pub(crate) type Row<'s> = (&'s Subproblem, Option<(Neuron, bool)>);
+/// A subproblem to be bounded, with one further split if given.
+pub(crate) type Row<'s> = (&'s Subproblem, Option<Split>);
 
 /// What bounding a row came to.
 pub(crate) struct BoundedSubproblem {
@@ -80,7 +84,7 @@ impl BoundedSubproblem {
 pub(crate) const GOAL: f32 = 1e-4;
 
 impl<'a> Tree<'a> {
-    pub(crate) fn relaxation<'g>(&'g self, lines: &'g [Lines<f32>], own_lines: bool) -> LinearRelaxation<'g> {
+    pub(crate) fn relaxation<'g>(&'g self, lines: &'g [NodeLines<f32>], own_lines: bool) -> LinearRelaxation<'g> {
         LinearRelaxation {
             program: self.setting.fast,
             start: self.setting.fast.network.output(),
@@ -92,47 +96,39 @@ impl<'a> Tree<'a> {
     }
 
     /// Lines and variables of rows.
-    pub(crate) fn assemble(&self, rows: &[Row<'_>]) -> (Vec<Lines<f32>>, Variables) {
-        let width = |position| self.setting.fast.width(position);
-        let mut lines: Vec<Lines<f32>> =
-            (0..self.setting.fast.pre.len()).map(|p| Lines::with_capacity(rows.len() * width(p))).collect();
-        let mut multipliers = Vec::with_capacity(rows.len());
-        let mut signs = Vec::with_capacity(rows.len());
+    pub(crate) fn assemble(&self, rows: &[Row<'_>]) -> (Vec<NodeLines<f32>>, Variables) {
+        let program = self.setting.fast;
+        let mut lines = row_lines(program, rows);
+        let mut variables = Variables::default();
         for (row, (subproblem, split)) in rows.iter().enumerate() {
-            lines.iter_mut().zip(subproblem.layers()).for_each(|(lines, (lower, upper))| lines.extend(lower, upper));
             for (&(position, index), &slope) in self.unstable.iter().zip(&subproblem.slopes) {
-                let element = row * width(position) + index;
-                if lines[position].intercept[element] > 0.0 {
-                    lines[position].lower_slope[element] = slope;
+                let element = row * program.width(position) + index;
+                for site in program.sites_at(position) {
+                    if let Some(lines) = lines[site].activation_mut() {
+                        lines.set_share(element, slope);
+                    }
                 }
             }
             let mut list = subproblem.multipliers.clone();
-            let mut sign = subproblem.signs.clone();
-            if let Some(((position, index), active)) = *split {
-                list.push(Multiplier { position, index, value: 0.0 });
-                sign.push(if active { -1.0 } else { 1.0 });
-            }
-            for (multiplier, &sign) in list.iter().zip(&sign) {
-                lines[multiplier.position].fix(row * width(multiplier.position) + multiplier.index, sign < 0.0);
-            }
-            multipliers.push(list);
-            signs.push(sign);
+            list.extend(split.map(|split| split.multiplier(0.0)));
+            variables.multipliers.push(list);
+            variables.splits.push(subproblem.splits.iter().copied().chain(*split).collect());
         }
-        let slopes = lines.iter().map(|lines| lines.lower_slope.clone()).collect();
-        let weights = rows.iter().map(|(subproblem, _)| subproblem.weights.clone()).collect();
-        (lines, Variables { slopes, multipliers, signs, weights })
+        variables.slopes = program.shares(&lines, rows.len());
+        variables.weights = rows.iter().map(|(subproblem, _)| subproblem.weights.clone()).collect();
+        (lines, variables)
     }
 
     /// Bounds rows with slopes, multipliers and weights optimised; also what the ascent ended with.
     pub(crate) fn bound(&self, rows: &[Row<'_>], keep: bool) -> (Vec<BoundedSubproblem>, Ascended) {
         let (lines, variables) = self.assemble(rows);
-        let signs = variables.signs.clone();
+        let splits = variables.splits.clone();
         let conjunctions: Vec<&Conjunction> = rows.iter().map(|(s, _)| &self.conjunctions[s.conjunction]).collect();
         let start = Start::Conjunctions(&conjunctions);
         let reached = self.ascent.run(self.relaxation(&lines, true), start, variables, GOAL);
         let bounds = self.count(rows, &conjunctions, &reached.values, &reached.variables);
         let mut bounded = Vec::with_capacity(rows.len());
-        for (row, ((parent, _), signs)) in rows.iter().zip(signs).enumerate() {
+        for (row, ((parent, _), splits)) in rows.iter().zip(splits).enumerate() {
             let refuted = bounds[row] > 0.0;
             let dense = self.dense_row(&reached.variables.slopes, row);
             let last = reached.last.rows.iter().position(|&r| r as usize == row).filter(|_| !refuted);
@@ -140,8 +136,8 @@ impl<'a> Tree<'a> {
                 conjunction: parent.conjunction,
                 region: Arc::clone(&parent.region),
                 slopes: if refuted { Vec::new() } else { self.compact(&dense) },
+                splits,
                 multipliers: reached.variables.multipliers[row].clone(),
-                signs,
                 weights: reached.variables.weights[row].clone(),
                 candidates: last.map_or(Vec::new(), |last| {
                     candidates(self.setting.fast, &reached.last, last, &lines, row, self.bias, self.choice)
@@ -176,7 +172,7 @@ impl<'a> Tree<'a> {
         let chosen = Variables {
             slopes: variables.slopes.iter().enumerate().map(|(p, values)| pick(p, values)).collect(),
             multipliers: promising.iter().map(|&row| variables.multipliers[row].clone()).collect(),
-            signs: Vec::new(),
+            splits: promising.iter().map(|&row| variables.splits[row].clone()).collect(),
             weights: promising.iter().map(|&row| variables.weights[row].clone()).collect(),
         };
         let lines = self.exact_lines(&promising.iter().map(|&row| rows[row]).collect::<Vec<_>>());
@@ -187,18 +183,8 @@ impl<'a> Tree<'a> {
     }
 
     /// Lines of rows in f64.
-    pub(crate) fn exact_lines(&self, rows: &[Row<'_>]) -> Vec<Lines<f64>> {
-        let width = |position| self.setting.fast.width(position);
-        let mut lines: Vec<Lines<f64>> =
-            (0..self.setting.fast.pre.len()).map(|p| Lines::with_capacity(rows.len() * width(p))).collect();
-        for (row, (subproblem, split)) in rows.iter().enumerate() {
-            lines.iter_mut().zip(subproblem.layers()).for_each(|(lines, (lower, upper))| lines.extend(lower, upper));
-            let last = split.map(|((position, index), active)| (position, index, active));
-            for (position, element, active) in subproblem.splits().chain(last) {
-                lines[position].fix(row * width(position) + element, active);
-            }
-        }
-        lines
+    pub(crate) fn exact_lines(&self, rows: &[Row<'_>]) -> Vec<NodeLines<f64>> {
+        row_lines(self.setting.exact, rows)
     }
 
     /// One row of `[rows, n]` by position.
@@ -210,4 +196,18 @@ impl<'a> Tree<'a> {
     pub(crate) fn compact(&self, dense: &[Vec<f32>]) -> Vec<f32> {
         self.unstable.iter().map(|&(position, index)| dense[position][index]).collect()
     }
+}
+
+/// The lines of rows by site, one set for each: those of their regions' bounds, cut by their splits.
+fn row_lines<T: Real>(program: &Handle<'_, T>, rows: &[Row<'_>]) -> Vec<NodeLines<T>> {
+    let mut lines = program.no_lines(rows.len());
+    for (subproblem, split) in rows {
+        for (position, (lower, upper)) in subproblem.layers().enumerate() {
+            match program.cut(position, (lower, upper), subproblem.splits.iter().chain(split)) {
+                Some((lower, upper)) => program.extend_lines(&mut lines, position, &lower, &upper),
+                None => program.extend_lines(&mut lines, position, lower, upper),
+            }
+        }
+    }
+    lines
 }

@@ -1,0 +1,64 @@
+//! What a sweep has found, as a table and as JSON.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tightrope_sweep::{ConfigurationSummary, Objective, Parameters, Summary, setting};
+
+use crate::table;
+use crate::values::percent;
+
+/// The result as JSON.
+pub fn document(summary: &Summary, folder: &Path) -> anyhow::Result<Value> {
+    let mut document = serde_json::to_value(summary)?;
+    document["folder"] = json!(folder.display().to_string());
+    Ok(document)
+}
+
+/// The result as a table; configurations of the Pareto front have a star.
+pub fn text(summary: &Summary, folder: &Path) -> String {
+    let failed = if summary.failed > 0 { format!(", {} failed", summary.failed) } else { String::new() };
+    let mut text = format!("{} of {} trials done{failed}\n", summary.done, summary.trials);
+    if summary.configurations.is_empty() {
+        return text;
+    }
+    let told = |objective: &Objective| {
+        summary.configurations.iter().any(|configuration| configuration.moments(*objective).is_some())
+    };
+    let columns: Vec<Objective> = Objective::ALL.into_iter().filter(told).collect();
+    let mut rows = vec![vec!["configuration".to_string(), "front".into()]];
+    rows[0].extend(columns.iter().map(|objective| objective.name().to_string()));
+    rows.extend(summary.configurations.iter().map(|configuration| row(configuration, &columns)));
+    text.push_str(&format!("\n{}", table::render(&rows)));
+    if rows.iter().flatten().any(|cell| cell.contains('±')) {
+        text.push_str("\nmean ± standard deviation over seeds");
+    }
+    let names: Vec<&str> = summary.objectives.iter().map(|objective| objective.name()).collect();
+    text.push_str(&format!(
+        "\nPareto front ({}): {} of {} configurations, hypervolume {:.4}\none line per trial in {}\n",
+        names.join(", "),
+        summary.front.len(),
+        summary.configurations.len(),
+        summary.hypervolume,
+        folder.join("results.csv").display()
+    ));
+    text
+}
+
+fn row(configuration: &ConfigurationSummary, columns: &[Objective]) -> Vec<String> {
+    let name = format!("{}: {}", configuration.configuration, parameters_text(&configuration.parameters));
+    let mut row = vec![name, if configuration.on_front { "*" } else { "" }.into()];
+    row.extend(columns.iter().map(|&objective| match configuration.moments(objective) {
+        None => "-".into(),
+        Some(moments) => {
+            let spread = moments.std.map_or_else(String::new, |std| format!(" ± {:.2}", 100.0 * std));
+            format!("{}{spread}", percent(moments.mean))
+        }
+    }));
+    row
+}
+
+/// The values of the axes in one line.
+pub fn parameters_text(parameters: &Parameters) -> String {
+    parameters.iter().map(|(key, value)| setting(key, value)).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,111 @@
+//! `tightrope report` on real runs, on what is no run, and where the page must not go.
+
+mod support;
+
+use std::path::Path;
+
+use support::{TINY, fails, files, succeeds, text, write_tensors};
+
+fn train(out: &Path, more: &[&str]) {
+    succeeds(&[&["train", "--out", text(out), "--limit-train", "64", "--epochs", "1"], &TINY[..], more].concat());
+}
+
+#[test]
+fn a_page_of_runs_is_written_whole_and_tells_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    train(&path("runs/certified"), &[]);
+    succeeds(&["certify", text(&path("runs/certified")), "--limit", "4", "--stages", "ibp"]);
+    train(&path("runs/deeper/plain"), &["--method", "standard"]);
+    let page = path("page.html");
+    let document: serde_json::Value = serde_json::from_str(&succeeds(&[
+        "report",
+        text(&path("runs")),
+        "-o",
+        text(&page),
+        "--samples",
+        "3",
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!((&document["runs"], &document["remarks"]), (&2.into(), &serde_json::json!([])));
+    assert_eq!(document["fronts"][0]["outcomes"].as_array().unwrap().len(), 2);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"));
+    assert_eq!(html.matches("data:image/png;base64,").count(), 6, "three images of each of two runs");
+    for part in ["certified", "deeper/plain", "by crown (= deeppoly) in 8 steps", "sample 0", "data.test.sha256"] {
+        assert!(html.to_lowercase().contains(part), "{part}");
+    }
+    // The same runs give the same page, in place of the one that is there.
+    let said = succeeds(&["report", text(&path("runs")), "-o", text(&page), "--samples", "3"]);
+    assert!(said.contains("hypervolume") && said.contains("(2 runs, "), "{said}");
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), html);
+
+    // Without data, without samples, and with damage there is a page nonetheless.
+    let config = path("runs/deeper/plain/config.toml");
+    let renamed = std::fs::read_to_string(&config).unwrap().replace("\"digits\"", "\"mnist\"");
+    std::fs::write(&config, renamed).unwrap();
+    std::fs::write(path("runs/certified/metrics.jsonl"), "{\n").unwrap();
+    let nowhere = path("nowhere");
+    let output = support::run(&["report", text(&path("runs")), "-o", text(&page), "--data-dir", text(&nowhere)]);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("certified, metrics.jsonl: 1 damaged and left out: line 1"), "{notes}");
+    assert!(notes.contains("deeper/plain, sample images: ") && notes.contains("mnist"), "{notes}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("Not everything could be read"));
+    let quiet = support::run(&["report", text(&path("runs/deeper")), "-o", text(&page), "--samples", "0", "-q"]);
+    assert!(quiet.status.success() && quiet.stderr.is_empty());
+    assert!(!std::fs::read_to_string(&page).unwrap().contains("data:image"));
+}
+
+#[test]
+fn runs_on_arrays_show_their_test_arrays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let inputs = path("x.safetensors");
+    let pixels: Vec<f32> = (0..8 * 12).map(|i| (i % 7) as f32 / 7.0).collect();
+    let labels: Vec<i64> = (0..8).map(|i| i % 2).collect();
+    write_tensors(&inputs, &[support::floats("x", &[8, 3, 2, 2], &pixels), support::integers("y", &labels)]);
+    let arrays = ["--inputs", text(&inputs), "--model", "mlp", "--epochs", "1"];
+    let (with, without, page) = (path("runs/with"), path("runs/without"), path("page.html"));
+    succeeds(&[&["train", "--out", text(&with), "--test-inputs", text(&inputs)], &arrays[..]].concat());
+    succeeds(&[&["train", "--out", text(&without)], &arrays[..]].concat());
+    let output = support::run(&["report", text(&path("runs")), "-o", text(&page)]);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && notes.contains("without, sample images: the run was trained on arrays"),
+        "{notes}"
+    );
+    assert_eq!(std::fs::read_to_string(&page).unwrap().matches("data:image/png").count(), 8);
+}
+
+#[test]
+fn what_is_no_run_and_what_would_be_overwritten_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    train(&path("run"), &[]);
+    std::fs::write(path("run/certify.jsonl"), "").unwrap();
+    std::fs::create_dir(path("empty")).unwrap();
+    let before = files(&path("run"));
+    for name in ["config.toml", "metrics.jsonl", "certify.jsonl", "manifest.json", "model.safetensors"] {
+        fails(&["report", text(&path("run")), "-o", text(&path("run").join(name))], &["name another file", name]);
+    }
+    let page = path("page.html");
+    fails(&["report", text(&path("empty")), "-o", text(&page)], &["there is no run in it", "config.toml"]);
+    fails(&["report", text(&path("gone")), "-o", text(&page)], &["gone", "give a run folder"]);
+    fails(&["report", text(&path("run")), "-o", text(&path("no/page.html"))], &["no/page.html"]);
+    fails(&["report"], &["RUN|DIR"]);
+    fails(&["report", text(&path("run")), "--samples", "-1"], &["no whole number"]);
+    assert_eq!(files(&path("run")), before);
+    assert!(!page.exists());
+}
+
+/// The page and `certify` tell the same intervals.
+#[test]
+fn intervals_are_those_of_certify() {
+    for (count, total) in [(0, 0), (0, 9), (3, 7), (900, 1000), (10, 10)] {
+        let (page, certify) =
+            (tightrope_report::Proportion::new(count, total), tightrope_verify::Proportion::new(count, total));
+        assert_eq!((page.value, page.low, page.high), (certify.value, certify.low, certify.high), "{count}/{total}");
+    }
+}

@@ -1,0 +1,66 @@
+//! A sweep of runs of a second.
+
+mod support;
+
+use serde_json::Value;
+use support::{fails, succeeds, text};
+
+const RECIPE: &str = "dataset = \"digits\"\nmodel = \"cnn3-tiny\"\nlimit_train = 64\n\n\
+                      [train]\nepochs = 1\nbatch = 32\neval_limit = 64\n";
+
+#[test]
+fn a_grid_is_trained_certified_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (recipe, out) = (path("recipe.toml"), path("sweep"));
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let sweep =
+        ["sweep", text(&recipe), "--limit", "5", "--timeout", "5", "--stages", "ibp,crown", "--out", text(&out)];
+    let words = [&sweep[..], &["--grid", "train.lr=1e-3,5e-4", "--seeds", "2", "--jobs", "2", "--json"]].concat();
+    let document = |words: &[&str]| serde_json::from_str::<Value>(&succeeds(words)).unwrap();
+    let found = document(&words);
+    assert_eq!((&found["trials"], &found["done"], &found["failed"]), (&4.into(), &4.into(), &0.into()));
+    assert_eq!(found["configurations"][0]["certified"]["count"], 2);
+    let table = std::fs::read_to_string(out.join("results.csv")).unwrap();
+    assert!(
+        table.starts_with("trial,configuration,train.lr,seed,status,natural,") && table.lines().count() == 5,
+        "{table}"
+    );
+
+    assert_eq!(document(&[&words[..], &["--resume"]].concat()), found);
+    assert_eq!(document(&["sweep", "show", text(&out), "--json"]), found);
+    fails(&words, &["--resume"]);
+    fails(
+        &[&sweep[..], &["--grid", "train.lr=1e-3", "--resume"]].concat(),
+        &["axes: ", " there, ", "seeds: 2 there, 1 now"],
+    );
+    fails(
+        &["sweep", text(&recipe), "--grid", "train.lrr=1", "--out", text(&path("x"))],
+        &["`train.lrr`", "`train.lr`"],
+    );
+    // A trial's folder is a run folder.
+    succeeds(&["attack", text(&out.join("trials/0003")), "--limit", "5", "--steps", "1"]);
+}
+
+#[test]
+fn trials_are_asked_for_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sweep");
+    let out = text(&out);
+    succeeds(&["sweep", "--prepare", "--random", "1", "--range", "train.lr=1e-4..1e-2:log", "--out", out]);
+    let asked: Value = serde_json::from_str(&succeeds(&["sweep", "ask", out])).unwrap();
+    assert!(asked["trial"] == 0 && asked["parameters"]["train.lr"].is_number(), "{asked}");
+    let last: Value = serde_json::from_str(&succeeds(&["sweep", "ask", out])).unwrap();
+    assert!(last["trial"].is_null(), "{last}");
+    let mut child = support::command(&["sweep", "tell", out])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = b"{\"trial\": 0, \"natural\": 0.75, \"certified\": 0.5}\n";
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"trial\":0,\"configuration\":0,\"status\":\"done\"}\n");
+    assert!(succeeds(&["sweep", "show", out]).contains("hypervolume 0.3750"));
+}

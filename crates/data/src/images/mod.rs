@@ -1,0 +1,14 @@
+//! Image files: PNG and JPEG, decoded to bytes, resized, and folders of them.
+
+mod decode;
+mod folder;
+mod picture;
+mod read;
+mod resize;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tree;
+
+pub(crate) use folder::{classes_of, image_folder, listing};
+pub(crate) use read::{Entry, Wanted, read};
+pub(crate) use tree::Tree;

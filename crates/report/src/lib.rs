@@ -1,0 +1,20 @@
+//! Training and certification runs as one self-contained HTML page: curves, stages, Pareto front, samples, configuration.
+
+mod certification;
+mod error;
+mod image;
+mod page;
+mod problem;
+mod run;
+mod samples;
+mod statistics;
+mod svg;
+mod text;
+
+pub use certification::{Certification, Record, StageTotals, Verdict};
+pub use error::ReportError;
+pub use page::Report;
+pub use problem::{Front, Outcome, fronts};
+pub use run::{Epoch, Evaluation, Manifest, Run, Session, read_runs};
+pub use samples::{Sample, Samples};
+pub use statistics::{Proportion, hypervolume, pareto_front};

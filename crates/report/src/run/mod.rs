@@ -1,0 +1,105 @@
+//! What a run folder tells: configuration, epochs, certification, manifest, and what of it could not be read.
+
+mod config;
+mod find;
+mod manifest;
+mod metrics;
+
+pub use find::read_runs;
+pub use manifest::{Manifest, Session};
+pub use metrics::{Epoch, Evaluation};
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::Certification;
+
+/// Resolved configuration of a run.
+const CONFIG: &str = "config.toml";
+/// One line per epoch.
+const METRICS: &str = "metrics.jsonl";
+/// Versions, machine, data.
+const MANIFEST: &str = "manifest.json";
+/// One line per certified sample.
+const CERTIFY: &str = "certify.jsonl";
+
+/// One run folder. Whatever is missing or damaged in it is left out and told in `remarks`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Run {
+    /// Short name: the path without what all runs of the report have in common.
+    pub name: String,
+    /// The folder, as it was named or found.
+    pub folder: PathBuf,
+    /// Configuration: dotted keys with their values as TOML writes them, by name.
+    pub config: Vec<(String, String)>,
+    /// Epochs, by rising number.
+    pub epochs: Vec<Epoch>,
+    /// The certification, if there was one.
+    pub certification: Option<Certification>,
+    /// Versions, machine, data and sessions.
+    pub manifest: Option<Manifest>,
+    /// What could not be read, and how to mend it.
+    pub remarks: Vec<String>,
+}
+
+impl Run {
+    /// Reads the run in `folder`.
+    pub fn read(folder: &Path) -> Self {
+        let mut run = Run { folder: folder.into(), name: folder.display().to_string(), ..Run::default() };
+        run.config = run.file(CONFIG, config::parse).unwrap_or_default();
+        run.epochs = run.file(METRICS, metrics::parse).unwrap_or_default();
+        run.manifest = run.file(MANIFEST, manifest::parse);
+        // A run that was not certified is no damage.
+        if folder.join(CERTIFY).exists() {
+            run.certification = run.file(CERTIFY, Certification::parse);
+        }
+        run
+    }
+
+    /// The configuration's value of `key`; texts without their quotes.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.config.iter().find(|(name, _)| name == key)?;
+        Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
+    }
+
+    /// The last evaluation on test samples.
+    pub fn last_evaluation(&self) -> Option<&Evaluation> {
+        self.epochs.iter().rev().find_map(|epoch| epoch.test.as_ref())
+    }
+
+    /// Seconds of training of all epochs.
+    pub fn training_seconds(&self) -> f64 {
+        self.epochs
+            .iter()
+            .filter_map(|epoch| epoch.seconds)
+            .filter(|s| s.is_finite() && *s > 0.0)
+            .fold(0.0, |a, b| a + b)
+    }
+
+    /// What `parse` makes of the file `name`; what is wrong with it becomes a remark.
+    fn file<T>(&mut self, name: &str, parse: fn(&[u8], &mut Vec<String>) -> Result<T, String>) -> Option<T> {
+        let mut remarks = Vec::new();
+        let parsed = match std::fs::read(self.folder.join(name)) {
+            Ok(bytes) => parse(&bytes, &mut remarks),
+            Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => {
+                Err("is not there; what it would tell is left out".into())
+            }
+            Err(problem) => Err(format!("cannot be read ({problem}); see to its permissions")),
+        };
+        let parsed = parsed.map_err(|problem| remarks.push(problem)).ok();
+        self.remarks.extend(remarks.into_iter().map(|remark| format!("{name}: {remark}")));
+        parsed
+    }
+}
+
+/// The lines of an append-only log with their numbers from 1, empty ones left out. A last line without an end was torn by
+/// a kill, or is being written: it is left out with a remark.
+pub(crate) fn log_lines<'a>(bytes: &'a [u8], remarks: &mut Vec<String>) -> Vec<(usize, &'a [u8])> {
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    if whole < bytes.len() {
+        remarks.push("the last line is not complete and is left out".into());
+    }
+    let lines = bytes[..whole].split(|&byte| byte == b'\n').enumerate();
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(|(place, line)| (place + 1, line)).collect()
+}

@@ -1,0 +1,72 @@
+//! Trials that somebody else runs.
+
+mod support;
+
+use support::{plan, ranges, rows};
+use tightrope_sweep::{Outcome, Strategy, Sweep};
+
+#[test]
+fn what_is_asked_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let search = plan(Strategy::Tpe { configurations: 8, lag: 1 }, ranges(), 2);
+    drop(Sweep::begin(folder.path(), search, None, false).unwrap());
+    let open = || Sweep::open(folder.path()).unwrap();
+    let first = open().ask(false).unwrap().unwrap();
+    assert_eq!((first.number, first.configuration, first.seed), (0, 0, 0));
+    let second = open().ask(false).unwrap().unwrap();
+    assert_eq!((second.number, second.seed, &second.parameters), (1, 1, &first.parameters));
+    assert_eq!(open().ask(true).unwrap().as_ref(), Some(&first));
+
+    let bad = |line: &str, part: &str| {
+        let message = open().tell(line).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    };
+    bad(r#"{"trial": 5, "natural": 1, "certified": 1}"#, "was not asked for");
+    bad(r#"{"trial": 0, "certified": 1}"#, "`natural` is missing");
+    bad(r#"{"trial": 0, "natural": 95, "certified": 0.5}"#, "from 0 to 1");
+    bad(r#"{"parameters": {"x": 0}, "natural": 1, "certified": 0.5}"#, "`trial`");
+    bad("natural 1", "is meant");
+    let record = open().tell(r#"{"trial": 0, "natural": 0.75, "certified": 0.5}"#).unwrap();
+    assert_eq!(record.measured().map(|measured| measured.certified), Some(0.5));
+    bad(r#"{"trial": 0, "natural": 0.75, "certified": 0.5}"#, "results already");
+    let record = open().tell(r#"{"trial": 1, "failed": "out of memory"}"#).unwrap();
+    assert_eq!(record.outcome, Outcome::Failed("out of memory".into()));
+    assert_eq!(open().ask(true).unwrap(), None);
+
+    let mut expected = vec![0];
+    for number in 2..16 {
+        let mut sweep = open();
+        let trial = sweep.ask(false).unwrap().unwrap();
+        assert_eq!(trial.number, number);
+        let x = trial.parameters["x"].as_f64().unwrap();
+        // What (0.75, 0.5) dominates.
+        if trial.seed == 0 && !(0.5..=0.75).contains(&x) {
+            expected.push(trial.configuration);
+        }
+        sweep.tell(&format!(r#"{{"trial": {number}, "natural": {x}, "certified": {}}}"#, 1.0 - x)).unwrap();
+    }
+    assert_eq!(open().ask(false).unwrap(), None);
+    let sweep = open();
+    sweep.write_results().unwrap();
+    assert_eq!(rows(folder.path()).len(), 16);
+    let summary = sweep.summary().unwrap();
+    assert_eq!((summary.done, summary.failed, summary.trials), (15, 1, 16));
+    let mut front = summary.front;
+    front.sort_unstable();
+    assert_eq!(front, expected);
+}
+
+#[test]
+fn whoever_proposes_tells_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sweep = Sweep::begin(folder.path(), plan(Strategy::Told, vec![], 1), None, false).unwrap();
+    assert!(sweep.ask(false).unwrap_err().to_string().contains("no axes"));
+    let mut tell = |line: &str| sweep.tell(line).map(|record| (record.trial, record.configuration, record.seed));
+    assert_eq!(tell(r#"{"parameters": {"x": 0.5}, "natural": 0.5, "certified": 0.25}"#).unwrap(), (0, 0, 0));
+    assert_eq!(tell(r#"{"parameters": {"x": 0.5}, "seed": 1, "natural": 0.7, "certified": 0.25}"#).unwrap(), (1, 0, 1));
+    assert_eq!(tell(r#"{"parameters": {"x": 0.9}, "natural": 0.4, "certified": 0.5}"#).unwrap(), (2, 1, 0));
+    assert!(tell(r#"{"trial": 1, "natural": 0.4, "certified": 0.5}"#).unwrap_err().to_string().contains("no `trial`"));
+    let summary = sweep.summary().unwrap();
+    assert_eq!((summary.trials, summary.front), (3, vec![0, 1]));
+    assert!((summary.hypervolume - (0.6 * 0.25 + 0.4 * 0.25)).abs() < 1e-12);
+}

@@ -1,0 +1,272 @@
+//! Recipes: configurations of published settings, made from one table.
+
+mod published;
+
+use std::fmt;
+use std::str::FromStr;
+
+use tightrope_engine::Intermediate;
+
+use self::published::{NETWORKS, PUBLISHED, Published, TUNED, Tuned};
+use crate::TrainError;
+use crate::config::MethodSection;
+use crate::methods::{METHODS, MethodInfo, method};
+use crate::smoothing::SmoothingKind;
+
+/// How much of a recipe is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Two epochs on a handful of images: does it run?
+    Smoke,
+    /// A tenth of the epochs, ramps alike, on 10,000 images.
+    Short,
+    /// As published.
+    Paper,
+}
+
+impl Profile {
+    /// All, shortest first.
+    pub const ALL: [Profile; 3] = [Profile::Smoke, Profile::Short, Profile::Paper];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Smoke => "smoke",
+            Profile::Short => "short",
+            Profile::Paper => "paper",
+        }
+    }
+
+    /// `epoch` of `epochs` in this profile.
+    fn epoch(self, epoch: usize, epochs: usize) -> usize {
+        match self {
+            Profile::Paper => epoch,
+            Profile::Smoke | Profile::Short => {
+                (epoch as f64 * self.epochs(epochs) as f64 / epochs as f64).round() as usize
+            }
+        }
+    }
+
+    fn epochs(self, epochs: usize) -> usize {
+        match self {
+            Profile::Smoke => 2,
+            Profile::Short => epochs.div_ceil(10),
+            Profile::Paper => epochs,
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Profile::ALL.map(Profile::name).join(", ");
+        let found = Profile::ALL.into_iter().find(|profile| profile.name() == text);
+        found.ok_or_else(|| format!("unknown profile `{text}`; use one of {names}"))
+    }
+}
+
+/// A configuration by name: SETTING/NETWORK/METHOD-SMOOTHING.
+#[derive(Clone)]
+pub struct Recipe {
+    name: String,
+    setting: &'static Published,
+    network: &'static str,
+    method: &'static MethodInfo,
+    smoothing: SmoothingKind,
+    tuned: Option<&'static Tuned>,
+}
+
+/// Every recipe: settings × networks × methods × smoothings, then configurations that others have found by search.
+///
+/// Methods that bound each layer through those before it are left out for the deepest network, where a step on one image
+/// takes minutes.
+pub fn recipes() -> Vec<Recipe> {
+    let mut all = Vec::new();
+    for setting in &PUBLISHED {
+        for network in NETWORKS {
+            for info in METHODS {
+                if network.starts_with("cnn7") && goes_back_for_layers(info) {
+                    continue;
+                }
+                for smoothing in SmoothingKind::ALL {
+                    let name = format!("{}/{network}/{}-{}", setting.name, info.name, smoothing.name());
+                    all.push(Recipe { name, setting, network, method: info, smoothing, tuned: None });
+                }
+            }
+        }
+    }
+    for tuned in &TUNED {
+        let base = all.iter().find(|recipe| recipe.name == tuned.base).cloned();
+        let special = |base| Recipe { name: tuned.name.into(), network: tuned.network, tuned: Some(tuned), ..base };
+        all.extend(base.map(special));
+    }
+    all
+}
+
+/// The recipe called `name`; a name without a smoothing is that of plain gradients.
+///
+/// # Errors
+/// If there is none; the message names the nearest.
+pub fn recipe(name: &str) -> Result<Recipe, TrainError> {
+    let all = recipes();
+    let plain = format!("{name}-{}", SmoothingKind::Grad.name());
+    if let Some(found) = all.iter().find(|recipe| recipe.name == name || recipe.name == plain) {
+        return Ok(found.clone());
+    }
+    let nearest = all.iter().map(|recipe| &recipe.name).min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+    Err(TrainError::Recipe { name: name.into(), nearest })
+}
+
+fn goes_back_for_layers(info: &MethodInfo) -> bool {
+    let section = MethodSection { name: info.name.into(), ..MethodSection::default() };
+    let backward = |relaxation: tightrope_engine::Relaxation| match relaxation.intermediate() {
+        Intermediate::Interval => false,
+        Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable => true,
+    };
+    method(&section).is_ok_and(|made| backward(made.evaluation()))
+}
+
+impl Recipe {
+    /// The name, for [`recipe`].
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it trains, in a line.
+    pub fn summary(&self) -> String {
+        match self.tuned {
+            Some(tuned) => tuned.source.into(),
+            None => format!("{} under {}", self.method.title, self.smoothing.summary()),
+        }
+    }
+
+    /// The configuration as a file: what differs from the defaults, with remarks.
+    pub fn toml(&self, profile: Profile) -> String {
+        let mut lines = self.keys(profile);
+        for (key, value) in self.tuned.map_or(&[][..], |tuned| tuned.overrides) {
+            match lines.iter_mut().find(|(known, _)| known == key) {
+                Some((_, line)) => *line = (*value).into(),
+                None => lines.push((key, (*value).into())),
+            }
+        }
+        let mut text = format!("# {}: {}.\n", self.name, self.summary());
+        if profile != Profile::Paper {
+            text.push_str(&format!("# Profile {profile}; `--profile paper` is the published length.\n"));
+        }
+        for section in ["", "train", "warmup", "method", "smoothing"] {
+            let inside = |key: &'static str| match key.split_once('.') {
+                Some((name, leaf)) => (name == section).then_some(leaf),
+                None => section.is_empty().then_some(key),
+            };
+            let of_section: Vec<(&str, &str)> =
+                lines.iter().filter_map(|(key, value)| Some((inside(key)?, value.as_str()))).collect();
+            if of_section.is_empty() {
+                continue;
+            }
+            if !section.is_empty() {
+                text.push_str(&format!("\n[{section}]\n"));
+            }
+            of_section.iter().for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
+        }
+        text
+    }
+
+    /// Keys with values, in the order of the file.
+    fn keys(&self, profile: Profile) -> Vec<(&'static str, String)> {
+        let setting = self.setting;
+        let quoted = |text: &str| format!("\"{text}\"");
+        let epochs = setting.epochs;
+        // Images of 64 × 64 have a network of their own.
+        let model = match (setting.dataset, self.network) {
+            ("tinyimagenet", "cnn7-bn") => "cnn7-tinyimagenet-bn",
+            (_, network) => network,
+        };
+        let mut keys = vec![
+            ("dataset", quoted(setting.dataset)),
+            ("model", quoted(model)),
+            ("normalise", "true".into()),
+            ("eps", setting.eps.into()),
+        ];
+        match profile {
+            Profile::Smoke => keys.push(("limit_train", "24".into())),
+            Profile::Short => keys.push(("limit_train", "10000".into())),
+            Profile::Paper => {}
+        }
+        let milestones = setting.milestones.map(|epoch| profile.epoch(epoch, epochs));
+        let milestones = if milestones[0] < milestones[1] { milestones.to_vec() } else { milestones[1..].to_vec() };
+        let batch = if profile == Profile::Smoke { 12 } else { setting.batch };
+        keys.extend([
+            ("train.epochs", profile.epochs(epochs).to_string()),
+            ("train.batch", batch.to_string()),
+            ("train.lr", "5e-4".into()),
+            ("train.lr_decay", "0.2".into()),
+            ("train.milestones", format!("{milestones:?}")),
+            ("train.grad_clip", "10".into()),
+        ]);
+        let number = |value: f64| format!("{value:?}");
+        let [ibp, sabr, taps, mtl] = setting.l1;
+        let (l1, eps) = match self.method.name {
+            "standard" | "pgd" => (0.0, None),
+            "ibp" => (ibp, setting.ibp_eps),
+            "sabr" => (sabr, setting.sabr_eps),
+            "taps" | "staps" => (taps, None),
+            "mtl-ibp" | "cc-ibp" | "exp-ibp" => (mtl, None),
+            _ => (ibp, None),
+        };
+        keys.push(("train.l1", number(l1)));
+        keys.extend(eps.map(|eps| ("train.eps", eps.into())));
+        if setting.augmented {
+            let pad = if setting.dataset == "tinyimagenet" { "4" } else { "2" };
+            keys.extend([("train.flip", "true".into()), ("train.crop", pad.into())]);
+        }
+        if profile == Profile::Smoke {
+            keys.extend([("train.eval_limit", "8".into()), ("train.eval_every", "2".into())]);
+        }
+        keys.extend([
+            ("warmup.start", profile.epoch(setting.warmup[0], epochs).to_string()),
+            ("warmup.end", profile.epoch(setting.warmup[1], epochs).to_string()),
+            ("method.name", quoted(self.method.name)),
+        ]);
+        if self.method.name != "standard" {
+            keys.push(("method.robust_weight", number(setting.robust_weight)));
+        }
+        for own in self.method.own() {
+            let value = match own.path {
+                // Published for interval bounds; deeper ones have their own.
+                "method.regulariser" if !goes_back_for_layers(self.method) => setting.regulariser,
+                "method.box_share" => setting.box_share,
+                "method.shrinkage" if setting.shrinkage < 1.0 => setting.shrinkage,
+                "method.alpha" => setting.alpha,
+                "method.attack_eps_factor" if self.method.name != "pgd" => setting.attack_eps_factor,
+                "method.attack_steps" | "method.attack_restarts" => {
+                    let (steps, restarts) = if profile == Profile::Smoke { (1, 1) } else { (setting.attack_steps, 3) };
+                    let count = if own.path == "method.attack_steps" { steps } else { restarts };
+                    keys.push((own.path, count.to_string()));
+                    continue;
+                }
+                _ => continue,
+            };
+            keys.push((own.path, number(value)));
+        }
+        if self.smoothing != SmoothingKind::Grad {
+            keys.extend([("smoothing.kind", quoted(self.smoothing.name())), ("smoothing.sigma", "1e-3".into())]);
+        }
+        match self.smoothing {
+            SmoothingKind::Grad => {}
+            SmoothingKind::Rgs => keys.push(("smoothing.samples", "2".into())),
+            SmoothingKind::Pgpe => {
+                let population = if profile == Profile::Smoke { "2" } else { "256" };
+                keys.push(("smoothing.population", population.into()));
+            }
+        }
+        keys
+    }
+}
