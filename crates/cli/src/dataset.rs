@@ -60,7 +60,7 @@ pub struct TestSamples {
 impl SampleOptions {
     /// As if only `--limit` and `--data-dir` were given: the first `limit` test samples of a run's own data.
     pub fn of_run(limit: usize, folder: DataDir) -> Self {
-        SampleOptions { dataset: None, inputs: None, limit: Some(limit), folder }
+        SampleOptions { dataset: None, split: SplitChoice::Test, inputs: None, limit: Some(limit), folder }
     }
 
     /// Fails for a limit that leaves nothing; asked before anything is read.

@@ -245,3 +245,15 @@ fn margins_of_many_classes() {
         Case::new("many", &network, theta.clone(), 18, 0.03, Relaxation::CrownIbp).check(&engine, TOLERANCE);
     }
 }
+
+/// A first stage of more coefficients than a batch keeps: the adjoint makes them again, a band of rows at a time.
+#[test]
+fn margins_behind_a_large_first_stage() {
+    let network = Chain::new(&[1, 16, 16]).conv(64, [3, 3], [1, 1], [1; 4]).relu();
+    let network = network.conv(4, [4, 4], [4, 4], [0; 4]).relu().flatten().linear(10).build();
+    let theta = uniform(&network, 15, 0.0);
+    for engine in engines() {
+        Case::new("large first stage", &network, theta.clone(), 17, 0.03, Relaxation::CrownIbp)
+            .check(&engine, TOLERANCE);
+    }
+}

@@ -90,7 +90,10 @@ impl Foreign {
             match (&self.dataset, self.classes) {
                 (Some(name), _) => {
                     let info = tightrope_data::info(name)?;
-                    config.network(&info.shape, info.classes)?
+                    let (Some(shape), Some(classes)) = (info.shape, info.classes) else {
+                        bail!("--dataset {name}: has no shape of its own; give --shape C,H,W --classes K");
+                    };
+                    config.network(&shape, classes)?
                 }
                 (None, Some(classes)) => config.network(&self.shape, classes)?,
                 (None, None) => {

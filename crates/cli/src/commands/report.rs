@@ -50,7 +50,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         let bar = Bar::new(context, "certified radii", report.runs.len());
         for (place, run) in report.runs.iter().enumerate() {
             // A run whose data are gone still has everything else to tell.
-            let samples = radii(run, options)
+            let samples = radii(run, options, context)
                 .unwrap_or_else(|problem| Samples { remark: Some(format!("{problem:#}")), ..Samples::default() });
             report.samples.push(Samples { run: place, ..samples });
             bar.advance(1);
@@ -81,7 +81,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 }
 
 /// The first test samples of a run with their largest certified radii.
-fn radii(run: &Run, options: &Options) -> anyhow::Result<Samples> {
+fn radii(run: &Run, options: &Options, context: &Context) -> anyhow::Result<Samples> {
     if run.config.is_empty() {
         bail!("without config.toml it is not known which data set they would be of");
     }
@@ -97,8 +97,9 @@ fn radii(run: &Run, options: &Options) -> anyhow::Result<Samples> {
         threat.epsilon = 0.01;
     }
     let model = tightrope::load(&run.folder)?;
-    let set = SampleOptions::of_run(options.samples, options.data.clone()).load(&mut origin, &model.network)?.set;
-    let found = tightrope::certified_radii(&model, &set.images, &set.labels, &threat, RELAXATION, STEPS)?;
+    let set =
+        SampleOptions::of_run(options.samples, options.data.clone()).load(&mut origin, &model.network, context)?.set;
+    let found = tightrope::certified_radii(&model, &set.images(), &set.labels, &threat, RELAXATION, STEPS)?;
     let samples = found.iter().enumerate().map(|(index, found)| Sample {
         index: index as u64,
         shape: set.shape,

@@ -441,11 +441,11 @@ fn every_form_of_clip_is_read() {
         let read = import_bytes(&model(&[1, 3], vec![node], constants).encode_to_vec(), "m").unwrap();
         read.network.nodes().iter().skip(1).map(|node| node.layer.clone()).collect::<Vec<_>>()
     };
-    let six = Layer::Activation(Activation::Clip { lower: 0.0, upper: 6.0 });
+    let six = [Layer::Activation(Activation::Clip { lower: 0.0, upper: 6.0 })];
     let clip = |inputs: &[&str]| node("Clip", inputs, "y");
     let constants = || vec![encode_floats("a", &[], &[0.0]), encode_floats("b", &[1], &[6.0])];
-    assert_eq!(layers(clip(&["x", "a", "b"]), constants()), [six.clone()]);
-    assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", 6.0), vec![]), [six]);
+    assert_eq!(layers(clip(&["x", "a", "b"]), constants()), six);
+    assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", 6.0), vec![]), six);
     assert_eq!(layers(clip(&["x", "a"]), constants()), [Layer::RELU]);
     assert_eq!(layers(clip(&["x", "a", ""]), constants()), [Layer::RELU]);
     assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", f32::MAX), vec![]), [Layer::RELU]);
