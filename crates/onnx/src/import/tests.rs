@@ -444,7 +444,7 @@ fn every_form_of_clip_is_read() {
     let six = Layer::Activation(Activation::Clip { lower: 0.0, upper: 6.0 });
     let clip = |inputs: &[&str]| node("Clip", inputs, "y");
     let constants = || vec![encode_floats("a", &[], &[0.0]), encode_floats("b", &[1], &[6.0])];
-    assert_eq!(layers(clip(&["x", "a", "b"]), constants()), [six.clone()]);
+    assert_eq!(layers(clip(&["x", "a", "b"]), constants()), std::slice::from_ref(&six));
     assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", 6.0), vec![]), [six]);
     assert_eq!(layers(clip(&["x", "a"]), constants()), [Layer::RELU]);
     assert_eq!(layers(clip(&["x", "a", ""]), constants()), [Layer::RELU]);
