@@ -11,6 +11,9 @@ use super::plan::Plan;
 use crate::activation::Lines;
 use crate::{LowerSlope, NodeLines, Real};
 
+/// Bounds by node, or their cotangents.
+type Pairs<T> = [Option<Pair<T>>];
+
 /// The radii of the boxes, `[batch, n]`, of all nodes up to some.
 pub(super) struct Errors<T> {
     pub(super) radii: Vec<Vec<T>>,
@@ -67,7 +70,7 @@ impl<T: Real> Errors<T> {
         id: NodeId,
         g: &mut [Vec<T>],
         weights: Option<&mut MapGradients<T>>,
-        (bounded, bounds): (&[Option<Pair<T>>], &mut [Option<Pair<T>>]),
+        (bounded, bounds): (&Pairs<T>, &mut Pairs<T>),
     ) {
         let (batch, node) = (lines.len(), plan.network.node(id));
         let g_node = std::mem::take(&mut g[id]);
