@@ -82,7 +82,7 @@ fn layer_sizes(nodes: impl Iterator<Item = u32> + Clone, sizes: &BTreeMap<u32, u
     if !nodes.clone().is_sorted_by(|a, b| a < b) {
         return Err("the layers do not increase".into());
     }
-    nodes.map(|node| sizes.get(&node).copied().ok_or_else(|| format!("no activation reads node {node}"))).collect()
+    nodes.map(|node| sizes.get(&node).copied().ok_or_else(|| format!("node {node} is no pre-activation"))).collect()
 }
 
 /// Fails unless every β is a finite number ≥ 0.

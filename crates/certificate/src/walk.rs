@@ -141,7 +141,7 @@ impl Walk<'_> {
         let (node, index) = (neuron.node as usize, neuron.index as usize);
         let is_read = self.reading.readers.get(node).is_some_and(Readers::are_any);
         if !is_read || index >= self.reading.network.node(node).len() {
-            return Err(format!("neuron {index} of node {node} is none that an activation reads").into());
+            return Err(format!("neuron {index} of node {node} is no pre-activation").into());
         }
         if !at.is_finite() {
             return Err(format!("neuron {index} of node {node} cannot be split at {at}").into());

@@ -131,7 +131,7 @@ fn brackets_hold_as_they_are() {
             let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
             let own = (mixed(bracket.lower, bracket.share), mixed(bracket.upper, bracket.share));
             for x in [l, u, 0.5 * (l + u)] {
-                let near = 1e-13 * (1.0 + x.abs());
+                let near = 1e-13 * (1.0 + l.abs() + u.abs());
                 assert!(
                     (own.0.at(x) - below.at(x)).abs() <= near,
                     "{kind:?} on [{l}, {u}]: {bracket:?}, not {below:?}"
