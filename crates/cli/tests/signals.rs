@@ -200,7 +200,7 @@ fn limits_of_memory_and_files_end_with_an_error_that_says_what_was_needed() {
     assert!(!adversarial.exists());
     // Less than the data alone needs; it depends on the machine whether that is known before or found out.
     #[cfg(target_os = "linux")]
-    refused("-v 60000", &[&train[..], &["--threads", "1", "--overwrite"]].concat(), "memory");
+    refused("-v 40000", &[&train[..], &["--threads", "1", "--overwrite"]].concat(), "memory");
 }
 
 #[cfg(target_os = "linux")]

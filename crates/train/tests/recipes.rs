@@ -62,7 +62,7 @@ fn profiles_scale_length_and_ramps() {
     let [smoke, short, paper] = Profile::ALL.map(|profile| resolved(name, profile));
     assert_eq!([smoke.train.epochs, short.train.epochs, paper.train.epochs], [2, 7, 70]);
     assert_eq!([smoke.warmup.end, short.warmup.end, paper.warmup.end], [Some(1.0), Some(2.0), Some(20.0)]);
-    assert_eq!([smoke.limit_train, short.limit_train, paper.limit_train], [24, 10_000, 0]);
+    assert_eq!([smoke.limit_train, short.limit_train, paper.limit_train], [8, 10_000, 0]);
     assert_eq!([smoke.smoothing.population, paper.smoothing.population], [2, 256]);
 }
 

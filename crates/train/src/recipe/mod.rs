@@ -196,13 +196,13 @@ impl Recipe {
             ("eps", setting.eps.into()),
         ];
         match profile {
-            Profile::Smoke => keys.push(("limit_train", "24".into())),
+            Profile::Smoke => keys.push(("limit_train", "8".into())),
             Profile::Short => keys.push(("limit_train", "10000".into())),
             Profile::Paper => {}
         }
         let milestones = setting.milestones.map(|epoch| profile.epoch(epoch, epochs));
         let milestones = if milestones[0] < milestones[1] { milestones.to_vec() } else { milestones[1..].to_vec() };
-        let batch = if profile == Profile::Smoke { 12 } else { setting.batch };
+        let batch = if profile == Profile::Smoke { 4 } else { setting.batch };
         keys.extend([
             ("train.epochs", profile.epochs(epochs).to_string()),
             ("train.batch", batch.to_string()),
@@ -228,7 +228,7 @@ impl Recipe {
             keys.extend([("train.flip", "true".into()), ("train.crop", pad.into())]);
         }
         if profile == Profile::Smoke {
-            keys.extend([("train.eval_limit", "8".into()), ("train.eval_every", "2".into())]);
+            keys.extend([("train.eval_limit", "4".into()), ("train.eval_every", "2".into())]);
         }
         keys.extend([
             ("warmup.start", profile.epoch(setting.warmup[0], epochs).to_string()),
