@@ -252,6 +252,10 @@ impl Recipe {
                     keys.push((own.path, count.to_string()));
                     continue;
                 }
+                "method.latent_steps" if profile == Profile::Smoke => {
+                    keys.push((own.path, "1".into()));
+                    continue;
+                }
                 _ => continue,
             };
             keys.push((own.path, number(value)));
