@@ -57,11 +57,14 @@ impl WorstPoints<'_> {
             objective,
             sets,
             least: vec![f64::INFINITY; sets.len()],
-            points: starts(0),
+            points: Vec::new(),
         };
         for restart in 0..restarts {
-            let active = (0..sets.len()).collect();
-            pgd::descend(&mut search, self.steps, self.sizes, active, starts(restart))?;
+            let (active, first) = ((0..sets.len()).collect(), starts(restart));
+            if restart == 0 {
+                search.points.clone_from(&first);
+            }
+            pgd::descend(&mut search, self.steps, self.sizes, active, first)?;
         }
         Ok(search.points)
     }

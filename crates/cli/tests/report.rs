@@ -99,13 +99,3 @@ fn what_is_no_run_and_what_would_be_overwritten_is_refused() {
     assert_eq!(files(&path("run")), before);
     assert!(!page.exists());
 }
-
-/// The page and `certify` tell the same intervals.
-#[test]
-fn intervals_are_those_of_certify() {
-    for (count, total) in [(0, 0), (0, 9), (3, 7), (900, 1000), (10, 10)] {
-        let (page, certify) =
-            (tightrope_report::Proportion::new(count, total), tightrope_verify::Proportion::new(count, total));
-        assert_eq!((page.value, page.low, page.high), (certify.value, certify.low, certify.high), "{count}/{total}");
-    }
-}

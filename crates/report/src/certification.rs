@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Proportion;
 use crate::run::log_lines;
 use crate::text;
+use tightrope_statistics::Proportion;
 
 /// The name under which misclassified samples are decided, before any stage.
 pub(crate) const NATURAL: &str = "natural";

@@ -7,7 +7,6 @@ mod page;
 mod problem;
 mod run;
 mod samples;
-mod statistics;
 mod svg;
 mod text;
 
@@ -17,4 +16,3 @@ pub use page::Report;
 pub use problem::{Front, Outcome, fronts};
 pub use run::{Epoch, Evaluation, Manifest, Run, Session, read_runs};
 pub use samples::{Sample, Samples};
-pub use statistics::{Proportion, hypervolume, pareto_front};

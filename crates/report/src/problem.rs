@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use tightrope_network::number_text;
+use tightrope_statistics::{Proportion, pareto};
 
-use crate::{Proportion, Run, hypervolume, pareto_front};
+use crate::Run;
 
 /// Accuracies of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,10 +43,11 @@ pub fn fronts(runs: &[Run]) -> Vec<Front> {
         }
     }
     for front in &mut fronts {
-        let percent = |outcome: &Outcome| (100.0 * outcome.natural.value, 100.0 * outcome.certified.value);
-        let points: Vec<(f64, f64)> = front.outcomes.iter().map(percent).collect();
-        front.front = pareto_front(&points);
-        front.hypervolume = hypervolume(&points);
+        let percent = |outcome: &Outcome| vec![100.0 * outcome.natural.value, 100.0 * outcome.certified.value];
+        let points: Vec<Vec<f64>> = front.outcomes.iter().map(percent).collect();
+        front.front = pareto::front(&points);
+        front.front.reverse();
+        front.hypervolume = pareto::hypervolume(&points);
     }
     fronts
 }

@@ -10,8 +10,8 @@ use optimizer::sampler::random::RandomSampler;
 use optimizer::sampler::tpe::TpeSampler;
 use optimizer::sampler::{CompletedTrial, Sampler};
 
-use crate::pareto;
 use crate::space::{Axis, Domain, Parameters};
+use tightrope_statistics::pareto;
 
 /// Configurations with results before the first estimate.
 const FIRST: usize = 11;
@@ -169,7 +169,9 @@ fn labelled(axis: &Axis, distribution: &Distribution, history: &[Known<'_>], goo
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{Known, best, random};
-    use crate::{Axis, Parameters, Plan, pareto};
+    use tightrope_statistics::pareto;
+
+    use crate::{Axis, Parameters, Plan};
 
     /// A known configuration that owns its parameters.
     pub(crate) struct Owned(u64, Parameters, Vec<f64>);

@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::SweepError;
 use crate::folder::Merged;
 use crate::journal::{State, TrialRecord};
-use crate::pareto::{self, Moments};
 use crate::plan::{Objective, Plan, Strategy};
 use crate::space::Parameters;
+use tightrope_statistics::{Moments, pareto};
 
 /// One configuration with all its trials that have ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -52,12 +52,17 @@ pub fn certified_cross_entropy<T: Real>(margins: &[T], labels: &[usize]) -> Cert
         let worst: Vec<T> = row.iter().enumerate().map(|(j, &m)| if j == label { T::ZERO } else { -m }).collect();
         let (loss, weights) = softmax_loss(&worst, label);
         result.per_sample.push(loss);
-        result.certified += usize::from(row.iter().enumerate().all(|(j, &m)| j == label || m > T::ZERO));
+        result.certified += usize::from(is_certified(row, label));
         for (j, weight) in weights.into_iter().enumerate().filter(|(j, _)| *j != label) {
             result.cotangent[i * classes + j] = -weight * scale;
         }
     }
     result
+}
+
+/// True if every margin of a row but the label's own is > 0.
+pub(crate) fn is_certified<T: Real>(row: &[T], label: usize) -> bool {
+    row.iter().enumerate().all(|(j, &m)| j == label || m > T::ZERO)
 }
 
 /// −log softmax(z)_label and softmax(z), shifted by the maximum against overflow.

@@ -12,7 +12,7 @@ mod replay;
 
 pub use cascade::log::{CertifyLog, Difference, LOG_FILE, LogSettings, SampleRecord, Verdict};
 pub use cascade::stage::Stage;
-pub use cascade::summary::{Proportion, StageTotals, Summary};
+pub use cascade::summary::{StageTotals, Summary};
 pub use cascade::{AlphaBudget, Cascade};
 pub use error::VerifyError;
 pub use replay::{Replay, replay_counterexample};

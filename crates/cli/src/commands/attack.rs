@@ -8,7 +8,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 use tightrope_attack::{Attack, AttackKind, AttackOutcome, AttackPlan, Samples, Target};
 use tightrope_network::Network;
-use tightrope_verify::{Cascade, Proportion};
+use tightrope_statistics::Proportion;
+use tightrope_verify::Cascade;
 
 use crate::context::Context;
 use crate::dataset::{SampleOptions, TestSamples};

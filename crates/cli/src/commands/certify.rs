@@ -13,9 +13,9 @@ use tightrope_attack::Target;
 use tightrope_data::Dataset;
 use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
+use tightrope_statistics::Proportion;
 use tightrope_verify::{
-    AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, Proportion, SampleRecord, Stage, Summary, Verdict,
-    VerifyError,
+    AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, SampleRecord, Stage, Summary, Verdict, VerifyError,
 };
 
 use crate::commands::attack::AttackOptions;

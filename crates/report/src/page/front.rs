@@ -7,7 +7,9 @@ use super::html::{Cell, TableRow, columns, figure, note, table};
 use super::overview::share_with_interval;
 use crate::svg::{Point, ScatterChart};
 use crate::text::{escape, percent};
-use crate::{Front, Outcome, Proportion};
+use tightrope_statistics::Proportion;
+
+use crate::{Front, Outcome};
 
 /// The section.
 pub fn section(report: &Report, fronts: &[Front]) -> String {

@@ -4,7 +4,9 @@ use super::Report;
 use super::html::{Cell, TableRow, columns, note, table};
 use crate::problem::{data_name, norm_title};
 use crate::text::{escape, number, percent, seconds};
-use crate::{Proportion, Run};
+use tightrope_statistics::Proportion;
+
+use crate::Run;
 
 /// A share with its interval, as HTML.
 pub fn share_with_interval(p: &Proportion) -> String {

@@ -7,7 +7,9 @@ use super::html::{Cell, TableRow, columns, figure, note, table};
 use super::overview::share_with_interval;
 use crate::svg::{Mark, Row, RowChart};
 use crate::text::{bare_percent, escape, percent, seconds};
-use crate::{Certification, Proportion, StageTotals};
+use tightrope_statistics::Proportion;
+
+use crate::{Certification, StageTotals};
 
 /// With more runs than that, each is folded together.
 const MOST_OPEN: usize = 4;

@@ -1,40 +1,10 @@
 //! Accuracies with confidence intervals, and counts and seconds per stage.
 
 use serde::Serialize;
+use tightrope_statistics::Proportion;
 
 use crate::Stage;
 use crate::cascade::log::{SampleRecord, Verdict};
-
-/// A share of samples with its Wilson 95 % interval, as if the samples were drawn at random.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Proportion {
-    /// Samples that have the property.
-    pub count: usize,
-    /// Samples in all.
-    pub total: usize,
-    /// count/total; 0 for no samples.
-    pub value: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
-}
-
-impl Proportion {
-    /// `count` of `total` (Wilson 1927).
-    pub fn new(count: usize, total: usize) -> Self {
-        if total == 0 {
-            return Proportion { count, total, value: 0.0, low: 0.0, high: 1.0 };
-        }
-        const Z: f64 = 1.959_963_984_540_054;
-        let n = total as f64;
-        let p = count as f64 / n;
-        let scale = 1.0 + Z * Z / n;
-        let center = (p + Z * Z / (2.0 * n)) / scale;
-        let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-        Proportion { count, total, value: p, low: (center - half).max(0.0), high: (center + half).min(1.0) }
-    }
-}
 
 /// What one stage did over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,20 +70,5 @@ impl Summary {
             stages: stages.iter().map(totals).collect(),
             seconds: records.iter().fold(0.0, |total, r| total + r.seconds),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Proportion;
-
-    /// Newcombe (1998), table I, method 3: 81/263 → 0.2553 to 0.3662; 0/20 → 0 to 0.1611.
-    #[test]
-    fn wilson_intervals_match_published_values() {
-        let p = Proportion::new(81, 263);
-        assert!((p.low - 0.2553).abs() < 5e-5 && (p.high - 0.3662).abs() < 5e-5, "{p:?}");
-        let p = Proportion::new(0, 20);
-        assert!(p.low == 0.0 && (p.high - 0.1611).abs() < 5e-5, "{p:?}");
-        assert_eq!(Proportion::new(0, 0).high, 1.0);
     }
 }

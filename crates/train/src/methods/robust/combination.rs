@@ -1,6 +1,6 @@
 //! How the margins of a certified and of an adversarial part become one loss.
 
-use crate::loss::{CertifiedLoss, certified_cross_entropy};
+use crate::loss::{CertifiedLoss, certified_cross_entropy, is_certified};
 
 /// The loss of a sample from its certified margins m̲ and its adversarial ones m̂ (or a latent part's), with
 /// CE(m) = log(1 + Σ_{j≠y} exp(−m_j)).
@@ -76,10 +76,7 @@ impl Combination {
         };
         if self == Combination::CertifiedError {
             let classes = certified.len() / labels.len().max(1);
-            let error = |(row, &label): (&[f32], &usize)| {
-                let safe = row.iter().enumerate().all(|(j, &m)| j == label || m > 0.0);
-                f32::from(u8::from(!safe))
-            };
+            let error = |(row, &label): (&[f32], &usize)| f32::from(u8::from(!is_certified(row, label)));
             let per_sample = certified.chunks(classes.max(1)).zip(labels).map(error).collect();
             return Combined { per_sample, certified: vec![0.0; certified.len()], adversarial: Vec::new() };
         }

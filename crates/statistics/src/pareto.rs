@@ -1,4 +1,4 @@
-//! Pareto fronts of points that are to be large in every coordinate, their hypervolume, and means over repetitions.
+//! Pareto fronts of points that are to be large in every coordinate, and their hypervolume.
 
 /// True if `a` is nowhere smaller than `b` and somewhere larger.
 fn dominates(a: &[f64], b: &[f64]) -> bool {
@@ -42,33 +42,9 @@ pub fn hypervolume(points: &[Vec<f64>]) -> f64 {
     volume
 }
 
-/// Mean and spread of repetitions.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Moments {
-    /// Repetitions.
-    pub count: usize,
-    /// Mean.
-    pub mean: f64,
-    /// Sample standard deviation (n − 1); none for a single repetition.
-    pub std: Option<f64>,
-}
-
-impl Moments {
-    /// Of `values`; none if there are none.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let count = values.len();
-        let mean = values.iter().sum::<f64>() / count as f64;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let std = (count > 1).then(|| (squares / (count as f64 - 1.0)).sqrt());
-        (count > 0).then_some(Moments { count, mean, std })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use optimizer::Direction;
-
-    use super::{Moments, front, hypervolume};
+    use super::{front, hypervolume};
 
     fn close(a: f64, b: f64) {
         assert!((a - b).abs() < 1e-12, "{a} is not {b}");
@@ -94,32 +70,12 @@ mod tests {
         }
     }
 
-    /// A second implementation agrees on points without structure, in two to four dimensions.
     #[test]
-    fn another_implementation_agrees() {
-        let mut state = 1_u64;
-        let mut random = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f64 / (1_u64 << 24) as f64
-        };
-        for dimensions in 2..=4 {
-            let points: Vec<Vec<f64>> = (0..12).map(|_| (0..dimensions).map(|_| random()).collect()).collect();
-            let directions = vec![Direction::Maximize; dimensions];
-            let mut theirs = optimizer::pareto::pareto_front_indices(&points, &directions);
-            let mut ours = front(&points);
-            theirs.sort_unstable();
-            ours.sort_unstable();
-            assert_eq!(ours, theirs);
-            close(hypervolume(&points), optimizer::pareto::hypervolume(&points, &vec![0.0; dimensions], &directions));
-        }
-    }
-
-    #[test]
-    fn means_and_deviations() {
-        let moments = Moments::of(&[1.0, 2.0, 4.0]).unwrap();
-        close(moments.mean, 7.0 / 3.0);
-        close(moments.std.unwrap(), (7.0_f64 / 3.0).sqrt());
-        assert_eq!(Moments::of(&[0.5]), Some(Moments { count: 1, mean: 0.5, std: None }));
-        assert_eq!(Moments::of(&[]), None);
+    fn hypervolume_agrees_with_counted_squares() {
+        let points = [(7, 3), (3, 8), (5, 5), (2, 8), (7, 2)];
+        let inside = |x: i32, y: i32| points.iter().any(|&(px, py)| x < px && y < py);
+        let counted = (0..10).flat_map(|x| (0..10).map(move |y| (x, y))).filter(|&(x, y)| inside(x, y)).count();
+        let points = points.map(|(x, y)| vec![f64::from(x), f64::from(y)]);
+        assert_eq!(hypervolume(&points), counted as f64);
     }
 }
