@@ -158,6 +158,37 @@ fn the_rule_of_least_area_is_crown() {
     }
 }
 
+/// Several activations of one neuron have one share between them: where another's lines have a choice, a stable ReLU's have
+/// none.
+#[test]
+fn stable_relus_ignore_shares() {
+    let mut stable = 0;
+    for (family_index, family) in Family::ALL.into_iter().enumerate() {
+        for repeat in 0..4 {
+            let rng = Rng::new((40_000 + family_index * 100 + repeat) as u64);
+            let problem = Problem::new(&rng, family, Shape::Boxes, rng.between(0.1, 0.6));
+            let mut slopes = problem.slopes(&rng);
+            let expected = problem.bounds(Some(&slopes), None);
+            for (position, shares) in slopes.iter_mut().enumerate() {
+                let n = problem.layers[position].lower.len() / SETS;
+                let own: Vec<_> =
+                    problem.sites.at(position).filter_map(|site| problem.lines[site].activation()).collect();
+                if own.is_empty() || own.iter().any(|lines| lines.fan.is_some()) {
+                    continue;
+                }
+                for (place, share) in shares.iter_mut().enumerate() {
+                    if !own[0].is_open(problem.sets[place / n] as usize * n + place % n) {
+                        *share = rng.between(0.0, 1.0);
+                        stable += 1;
+                    }
+                }
+            }
+            assert_eq!(problem.bounds(Some(&slopes), None), expected, "{family:?} {repeat}");
+        }
+    }
+    assert!(stable > 500, "only {stable} stable neurons");
+}
+
 /// ∂bound/∂α: for a ReLU the positive part of the coefficient on it times the relaxed value before it, for a mixture the
 /// coefficient times the height of the second line above the first.
 #[test]
@@ -184,6 +215,7 @@ fn derivatives_with_respect_to_slopes() {
                         for (element, (&a, &z)) in post.iter().zip(&relaxed[pre]).enumerate() {
                             let set = problem.sets[element / n] as usize;
                             gradient[element] += match &lines.fan {
+                                None if !lines.is_open(set * n + element % n) => 0.0,
                                 None => a.max(0.0) * z,
                                 Some(fan) => {
                                     let [first, second] = fan.choice(set * n + element % n, a);

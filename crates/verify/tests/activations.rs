@@ -143,7 +143,7 @@ fn no_point_contradicts_bounds_and_proofs() {
             // Halfway to what sampling has found.
             let goal = 0.5 * (bound + least) - 1e-3;
             let property = property((lower.clone(), upper.clone()), &wide, goal);
-            let settings = Settings { timeout: Duration::from_secs(10), ..settings(Branching::Fsb) };
+            let settings = Settings { timeout: Duration::from_secs(60), ..settings(Branching::Fsb) };
             let decision = decide(&model.network, &weights, &property, &settings, &|_| {}).unwrap();
             tried += 1;
             match decision.outcome {

@@ -51,8 +51,8 @@ pub struct Domain<'a, T> {
     pub lines: &'a [NodeLines<T>],
     /// Which lines a row uses.
     pub lines_of: SetOf<'a>,
-    /// Shares α of each row `[rows, n]` by position, in place of the lines' own: for a ReLU the slope of its lower line,
-    /// for other activations what mixes the lines of its bracket.
+    /// Shares α of each row `[rows, n]` by position, in place of the lines' own: for a ReLU the slope of its lower line where
+    /// it is open (a stable one keeps its own), for other activations what mixes the lines of its bracket.
     pub slopes: Option<&'a [Vec<T>]>,
     /// Multipliers of each row.
     pub multipliers: Option<&'a [Vec<Multiplier<T>>]>,

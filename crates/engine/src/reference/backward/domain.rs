@@ -101,14 +101,6 @@ impl<T: Real> Domain<'_, T> {
         }
     }
 
-    /// The lower slopes of a row at a position, of lines without brackets.
-    fn lower_slopes<'s>(&'s self, own: &'s [T], position: usize, n: usize, row: usize) -> &'s [T] {
-        match self.slopes {
-            Some(slopes) => &slopes[position][row * n..(row + 1) * n],
-            None => &own[self.lines_of.of(row) * n..][..n],
-        }
-    }
-
     /// Replaces coefficients on an activation's output by those on its input.
     fn relax(&self, site: usize, plan: &Plan<T>, rows: &mut [T], values: &mut [T]) {
         let Some(lines) = self.lines[site].activation() else { return };
@@ -130,12 +122,16 @@ impl<T: Real> Domain<'_, T> {
             if !lines.lower_intercept.is_empty() {
                 *value += positive_dot(row, &lines.lower_intercept[set..set + n]);
             }
-            let lower = match lines.fan {
-                Some(_) => &lines.lower_slope[set..set + n],
-                None => self.lower_slopes(&lines.lower_slope, position, n, index),
+            let own = &lines.lower_slope[set..set + n];
+            let Some(shares) = self.slopes.map(|slopes| &slopes[position][index * n..(index + 1) * n]) else {
+                for ((a, &low), &up) in row.iter_mut().zip(own).zip(upper) {
+                    *a = *a * if *a >= T::ZERO { low } else { up };
+                }
+                continue;
             };
-            for ((a, &low), &up) in row.iter_mut().zip(lower).zip(upper) {
-                *a = *a * if *a >= T::ZERO { low } else { up };
+            for (i, a) in row.iter_mut().enumerate() {
+                let low = relu_slope(shares[i], own[i], intercept[i]);
+                *a = *a * if *a >= T::ZERO { low } else { upper[i] };
             }
         }
     }
@@ -201,14 +197,23 @@ impl<T: Real> Domain<'_, T> {
                 }
             }
             (None, _) => {
-                let lower = self.lower_slopes(&lines.lower_slope, position, n, index);
+                let own = &lines.lower_slope[set..set + n];
                 let (upper, intercept) = (&lines.upper_slope[set..set + n], &lines.upper_intercept[set..set + n]);
+                let shares = self.slopes.map(|slopes| &slopes[position][index * n..(index + 1) * n]);
                 for i in 0..n {
-                    values[i] = if post[i] >= T::ZERO { lower[i] * z[i] } else { upper[i] * z[i] + intercept[i] };
+                    let lower = shares.map_or(own[i], |shares| relu_slope(shares[i], own[i], intercept[i]));
+                    values[i] = if post[i] >= T::ZERO { lower * z[i] } else { upper[i] * z[i] + intercept[i] };
                 }
             }
         }
     }
+}
+
+/// The lower slope of a ReLU: its share where it is open, its own where it is stable. Activations that read the same neuron
+/// have one share between them, which another's choice may have moved.
+#[inline(always)]
+fn relu_slope<T: Real>(share: T, own: T, upper_intercept: T) -> T {
+    if upper_intercept > T::ZERO { share } else { own }
 }
 
 /// Σ min(a, 0)·t.
