@@ -119,8 +119,8 @@ impl Smooth {
     }
 
     /// The slope of a line on [l, u] below f (or above): CROWN's (Zhang et al. 2018). Below, the chord where f is concave or
-    /// the chord does not rise faster than f at l; the tangent at the middle where f is convex; else the tangent through
-    /// (u, f(u)).
+    /// the chord does not rise faster than f at l; the tangent at the middle where f is convex, or where it does not rise
+    /// above (u, f(u)) from the convex part; else the tangent through (u, f(u)).
     pub(crate) fn slope(self, below: bool, l: f64, u: f64) -> f64 {
         let (l, u) = if below { (l, u) } else { (-u, -l) };
         let value = |x| Self::middle_of(self.at(x));
@@ -128,15 +128,18 @@ impl Smooth {
         let chord = if u - l > 1e-9 { (value(u) - value(l)) / (u - l) } else { tangent(0.5 * (l + u)) };
         if l >= 0.0 || u > 0.0 && chord <= tangent(l) {
             return chord;
-        } else if u <= 0.0 {
-            return tangent(0.5 * (l + u));
+        }
+        let at_u = value(u);
+        let passes_below = |d: f64| tangent(d) * (u - d) + value(d) <= at_u;
+        let middle = 0.5 * (l + u);
+        if u <= 0.0 || middle < 0.0 && passes_below(middle) {
+            return tangent(middle);
         }
         // The tangent at `low` passes below (u, f(u)).
         let (mut low, mut high) = (l, 0.0_f64);
-        let at_u = value(u);
         while high - low > 1e-7 * (1.0 - low) {
             let d = 0.5 * (low + high);
-            match tangent(d) * (u - d) + value(d) <= at_u {
+            match passes_below(d) {
                 true => low = d,
                 false => high = d,
             }

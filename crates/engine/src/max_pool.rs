@@ -1,12 +1,13 @@
 //! Max pooling in every domain: values, interval image and lines, with adjoints.
 //!
 //! For bounds [l_i, u_i] of a window's inputs: the lower line is y ≥ x_j for the j with the largest l_j. If l_j ≥ u_i for
-//! every other i, then y = x_j exactly; else the upper line is the constant max u_i.
+//! every other i, then y = x_j exactly; else the upper line is the constant max u_i. Parallel lines are both constant,
+//! max l_i and max u_i.
 
 use tightrope_network::MaxPool2d;
 
-use crate::Real;
 use crate::reference::{Pair, windows};
+use crate::{LowerSlope, Real};
 
 /// The windows of one max-pooling node.
 #[derive(Debug)]
@@ -24,18 +25,23 @@ pub struct PoolLines<T> {
     outputs: usize,
     /// Of each output: the input that the lower line follows.
     follows: Vec<usize>,
-    /// Of each output: the constant upper line, or none where the output is the input followed.
-    ceiling: Vec<Option<Ceiling<T>>>,
+    /// Of each output: its constant lines, or none where the output is the input followed.
+    room: Vec<Option<Room<T>>>,
 }
 
-/// The largest upper bound of a window.
+/// The lines of an output that may be more than one of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Ceiling<T> {
-    value: T,
-    /// The input it belongs to.
-    input: usize,
-    /// Height above the lower line, at its lower end.
+struct Room<T> {
+    /// The constant lower line, where that does not follow an input.
+    floor: Option<T>,
+    /// The constant upper line.
+    ceiling: T,
+    /// The input whose upper bound is the largest.
+    highest: usize,
+    /// Height of the upper line above the lower one, at its lower end.
     gap: T,
+    /// Whether both lines are the constant in the middle of largest lower and upper bound.
+    centred: bool,
 }
 
 impl MaxPool {
@@ -72,23 +78,53 @@ impl MaxPool {
     }
 
     /// The lines for bounds `[n]` of one sample's inputs.
-    pub(crate) fn lines<T: Real>(&self, lower: &[T], upper: &[T]) -> PoolLines<T> {
+    pub(crate) fn lines<T: Real>(&self, lower: &[T], upper: &[T], rule: LowerSlope) -> PoolLines<T> {
         let mut lines = PoolLines::default();
-        self.extend(&mut lines, lower, upper);
+        self.extend(&mut lines, lower, upper, rule);
         lines
     }
 
     /// Appends the lines for one more set of bounds `[n]`.
-    pub(crate) fn extend<T: Real>(&self, lines: &mut PoolLines<T>, lower: &[T], upper: &[T]) {
+    pub(crate) fn extend<T: Real>(&self, lines: &mut PoolLines<T>, lower: &[T], upper: &[T], rule: LowerSlope) {
         let follows = self.peaks(lower);
         let ceilings = self.peaks(upper).into_iter().zip(self.places(lower.len())).zip(&follows);
-        lines.ceiling.extend(ceilings.map(|((input, (start, window)), &followed)| {
+        lines.room.extend(ceilings.map(|((highest, (start, window)), &followed)| {
             let mut others = window.iter().map(|&offset| start + offset as usize).filter(|&i| i != followed);
             let is_settled = others.all(|i| lower[followed] >= upper[i]);
-            (!is_settled).then(|| Ceiling { value: upper[input], input, gap: upper[input] - lower[followed] })
+            let floor = match rule {
+                LowerSlope::Adaptive => None,
+                LowerSlope::Parallel | LowerSlope::Constant => Some(lower[followed]),
+            };
+            let (ceiling, gap) = (upper[highest], upper[highest] - lower[followed]);
+            (!is_settled).then_some(Room { floor, ceiling, highest, gap, centred: false })
         }));
         (lines.inputs, lines.outputs) = (lower.len(), follows.len());
         lines.follows.extend(follows);
+    }
+}
+
+impl<T: Real> Room<T> {
+    /// The constant that a coefficient of this sign takes; none where it goes on to the input followed.
+    fn constant(&self, is_negative: bool) -> Option<T> {
+        match (self.floor, is_negative) {
+            (None, false) => None,
+            (None, true) => Some(self.ceiling),
+            (Some(floor), is_negative) if !self.centred => Some(if is_negative { self.ceiling } else { floor }),
+            (Some(floor), _) => Some((floor + self.ceiling) * T::from_f64(0.5)),
+        }
+    }
+
+    /// Adds the cotangent `g` of that constant to those of the inputs' bounds.
+    fn pull_back(&self, is_negative: bool, followed: usize, g: T, bounds: &mut Pair<T>) {
+        let half = T::from_f64(0.5);
+        if self.centred {
+            bounds.lower[followed] += g * half;
+            bounds.upper[self.highest] += g * half;
+        } else if is_negative {
+            bounds.upper[self.highest] += g;
+        } else {
+            bounds.lower[followed] += g;
+        }
     }
 }
 
@@ -102,11 +138,11 @@ impl<T: Real> PoolLines<T> {
             rows.chunks_exact(self.outputs).zip(targets).zip(constants).enumerate()
         {
             let first = set_of(index) * self.outputs;
-            let lines = self.follows[first..].iter().zip(&self.ceiling[first..]);
-            for (&a, (&followed, ceiling)) in row.iter().zip(lines) {
-                match ceiling {
-                    Some(ceiling) if a < T::ZERO => *constant += a * ceiling.value,
-                    Some(_) | None => target[followed] += a,
+            let lines = self.follows[first..].iter().zip(&self.room[first..]);
+            for (&a, (&followed, room)) in row.iter().zip(lines) {
+                match room.as_ref().and_then(|room| room.constant(a < T::ZERO)) {
+                    Some(value) => *constant += a * value,
+                    None => target[followed] += a,
                 }
             }
         }
@@ -116,50 +152,83 @@ impl<T: Real> PoolLines<T> {
     /// The values that the lines chosen by the coefficients `row` of set `set` give for the inputs `z`.
     pub(crate) fn relaxed(&self, set: usize, row: &[T], z: &[T], values: &mut [T]) {
         let first = set * self.outputs;
-        let lines = self.follows[first..].iter().zip(&self.ceiling[first..]);
-        for ((value, &a), (&followed, ceiling)) in values.iter_mut().zip(row).zip(lines) {
-            *value = match ceiling {
-                Some(ceiling) if a < T::ZERO => ceiling.value,
-                Some(_) | None => z[followed],
-            };
+        let lines = self.follows[first..].iter().zip(&self.room[first..]);
+        for ((value, &a), (&followed, room)) in values.iter_mut().zip(row).zip(lines) {
+            *value = room.as_ref().and_then(|room| room.constant(a < T::ZERO)).unwrap_or(z[followed]);
         }
     }
 
     /// Of output `o` of a set the input with the largest upper bound and its height above the lower line; none where the
     /// output is one of the inputs.
     pub fn open(&self, set: usize, o: usize) -> Option<(usize, T)> {
-        self.ceiling[set * self.outputs + o].map(|ceiling| (ceiling.input, ceiling.gap))
+        self.room[set * self.outputs + o].map(|room| (room.highest, room.gap))
     }
 
     /// The adjoint of [`PoolLines::substitute`] for `rows`: from `g_inputs` on its result and `g_constants` to the
-    /// cotangents of `rows`; adds those of the upper bounds of the inputs to `bounds`.
+    /// cotangents of `rows`; adds those of the bounds of the inputs to `bounds`.
     pub(crate) fn adjoint(&self, rows: &[T], g_inputs: &[T], g_constants: &[T], bounds: &mut Pair<T>) -> Vec<T> {
         let mut result = Vec::with_capacity(rows.len());
         let g_rows = g_inputs.chunks_exact(self.inputs);
         for ((row, g_row), &g_constant) in rows.chunks_exact(self.outputs).zip(g_rows).zip(g_constants) {
-            for ((&a, &followed), ceiling) in row.iter().zip(&self.follows).zip(&self.ceiling) {
-                match ceiling {
-                    Some(ceiling) if a < T::ZERO => {
-                        bounds.upper[ceiling.input] += a * g_constant;
-                        result.push(ceiling.value * g_constant);
+            for ((&a, &followed), room) in row.iter().zip(&self.follows).zip(&self.room) {
+                let is_negative = a < T::ZERO;
+                match room.as_ref().and_then(|room| Some((room, room.constant(is_negative)?))) {
+                    Some((room, value)) => {
+                        room.pull_back(is_negative, followed, a * g_constant, bounds);
+                        result.push(value * g_constant);
                     }
-                    Some(_) | None => result.push(g_row[followed]),
+                    None => result.push(g_row[followed]),
                 }
             }
         }
         result
+    }
+
+    /// Replaces constant lines by the one in their middle.
+    pub(crate) fn centre(&mut self) {
+        self.room.iter_mut().flatten().for_each(|room| room.centred = true);
+    }
+
+    /// The radii of the outputs where those of the inputs are `radii`: that of the input followed, or half the distance of
+    /// the constant lines.
+    pub(crate) fn radii(&self, radii: &[T]) -> Vec<T> {
+        let of = |(&followed, room): (&usize, &Option<Room<T>>)| match room {
+            Some(Room { floor: Some(floor), ceiling, .. }) => (*ceiling - *floor) * T::from_f64(0.5),
+            Some(Room { floor: None, .. }) | None => radii[followed],
+        };
+        self.follows.iter().zip(&self.room).map(of).collect()
+    }
+
+    /// The adjoint of [`PoolLines::radii`]: adds to the cotangents of the inputs' radii and bounds.
+    pub(crate) fn radii_adjoint(&self, g: &[T], g_radii: &mut [T], bounds: &mut Pair<T>) {
+        let half = T::from_f64(0.5);
+        for ((&g, &followed), room) in g.iter().zip(&self.follows).zip(&self.room) {
+            match room {
+                Some(room) if room.floor.is_some() => {
+                    bounds.upper[room.highest] += g * half;
+                    bounds.lower[followed] -= g * half;
+                }
+                Some(_) | None => g_radii[followed] += g,
+            }
+        }
     }
 }
 
 impl PoolLines<f64> {
     /// The same in f32, for optimisation.
     pub(crate) fn narrowed(&self) -> PoolLines<f32> {
-        let narrow = |c: Ceiling<f64>| Ceiling { value: c.value as f32, input: c.input, gap: c.gap as f32 };
+        let narrow = |room: Room<f64>| Room {
+            floor: room.floor.map(|floor| floor as f32),
+            ceiling: room.ceiling as f32,
+            highest: room.highest,
+            gap: room.gap as f32,
+            centred: room.centred,
+        };
         PoolLines {
             inputs: self.inputs,
             outputs: self.outputs,
             follows: self.follows.clone(),
-            ceiling: self.ceiling.iter().map(|ceiling| ceiling.map(narrow)).collect(),
+            room: self.room.iter().map(|room| room.map(narrow)).collect(),
         }
     }
 }

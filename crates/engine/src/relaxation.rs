@@ -3,15 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Real;
-
-/// How intermediate and final bounds are computed (sources: Gowal et al. 2018; Zhang et al. 2018, 2020; Singh et al. 2019).
+/// How intermediate and final bounds are computed (sources: Gowal et al. 2018; Mirman et al. 2018; Zhang et al. 2018, 2020;
+/// Singh et al. 2018, 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Relaxation {
     /// Interval arithmetic everywhere, final specification merged into the last linear layer.
     Ibp,
+    /// Centres and the input's error terms are followed exactly; an unstable ReLU becomes an interval, and the radii of those
+    /// go on as a box.
+    Hbox,
     /// Interval arithmetic for the intermediate bounds, one backward substitution for the specification.
     CrownIbp,
+    /// Affine forms (= DeepZ): an unstable ReLU keeps its form times λ_u and adds an error term of its own.
+    Zonotope,
     /// Backward substitution to the input for every pre-activation and the specification (= DeepPoly),
     /// intermediate bounds not intersected with IBP.
     Crown,
@@ -48,15 +52,11 @@ pub enum Final {
 pub enum LowerSlope {
     /// 1 if u > −l, else 0: the line of least area (Singh et al. 2019; Zhang et al. 2018).
     Adaptive,
-}
-
-impl LowerSlope {
-    /// Whether the lower line over l < 0 < u follows the ReLU's right branch, not its left one.
-    pub fn is_right<T: Real>(self, l: T, u: T) -> bool {
-        match self {
-            LowerSlope::Adaptive => u > -l,
-        }
-    }
+    /// λ_u = u/(u − l), that of the upper line. Both lines together are an affine form with one error term, so that
+    /// back-substitution along them gives what the zonotope gives (Singh et al. 2018).
+    Parallel,
+    /// 0, and the upper line is the constant u: an interval (Mirman et al. 2018).
+    Constant,
 }
 
 impl Relaxation {
@@ -64,7 +64,7 @@ impl Relaxation {
     pub fn intermediate(self) -> Intermediate {
         match self {
             Relaxation::Ibp | Relaxation::CrownIbp => Intermediate::Interval,
-            Relaxation::Crown => Intermediate::Backward,
+            Relaxation::Hbox | Relaxation::Zonotope | Relaxation::Crown => Intermediate::Backward,
             Relaxation::CrownMeetIbp => Intermediate::Intersection,
             Relaxation::CrownSkipIbp => Intermediate::BackwardIfUnstable,
         }
@@ -74,9 +74,12 @@ impl Relaxation {
     pub fn last(self) -> Final {
         match self {
             Relaxation::Ibp => Final::Interval,
-            Relaxation::CrownIbp | Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
-                Final::Backward
-            }
+            Relaxation::Hbox
+            | Relaxation::CrownIbp
+            | Relaxation::Zonotope
+            | Relaxation::Crown
+            | Relaxation::CrownMeetIbp
+            | Relaxation::CrownSkipIbp => Final::Backward,
         }
     }
 
@@ -87,17 +90,42 @@ impl Relaxation {
             Relaxation::CrownIbp | Relaxation::Crown | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => {
                 Some(LowerSlope::Adaptive)
             }
+            Relaxation::Zonotope => Some(LowerSlope::Parallel),
+            Relaxation::Hbox => Some(LowerSlope::Constant),
         }
     }
 
-    /// All relaxations, loosest first.
-    pub const ALL: [Relaxation; 5] =
-        [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];
+    /// Whether the error terms that activations add, half the distances of their two lines, go on as a box: their magnitudes
+    /// through |W|, layer by layer, where they do not cancel. Both lines must be parallel.
+    pub fn boxes_errors(self) -> bool {
+        match self {
+            Relaxation::Hbox => true,
+            Relaxation::Ibp
+            | Relaxation::CrownIbp
+            | Relaxation::Zonotope
+            | Relaxation::Crown
+            | Relaxation::CrownMeetIbp
+            | Relaxation::CrownSkipIbp => false,
+        }
+    }
+
+    /// All relaxations, mostly from the loosest to the tightest.
+    pub const ALL: [Relaxation; 7] = [
+        Relaxation::Ibp,
+        Relaxation::Hbox,
+        Relaxation::CrownIbp,
+        Relaxation::Zonotope,
+        Relaxation::Crown,
+        Relaxation::CrownMeetIbp,
+        Relaxation::CrownSkipIbp,
+    ];
 
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Relaxation::Ibp => "ibp",
+            Relaxation::Hbox => "hbox",
+            Relaxation::Zonotope => "zonotope",
             Relaxation::CrownIbp => "crown-ibp",
             Relaxation::Crown => "crown",
             Relaxation::CrownMeetIbp => "crown-meet-ibp",
@@ -109,7 +137,12 @@ impl Relaxation {
     pub fn aliases(self) -> &'static [&'static str] {
         match self {
             Relaxation::Crown => &["deeppoly"],
-            Relaxation::Ibp | Relaxation::CrownIbp | Relaxation::CrownMeetIbp | Relaxation::CrownSkipIbp => &[],
+            Relaxation::Zonotope => &["deepz"],
+            Relaxation::Ibp
+            | Relaxation::Hbox
+            | Relaxation::CrownIbp
+            | Relaxation::CrownMeetIbp
+            | Relaxation::CrownSkipIbp => &[],
         }
     }
 
@@ -126,6 +159,14 @@ impl Relaxation {
         match self {
             Relaxation::Ibp => {
                 "Interval arithmetic, the specification merged into the last linear layer (Gowal et al. 2018)"
+            }
+            Relaxation::Hbox => {
+                "Hybrid zonotope: centres and the input's error terms stay affine forms, an unstable activation becomes an \
+                 interval, and those go on as a box; over boxes never looser than ibp (Mirman et al. 2018)"
+            }
+            Relaxation::Zonotope => {
+                "Affine forms: an unstable activation keeps its form, scaled, and adds an error term \
+                 (DeepZ, Singh et al. 2018)"
             }
             Relaxation::CrownIbp => {
                 "Pre-activations by interval arithmetic, one backward substitution for the specification \

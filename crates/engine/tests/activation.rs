@@ -19,6 +19,9 @@ const ALL: [Activation; 9] = [
     Activation::Clip { lower: 0.3125, upper: 0.4375 },
 ];
 
+/// Every way to choose lines.
+const RULES: [LowerSlope; 3] = [LowerSlope::Adaptive, LowerSlope::Parallel, LowerSlope::Constant];
+
 /// The function by its definition.
 fn value(kind: Activation, x: f64) -> f64 {
     match kind {
@@ -46,9 +49,11 @@ fn intervals(rng: &Rng) -> Vec<(f64, f64)> {
     all
 }
 
-/// Points of [l, u] close enough together to find where a line touches.
+/// Points of [l, u] close enough together to find where a line touches, and the kinks in between.
 fn points(l: f64, u: f64) -> impl Iterator<Item = f64> {
-    (0..=400).map(move |i| (l + (u - l) * f64::from(i) / 400.0).clamp(l, u))
+    const KINKS: [f64; 6] = [-1.0, 0.0, 0.3125, 0.4375, 1.0, 6.0];
+    let even = (0..=400).map(move |i| (l + (u - l) * f64::from(i) / 400.0).clamp(l, u));
+    even.chain(KINKS.into_iter().filter(move |kink| (l..=u).contains(kink)))
 }
 
 /// Checks the lines in one precision; the largest share of its rounding allowed on the wrong side is `slack`.
@@ -56,9 +61,10 @@ fn check_sound<T: Real>(slack: impl Fn(Activation) -> f64) {
     let rng = Rng::new(11);
     for kind in ALL {
         let f = activation::<T>(kind);
-        for (l, u) in intervals(&rng) {
+        for ((l, u), rule) in intervals(&rng).into_iter().flat_map(|ends| RULES.map(|rule| (ends, rule))) {
             let (l, u) = (T::from_f64(l), T::from_f64(u));
-            let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
+            let (below, above) = f.line_pair(l, u, rule);
+            assert!(rule == LowerSlope::Adaptive || below.slope == above.slope, "{kind:?} {rule:?}");
             let at = |line: Line<T>, x: f64| line.slope.to_f64() * x + line.intercept.to_f64();
             let (mut low_gap, mut high_gap) = (f64::INFINITY, f64::INFINITY);
             let (low, high) = (l.to_f64().min(u.to_f64()), l.to_f64().max(u.to_f64()));
@@ -68,7 +74,7 @@ fn check_sound<T: Real>(slack: impl Fn(Activation) -> f64) {
                 let rounding = T::EPSILON.to_f64() * slack(kind);
                 let allowed =
                     |line: Line<T>| rounding * ((line.slope.to_f64() * x).abs() + line.intercept.to_f64().abs());
-                let what = || format!("{kind:?} on [{l}, {u}] at {x}: {y}, lines {below:?} {above:?}");
+                let what = || format!("{kind:?} {rule:?} on [{l}, {u}] at {x}: {y}, lines {below:?} {above:?}");
                 assert!(at(below, x) <= y + allowed(below), "{}", what());
                 assert!(at(above, x) >= y - allowed(above), "{}", what());
                 low_gap = low_gap.min(y - at(below, x));
@@ -197,23 +203,24 @@ fn adjoints_of_lines_are_their_derivatives() {
     let mut count = Count::default();
     for kind in ALL {
         let f = activation::<f64>(kind);
-        for _ in 0..400 {
+        for repeat in 0..1200 {
+            let rule = RULES[repeat % RULES.len()];
             let middle = 2.0 * rng.normal();
             let width = 10.0_f64.powf(rng.between(-2.0, 1.0));
             let (l, u) = (middle - width, middle + width);
             let line = || Line { slope: rng.normal(), intercept: rng.normal() };
             let g = (line(), line());
             let sum = |l: f64, u: f64| {
-                let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
+                let (below, above) = f.line_pair(l, u, rule);
                 let dot = |g: Line<f64>, line: Line<f64>| g.slope * line.slope + g.intercept * line.intercept;
                 dot(g.0, below) + dot(g.1, above)
             };
-            let (on_l, on_u) = f.line_pair_adjoint(l, u, g);
-            count.compare(&format!("{kind:?}, l of [{l}, {u}]"), on_l, |t| sum(l + t, u));
-            count.compare(&format!("{kind:?}, u of [{l}, {u}]"), on_u, |t| sum(l, u + t));
+            let (on_l, on_u) = f.line_pair_adjoint(l, u, rule, g);
+            count.compare(&format!("{kind:?} {rule:?}, l of [{l}, {u}]"), on_l, |t| sum(l + t, u));
+            count.compare(&format!("{kind:?} {rule:?}, u of [{l}, {u}]"), on_u, |t| sum(l, u + t));
         }
     }
-    count.finish(6000);
+    count.finish(18_000);
 }
 
 /// Narrow intervals have the derivative of the tangent, whatever rounding does to differences.
@@ -221,10 +228,11 @@ fn adjoints_of_lines_are_their_derivatives() {
 fn adjoints_stay_finite_on_narrow_intervals() {
     for kind in ALL {
         for x in [-2.0, -1.0, -1e-9, 0.0, 1e-9, 0.35, 1.0, 6.0] {
-            for width in [0.0, 1e-300, 1e-16, 1e-12, 1e-9, 1e-6] {
+            let widths = [0.0, 1e-300, 1e-16, 1e-12, 1e-9, 1e-6];
+            for (width, rule) in widths.into_iter().flat_map(|width| RULES.map(|rule| (width, rule))) {
                 let f = activation::<f64>(kind);
                 let g = Line { slope: 1.0, intercept: 1.0 };
-                let (on_l, on_u) = f.line_pair_adjoint(x - width, x + width, (g, g));
+                let (on_l, on_u) = f.line_pair_adjoint(x - width, x + width, rule, (g, g));
                 // At a kink the guard allows 1/1e-12, times where the line meets the axis.
                 let limit = if matches!(kind, Activation::Sigmoid | Activation::Tanh) { 10.0 } else { 1e13 };
                 assert!(on_l.abs() <= limit && on_u.abs() <= limit, "{kind:?} at {x} ± {width}: {on_l}, {on_u}");

@@ -129,6 +129,16 @@ fn ibp_with_shrunk_relus() {
 }
 
 #[test]
+fn hbox() {
+    check_relaxation(Relaxation::Hbox);
+}
+
+#[test]
+fn zonotope() {
+    check_relaxation(Relaxation::Zonotope);
+}
+
+#[test]
 fn crown_ibp() {
     check_relaxation(Relaxation::CrownIbp);
 }

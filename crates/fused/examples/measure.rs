@@ -69,6 +69,15 @@ fn dump(folder: &Path, name: &str, values: &[f32]) {
     std::fs::write(folder.join(name), bytes).expect("the folder can be written to");
 }
 
+/// What is measured of a network; none is the clean pass. The last two are too slow for deeper ones to be worth a row.
+fn relaxations(preset: Preset) -> Vec<Option<Relaxation>> {
+    let mut all = vec![None, Some(Relaxation::Ibp), Some(Relaxation::CrownIbp), Some(Relaxation::Crown)];
+    if preset == Preset::Cnn3 {
+        all.extend([Some(Relaxation::Zonotope), Some(Relaxation::Hbox)]);
+    }
+    all
+}
+
 fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
     let threads: usize = std::env::var("TIGHTROPE_MEASURE_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
@@ -106,7 +115,7 @@ fn main() {
             let theta = parameters(&network, stable);
             let at = engine.load(&network, &theta, &[]).expect("θ fits");
             let mut moving = engine.load(&network, &theta, &[]).expect("θ fits");
-            for relaxation in [None, Some(Relaxation::Ibp), Some(Relaxation::CrownIbp), Some(Relaxation::Crown)] {
+            for relaxation in relaxations(preset) {
                 let label = relaxation.map_or("clean", Relaxation::name);
                 let kind = if stable { "stable" } else { "random" };
                 let name = format!("{}-{} {label} {kind}", preset.name(), shape[0]);

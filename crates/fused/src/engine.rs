@@ -46,8 +46,11 @@ impl Fused {
 /// What of a request the kernels lack, whatever the network.
 pub(crate) fn lacks(request: &BoundRequest) -> Option<&'static str> {
     match (request.relaxation.lower_slope(), request.until) {
-        (None | Some(LowerSlope::Adaptive), None) => None,
-        (None | Some(LowerSlope::Adaptive), Some(_)) => Some("bounds of a layer in place of the logits"),
+        (Some(LowerSlope::Constant), _) => Some("hybrid zonotopes"),
+        (None | Some(LowerSlope::Adaptive | LowerSlope::Parallel), None) => None,
+        (None | Some(LowerSlope::Adaptive | LowerSlope::Parallel), Some(_)) => {
+            Some("bounds of a layer in place of the logits")
+        }
     }
 }
 

@@ -170,6 +170,8 @@ pub fn relaxation(method: &str) -> Relaxation {
     match method {
         "ibp" | "box" => Relaxation::Ibp,
         "crown_ibp" | "deeppoly_box_plain" => Relaxation::CrownIbp,
+        "hbox" => Relaxation::Hbox,
+        "zono" => Relaxation::Zonotope,
         "crown" => Relaxation::Crown,
         "deeppoly_plain" | "crown_meet_ibp_interm" => Relaxation::CrownMeetIbp,
         "crown_lirpa_default" => Relaxation::CrownSkipIbp,

@@ -88,6 +88,8 @@ fn gradients_are_those_of_the_loss() {
         for (name, settings) in [
             ("standard", ""),
             ("ibp", ""),
+            ("hbox", ""),
+            ("zonotope", ""),
             ("crown-ibp", "beta_start = 0.5\nbeta_end = 0.5"),
             ("deeppoly", ""),
             ("crown-meet-ibp", ""),

@@ -7,9 +7,10 @@
 //!
 //! The lower line is the same turned by 180°: the chord if l ≥ a, else the line from (a, a) to (u, f(u)) if m > a, else
 //! the constant a. Of two candidates that both touch f, the one with the smaller value at m has less area above f: the
-//! adaptive rule of ReLU (a = 0, b = ∞), which takes slope 1 if u > −l.
+//! adaptive rule of ReLU (a = 0, b = ∞), which takes slope 1 if u > −l. Parallel lines have the slope of the chord from l
+//! to u and touch f from both sides.
 
-use super::line::chord_adjoint;
+use super::line::{chord_adjoint, interval, interval_adjoint};
 use super::relu::NARROW;
 use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
@@ -63,6 +64,30 @@ impl<T: Real> Clip<T> {
             Choice::Constant(b)
         };
         [below, above]
+    }
+
+    /// Where lines with the slope of the chord from l to u touch f from below and from above: at a kink inside, else at both
+    /// ends alike, of which the lower line has l and the upper one u.
+    fn touching(&self, l: T, u: T) -> [T; 2] {
+        [if l < self.lower { self.lower } else { l }, if u > self.upper { self.upper } else { u }]
+    }
+
+    /// The adjoint of the parallel lines: of their common slope, and of the ends that they go through.
+    fn parallel_adjoint(&self, l: T, u: T, (below, above): (Line<T>, Line<T>)) -> (T, T) {
+        let width = (u - l).max(T::from_f64(NARROW));
+        let slope = (self.value(u) - self.value(l)) / width;
+        let [low, high] = self.touching(l, u);
+        let g_slope = below.slope + above.slope - low * below.intercept - high * above.intercept;
+        let (at_l, at_u) = (self.derivative(l), self.derivative(u));
+        let mut on_l = (slope - at_l) / width * g_slope;
+        let mut on_u = (at_u - slope) / width * g_slope;
+        if low == l {
+            on_l += (at_l - slope) * below.intercept;
+        }
+        if high == u {
+            on_u += (at_u - slope) * above.intercept;
+        }
+        (on_l, on_u)
     }
 
     /// Position of an end, and f there.
@@ -129,24 +154,41 @@ impl<T: Real> Activation<T> for Clip<T> {
         u <= self.lower || l >= self.upper || (l >= self.lower && u <= self.upper)
     }
 
-    fn line_pair(&self, l: T, u: T, _: LowerSlope) -> (Line<T>, Line<T>) {
+    fn line_pair(&self, l: T, u: T, rule: LowerSlope) -> (Line<T>, Line<T>) {
         let (l, u) = (l.min(u), l.max(u));
         if let Some(line) = self.piece(l, u) {
             return (line, line);
         }
-        let [below, above] = self.choices(l, u);
+        let (below, above) = match rule {
+            LowerSlope::Adaptive => {
+                let [below, above] = self.choices(l, u);
+                (self.line(&below, l, u), self.line(&above, l, u))
+            }
+            LowerSlope::Parallel => {
+                let slope = Line::chord((l, self.value(l)), (u, self.value(u))).slope;
+                let touching = self.touching(l, u).map(|x| Line::through(x, self.value(x), slope));
+                (touching[0], touching[1])
+            }
+            LowerSlope::Constant => return interval(self, l, u),
+        };
         let size = self.value(l).abs().max(self.value(u).abs());
-        (self.line(&below, l, u).lowered(l, u, size), self.line(&above, l, u).raised(l, u, size))
+        (below.lowered(l, u, size), above.raised(l, u, size))
     }
 
-    fn line_pair_adjoint(&self, l: T, u: T, (g_below, g_above): (Line<T>, Line<T>)) -> (T, T) {
+    fn line_pair_adjoint(&self, l: T, u: T, rule: LowerSlope, g: (Line<T>, Line<T>)) -> (T, T) {
         // Bounds that rounding has swapped are as good as equal, where every line is affine or nearly so.
         if self.is_affine_on(l, u) || l > u {
             return (T::ZERO, T::ZERO);
         }
-        let [below, above] = self.choices(l, u);
-        let (a, b) = (self.adjoint(&below, l, u, g_below), self.adjoint(&above, l, u, g_above));
-        (a.0 + b.0, a.1 + b.1)
+        match rule {
+            LowerSlope::Adaptive => {
+                let [below, above] = self.choices(l, u);
+                let (a, b) = (self.adjoint(&below, l, u, g.0), self.adjoint(&above, l, u, g.1));
+                (a.0 + b.0, a.1 + b.1)
+            }
+            LowerSlope::Parallel => self.parallel_adjoint(l, u, g),
+            LowerSlope::Constant => interval_adjoint(self, l, u, g),
+        }
     }
 
     fn value_error(&self) -> T {

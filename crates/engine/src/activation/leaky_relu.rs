@@ -1,7 +1,9 @@
 //! Leaky ReLU, a·x + (1 − a)·max(x, 0): the lines of ReLU, tilted.
 //!
-//! For l < 0 < u: upper line a + (1 − a)·λ_u with intercept (1 − a)·μ_u, the chord; lower line x if u > −l, else a·x.
+//! For l < 0 < u: upper line a + (1 − a)·λ_u with intercept (1 − a)·μ_u, the chord; lower line x if u > −l, else a·x, or
+//! the chord's parallel through 0; or the constants a·l and u.
 
+use super::line::{interval, interval_adjoint};
 use super::relu::{is_unstable, upper, upper_adjoint};
 use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
@@ -39,7 +41,11 @@ impl<T: Real> Activation<T> for LeakyRelu<T> {
         if is_unstable(l, u) {
             let (rest, relu) = (T::ONE - self.slope, upper(l, u));
             let above = Line { slope: self.slope + rest * relu.slope, intercept: rest * relu.intercept };
-            (if rule.is_right(l, u) { Line::IDENTITY } else { self.left() }, above)
+            match rule {
+                LowerSlope::Adaptive => (if u > -l { Line::IDENTITY } else { self.left() }, above),
+                LowerSlope::Parallel => (Line { intercept: T::ZERO, ..above }, above),
+                LowerSlope::Constant => interval(self, l, u),
+            }
         } else if l >= T::ZERO {
             (Line::IDENTITY, Line::IDENTITY)
         } else {
@@ -47,12 +53,18 @@ impl<T: Real> Activation<T> for LeakyRelu<T> {
         }
     }
 
-    fn line_pair_adjoint(&self, l: T, u: T, (_, g): (Line<T>, Line<T>)) -> (T, T) {
+    fn line_pair_adjoint(&self, l: T, u: T, rule: LowerSlope, g: (Line<T>, Line<T>)) -> (T, T) {
         if !is_unstable(l, u) {
             return (T::ZERO, T::ZERO);
         }
+        let (below, above) = g;
         let rest = T::ONE - self.slope;
-        upper_adjoint(l, u, Line { slope: rest * g.slope, intercept: rest * g.intercept })
+        let of_relu = |slope: T| upper_adjoint(l, u, Line { slope: rest * slope, intercept: rest * above.intercept });
+        match rule {
+            LowerSlope::Adaptive => of_relu(above.slope),
+            LowerSlope::Parallel => of_relu(below.slope + above.slope),
+            LowerSlope::Constant => interval_adjoint(self, l, u, g),
+        }
     }
 
     fn value_error(&self) -> T {
@@ -72,7 +84,7 @@ impl<T: Real> Activation<T> for LeakyRelu<T> {
         } else {
             Line::constant(T::INFINITY)
         };
-        let share = if LowerSlope::Adaptive.is_right(l, u) { T::ONE } else { T::ZERO };
+        let share = if u > -l { T::ONE } else { T::ZERO };
         Bracket { lower: [self.left(), Line::IDENTITY], upper: [above; 2], share }
     }
 

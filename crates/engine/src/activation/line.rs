@@ -1,7 +1,7 @@
 //! Lines slope·x + intercept: chords, tangents, their adjoints, and the lines of a whole layer.
 
 use super::fan::mixed;
-use super::{Bracket, Fan};
+use super::{Activation, Bracket, Fan};
 use crate::Real;
 
 /// slope·x + intercept.
@@ -78,6 +78,16 @@ pub(super) fn chord_adjoint<T: Real>((p, slope_at_p): (T, T), (q, slope_at_q): (
     (on_p, on_q)
 }
 
+/// The constants f(l) and f(u), between which a function is that does not fall.
+pub(super) fn interval<T: Real>(f: &impl Activation<T>, l: T, u: T) -> (Line<T>, Line<T>) {
+    (Line::constant(f.value(l)), Line::constant(f.value(u)))
+}
+
+/// The adjoint of [`interval`].
+pub(super) fn interval_adjoint<T: Real>(f: &impl Activation<T>, l: T, u: T, g: (Line<T>, Line<T>)) -> (T, T) {
+    (g.0.intercept * f.derivative(l), g.1.intercept * f.derivative(u))
+}
+
 impl<T: Real> Lines<T> {
     /// Zeros for `n` neurons, with room for cotangents of all four numbers.
     pub fn zeros(n: usize) -> Self {
@@ -113,6 +123,25 @@ impl<T: Real> Lines<T> {
     pub(super) fn finish(&mut self) {
         if self.lower_intercept.iter().all(|&intercept| intercept == T::ZERO) {
             self.lower_intercept.clear();
+        }
+    }
+
+    /// Half the distance of each neuron's two lines, which are parallel.
+    pub fn radii(&self) -> Vec<T> {
+        let of = |i: usize| {
+            let (below, above) = self.pair(i);
+            (above.intercept - below.intercept) * T::from_f64(0.5)
+        };
+        (0..self.lower_slope.len()).map(of).collect()
+    }
+
+    /// Replaces both lines of each neuron, which are parallel, by the line in their middle. As cotangents of such lines the
+    /// result belongs to the lines that there were before.
+    pub fn centre(&mut self) {
+        self.lower_intercept.resize(self.upper_intercept.len(), T::ZERO);
+        for (lower, upper) in self.lower_intercept.iter_mut().zip(&mut self.upper_intercept) {
+            let middle = (*lower + *upper) * T::from_f64(0.5);
+            (*lower, *upper) = (middle, middle);
         }
     }
 

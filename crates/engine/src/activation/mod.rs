@@ -41,7 +41,7 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
 
     /// Pulls cotangents on the numbers of [`Activation::line_pair`] back to l and u, with the case that l and u fall into
     /// taken as given.
-    fn line_pair_adjoint(&self, l: T, u: T, g: (Line<T>, Line<T>)) -> (T, T);
+    fn line_pair_adjoint(&self, l: T, u: T, rule: LowerSlope, g: (Line<T>, Line<T>)) -> (T, T);
 
     /// A bound of the relative rounding error of [`Activation::value`].
     fn value_error(&self) -> T;
@@ -110,11 +110,12 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
     }
 
     /// The adjoint of [`Activation::lines`]: adds to the cotangents of the bounds.
-    fn lines_adjoint(&self, lower: &[T], upper: &[T], g: &Lines<T>, g_lower: &mut [T], g_upper: &mut [T]) {
+    fn lines_adjoint(&self, bounds: [&[T]; 2], rule: LowerSlope, g: &Lines<T>, [g_lower, g_upper]: [&mut [T]; 2]) {
+        let [lower, upper] = bounds;
         for i in 0..lower.len() {
             let pair = g.pair(i);
             if pair != (Line::ZERO, Line::ZERO) {
-                let (on_lower, on_upper) = self.line_pair_adjoint(lower[i], upper[i], pair);
+                let (on_lower, on_upper) = self.line_pair_adjoint(lower[i], upper[i], rule, pair);
                 g_lower[i] += on_lower;
                 g_upper[i] += on_upper;
             }

@@ -1,8 +1,10 @@
-//! ReLU: the triangle relaxation with DeepPoly's adaptive lower slope.
+//! ReLU: the triangle relaxation with DeepPoly's adaptive lower slope, DeepZ's parallelogram, and the interval.
 //!
 //! For l < 0 < u: upper line λ_u x + μ_u with λ_u = u/(u−l), μ_u = −u l/(u−l); lower line λ_l x with
-//! λ_l = 1 if u > −l else 0 (Singh et al. 2019; Zhang et al. 2018). Stable neurons are exact.
+//! λ_l = 1 if u > −l else 0 (Singh et al. 2019; Zhang et al. 2018), or with λ_l = λ_u (Singh et al. 2018); or the constants
+//! 0 and u. Stable neurons are exact.
 
+use super::line::{interval, interval_adjoint};
 use super::{Activation, Bracket, Line, Lines};
 use crate::{LowerSlope, Real};
 
@@ -48,7 +50,12 @@ impl<T: Real> Activation<T> for Relu {
 
     fn line_pair(&self, l: T, u: T, rule: LowerSlope) -> (Line<T>, Line<T>) {
         if is_unstable(l, u) {
-            (if rule.is_right(l, u) { Line::IDENTITY } else { Line::ZERO }, upper(l, u))
+            let above = upper(l, u);
+            match rule {
+                LowerSlope::Adaptive => (if u > -l { Line::IDENTITY } else { Line::ZERO }, above),
+                LowerSlope::Parallel => (Line { intercept: T::ZERO, ..above }, above),
+                LowerSlope::Constant => interval(self, l, u),
+            }
         } else if l >= T::ZERO {
             (Line::IDENTITY, Line::IDENTITY)
         } else {
@@ -56,8 +63,16 @@ impl<T: Real> Activation<T> for Relu {
         }
     }
 
-    fn line_pair_adjoint(&self, l: T, u: T, (_, g): (Line<T>, Line<T>)) -> (T, T) {
-        if is_unstable(l, u) { upper_adjoint(l, u, g) } else { (T::ZERO, T::ZERO) }
+    fn line_pair_adjoint(&self, l: T, u: T, rule: LowerSlope, g: (Line<T>, Line<T>)) -> (T, T) {
+        if !is_unstable(l, u) {
+            return (T::ZERO, T::ZERO);
+        }
+        let (below, above) = g;
+        match rule {
+            LowerSlope::Adaptive => upper_adjoint(l, u, above),
+            LowerSlope::Parallel => upper_adjoint(l, u, Line { slope: below.slope + above.slope, ..above }),
+            LowerSlope::Constant => interval_adjoint(self, l, u, g),
+        }
     }
 
     fn value_error(&self) -> T {

@@ -2,14 +2,18 @@
 //!
 //! The construction is CROWN's (Zhang et al. 2018). The lower line on [l, u] is
 //! * the chord, if l ≥ 0 (f is concave) or if the chord rises no faster than f at l (then it stays below f);
-//! * the tangent at (l + u)/2, if u ≤ 0 (f is convex);
+//! * the tangent at m = (l + u)/2, if u ≤ 0 (f is convex), or if m < 0 and the tangent does not rise above f at u: of all
+//!   tangents it has the least area below f;
 //! * else the tangent at the d < 0 for which it passes through (u, f(u)).
 //!
 //! The upper line is the lower line of [−u, −l], turned about (0, f(0)).
+//!
+//! Parallel lines have the slope min(f′(l), f′(u)), the smallest of f on [l, u], and go through (l, f(l)) and (u, f(u))
+//! (Singh et al. 2018).
 
 use std::fmt::Debug;
 
-use super::line::chord_adjoint;
+use super::line::{chord_adjoint, interval, interval_adjoint};
 use super::{Activation, Bracket, Line};
 use crate::{LowerSlope, Real};
 
@@ -58,20 +62,24 @@ fn middle<T: Real>(l: T, u: T) -> T {
 fn choice<T: Real, F: Curve<T>>(f: &F, l: T, u: T) -> Choice<T> {
     if l >= T::ZERO || (u > T::ZERO && chord_slope(f, l, u) <= f.slope(l)) {
         Choice::Chord
-    } else if u <= T::ZERO {
+    } else if u <= T::ZERO || (middle(l, u) < T::ZERO && height(f, middle(l, u), u) <= T::ZERO) {
         Choice::Middle
     } else {
         Choice::Tangent(tangent_through(f, l, u))
     }
 }
 
+/// How far the tangent at d rises above (u, f(u)).
+fn height<T: Real, F: Curve<T>>(f: &F, d: T, u: T) -> T {
+    f.slope(d) * (u - d) + f.at(d) - f.at(u)
+}
+
 /// The d in [l, 0) whose tangent passes (u, f(u)), l < 0 < u, or rather just below it.
 ///
-/// The tangent's height over (u, f(u)), h(d) = f′(d)(u − d) + f(d) − f(u), grows with d from h(l) < 0: h′ = f″(d)(u − d).
-/// Newton's method in a bracket; what is returned has h ≤ 0, on the sound side.
+/// The tangent's [`height`] h over (u, f(u)) grows with d from h(l) < 0: h′ = f″(d)(u − d). Newton's method in a bracket;
+/// what is returned has h ≤ 0, on the sound side.
 fn tangent_through<T: Real, F: Curve<T>>(f: &F, l: T, u: T) -> T {
-    let at_u = f.at(u);
-    let height = |d: T| f.slope(d) * (u - d) + f.at(d) - at_u;
+    let height = |d: T| height(f, d, u);
     let (mut low, mut high) = (l, T::ZERO);
     // The solution for small u.
     let mut d = (u * T::from_f64(-0.5)).max(middle(low, high));
@@ -138,6 +146,17 @@ fn lower_line_adjoint<T: Real, F: Curve<T>>(f: &F, l: T, u: T, g: Line<T>) -> (T
     }
 }
 
+/// The adjoint of the two lines of slope λ = min(f′(l), f′(u)) through (l, f(l)) and (u, f(u)).
+fn parallel_adjoint<T: Real, F: Curve<T>>(f: &F, l: T, u: T, (below, above): (Line<T>, Line<T>)) -> (T, T) {
+    let (at_l, at_u) = (f.slope(l), f.slope(u));
+    let g_slope = below.slope + above.slope - l * below.intercept - u * above.intercept;
+    if at_l <= at_u {
+        (g_slope * f.curvature(l), (at_u - at_l) * above.intercept)
+    } else {
+        ((at_l - at_u) * below.intercept, g_slope * f.curvature(u))
+    }
+}
+
 impl<T: Real, F: Curve<T>> Activation<T> for SShaped<F> {
     fn value(&self, x: T) -> T {
         self.0.at(x)
@@ -151,19 +170,33 @@ impl<T: Real, F: Curve<T>> Activation<T> for SShaped<F> {
         false
     }
 
-    fn line_pair(&self, l: T, u: T, _: LowerSlope) -> (Line<T>, Line<T>) {
+    fn line_pair(&self, l: T, u: T, rule: LowerSlope) -> (Line<T>, Line<T>) {
         let (l, u) = (l.min(u), l.max(u));
-        let turned = lower_line(&self.0, -u, -l);
-        let around = T::from_f64(2.0) * self.0.at(T::ZERO);
-        let above = Line { intercept: around - turned.intercept, ..turned };
-        let size = self.0.at(l).abs().max(self.0.at(u).abs());
-        (lower_line(&self.0, l, u).lowered(l, u, size), above.raised(l, u, size + around))
+        let (at_l, at_u) = (self.0.at(l), self.0.at(u));
+        let (size, around) = (at_l.abs().max(at_u.abs()), T::from_f64(2.0) * self.0.at(T::ZERO));
+        let (below, above) = match rule {
+            LowerSlope::Adaptive => {
+                let turned = lower_line(&self.0, -u, -l);
+                (lower_line(&self.0, l, u), Line { intercept: around - turned.intercept, ..turned })
+            }
+            LowerSlope::Parallel => {
+                let slope = self.0.slope(l).min(self.0.slope(u));
+                (Line::through(l, at_l, slope), Line::through(u, at_u, slope))
+            }
+            LowerSlope::Constant => interval(self, l, u),
+        };
+        (below.lowered(l, u, size), above.raised(l, u, size + around))
     }
 
-    fn line_pair_adjoint(&self, l: T, u: T, (g_below, g_above): (Line<T>, Line<T>)) -> (T, T) {
+    fn line_pair_adjoint(&self, l: T, u: T, rule: LowerSlope, (g_below, g_above): (Line<T>, Line<T>)) -> (T, T) {
         if l > u {
-            let (on_l, on_u) = self.line_pair_adjoint(u, l, (g_below, g_above));
+            let (on_l, on_u) = self.line_pair_adjoint(u, l, rule, (g_below, g_above));
             return (on_u, on_l);
+        }
+        match rule {
+            LowerSlope::Adaptive => {}
+            LowerSlope::Parallel => return parallel_adjoint(&self.0, l, u, (g_below, g_above)),
+            LowerSlope::Constant => return interval_adjoint(self, l, u, (g_below, g_above)),
         }
         let below = lower_line_adjoint(&self.0, l, u, g_below);
         let above = lower_line_adjoint(&self.0, -u, -l, Line { intercept: -g_above.intercept, ..g_above });

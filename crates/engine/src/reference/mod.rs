@@ -11,6 +11,7 @@ mod batch;
 mod bounds;
 mod concrete;
 mod enclosure;
+mod errors;
 mod gemm;
 mod interval;
 mod kernel_norm;

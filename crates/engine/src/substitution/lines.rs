@@ -30,6 +30,14 @@ impl<T: Real> NodeLines<T> {
         }
     }
 
+    /// Replaces the two lines of each element, which are parallel, by the one in their middle.
+    pub(crate) fn centre(&mut self) {
+        match self {
+            NodeLines::Activation(lines) => lines.centre(),
+            NodeLines::MaxPool(lines) => lines.centre(),
+        }
+    }
+
     /// The same to be changed.
     pub fn activation_mut(&mut self) -> Option<&mut Lines<T>> {
         match self {

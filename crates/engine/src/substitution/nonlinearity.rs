@@ -3,9 +3,9 @@
 use tightrope_network::{Activation as Kind, Layer, Network, NodeId};
 
 use super::NodeLines;
-use crate::Real;
 use crate::activation::{Activation, Lines, activation};
 use crate::max_pool::{MaxPool, PoolLines};
+use crate::{LowerSlope, Real};
 
 /// What an activation or a max-pooling node computes.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl<T: Real> Nonlinearity<T> {
             (Nonlinearity::Activation(f), NodeLines::Activation(lines)) => f.extend(lines, lower, upper),
             (Nonlinearity::MaxPool(pool), NodeLines::MaxPool(lines)) => {
                 let convert = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
-                pool.extend(lines, &convert(lower), &convert(upper));
+                pool.extend(lines, &convert(lower), &convert(upper), LowerSlope::Adaptive);
             }
             (Nonlinearity::Activation(_), NodeLines::MaxPool(_))
             | (Nonlinearity::MaxPool(_), NodeLines::Activation(_)) => unreachable!("lines of another function"),

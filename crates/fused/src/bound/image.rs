@@ -52,7 +52,7 @@ impl BoundJob<'_> {
             if !in_packet || index + 1 < plan.hidden() {
                 let bias = &self.net.weights.signed[index].bias;
                 // SAFETY: bounds and biases hold the stage.
-                unsafe { worker.lines[index].build::<S>(stage, bias, lower, upper) };
+                unsafe { worker.lines[index].build::<S>(stage, bias, [lower, upper], self.parallel()) };
             }
         }
     }

@@ -56,7 +56,7 @@ impl BoundJob<'_> {
             let [lower, upper] = used.of_image(image_len(stage.output), index, place);
             let bias = &self.net.weights.signed[index].bias;
             // SAFETY: bounds and biases hold the stage.
-            unsafe { lines[index].build::<S>(stage, bias, lower, upper) };
+            unsafe { lines[index].build::<S>(stage, bias, [lower, upper], self.parallel()) };
         }
         // SAFETY: the machine is the caller's word.
         unsafe { self.start_neurons::<S>(&lines[..lined], sums) };

@@ -1,6 +1,6 @@
 //! What is asked about the bounds of a batch.
 
-use tightrope_engine::{Final, Intermediate, Region, Relaxation, Spec};
+use tightrope_engine::{Final, Intermediate, LowerSlope, Region, Relaxation, Spec};
 
 use crate::backward::rows::signs::SignLayout;
 use crate::backward::rows::tile::Tile;
@@ -94,6 +94,14 @@ impl BoundJob<'_> {
             Intermediate::Interval | Intermediate::Intersection | Intermediate::BackwardIfUnstable => {
                 self.net.plan.hidden()
             }
+        }
+    }
+
+    /// Whether both lines of an unstable ReLU have one slope. (Constant lines have, but are left to the reference engine.)
+    pub fn parallel(&self) -> bool {
+        match self.relaxation.lower_slope() {
+            Some(LowerSlope::Parallel) => true,
+            Some(LowerSlope::Adaptive | LowerSlope::Constant) | None => false,
         }
     }
 

@@ -26,13 +26,14 @@ struct Ends<'a> {
 
 impl BoundJob<'_> {
     /// True if the specification of a chunk of `count` samples is walked as a packet, with images in lanes: margins from
-    /// below over boxes, if that takes no more vectors than rows in lanes would.
+    /// below over boxes along adaptive lines, if that takes no more vectors than rows in lanes would.
     pub fn in_packet(&self, count: usize) -> bool {
         let classes = self.specification.classes;
         matches!(self.specification.spec, Spec::Margins { .. })
             && !self.upper
             && self.region.ball.is_none()
             && self.relaxation.last() == Final::Backward
+            && !self.parallel()
             && self.net.plan.hidden() > 0
             && count * self.specification.tiles() >= classes
     }

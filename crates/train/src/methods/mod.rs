@@ -14,10 +14,12 @@ mod standard;
 mod taps;
 
 /// Every method, in the order of help texts.
-pub static METHODS: [&MethodInfo; 13] = [
+pub static METHODS: [&MethodInfo; 15] = [
     &standard::STANDARD,
     &relaxed::IBP,
+    &relaxed::HBOX,
     &relaxed::CROWN_IBP,
+    &relaxed::ZONOTOPE,
     &relaxed::DEEPPOLY,
     &relaxed::CROWN_MEET_IBP,
     &relaxed::CROWN_SKIP_IBP,

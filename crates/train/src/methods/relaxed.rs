@@ -1,4 +1,4 @@
-//! Certified training with a convex relaxation: IBP, CROWN-IBP, DeepPoly and its variants.
+//! Certified training with a convex relaxation: IBP, zonotopes, CROWN-IBP, DeepPoly and its variants.
 
 use serde::{Deserialize, Serialize};
 use tightrope_engine::Relaxation;
@@ -90,6 +90,21 @@ pub static IBP: MethodInfo = MethodInfo {
     build: |table| relaxed(&IBP, Relaxation::Ibp, table),
 };
 
+/// `hbox`.
+pub static HBOX: MethodInfo = MethodInfo {
+    name: "hbox",
+    title: "HBox",
+    aliases: &[],
+    summary: "affine forms in the input; activations that are not affine become intervals",
+    description: "L as for `ibp`, by hybrid zonotopes: a layer is a centre and error terms of the input, which go through \
+                  W, and a box of radii, which goes through |W|. An unstable ReLU becomes the interval [0, u], a part of \
+                  the box; stable ones keep their form. Over boxes never looser than `ibp`, but discontinuous in θ where a \
+                  neuron becomes unstable and its form is lost.",
+    source: "Mirman et al. 2018 (DiffAI)",
+    settings: &[OBJECTIVE, REGULARISER],
+    build: |table| relaxed(&HBOX, Relaxation::Hbox, table),
+};
+
 /// `crown-ibp`.
 pub static CROWN_IBP: MethodInfo = MethodInfo {
     name: "crown-ibp",
@@ -109,6 +124,21 @@ pub static CROWN_IBP: MethodInfo = MethodInfo {
         method.settings.extend(write_settings(&beta));
         Ok(Box::new(method))
     },
+};
+
+/// `zonotope`.
+pub static ZONOTOPE: MethodInfo = MethodInfo {
+    name: "zonotope",
+    title: "Zonotope",
+    aliases: &["deepz"],
+    summary: "affine forms in the input and in an error term of every unstable neuron",
+    description: "L as for `ibp`, by affine forms of every layer. An unstable ReLU keeps its form z as λz + μ(1 + ε)/2 \
+                  with the slope λ = u/(u − l), μ = −λl and an error term ε in [−1, 1] of its own. That is backward \
+                  substitution for every layer along the parallel lines λz and λz + μ, and so it is computed. \
+                  Continuous in θ, unlike `deeppoly`, but a ReLU's lower bound λl is below 0.",
+    source: "Singh et al. 2018 (DeepZ)",
+    settings: &[OBJECTIVE, REGULARISER],
+    build: |table| relaxed(&ZONOTOPE, Relaxation::Zonotope, table),
 };
 
 /// `deeppoly`.

@@ -1,6 +1,8 @@
 //! The backward-linear domain (CROWN/DeepPoly): linear lower bounds substituted back layer by layer, and their adjoint.
 //!
-//! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation.
+//! Only lower bounds are propagated; the upper bound of a form is minus the lower bound of its negation. Along parallel lines
+//! this is the zonotope domain (DeepZ) turned round: an error term that an activation adds takes half the lines' distance
+//! times the coefficient's magnitude, whichever way one goes.
 
 mod activation;
 mod concretise;
@@ -14,7 +16,8 @@ use super::affine::{MapGradients, Weights};
 use super::interval::Pair;
 use super::plan::Plan;
 use crate::activation::Lines;
-use crate::{NodeLines, Real};
+use crate::reference::lanes::sum2;
+use crate::{LowerSlope, NodeLines, Real};
 
 pub(super) use concretise::Set;
 use reach::{Reach, reach};
@@ -28,10 +31,22 @@ pub(super) struct Walk<'a, T> {
     pub(super) plan: &'a Plan<T>,
     /// Lines of the activations and max-pooling nodes whose inputs are bounded so far, by node.
     pub(super) lines: &'a [Option<NodeLines<T>>],
+    /// The rule that made them; none without lines.
+    pub(super) rule: Option<LowerSlope>,
     /// Node whose values are concretised: the input, or the node before the last linear layer for IBP.
     pub(super) stop: NodeId,
     /// Set of values of `stop`.
     pub(super) set: Set<'a, T>,
+    /// The box of error terms that rows are minimised over when they come to its node, and not followed beyond: the lines
+    /// are those in the middle.
+    pub(super) errors: Option<ErrorBox<'a, T>>,
+}
+
+/// Error terms of one node for one image, as a box around 0.
+#[derive(Clone, Copy)]
+pub(super) struct ErrorBox<'a, T> {
+    pub(super) node: NodeId,
+    pub(super) radii: &'a [T],
 }
 
 /// Where the adjoint of a walk adds its cotangents.
@@ -39,6 +54,8 @@ pub(super) struct Sinks<'a, T> {
     pub(super) weights: Option<&'a mut MapGradients<T>>,
     /// Centre and radius of the set at `stop`.
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
+    /// Radii of the box of error terms.
+    pub(super) errors: Option<&'a mut [T]>,
 }
 
 /// A walk of rows that share lines and set, which may keep their coefficients.
@@ -46,12 +63,18 @@ struct WalkPass<'a, 'w, T> {
     walk: &'a Walk<'w, T>,
     /// Coefficients on every node passed; empty if they are not kept.
     kept: Vec<Vec<T>>,
+    /// What the box of error terms takes off each row; empty without one.
+    taken: Vec<T>,
 }
 
 impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
     fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, _: &mut [T]) {
         if !self.kept.is_empty() && id != self.walk.stop {
             self.kept[id].clone_from(rows);
+        }
+        if let Some(errors) = self.walk.errors.filter(|errors| errors.node == id) {
+            let rows = rows.chunks_exact(errors.radii.len());
+            self.taken = rows.map(|row| sum2(row, errors.radii, |a, r| a.abs() * r)).collect();
         }
     }
 
@@ -85,8 +108,9 @@ impl<T: Real> Walk<'_, T> {
     /// coefficients on every node passed.
     fn substitute(&self, start: NodeId, rows: Vec<T>, count: usize, keep: bool) -> (Vec<T>, Vec<Vec<T>>) {
         let kept = if keep { vec![Vec::new(); start + 1] } else { Vec::new() };
-        let mut pass = WalkPass { walk: self, kept };
-        let values = traverse(self.plan, [start, self.stop], rows, count, &mut pass);
+        let mut pass = WalkPass { walk: self, kept, taken: Vec::new() };
+        let mut values = traverse(self.plan, [start, self.stop], rows, count, &mut pass);
+        values.iter_mut().zip(&pass.taken).for_each(|(value, &taken)| *value -= taken);
         (values, pass.kept)
     }
 
@@ -120,26 +144,30 @@ impl<T: Real> Walk<'_, T> {
             if id == self.stop {
                 let set = sinks.set.as_mut().map(|(center, radius)| (&mut **center, &mut **radius));
                 cotangents[id] = self.set.adjoint(&coefficients[id], g, set);
+                self.errors_adjoint(id, &coefficients[id], g, sinks, &mut cotangents[id]);
                 continue;
             }
             let node = &nodes[id];
             cotangents[id] = match &node.layer {
                 Layer::Activation(_) | Layer::MaxPool2d(_) => {
                     let input = node.inputs[0];
-                    let (Some(lines), Some(known), Some(target)) =
-                        (&self.lines[id], &bounded[input], &mut bounds[input])
+                    let (Some(lines), Some(rule), Some(known), Some(target)) =
+                        (&self.lines[id], self.rule, &bounded[input], &mut bounds[input])
                     else {
                         unreachable!("node {input} is not bounded")
                     };
                     match lines {
                         NodeLines::MaxPool(lines) => lines.adjoint(&coefficients[id], &cotangents[input], g, target),
                         NodeLines::Activation(lines) => {
-                            let (l, u) = (&known.lower, &known.upper);
-                            let mut on_lines = Lines::zeros(l.len());
+                            let mut on_lines = Lines::zeros(known.lower.len());
                             let mut g_rows = cotangents[input].clone();
                             activation::adjoint(lines, &coefficients[id], &mut g_rows, g, &mut on_lines);
-                            let f = self.plan.activation(id);
-                            f.lines_adjoint(l, u, &on_lines, &mut target.lower, &mut target.upper);
+                            if self.errors.is_some() {
+                                on_lines.centre();
+                            }
+                            let bounds = [&known.lower[..], &known.upper];
+                            let targets = [&mut target.lower[..], &mut target.upper];
+                            self.plan.activation(id).lines_adjoint(bounds, rule, &on_lines, targets);
                             g_rows
                         }
                     }
@@ -165,6 +193,7 @@ impl<T: Real> Walk<'_, T> {
                     }
                     // The rows themselves are constants (unit vectors or a specification).
                     if id == start {
+                        self.errors_adjoint(id, &coefficients[id], g, sinks, &mut []);
                         break;
                     }
                     let mut g_rows = match &reached[id] {
@@ -175,6 +204,24 @@ impl<T: Real> Walk<'_, T> {
                     g_rows
                 }
             };
+            self.errors_adjoint(id, &coefficients[id], g, sinks, &mut cotangents[id]);
+        }
+    }
+
+    /// The adjoint of what the box of error terms takes off, if it lies at node `id`: adds to the cotangents of its radii
+    /// and to `g_rows`, those of the `rows` there, unless these are constants.
+    fn errors_adjoint(&self, id: NodeId, rows: &[T], g: &[T], sinks: &mut Sinks<'_, T>, g_rows: &mut [T]) {
+        let Some(errors) = self.errors.filter(|errors| errors.node == id) else { return };
+        let n = errors.radii.len();
+        for (g_row, (row, &g)) in g_rows.chunks_exact_mut(n).zip(rows.chunks_exact(n).zip(g)) {
+            for ((g_a, &a), &r) in g_row.iter_mut().zip(row).zip(errors.radii) {
+                *g_a -= g * r * a.signum0();
+            }
+        }
+        if let Some(target) = &mut sinks.errors {
+            for (row, &g) in rows.chunks_exact(n).zip(g) {
+                target.iter_mut().zip(row).for_each(|(t, &a)| *t -= g * a.abs());
+            }
         }
     }
 }

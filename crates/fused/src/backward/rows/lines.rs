@@ -1,8 +1,8 @@
 //! The triangle relaxation of ReLU for one image and stage, in the form the walks consume.
 //!
 //! For l < 0 < u: upper line λ_u z + μ_u with λ_u = u/(u−l), μ_u = −u l/(u−l); lower line λ_l z with
-//! λ_l = 1 if u > −l else 0 (Singh et al. 2019; Zhang et al. 2018). Stable neurons are exact, and
-//! exact stability is what makes the walks fast: stably inactive neurons leave the lists altogether.
+//! λ_l = 1 if u > −l else 0 (Singh et al. 2019; Zhang et al. 2018), or λ_l = λ_u (Singh et al. 2018). Stable neurons are
+//! exact, and exact stability is what makes the walks fast: stably inactive neurons leave the lists altogether.
 //!
 //! A coefficient a turns into a·m ∓ |a|·d with m = (λ_l+λ_u)/2 and d = (λ_u−λ_l)/2 (lower and upper
 //! bound), and the constants grow by a·e ∓ |a|·g with e = m·b + μ_u/2, g = d·b + μ_u/2: the stage's
@@ -41,6 +41,8 @@ pub struct Lines {
     bias: Buffer,
     /// Channels of the stage, padded.
     row: usize,
+    /// ∂λ_l/∂λ_u: 1 of parallel lines, else 0.
+    rise: f32,
     pub live: Live,
 }
 
@@ -50,6 +52,7 @@ pub struct LinesAt {
     line: *const f32,
     bias: *const f32,
     row: usize,
+    rise: f32,
 }
 
 impl LinesAt {
@@ -71,6 +74,16 @@ impl LinesAt {
     pub unsafe fn bias<S: Lanes>(self, channel: usize) -> S::V {
         // SAFETY: there is one for each channel.
         unsafe { S::splat(*self.bias.add(channel)) }
+    }
+
+    /// ∂λ_l/∂λ_u in all lanes.
+    ///
+    /// # Safety
+    /// The machine has `S`.
+    #[inline(always)]
+    pub unsafe fn rise<S: Lanes>(self) -> S::V {
+        // SAFETY: the machine is the caller's word.
+        unsafe { S::splat(self.rise) }
     }
 
     /// Several of them. (A loop: an array's `map` may stay a call, out of reach of the instruction set.)
@@ -99,20 +112,21 @@ impl Lines {
     /// The lines of a position of the stage that they were built for.
     pub fn at(&self, position: usize) -> LinesAt {
         let line = self.line[position * COEFFICIENTS * self.row..].as_ptr();
-        LinesAt { line, bias: self.bias.as_ptr(), row: self.row }
+        LinesAt { line, bias: self.bias.as_ptr(), row: self.row, rise: self.rise }
     }
 
-    /// Lines for bounds `[position][channel padded]` and biases per channel, padded.
+    /// Lines for bounds `[position][channel padded]` and biases per channel, padded; with λ_l = λ_u if `parallel`.
     ///
     /// Neurons whose bounds overflowed or are NaN must not pass for stable: they get lines, with NaN slopes that show
     /// in every bound.
     ///
     /// # Safety
     /// The machine has `S`; bounds and biases are aligned and hold the stage.
-    pub unsafe fn build<S: Lanes>(&mut self, stage: &Stage, bias: &[f32], lower: &[f32], upper: &[f32]) {
+    pub unsafe fn build<S: Lanes>(&mut self, stage: &Stage, bias: &[f32], [lower, upper]: [&[f32]; 2], parallel: bool) {
         let (channels, positions) = (stage.output.c, stage.output.positions());
         let row = padded(channels);
         self.row = row;
+        self.rise = f32::from(u8::from(parallel));
         self.bias.at_least(row)[..row].copy_from_slice(&bias[..row]);
         let line = self.line.at_least(positions * COEFFICIENTS * row).as_mut_ptr();
         self.live.channels = channels;
@@ -130,7 +144,10 @@ impl Lines {
                     let mut count = 0;
                     for start in (0..channels).step_by(WIDTH) {
                         let (l, u) = (S::load(lower.add(start)), S::load(upper.add(start)));
-                        let slope = S::where_positive(S::add(u, l), S::splat(1.0), S::zero());
+                        let slope = match parallel {
+                            true => S::div(u, S::sub(u, l)),
+                            false => S::where_positive(S::add(u, l), S::splat(1.0), S::zero()),
+                        };
                         let bias = S::load(bias.as_ptr().add(start));
                         let unstable = lines_of::<S>(l, u, slope, bias, line.add(start), row);
                         for c in start..channels.min(start + WIDTH) {

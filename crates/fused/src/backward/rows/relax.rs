@@ -204,7 +204,7 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
 ) {
     // SAFETY: passed on from the caller.
     unsafe {
-        let half = S::splat(0.5);
+        let (half, rise) = (S::splat(0.5), lines.rise::<S>());
         let g_of = |v: usize, t: usize| S::load_any(given.rows[v].as_ptr().add(t * WIDTH));
         for &channel in live.get_unchecked(..unstable) {
             let channel = usize::from(channel);
@@ -224,15 +224,14 @@ pub unsafe fn rows_adjoint<S: Lanes, const P: usize, const T: usize>(
                     high = S::mul(S::add(p, q), half);
                 }
                 low = S::fma(g_of(0, t), bias, low);
-                let negative = S::min(a, S::zero());
-                slope = S::fma(low, negative, slope);
+                let (negative, positive) = (S::min(a, S::zero()), S::max(a, S::zero()));
+                slope = S::fma(low, S::fma(rise, positive, negative), slope);
                 height = S::fma(g_of(0, t), negative, height);
                 let bent = S::fma(low, upper, S::mul(g_of(0, t), intercept));
                 let mut result = S::where_negative(a, bent, S::mul(low, lower));
                 if P == 2 {
                     high = S::fma(g_of(1, t), bias, high);
-                    let positive = S::max(a, S::zero());
-                    slope = S::fma(high, positive, slope);
+                    slope = S::fma(high, S::fma(rise, negative, positive), slope);
                     height = S::fma(g_of(1, t), positive, height);
                     let bent = S::fma(high, upper, S::mul(g_of(1, t), intercept));
                     result = S::add(result, S::where_positive(a, bent, S::mul(high, lower)));
@@ -279,7 +278,7 @@ pub unsafe fn relax_adjoint<S: Lanes, const P: usize, const T: usize>(
             let channel = usize::from(channel);
             let [lower, upper, intercept] = lines
                 .several::<S, _>([Coefficient::LowerSlope, Coefficient::UpperSlope, Coefficient::Intercept], channel);
-            let line = [lower, upper, intercept, lines.bias::<S>(channel)];
+            let line = [lower, upper, intercept, lines.bias::<S>(channel), lines.rise::<S>()];
             let inverse = S::div(S::splat(1.0), upper);
             let sums = given.neurons.add(channel * 2 * WIDTH);
             let mut neuron = [S::load(sums), S::load(sums.add(WIDTH))];
@@ -326,7 +325,7 @@ unsafe fn bound_adjoint<S: Lanes, const UPPER: bool>(
     cotangent: S::V,
     result: S::V,
     g: S::V,
-    [lower, upper, intercept, bias]: [S::V; 4],
+    [lower, upper, intercept, bias, rise]: [S::V; 5],
     inverse: S::V,
     neuron: &mut [S::V; 2],
 ) -> S::V {
@@ -334,9 +333,12 @@ unsafe fn bound_adjoint<S: Lanes, const UPPER: bool>(
     unsafe {
         let cotangent = S::fma(g, bias, cotangent);
         // The coefficient had the sign of the result, and the upper line where that sign calls for it.
-        let bent_part = if UPPER { S::max(result, S::zero()) } else { S::min(result, S::zero()) };
+        let (low_part, high_part) = (S::min(result, S::zero()), S::max(result, S::zero()));
+        let (bent_part, rest) = if UPPER { (high_part, low_part) } else { (low_part, high_part) };
         let bent_part = S::mul(bent_part, inverse);
-        neuron[0] = S::fma(cotangent, bent_part, neuron[0]);
+        // Parallel lines have this slope on both sides.
+        let on_slope = S::fma(rise, S::mul(rest, inverse), bent_part);
+        neuron[0] = S::fma(cotangent, on_slope, neuron[0]);
         neuron[1] = S::fma(g, bent_part, neuron[1]);
         let bent = S::fma(cotangent, upper, S::mul(g, intercept));
         let straight = S::mul(cotangent, lower);
