@@ -204,6 +204,8 @@ pub struct NetworkBuilder {
 const MAX_ELEMENTS: usize = 1 << 31;
 /// Most output elements of all nodes together, for one input (256 MiB in f32); a single sample must fit in memory.
 const MAX_TOTAL_ELEMENTS: usize = 1 << 26;
+/// Most values that one layer may read for one input, each as often as it does: minutes of one core.
+const MAX_READS: usize = 1 << 38;
 
 impl NetworkBuilder {
     /// A builder for inputs of `shape` (without the batch).
@@ -288,6 +290,30 @@ impl NetworkBuilder {
         let elements = shape.iter().try_fold(1_usize, |product, &side| product.checked_mul(side));
         if !elements.is_some_and(|count| (1..=MAX_ELEMENTS).contains(&count)) {
             return Err(NetworkError::layer(name, format!("its output shape {shape:?} is impossible")));
+        }
+        let per_output = match &layer {
+            Layer::Conv2d(conv) => {
+                conv.kernel[0].saturating_mul(conv.kernel[1]).saturating_mul(conv.in_channels / conv.groups.max(1))
+            }
+            Layer::AvgPool2d(pool) => pool.kernel[0].saturating_mul(pool.kernel[1]),
+            Layer::MaxPool2d(pool) => pool.kernel[0].saturating_mul(pool.kernel[1]),
+            Layer::Linear(linear) => linear.in_features,
+            Layer::Input
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::Activation(_)
+            | Layer::Flatten
+            | Layer::Add => 1,
+        };
+        let reads = elements.unwrap_or(usize::MAX).saturating_mul(per_output);
+        if reads > MAX_READS {
+            return Err(NetworkError::layer(
+                name,
+                format!(
+                    "its windows read {per_output} values for each element of its output {shape:?}, more than 2³⁸ for one \
+                     input; check window and stride, or use a smaller network"
+                ),
+            ));
         }
         let earlier: usize = self.nodes.iter().map(Node::len).sum();
         if earlier.saturating_add(elements.unwrap_or(usize::MAX)) > MAX_TOTAL_ELEMENTS {

@@ -1,6 +1,8 @@
 //! What the builder refuses.
 
-use tightrope_network::{Affine, AvgPool2d, Conv2d, Layer, Linear, NetworkBuilder, NetworkError, NodeId, ParameterId};
+use tightrope_network::{
+    Affine, AvgPool2d, Conv2d, Layer, Linear, MaxPool2d, NetworkBuilder, NetworkError, NodeId, ParameterId,
+};
 
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: Result<T, NetworkError>, part: &str) {
@@ -155,4 +157,10 @@ fn networks_too_large_for_memory_are_refused() {
     layer.padding = [2000; 4];
     let mut builder = image();
     refused(builder.conv2d("c", layer, false, 0), "more than 2²⁶ values");
+    // Few values, each of a window that covers a quarter of a large image.
+    let mut builder = NetworkBuilder::new(&[1, 4000, 4000]).unwrap();
+    let pool = MaxPool2d { kernel: [1000; 2], stride: [1; 2], padding: [0; 4] };
+    refused(builder.add("p", Layer::MaxPool2d(pool), &[0]), "read 1000000 values");
+    let pool = MaxPool2d { kernel: [1000; 2], stride: [1000; 2], padding: [0; 4] };
+    assert!(builder.add("p", Layer::MaxPool2d(pool), &[0]).is_ok());
 }
