@@ -46,9 +46,8 @@ impl Fused {
 /// What of a request the kernels lack, whatever the network.
 pub(crate) fn lacks(request: &BoundRequest) -> Option<&'static str> {
     match (request.relaxation.lower_slope(), request.until) {
-        (Some(LowerSlope::Constant), _) => Some("hybrid zonotopes"),
-        (None | Some(LowerSlope::Adaptive | LowerSlope::Parallel), None) => None,
-        (None | Some(LowerSlope::Adaptive | LowerSlope::Parallel), Some(_)) => {
+        (None | Some(LowerSlope::Adaptive | LowerSlope::Parallel | LowerSlope::Constant), None) => None,
+        (None | Some(LowerSlope::Adaptive | LowerSlope::Parallel | LowerSlope::Constant), Some(_)) => {
             Some("bounds of a layer in place of the logits")
         }
     }

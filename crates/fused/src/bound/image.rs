@@ -31,6 +31,7 @@ impl BoundJob<'_> {
     ) {
         let plan = self.net.plan;
         worker.lines.resize_with(plan.hidden(), Lines::default);
+        worker.hybrid.start(self.net);
         if let Some(layout) = &self.signs {
             let mut stages = self.scratch.signs.take();
             layout.make_room(&mut stages);
@@ -49,10 +50,17 @@ impl BoundJob<'_> {
                 // SAFETY: the lines of all stages before are built.
                 unsafe { self.bound_stage::<S>(context, index, &mut worker.part, lower, upper, signs) };
             }
+            let mut ends = [&*lower, &*upper];
+            if self.hybrid() {
+                // SAFETY: the machine is the caller's word.
+                unsafe { worker.hybrid.carry::<S>(self.net, index) };
+                worker.hybrid.widen([lower, upper]);
+                ends = worker.hybrid.leave(stage, index, [lower, upper]);
+            }
             if !in_packet || index + 1 < plan.hidden() {
                 let bias = &self.net.weights.signed[index].bias;
                 // SAFETY: bounds and biases hold the stage.
-                unsafe { worker.lines[index].build::<S>(stage, bias, [lower, upper], self.parallel()) };
+                unsafe { worker.lines[index].build::<S>(stage, bias, ends, self.parallel()) };
             }
         }
     }
@@ -147,6 +155,7 @@ impl BoundJob<'_> {
         result: &mut ChunkBounds,
     ) {
         let image = Image { net: self.net, lines: &worker.lines, input };
+        let last = &self.net.plan.stages[self.net.plan.hidden()];
         for tile in 0..self.specification.tiles() {
             let part = &mut worker.part;
             // SAFETY: all lines are built; the rows hold the last stage's window.
@@ -158,6 +167,9 @@ impl BoundJob<'_> {
                 } else {
                     part.walk.forward::<S, 1, 1>(image, &spec, Keep::Nothing, Pixels::Bound)
                 };
+                if self.hybrid() {
+                    worker.hybrid.widen_rows::<S>(last, part.rows.as_ptr(), &mut values);
+                }
                 for plane in &mut values {
                     plane.iter_mut().zip(&constants).for_each(|(v, c)| *v += c);
                 }

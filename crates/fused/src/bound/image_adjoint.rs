@@ -9,6 +9,7 @@ use crate::backward::rows::lines::{Lines, is_unstable, pull_back};
 use crate::backward::rows::set::RowSet;
 use crate::backward::rows::tile::Sign;
 use crate::backward::rows::walk::Image;
+use crate::bound::hybrid::Hybrid;
 use crate::bound::job::{BoundJob, SHARED, walks};
 use crate::bound::scratch::{PartScratch, StageBounds, Worker};
 use crate::bound::sums::{BoundCotangents, PartSums, Sums};
@@ -48,15 +49,22 @@ impl BoundJob<'_> {
     ) {
         let plan = self.net.plan;
         let WalkedImage { input, used, intervals, place: [place, sample], in_packet } = image;
-        let Worker { lines, part, .. } = worker;
+        let Worker { lines, hybrid, part, .. } = worker;
         lines.resize_with(plan.hidden(), Lines::default);
+        hybrid.start(self.net);
+        hybrid.start_adjoint(self.net);
         // The last stage's lines serve the specification only.
         let lined = plan.hidden() - usize::from(in_packet);
         for (index, stage) in plan.stages[..lined].iter().enumerate() {
-            let [lower, upper] = used.of_image(image_len(stage.output), index, place);
+            let mut ends = used.of_image(image_len(stage.output), index, place);
+            if self.hybrid() {
+                // SAFETY: the machine is the caller's word.
+                unsafe { hybrid.carry::<S>(self.net, index) };
+                ends = hybrid.leave(stage, index, ends);
+            }
             let bias = &self.net.weights.signed[index].bias;
             // SAFETY: bounds and biases hold the stage.
-            unsafe { lines[index].build::<S>(stage, bias, [lower, upper], self.parallel()) };
+            unsafe { lines[index].build::<S>(stage, bias, ends, self.parallel()) };
         }
         // SAFETY: the machine is the caller's word.
         unsafe { self.start_neurons::<S>(&lines[..lined], sums) };
@@ -65,7 +73,7 @@ impl BoundJob<'_> {
             let context = Image { net: self.net, lines, input };
             for tile in 0..if in_packet { 0 } else { self.specification.tiles() } {
                 if let Some(g) = self.spec_cotangents(cotangents, sample, tile) {
-                    self.spec_tile_adjoint::<S>(context, part, &mut sums.parts[0], [sample, tile], &g);
+                    self.spec_tile_adjoint::<S>(context, hybrid, part, &mut sums.parts[0], [sample, tile], &g);
                 }
             }
         }
@@ -77,10 +85,19 @@ impl BoundJob<'_> {
                 // SAFETY: the sums hold two vectors per neuron, the bounds every position.
                 unsafe { lines_adjoint::<S>(stage, &lines[index].live, own, &sums.parts, index, [on_lower, on_upper]) };
             }
+            if self.hybrid() {
+                hybrid.leave_adjoint(stage, index, own, on_upper);
+            }
             if index == 0 || !walks(self.relaxation) {
                 continue;
             }
             let on_walk = self.walk_share(own, intervals.of_image(len, index, place), [on_lower, on_upper]);
+            if self.hybrid() {
+                let on_weights = sums.parts[0].accumulator.as_mut().map(|a| &mut a.sums.stages[index].signed);
+                let on_bounds = on_walk.each_ref().map(|g| &g[..]);
+                // SAFETY: the sums have the order of the weights.
+                unsafe { hybrid.carry_adjoint::<S>(self.net, index, on_bounds, on_weights) };
+            }
             let context = Image { net: self.net, lines: &lines[..index], input };
             // SAFETY: the lines of all stages before are built.
             unsafe {
@@ -139,6 +156,7 @@ impl BoundJob<'_> {
     unsafe fn spec_tile_adjoint<S: Lanes>(
         &self,
         image: Image<'_>,
+        hybrid: &mut Hybrid,
         part: &mut PartScratch,
         sums: &mut PartSums,
         [sample, tile]: [usize; 2],
@@ -157,6 +175,10 @@ impl BoundJob<'_> {
                 part.walk.adjoint::<S, 2, 1>(image, &spec, g, sink, WIDTH, None, &mut sinks);
             } else {
                 part.walk.adjoint::<S, 1, 1>(image, &spec, g, sink, WIDTH, None, &mut sinks);
+            }
+            if self.hybrid() {
+                let last = &self.net.plan.stages[self.net.plan.hidden()];
+                hybrid.widen_rows_adjoint::<S>(last, part.rows.as_ptr(), g, sink);
             }
             if let Some(accumulator) = &mut sums.accumulator {
                 let mut constants = [0.0; WIDTH];

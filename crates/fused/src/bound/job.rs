@@ -97,7 +97,13 @@ impl BoundJob<'_> {
         }
     }
 
-    /// Whether both lines of an unstable ReLU have one slope. (Constant lines have, but are left to the reference engine.)
+    /// Whether values are hybrid zonotopes: the walks follow forms through stable neurons alone.
+    pub fn hybrid(&self) -> bool {
+        self.relaxation.boxes_errors()
+    }
+
+    /// Whether both lines of an unstable ReLU have one slope. (Hybrid zonotopes, whose lines are constant, show none to the
+    /// walks.)
     pub fn parallel(&self) -> bool {
         match self.relaxation.lower_slope() {
             Some(LowerSlope::Parallel) => true,

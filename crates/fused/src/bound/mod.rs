@@ -3,6 +3,7 @@
 pub mod adjoint;
 pub mod batch;
 pub mod forward;
+pub mod hybrid;
 pub mod image;
 pub mod image_adjoint;
 pub mod interval;

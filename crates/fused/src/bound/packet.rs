@@ -34,6 +34,7 @@ impl BoundJob<'_> {
             && self.region.ball.is_none()
             && self.relaxation.last() == Final::Backward
             && !self.parallel()
+            && !self.hybrid()
             && self.net.plan.hidden() > 0
             && count * self.specification.tiles() >= classes
     }

@@ -7,6 +7,7 @@ use crate::backward::rows::adjoint::NeuronSums;
 use crate::backward::rows::lines::Lines;
 use crate::backward::rows::tile::Sign;
 use crate::backward::rows::walk::WalkScratch;
+use crate::bound::hybrid::Hybrid;
 use crate::interval::chunk::{Interval, IntervalCotangents};
 use crate::simd::buffer::Buffer;
 use crate::simd::pool::Pool;
@@ -31,6 +32,7 @@ pub struct Worker {
     pub interval: Interval,
     pub cotangents: IntervalCotangents,
     pub lines: Vec<Lines>,
+    pub hybrid: Hybrid,
     pub part: PartScratch,
     /// The interval pass's bounds image by image, then the walks'.
     pub bounds: StageBounds,
