@@ -6,7 +6,7 @@
 use tightrope_network::{Layer, NodeId};
 
 use super::affine::{MapGradients, Weights};
-use super::interval::Pair;
+use super::interval::{Pair, sum};
 use super::plan::Plan;
 use crate::activation::Lines;
 use crate::{LowerSlope, NodeLines, Real};
@@ -34,13 +34,7 @@ impl<T: Real> Errors<T> {
             let node = plan.network.node(id);
             let radii = match &node.layer {
                 Layer::Input => vec![T::ZERO; batch * node.len()],
-                Layer::Add => {
-                    let mut sum = self.radii[node.inputs[0]].clone();
-                    for &input in &node.inputs[1..] {
-                        sum.iter_mut().zip(&self.radii[input]).for_each(|(t, &r)| *t += r);
-                    }
-                    sum
-                }
+                Layer::Add => sum(&self.radii, &node.inputs),
                 Layer::Activation(_) | Layer::MaxPool2d(_) => {
                     let below = self.radii[node.inputs[0]].chunks_exact(plan.network.node(node.inputs[0]).len());
                     below.zip(lines).flat_map(|(below, lines)| beyond(&lines[id], below)).collect()

@@ -199,7 +199,8 @@ pub(super) fn on_ends<T: Real>(center: &[T], radius: &[T]) -> Pair<T> {
     }
 }
 
-fn sum<T: Real>(values: &[Vec<T>], inputs: &[NodeId]) -> Vec<T> {
+/// The sum of the values of some nodes.
+pub(super) fn sum<T: Real>(values: &[Vec<T>], inputs: &[NodeId]) -> Vec<T> {
     let mut total = values[inputs[0]].clone();
     for &input in &inputs[1..] {
         total.iter_mut().zip(&values[input]).for_each(|(t, &v)| *t += v);

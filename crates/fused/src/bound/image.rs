@@ -31,7 +31,9 @@ impl BoundJob<'_> {
     ) {
         let plan = self.net.plan;
         worker.lines.resize_with(plan.hidden(), Lines::default);
-        worker.hybrid.start(self.net);
+        if self.hybrid() {
+            worker.hybrid.start(self.net);
+        }
         if let Some(layout) = &self.signs {
             let mut stages = self.scratch.signs.take();
             layout.make_room(&mut stages);

@@ -51,8 +51,10 @@ impl BoundJob<'_> {
         let WalkedImage { input, used, intervals, place: [place, sample], in_packet } = image;
         let Worker { lines, hybrid, part, .. } = worker;
         lines.resize_with(plan.hidden(), Lines::default);
-        hybrid.start(self.net);
-        hybrid.start_adjoint(self.net);
+        if self.hybrid() {
+            hybrid.start(self.net);
+            hybrid.start_adjoint(self.net);
+        }
         // The last stage's lines serve the specification only.
         let lined = plan.hidden() - usize::from(in_packet);
         for (index, stage) in plan.stages[..lined].iter().enumerate() {

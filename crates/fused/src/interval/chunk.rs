@@ -1,7 +1,7 @@
 //! The interval domain (IBP, Gowal et al. 2018), sixteen or thirty-two images in lanes.
 //!
-//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0, the upper one shrunk if asked. The first stage is exact for every
-//! region; back-substitution starts from it, so all methods run this pass at least that far.
+//! Affine: c' = W c + b, r' = |W| r. ReLU: both ends clamped at 0, the upper one shrunk if asked. The first stage is exact
+//! for every region; back-substitution starts from it, so all methods run this pass at least that far.
 
 use std::ops::Range;
 

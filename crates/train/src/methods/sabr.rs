@@ -76,15 +76,19 @@ pub static SABR: MethodInfo = MethodInfo {
     build: |table| {
         let (small, by): (SmallBox, BoundedBy) = (read_settings(table)?, BoundedBy::read(table)?);
         let (attack, regulariser): (TrainingAttack, Regulariser) = (read_settings(table)?, read_settings(table)?);
-        let Shrinkage { shrinkage } = read_settings::<Shrinkage>(table)?;
-        Shrinkage { shrinkage }.check(by.relaxation)?;
+        let shrinkage: Shrinkage = read_settings(table)?;
+        shrinkage.check(by.relaxation)?;
         let mut settings = write_settings(&small);
-        settings.extend(write_settings(&Shrinkage { shrinkage }));
+        settings.extend(write_settings(&shrinkage));
         settings.extend(by.write());
         settings.extend(write_settings(&attack));
         settings.extend(write_settings(&regulariser));
         Ok(Box::new(Robust {
-            bounding: Bounding { box_share: small.box_share, shrinkage, ..Bounding::by(by.relaxation) },
+            bounding: Bounding {
+                box_share: small.box_share,
+                shrinkage: shrinkage.shrinkage,
+                ..Bounding::by(by.relaxation)
+            },
             settings,
             attack,
             regulariser,
