@@ -103,7 +103,7 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// As [`Loaded::forward`] and [`Loaded::bound`].
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, T>,
         loss: &MemberLoss<'_, T>,
@@ -154,7 +154,7 @@ pub trait Loaded<T: Real>: Send + Sync {
 /// As [`Loaded::members`].
 pub fn members_in_turn<T: Real>(
     at: &mut dyn Loaded<T>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
     request: &MemberRequest<'_, T>,
     loss: &MemberLoss<'_, T>,
@@ -165,6 +165,7 @@ pub fn members_in_turn<T: Real>(
     let mut losses = Vec::new();
     for pair in pairs {
         perturbation.stream(pair).gaussian(0, &mut delta);
+        perturbation.stretch(0, &mut delta);
         let mut both = [0.0; 2];
         for (value, sign) in both.iter_mut().zip([1.0_f32, -1.0]) {
             let scale = sign * perturbation.sigma;

@@ -307,7 +307,7 @@ fn members_have_statistics_of_their_own() {
     let (network, theta, buffers) = network(&rng, Kind::Conv);
     let at = load(&network, &theta, &buffers);
     let region = region_in((0.0, 1.0), &rng, Shape::Linf, 4, network.input_len(), 0.3);
-    let perturbation = Perturbation { seed: 9, step: 4, sigma: 0.01 };
+    let perturbation = Perturbation::new(9, 4, 0.01);
     let (spec, request) = (Spec::Logits, BoundRequest::lower(Relaxation::CrownIbp));
     let loss = |logits: &[f64], bounds: &[f64]| logits.iter().sum::<f64>() - 2.0 * bounds.iter().sum::<f64>();
     let wanted = MemberRequest { inputs: Some(&region.center), bounds: Some((&region, &spec, request)) };

@@ -71,7 +71,7 @@ fn members_are_their_definition() {
     let region = region(&rng, Shape::Linf, 4, network.input_len(), 1.0);
     let classes = network.output_len();
     let labels: Vec<usize> = (0..4).map(|_| rng.integer(0, classes - 1)).collect();
-    let perturbation = Perturbation { seed: 9, step: 4, sigma: 0.01 };
+    let perturbation = Perturbation::new(9, 4, 0.01);
     let spec = Spec::Margins { labels: labels.clone() };
     let at = Reference.load(&network, &theta, &[]).unwrap();
     for (robust_weight, relaxation) in [(0.0, Relaxation::Ibp), (0.7, Relaxation::CrownIbp), (1.0, Relaxation::Crown)] {

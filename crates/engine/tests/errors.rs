@@ -124,7 +124,7 @@ fn fixture_of_another_shape() -> (Network, Vec<f64>) {
 #[test]
 fn populations_pass_errors_on() {
     let (network, theta, region) = fixture();
-    let perturbation = Perturbation { seed: 1, step: 0, sigma: 0.1 };
+    let perturbation = Perturbation::new(1, 0, 0.1);
     let spec = Spec::Margins { labels: vec![0, network.output_len()] };
     let bounds = Some((&region, &spec, BoundRequest::lower(Relaxation::Ibp)));
     let at = Reference.load(&network, &theta, &[]).unwrap();

@@ -163,7 +163,7 @@ fn main() {
                 });
                 if relaxation == Relaxation::Ibp {
                     let members = MemberRequest { inputs: None, bounds: Some((&region, &spec, request)) };
-                    let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
+                    let noise = Perturbation::new(1, 2, 1e-3);
                     let name = format!("{}-{} population ibp {kind}", preset.name(), shape[0]);
                     let loss = |output: MemberOutput<'_, f32>| {
                         output

@@ -368,7 +368,7 @@ impl Loaded<f32> for LoadedFused {
 
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, f32>,
         loss: &MemberLoss<'_, f32>,

@@ -47,7 +47,7 @@ pub struct Population<'a> {
 /// The machine has `S`.
 pub unsafe fn losses<S: Lanes>(
     population: &Population<'_>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
 ) -> Vec<[f64; 2]> {
     let Population { scratch, plan, tables, theta, request, .. } = *population;
@@ -66,6 +66,7 @@ pub unsafe fn losses<S: Lanes>(
                 let stream = perturbation.stream(pair);
                 // SAFETY: the machine has `S`.
                 unsafe { S::run(|| stream.gaussian_wide(0, delta)) };
+                perturbation.stretch(0, delta);
                 [1.0_f32, -1.0].map(|sign| {
                     let scale = sign * perturbation.sigma;
                     member.clear();

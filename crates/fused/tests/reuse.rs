@@ -152,7 +152,7 @@ fn misuse_is_refused() {
     assert!(message(engine.vjp(&network, &theta, &foreign, &g, Wants::THETA)).contains("another engine"));
     let short = Cotangents::on_lower(vec![1.0]);
     assert!(message(engine.vjp(&network, &theta, &tape, &short, Wants::THETA)).contains("cotangent"));
-    let noise = Perturbation { seed: 1, step: 1, sigma: 0.1 };
+    let noise = Perturbation::new(1, 1, 0.1);
     let at = engine.load(&network, &theta, &[]).unwrap();
     let outside = members(&*at, noise, 0..1, (&x[1..], &region, &[0, 1]), Relaxation::Ibp, 0.5);
     assert!(message(outside).contains("multiple"));

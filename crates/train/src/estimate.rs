@@ -26,6 +26,8 @@ pub struct Estimator<'a> {
     pub smoothing: &'a SmoothingSection,
     /// Standard deviation σ of the noise on θ.
     pub sigma: f64,
+    /// Factors of σ, one for each element of θ; 1 for all if absent.
+    pub scales: Option<&'a [f32]>,
     /// Radius ρ of the ascent of SAM, which goes with the plain gradient alone; 0 for none.
     pub sam: f64,
 }
@@ -42,10 +44,10 @@ pub fn estimate(
     batch: &Minibatch<'_>,
     at: &dyn Loaded<f32>,
     sample: &mut dyn Loaded<f32>,
-    Estimator { smoothing, sigma, sam: rho }: Estimator<'_>,
+    Estimator { smoothing, sigma, scales, sam: rho }: Estimator<'_>,
     measure: bool,
 ) -> Result<StepEstimate, TrainError> {
-    let perturbation = Perturbation { seed: batch.seed, step: batch.step, sigma: sigma as f32 };
+    let perturbation = Perturbation { scales, ..Perturbation::new(batch.seed, batch.step, sigma as f32) };
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
     let mut statistics = Vec::new();

@@ -131,7 +131,7 @@ fn shrunk_relus_train_alone() {
         let certified = |settings: &str| with("sabr", settings).loss(&fresh(batch), &*at).unwrap().certified;
         assert!(certified("box_share = 1").is_some());
         assert_eq!(certified("box_share = 1\nshrinkage = 0.5"), None);
-        let perturbation = Perturbation { seed: 5, step: 1, sigma: 0.02 };
+        let perturbation = Perturbation::new(5, 1, 0.02);
         let losses =
             |settings: &str| with("sabr", settings).population_loss(&fresh(batch), &*at, perturbation, 0..3).unwrap();
         let [whole, shrunk] = ["1", "0.5"].map(|c| losses(&format!("box_share = 1\nshrinkage = {c}")));
@@ -168,7 +168,7 @@ fn members_are_attacked_each_or_together() {
     with_batch(1.0, |network, batch, theta| {
         let at = load(network, theta);
         let mut moved = theta.to_vec();
-        Perturbation { seed: 1, step: 2, sigma: 0.05 }.perturb(theta, 0, 1.0, &mut moved);
+        Perturbation::new(1, 2, 0.05).perturb(theta, 0, 1.0, &mut moved);
         let moved = load(network, &moved);
         let own = plain("pgd").loss(&fresh(batch), &*moved).unwrap().loss;
         let mean = with("pgd", "attack_at = \"mean\"");
@@ -221,7 +221,7 @@ fn certified_error_is_for_pgpe() {
     assert!(refused("grad").unwrap().contains("smoothing.kind"));
     assert!(refused("rgs").unwrap().contains("pgpe"));
     assert_eq!(refused("pgpe"), None);
-    let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.3 };
+    let perturbation = Perturbation::new(3, 8, 0.3);
     with_batch(1.0, |network, batch, theta| {
         let at = load(network, theta);
         let method = with("deeppoly", "objective = \"certified-error\"");
@@ -268,7 +268,7 @@ fn robust_weight_mixes_the_two_losses() {
 /// Losses of a population, by the engine or one by one, are the losses at the perturbed parameters.
 #[test]
 fn population_losses_are_losses_at_perturbed_parameters() {
-    let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.01 };
+    let perturbation = Perturbation::new(3, 8, 0.01);
     with_batch(0.5, |network, batch, theta| {
         let at = load(network, theta);
         for name in METHODS.map(|info| info.name) {

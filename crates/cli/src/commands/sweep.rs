@@ -97,6 +97,7 @@ fn plan(options: &Options, context: &Context) -> anyhow::Result<Plan> {
     }
     Ok(Plan {
         axes,
+        listed: Vec::new(),
         strategy: options.strategy(),
         seeds: options.seeds,
         seed: context.seed.unwrap_or(0),

@@ -421,7 +421,7 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
 
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, T>,
         loss: &MemberLoss<'_, T>,

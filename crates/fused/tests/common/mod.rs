@@ -169,7 +169,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 /// The losses of member pairs of inputs, region and labels: `weight` of the certified and the rest of the natural one.
 pub fn members(
     at: &dyn Loaded<f32>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
     (inputs, region, labels): (&[f32], &Region<f32>, &[usize]),
     relaxation: Relaxation,

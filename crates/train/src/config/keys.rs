@@ -316,6 +316,13 @@ const SMOOTHING: &[Setting] = &[
     )
     .or("sigma"),
     Setting::new(
+        "smoothing.relative",
+        Values::Switch,
+        "whether sigma is in units of the root mean square of each layer's weights, as they are at the step; biases take that \
+         of the weights beside them",
+        "true",
+    ),
+    Setting::new(
         "smoothing.sigma_milestones",
         Values::Epochs,
         "epochs at which sigma is multiplied by sigma_decay",

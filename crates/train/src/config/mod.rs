@@ -175,6 +175,8 @@ pub struct SmoothingSection {
     pub sigma: f64,
     /// σ at the end of the run, to which it goes linearly; `sigma` by default.
     pub sigma_end: Option<f64>,
+    /// Whether σ is in units of the root mean square of each layer's weights.
+    pub relative: bool,
     /// Epochs at which σ is multiplied by `sigma_decay`.
     pub sigma_milestones: Vec<f64>,
     /// Factor at each σ milestone.
@@ -312,6 +314,7 @@ impl Default for SmoothingSection {
             kind: SmoothingKind::Grad,
             sigma: 1e-3,
             sigma_end: None,
+            relative: false,
             sigma_milestones: Vec::new(),
             sigma_decay: 0.5,
             population: 256,

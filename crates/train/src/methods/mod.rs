@@ -216,7 +216,7 @@ pub trait Method: Send + Sync {
         &self,
         batch: &Minibatch<'_>,
         at: &dyn Loaded<f32>,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError>;
 }
@@ -226,7 +226,7 @@ fn losses_in_turn(
     method: &dyn Method,
     batch: &Minibatch<'_>,
     at: &dyn Loaded<f32>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
 ) -> Result<Vec<[f64; 2]>, TrainError> {
     let mut own = at.with_buffers(at.buffers())?;

@@ -272,7 +272,7 @@ impl Method for Robust {
         &self,
         batch: &Minibatch<'_>,
         at: &dyn Loaded<f32>,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError> {
         let (weight, labels) = (batch.robust_weight, batch.labels);
