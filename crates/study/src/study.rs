@@ -189,9 +189,6 @@ fn block(file: &StudyFile, definition: &BlockFile, whole: &ProfileFile, own: &Pr
     if !plain(&definition.name) {
         return Err("a name has letters, digits, dots, - and _ only; it becomes a folder".into());
     }
-    if let Some(unknown) = definition.cells.keys().find(|name| !is_cell(definition, name)) {
-        return Err(format!("`{unknown}` is no cell; write COLUMN/ROW"));
-    }
     for variants in [&definition.rows, &definition.columns] {
         if variants.is_empty() {
             return Err("needs at least one row and one column".into());
@@ -204,6 +201,9 @@ fn block(file: &StudyFile, definition: &BlockFile, whole: &ProfileFile, own: &Pr
                 return Err(format!("two rows or columns are called {}", variant.name));
             }
         }
+    }
+    if let Some(unknown) = definition.cells.keys().find(|name| !is_cell(definition, name)) {
+        return Err(format!("`{unknown}` is no cell; write COLUMN/ROW"));
     }
     let mut cells = Vec::new();
     for (r, row) in definition.rows.iter().enumerate() {

@@ -117,6 +117,9 @@ const RAMP: Values = Values::Name(|| named(&["smooth", "linear", "constant"]));
 const RELAXATION: Values = Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec());
 const PADDING: Values = Values::Name(|| named(&CropPadding::ALL.map(CropPadding::name)));
 const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
+const CONTROL: Values = Values::Name(|| {
+    ["none"].into_iter().chain(METHODS.iter().map(|info| info.name)).map(String::from).collect()
+});
 const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
 
 const GENERAL: &[Setting] = &[
@@ -330,7 +333,26 @@ const SMOOTHING: &[Setting] = &[
     ),
     Setting::new("smoothing.sigma_decay", Values::FACTOR, "factor at each sigma milestone", "0.4"),
     Setting::new("smoothing.population", Values::Whole(2, 1_000_000), "pgpe: loss evaluations per step, even", "64"),
-    Setting::new("smoothing.samples", Values::Whole(1, 100_000), "rgs: gradients per step", "4"),
+    Setting::new(
+        "smoothing.split",
+        Values::Switch,
+        "pgpe: whether each pair sees images of its own, a part of the minibatch, so that a population costs as much as one pair \
+         on the whole of it",
+        "true",
+    ),
+    Setting::new(
+        "smoothing.control",
+        CONTROL,
+        "pgpe: method whose loss is subtracted as a control variate, and whose gradient, averaged over smoothing.samples \
+         perturbations, is added back; it must have one. Choices",
+        "\"ibp\"",
+    ),
+    Setting::new(
+        "smoothing.samples",
+        Values::Whole(1, 100_000),
+        "rgs: gradients per step; pgpe: those of smoothing.control",
+        "4",
+    ),
 ];
 
 impl MethodSection {

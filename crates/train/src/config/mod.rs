@@ -183,6 +183,10 @@ pub struct SmoothingSection {
     pub sigma_decay: f64,
     /// PGPE: loss evaluations per step, two for each antithetic pair.
     pub population: u64,
+    /// PGPE: whether each pair has images of its own.
+    pub split: bool,
+    /// PGPE: method whose loss is the control variate, or "none".
+    pub control: String,
     /// RGS: gradients per step.
     pub samples: u64,
 }
@@ -318,6 +322,8 @@ impl Default for SmoothingSection {
             sigma_milestones: Vec::new(),
             sigma_decay: 0.5,
             population: 256,
+            split: false,
+            control: "none".into(),
             samples: 2,
         }
     }
