@@ -1,7 +1,7 @@
 //! The default engine: f32 SIMD kernels with hand-written adjoints.
 //!
 //! [`Fused`] implements [`tightrope_engine::Engine`] for networks that are sequences of convolutions,
-//! linear layers, per-channel affine layers and ReLUs; other networks go to the reference engine.
+//! linear layers, batch norms, per-channel affine layers and ReLUs; other networks go to the reference engine.
 //!
 //! From the bottom up, each folder importing only those before it:
 //!
@@ -14,6 +14,7 @@
 //!   in lanes, for margins;
 //! * `bound`: the domains composed into the named relaxations, over chunks and batches.
 //!
+//! `loaded` is the handle of a network without batch norms, and `normed` that of one with, made of two of the former;
 //! `population` evaluates perturbed members, `scratch` is all free memory, and `engine` implements the trait.
 
 mod backward;
@@ -24,6 +25,7 @@ mod interval;
 mod kernels;
 mod loaded;
 mod net;
+mod normed;
 mod packed;
 mod population;
 mod scratch;
