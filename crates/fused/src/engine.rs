@@ -6,8 +6,8 @@ use tightrope_engine::{BoundRequest, Engine, EngineError, Loaded, LowerSlope, Re
 use tightrope_network::Network;
 
 use crate::loaded::LoadedFused;
+use crate::loaded_normed::LoadedNormed;
 use crate::net::plan::Plan;
-use crate::normed::LoadedNormed;
 use crate::scratch::Scratch;
 use crate::simd::isa::Isa;
 

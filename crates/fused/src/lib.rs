@@ -10,11 +10,12 @@
 //! * `net`: a network prepared for the kernels: its plan, packed weights and their gradients, which taps connect which
 //!   positions, how a batch is split, and whole stages with images in lanes;
 //! * `clean` and `interval`: points and boxes or balls forward, and their adjoints, images in lanes;
+//! * `normed`: batch norms, folded into the stages before them or on the statistics of a batch;
 //! * `backward`: back-substitution. `rows` has the rows of one image in lanes; `images` has a *packet*, sixteen images,
 //!   in lanes, for margins;
 //! * `bound`: the domains composed into the named relaxations, over chunks and batches.
 //!
-//! `loaded` is the handle of a network without batch norms, and `normed` that of one with, made of two of the former;
+//! `loaded` is the handle of a network without batch norms, and `loaded_normed` that of one with, made of two of the former;
 //! `population` evaluates perturbed members, `scratch` is all free memory, and `engine` implements the trait.
 
 mod backward;
@@ -24,6 +25,7 @@ mod engine;
 mod interval;
 mod kernels;
 mod loaded;
+mod loaded_normed;
 mod net;
 mod normed;
 mod packed;

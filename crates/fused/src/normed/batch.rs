@@ -300,7 +300,7 @@ impl<'a> Pass<'a> {
             }
         }
         inputs.sort_by_key(|(index, _)| *index);
-        let inputs = wants_input.then(|| inputs.into_iter().flat_map(|(_, g)| g).flatten().collect());
+        let inputs = wants_input.then(|| inputs.into_iter().filter_map(|(_, g)| g).collect::<Vec<Vec<f32>>>().concat());
         Pulled { sums: scratch.reduce(sums), norms, inputs }
     }
 

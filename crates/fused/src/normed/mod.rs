@@ -6,10 +6,7 @@
 pub mod batch;
 pub mod chunk;
 pub mod folding;
-mod handle;
 mod kernels;
-
-pub use handle::LoadedNormed;
 
 use crate::normed::chunk::{NormedActivations, NormedCotangents};
 use crate::simd::pool::Pool;
