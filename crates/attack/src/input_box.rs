@@ -40,8 +40,10 @@ impl<T: Real> InputBox<T> {
 
     /// The point after a step of `length(i)` in each coordinate against the sign of the `gradient`, cut to the box.
     pub fn signed_step(&self, point: &[T], gradient: &[T], length: impl Fn(usize) -> T) -> Vec<T> {
-        let moved = point.iter().zip(gradient).enumerate().map(|(i, (&p, &g))| p - length(i) * g.signum0());
-        self.cut(moved.collect())
+        let mut moved = point.to_vec();
+        let numbers = moved.iter_mut().zip(gradient).enumerate();
+        numbers.for_each(|(i, (p, &g))| *p -= length(i) * g.signum0());
+        self.cut(moved)
     }
 
     /// The nearest point of the box; a coordinate that is no number becomes its lower end.

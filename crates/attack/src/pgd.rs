@@ -39,7 +39,10 @@ pub fn descend<T, S: Search<T>>(
         }
         let size = sizes.of(step);
         active = reached.iter().map(|at| at.start).collect();
-        points = reached.iter().flat_map(|at| search.set(at.start).step(&at.point, &at.gradient, size)).collect();
+        points.clear();
+        for at in &reached {
+            points.extend(search.set(at.start).step(&at.point, &at.gradient, size));
+        }
     }
     search.finish(&active, &points)
 }

@@ -6,6 +6,7 @@ use tightrope_engine::{BoundRequest, Engine, EngineError, Loaded, LowerSlope, Re
 use tightrope_network::Network;
 
 use crate::loaded::LoadedFused;
+use crate::loaded_normed::LoadedNormed;
 use crate::net::plan::Plan;
 use crate::scratch::Scratch;
 use crate::simd::isa::Isa;
@@ -68,9 +69,13 @@ impl Engine<f32> for Fused {
 
     fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
         match Plan::new(network) {
+            Ok(plan) if plan.has_norms() => Ok(Box::new(LoadedNormed::new(
+                LoadedFused::new(self.clone(), network, plan, theta.to_vec())?,
+                buffers,
+            )?)),
             Ok(plan) => {
                 EngineError::check_length("the buffers", buffers.len(), 0)?;
-                Ok(Box::new(LoadedFused::new(self.clone(), network, plan, theta)?))
+                Ok(Box::new(LoadedFused::new(self.clone(), network, plan, theta.to_vec())?))
             }
             Err(_) => Reference.load(network, theta, buffers),
         }

@@ -1,7 +1,7 @@
 //! The default engine: f32 SIMD kernels with hand-written adjoints.
 //!
 //! [`Fused`] implements [`tightrope_engine::Engine`] for networks that are sequences of convolutions,
-//! linear layers, per-channel affine layers and ReLUs; other networks go to the reference engine.
+//! linear layers, batch norms, per-channel affine layers and ReLUs; other networks go to the reference engine.
 //!
 //! From the bottom up, each folder importing only those before it:
 //!
@@ -10,10 +10,12 @@
 //! * `net`: a network prepared for the kernels: its plan, packed weights and their gradients, which taps connect which
 //!   positions, how a batch is split, and whole stages with images in lanes;
 //! * `clean` and `interval`: points and boxes or balls forward, and their adjoints, images in lanes;
+//! * `normed`: batch norms, folded into the stages before them or on the statistics of a batch;
 //! * `backward`: back-substitution. `rows` has the rows of one image in lanes; `images` has a *packet*, sixteen images,
 //!   in lanes, for margins;
 //! * `bound`: the domains composed into the named relaxations, over chunks and batches.
 //!
+//! `loaded` is the handle of a network without batch norms, and `loaded_normed` that of one with, made of two of the former;
 //! `population` evaluates perturbed members, `scratch` is all free memory, and `engine` implements the trait.
 
 mod backward;
@@ -23,7 +25,9 @@ mod engine;
 mod interval;
 mod kernels;
 mod loaded;
+mod loaded_normed;
 mod net;
+mod normed;
 mod packed;
 mod population;
 mod scratch;

@@ -38,9 +38,9 @@ use crate::tape::{BoundRecord, FusedTape, Record};
 
 /// A network that the kernels cover, at one θ.
 pub struct LoadedFused {
-    engine: Fused,
+    pub(crate) engine: Fused,
     network: Network,
-    plan: Plan,
+    pub(crate) plan: Plan,
     tables: Tables,
     theta: Vec<f32>,
     packed: Packed,
@@ -58,14 +58,14 @@ fn panels(isa: Isa, planes: usize, images: usize) -> Shape {
 
 impl LoadedFused {
     /// `network` at `theta`.
-    pub fn new(engine: Fused, network: &Network, plan: Plan, theta: &[f32]) -> Result<Self, EngineError> {
+    pub fn new(engine: Fused, network: &Network, plan: Plan, theta: Vec<f32>) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
         Ok(LoadedFused {
             engine,
             network: network.clone(),
             tables: Tables::new(&plan),
             plan,
-            theta: theta.to_vec(),
+            theta,
             packed: Packed::default(),
             reference: OnceLock::new(),
         })
@@ -89,7 +89,7 @@ impl LoadedFused {
     }
 
     /// Images in `inputs`.
-    fn batch_of(&self, inputs: &[f32]) -> Result<usize, EngineError> {
+    pub(crate) fn batch_of(&self, inputs: &[f32]) -> Result<usize, EngineError> {
         let d = self.plan.dimension;
         if !inputs.len().is_multiple_of(d) {
             return Err(EngineError::Usage(format!(
@@ -168,7 +168,7 @@ impl LoadedFused {
     }
 
     /// Runs `work` with the network for clean passes of so many images.
-    fn with_net<R: Send>(&self, batch: usize, adjoint: bool, work: impl FnOnce(&Net<'_>) -> R + Send) -> R {
+    pub(crate) fn with_net<R: Send>(&self, batch: usize, adjoint: bool, work: impl FnOnce(&Net<'_>) -> R + Send) -> R {
         let (plan, parameters) = (&self.plan, self.network.parameters());
         let panels = panels(self.engine.isa, 1, image_chunk(batch));
         let layouts = Layouts::points(plan, panels, [adjoint; 2]);
@@ -185,7 +185,11 @@ impl LoadedFused {
     ///
     /// # Safety
     /// All of `gradient` is written.
-    unsafe fn finish(&self, gradient: Option<Vec<MaybeUninit<f32>>>, sums: Option<Accumulator>) -> Option<Vec<f32>> {
+    pub(crate) unsafe fn finish(
+        &self,
+        gradient: Option<Vec<MaybeUninit<f32>>>,
+        sums: Option<Accumulator>,
+    ) -> Option<Vec<f32>> {
         let mut gradient = ManuallyDrop::new(gradient?);
         let (start, len, capacity) = (gradient.as_mut_ptr().cast(), gradient.len(), gradient.capacity());
         // SAFETY: these are a vector's, whose numbers are there by the caller's word.
@@ -235,6 +239,13 @@ impl LoadedFused {
     }
 }
 
+impl Drop for LoadedFused {
+    /// What was packed has the size that the next handle needs.
+    fn drop(&mut self) {
+        self.packed.clear(&self.engine.scratch);
+    }
+}
+
 impl Loaded<f32> for LoadedFused {
     fn network(&self) -> &Network {
         &self.network
@@ -251,7 +262,7 @@ impl Loaded<f32> for LoadedFused {
     fn with_buffers(&self, buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
         EngineError::check_length("the buffers", buffers.len(), 0)?;
         let (engine, plan) = (self.engine.clone(), self.plan.clone());
-        Ok(Box::new(LoadedFused::new(engine, &self.network, plan, &self.theta)?))
+        Ok(Box::new(LoadedFused::new(engine, &self.network, plan, self.theta.clone())?))
     }
 
     fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
@@ -282,7 +293,7 @@ impl Loaded<f32> for LoadedFused {
         Ok((logits, self.tape(Record::Clean { chunks, batch })))
     }
 
-    /// Networks with batch norms go to the reference engine.
+    /// Networks with batch norms have a handle of their own.
     fn forward_batch(&self, inputs: &[f32]) -> Result<BatchPass<f32>, EngineError> {
         let (logits, tape) = self.forward_taped(inputs)?;
         Ok(BatchPass { logits, statistics: Vec::new(), tape })
@@ -329,6 +340,9 @@ impl Loaded<f32> for LoadedFused {
         let start = |net: &Net<'_>| wants.theta.then(|| net.gradient(self.theta.len()));
         match FusedTape::read(tape, &self.network)? {
             Record::Reference(tape) => self.reference()?.vjp(tape, cotangents, wants),
+            Record::Batch(_) => {
+                Err(EngineError::Usage("this tape was recorded with another network; record it anew".into()))
+            }
             Record::Clean { chunks, batch } => {
                 EngineError::check_length("logit cotangent", cotangents.lower.len(), batch * self.plan.classes)?;
                 if !cotangents.upper.is_empty() || !cotangents.layers.is_empty() {

@@ -4,6 +4,7 @@ use crate::bound::scratch::BoundScratch;
 use crate::clean::batch::CleanScratch;
 use crate::net::accumulate::GradientScratch;
 use crate::net::weights::Weights;
+use crate::normed::NormedScratch;
 use crate::simd::pool::Pool;
 
 /// Memory of one worker's members.
@@ -19,6 +20,7 @@ pub struct MemberScratch {
 pub struct Scratch {
     pub weights: Pool<Weights>,
     pub clean: CleanScratch,
+    pub normed: NormedScratch,
     pub bounds: BoundScratch,
     pub gradients: GradientScratch,
     pub members: Pool<MemberScratch>,

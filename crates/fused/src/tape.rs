@@ -8,6 +8,7 @@ use tightrope_network::Network;
 use crate::bound::scratch::{PacketTape, StageBounds};
 use crate::clean::chunk::Activations;
 use crate::interval::chunk::Interval;
+use crate::normed::batch::BatchRecord;
 use crate::scratch::Scratch;
 
 /// Everything needed to bound again, unless passes are kept, and the bounds that walks found.
@@ -28,6 +29,8 @@ pub enum Record {
         chunks: Vec<Activations>,
         batch: usize,
     },
+    /// A pass on the batch's own statistics.
+    Batch(BatchRecord),
     Bound(Box<BoundRecord>),
     /// A request left to the reference engine.
     Reference(Tape),
@@ -68,6 +71,9 @@ impl Drop for FusedTape {
         match &mut self.record {
             Record::Clean { chunks, .. } => {
                 chunks.drain(..).for_each(|chunk| self.scratch.clean.activations.give(chunk))
+            }
+            Record::Batch(record) => {
+                record.chunks.drain(..).for_each(|chunk| self.scratch.normed.chunks.give(chunk));
             }
             Record::Bound(record) => {
                 record.intervals.drain(..).for_each(|pass| self.scratch.bounds.intervals.give(pass));

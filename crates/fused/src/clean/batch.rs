@@ -205,6 +205,6 @@ unsafe fn backward<S: Lanes, const VP: usize>(
         inputs.extend(slot.chunks.into_iter().map(|(index, _, on_images)| (index, on_images)));
     }
     inputs.sort_by_key(|(index, _)| *index);
-    let inputs = wants_input.then(|| inputs.into_iter().flat_map(|(_, g)| g).flatten().collect());
+    let inputs = wants_input.then(|| inputs.into_iter().filter_map(|(_, g)| g).collect::<Vec<Vec<f32>>>().concat());
     (gradients.reduce(sums), inputs)
 }

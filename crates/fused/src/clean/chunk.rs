@@ -40,6 +40,11 @@ impl Activations {
         self.values[index].as_ptr()
     }
 
+    /// The result of stage `index`, to be written.
+    pub fn output_mut(&mut self, index: usize) -> *mut f32 {
+        self.values[index + 1].as_mut_ptr()
+    }
+
     /// Input and result of a hidden stage.
     pub fn maps(&mut self, net: &Net<'_>, index: usize) -> Maps<Activate<true>, 1> {
         Maps { inputs: [self.input(index)], finish: self.activate(net, index) }
@@ -110,6 +115,11 @@ impl CleanCotangents {
         self.map.as_ptr()
     }
 
+    /// The same, to be written over.
+    pub fn output_mut(&mut self) -> *mut f32 {
+        self.map.as_mut_ptr()
+    }
+
     /// Adds the gradient of a stage's bias to `target`.
     ///
     /// # Safety
@@ -156,30 +166,53 @@ impl CleanCotangents {
         inputs: Option<&mut [f32]>,
     ) {
         for index in stages.rev() {
-            let stage = &net.plan.stages[index];
-            let [h, w] = stage.input_side();
-            let left = Field { data: self.output(), window: Window::all(stage.output) };
-            let right = Field { data: activations.input(index), window: Window { y: 0, x: 0, h, w } };
-            // SAFETY: maps are whole and have slack.
+            // SAFETY: passed on from the caller.
             unsafe {
                 if let Some(accumulator) = accumulator.as_deref_mut() {
                     self.add_bias::<S, VP>(net, index, &mut accumulator.sums.stages[index].bias);
-                    accumulator.add::<S>(stage, index, Of::Signed, VP, left, right);
+                    self.add_weights::<S, VP>(net, activations, index, accumulator);
                 }
                 if index > 0 {
                     sweep::transpose::<S, _, 1, VP>(net, index, self.maps(net, activations, index, VP));
                     self.step();
                     continue;
                 }
-            }
-            if let Some(inputs) = inputs {
-                let patch = &net.weights.signed[0].patch;
-                // SAFETY: the map is the first stage's.
-                unsafe {
-                    net.input_cotangents::<S, VP>(patch, self.map.as_ptr(), &mut self.pixels, Normalise::Point, inputs);
+                if let Some(inputs) = inputs {
+                    self.add_inputs::<S, VP>(net, inputs);
                 }
             }
             return;
+        }
+    }
+
+    /// Adds the gradient of a stage's weights.
+    ///
+    /// # Safety
+    /// The machine has `S`; the map is that of the stage, and `activations` are those of the same images.
+    pub unsafe fn add_weights<S: Lanes, const VP: usize>(
+        &self,
+        net: &Net<'_>,
+        activations: &Activations,
+        index: usize,
+        accumulator: &mut Accumulator,
+    ) {
+        let stage = &net.plan.stages[index];
+        let [h, w] = stage.input_side();
+        let left = Field { data: self.output(), window: Window::all(stage.output) };
+        let right = Field { data: activations.input(index), window: Window { y: 0, x: 0, h, w } };
+        // SAFETY: maps are whole and have slack.
+        unsafe { accumulator.add::<S>(stage, index, Of::Signed, VP, left, right) };
+    }
+
+    /// Adds the cotangents on the images to `inputs`, `[count, d]`.
+    ///
+    /// # Safety
+    /// The machine has `S`; the map is the first stage's.
+    pub unsafe fn add_inputs<S: Lanes, const VP: usize>(&mut self, net: &Net<'_>, inputs: &mut [f32]) {
+        let patch = &net.weights.signed[0].patch;
+        // SAFETY: passed on from the caller.
+        unsafe {
+            net.input_cotangents::<S, VP>(patch, self.map.as_ptr(), &mut self.pixels, Normalise::Point, inputs);
         }
     }
 }

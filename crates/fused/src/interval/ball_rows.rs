@@ -23,7 +23,7 @@ impl BallRows {
     /// position, padding included, as the field's tools do: sound, and looser only at the border.
     pub fn new(net: &Net<'_>, norm: Norm, clipped: bool) -> Self {
         let stage = &net.plan.stages[0];
-        let whole_kernel = norm == Norm::L2 && !clipped && stage.folds.is_empty() && net.plan.normalisation.is_none();
+        let whole_kernel = norm == Norm::L2 && !clipped && !stage.normed && net.plan.normalisation.is_none();
         let mut scale = vec![if whole_kernel { 1.0 } else { 0.0 }; net.input_len(0)];
         for e in 0..net.plan.dimension {
             if let Some(place) = net.pixel(e) {

@@ -29,6 +29,39 @@ impl<S: Lanes, const VP: usize, const RECTIFY: bool> Finish<S, 1, VP> for Activa
     }
 }
 
+/// W c + b as it is, also added to the channel's lanes.
+#[derive(Clone, Copy)]
+pub struct Collected {
+    pub activate: Activate<false>,
+    /// `[band][channel][16]`.
+    pub sums: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for Collected {
+    #[inline]
+    unsafe fn in_band(self, band: usize) -> Self {
+        // SAFETY: the caller's lanes hold all bands.
+        Self { sums: unsafe { self.sums.add(band * self.activate.channels * WIDTH) }, ..self }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
+        // SAFETY: maps and lanes hold the output.
+        unsafe {
+            let Activate { channels, bias, target } = self.activate;
+            let element = position * channels + output;
+            let bias = S::splat(*bias.add(output));
+            let lanes = self.sums.add(output * WIDTH);
+            let mut total = S::load(lanes);
+            for v in 0..VP {
+                let value = S::add(sums[v], bias);
+                S::store(target.add((element * VP + v) * WIDTH), value);
+                total = S::add(total, value);
+            }
+            S::store(lanes, total);
+        }
+    }
+}
+
 /// The adjoint of the ReLU: sums where the activation is positive, else 0, also added to the bias's lanes.
 #[derive(Clone, Copy)]
 pub struct Masked {
@@ -59,6 +92,50 @@ impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for Masked {
                 total = S::add(total, value);
             }
             S::store(bias, total);
+        }
+    }
+}
+
+/// As [`Masked`], and each cotangent times its distance from the channel's mean before the batch norm is added to
+/// lanes of its own.
+#[derive(Clone, Copy)]
+pub struct MaskedCentred {
+    pub masked: Masked,
+    /// The map before the batch norm.
+    pub raw: *const f32,
+    /// Per channel.
+    pub mean: *const f32,
+    /// `[band][channel][16]`.
+    pub centred: *mut f32,
+}
+
+impl<S: Lanes, const VP: usize> Finish<S, 1, VP> for MaskedCentred {
+    #[inline]
+    unsafe fn in_band(self, band: usize) -> Self {
+        // SAFETY: the caller's lanes hold all bands.
+        unsafe {
+            let masked = Finish::<S, 1, VP>::in_band(self.masked, band);
+            Self { masked, centred: self.centred.add(band * self.masked.channels * WIDTH), ..self }
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish(self, position: usize, output: usize, [sums]: [[S::V; VP]; 1]) {
+        // SAFETY: the maps hold the output.
+        unsafe {
+            let Masked { channels, activation, target, bias } = self.masked;
+            let element = position * channels + output;
+            let (bias, centred) = (bias.add(output * WIDTH), self.centred.add(output * WIDTH));
+            let mean = S::splat(*self.mean.add(output));
+            let (mut total, mut product) = (S::load(bias), S::load(centred));
+            for v in 0..VP {
+                let place = (element * VP + v) * WIDTH;
+                let value = S::where_positive(S::load(activation.add(place)), sums[v], S::zero());
+                S::store(target.add(place), value);
+                total = S::add(total, value);
+                product = S::fma(value, S::sub(S::load(self.raw.add(place)), mean), product);
+            }
+            S::store(bias, total);
+            S::store(centred, product);
         }
     }
 }

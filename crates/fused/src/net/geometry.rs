@@ -216,6 +216,8 @@ mod tests {
             weight: ParameterId(0),
             bias: None,
             folds: vec![],
+            normed: false,
+            norm: None,
             node: 1,
         }
     }

@@ -1,11 +1,11 @@
 //! The networks the kernels cover: a sequence of convolutions and linear layers with ReLUs between them.
 //!
 //! A linear layer is a convolution whose window is the whole input, so every kernel sees one kind of
-//! layer: a [`Stage`]. Per-channel affine layers (batch norm with fixed statistics) are folded into
-//! the stage before them, input normalisation into the region. Everything else is left to the
-//! reference engine.
+//! layer: a [`Stage`]. Per-channel affine layers are folded into the stage before them, input
+//! normalisation into the region, and a batch norm belongs to the stage before it ([`crate::normed`]).
+//! Everything else is left to the reference engine.
 
-use tightrope_network::{Activation, Affine, Layer, Network, NodeId, ParameterId};
+use tightrope_network::{Activation, Affine, BatchNorm, Layer, Network, NodeId, ParameterId};
 
 use crate::net::fold::Fold;
 
@@ -65,6 +65,11 @@ pub struct Stage {
     pub weight: ParameterId,
     pub bias: Option<ParameterId>,
     pub folds: Vec<Fold>,
+    /// True if a normalisation follows the convolution, whose own values nobody asks for then.
+    pub normed: bool,
+    /// The batch norm behind the convolution, which [`crate::normed`] alone knows of: everywhere else a plan has none, or is
+    /// taken as if it had none.
+    pub norm: Option<BatchNorm>,
     /// The node that the ReLU after this stage reads (the output for the last stage).
     pub node: NodeId,
 }
@@ -154,7 +159,19 @@ impl Plan {
                 | Layer::Activation(
                     Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
                 ) => return refuse("which has no kernel"),
-                Layer::BatchNorm(_) => return refuse("whose statistics the kernels do not take"),
+                Layer::BatchNorm(norm) => {
+                    let Some(stage) = plan.stages.last_mut() else {
+                        return refuse("which stands before the first convolution or linear layer");
+                    };
+                    if rectified || norm.channels != grid.c || node.len() != grid.len() {
+                        return refuse("which cannot be folded into the layer before it");
+                    }
+                    if stage.norm.is_some() || !stage.folds.is_empty() {
+                        return refuse("which follows another normalisation");
+                    }
+                    (stage.normed, stage.norm) = (true, Some(norm.clone()));
+                    stage.node = id;
+                }
                 Layer::Flatten => {}
                 Layer::Activation(Activation::Relu) => {
                     if rectified || plan.stages.is_empty() {
@@ -174,6 +191,10 @@ impl Plan {
                     if rectified || affine.scale.len() != grid.c || affine.inner != grid.positions() {
                         return refuse("which cannot be folded into the layer before it");
                     }
+                    if stage.norm.is_some() {
+                        return refuse("which follows a batch norm");
+                    }
+                    stage.normed = true;
                     stage.folds.push(Fold::new(affine));
                     stage.node = id;
                 }
@@ -201,6 +222,8 @@ impl Plan {
                         weight: conv.weight,
                         bias: conv.bias,
                         folds: Vec::new(),
+                        normed: false,
+                        norm: None,
                         node: id,
                     });
                     grid = output;
@@ -225,6 +248,8 @@ impl Plan {
                         weight: linear.weight,
                         bias: linear.bias,
                         folds: Vec::new(),
+                        normed: false,
+                        norm: None,
                         node: id,
                     });
                     grid = output;
@@ -266,6 +291,11 @@ impl Plan {
             shift[e] = shift[e] * affine.scale[channel] as f32 + affine.shift[channel] as f32;
         }
         true
+    }
+
+    /// True if some stage has a batch norm.
+    pub fn has_norms(&self) -> bool {
+        self.stages.iter().any(|stage| stage.norm.is_some())
     }
 
     /// Stages with a ReLU after them.
