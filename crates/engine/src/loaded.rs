@@ -93,6 +93,14 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// If the tape is another engine's or another network's, or the cotangents do not fit it.
     fn vjp(&self, tape: &Tape, cotangents: &Cotangents<T>, wants: Wants) -> Result<Gradients<T>, EngineError>;
 
+    /// The derivatives of Σ `lower`·(lower bounds) with respect to the coefficients of the specification, `[N, R, K]`, from a
+    /// tape of [`Loaded::bound_taped`]: what a specification that itself depends on θ pulls back through. Intermediate
+    /// bounds do not depend on it.
+    ///
+    /// # Errors
+    /// If the tape is of no bounds, or another engine's or network's, or the cotangents do not fit it.
+    fn vjp_spec(&self, tape: &Tape, lower: &[T]) -> Result<Vec<T>, EngineError>;
+
     /// The losses at θ + σδ and at θ − σδ of each member pair, in order of `pairs`. Batch norms take the statistics of the
     /// clean inputs at the member's own θ, for the bounds as well; the buffers where the request has no inputs.
     ///

@@ -191,7 +191,7 @@ fn gradients_of_given_buffers() {
             let both = [gradients.theta.unwrap(), gradients.buffers.unwrap()];
             compare(&mut count, &format!("{kind:?} clean"), both, &clean);
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: false, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
                 let spec = Spec::Margins { labels: vec![0, 2] };
                 let (bounds, tape) = at.bound_taped(&region, &spec, request).unwrap();
                 let upper = rng.normals(bounds.lower.len());
@@ -258,7 +258,7 @@ fn points_stay_within_the_bounds_at_the_given_statistics() {
             // Bounds over the clean batch's statistics.
             let there = at.with_buffers(&at.forward_batch(&region.center).unwrap().statistics).unwrap();
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: false, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
                 let bounds = there.bound(&region, &Spec::Logits, request).unwrap();
                 let upper = bounds.upper.unwrap();
                 for sample in 0..3 {

@@ -20,7 +20,7 @@ fn outcome(network: &Network, theta: &[f32], x: &[f32], region: &Region<f32>, la
     let cotangents = Cotangents::on_lower(cross_entropy(&logits, labels).cotangent);
     let clean = Reference.vjp(network, theta, &tape, &cotangents, both).unwrap();
     let bounds = Relaxation::ALL.map(|relaxation| {
-        let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
+        let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation) };
         let spec = Spec::Margins { labels: labels.to_vec() };
         let (bounds, tape) = Reference.bound_taped(network, theta, region, &spec, request).unwrap();
         let mut cotangents = Cotangents::on_lower(certified_cross_entropy(&bounds.lower, labels).cotangent);

@@ -8,8 +8,7 @@ use tightrope_network::{Initialisation, Network, Preset};
 use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::{Family, Rng, network};
 
-const REQUEST: BoundRequest =
-    BoundRequest { relaxation: Relaxation::Crown, upper: true, layers: true, until: None, shrinkage: 1.0 };
+const REQUEST: BoundRequest = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(Relaxation::Crown) };
 
 fn fixture() -> (Network, Vec<f64>, Region<f64>) {
     let (network, theta) = network(&Rng::new(1), Family::Conv);

@@ -108,8 +108,8 @@ impl Population<'_> {
         let (region, spec, how) = self.request.bounds?;
         let (plan, layout) = (self.plan, self.layout);
         let panels = Shape::of::<S>(2, bound_chunk(how.relaxation, region.batch()).div_ceil(WIDTH));
-        let whole = passes_whole(how.relaxation, plan, region, spec, how.upper);
-        let layouts = Layouts::bounds(plan, how.relaxation, panels, false, whole);
+        let whole = passes_whole(how, plan, region, spec);
+        let layouts = Layouts::bounds(plan, how.relaxation, panels, how.climbs().is_some(), whole);
         // SAFETY: the caller's word.
         unsafe { weights.pack::<S>(plan, layout, theta, layouts) };
         let net = Net::new(plan, self.tables, weights, whole.then_some((layout, theta)));
@@ -120,6 +120,7 @@ impl Population<'_> {
             specification: Specification::new(spec, plan, weights),
             relaxation: how.relaxation,
             shrinkage: how.shrinkage as f32,
+            ascent: how.climbs(),
             whole,
             upper: how.upper,
             layers: how.layers,

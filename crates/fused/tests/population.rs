@@ -58,7 +58,7 @@ fn threads_do_not_matter() {
                 // Margins from below alone have images in lanes.
                 for (relaxation, upper) in Relaxation::ALL.into_iter().flat_map(|it| [(it, true), (it, false)]) {
                     let spec = Spec::Margins { labels: labels.clone() };
-                    let request = BoundRequest { relaxation, upper, layers: true, until: None, shrinkage: 1.0 };
+                    let request = BoundRequest { upper, layers: true, ..BoundRequest::lower(relaxation) };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
                     let wants = Wants { theta: true, input: true, buffers: false };

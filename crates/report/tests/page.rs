@@ -282,3 +282,36 @@ fn many_runs_stay_apart() {
         assert!(style.contains(&format!(".{} {{ color", class.unwrap())), "{class:?} has no colour");
     }
 }
+
+/// What no run writes is left out and told: shares beyond 1, classes that the data do not have, empty and endless files.
+#[test]
+fn what_no_run_writes_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = MANIFEST.replace("\"samples\":100", "\"classes\":[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\"]");
+    let certify = CERTIFY.replace("\"label\":5,\"prediction\":5", "\"label\":77,\"prediction\":77");
+    let metrics = METRICS.replace("\"natural_accuracy\":0.8", "\"natural_accuracy\":80.0");
+    let files = [
+        ("config.toml", CONFIG),
+        ("metrics.jsonl", &metrics),
+        ("certify.jsonl", &certify),
+        ("manifest.json", &manifest),
+    ];
+    write(&folder.path().join("run"), &files);
+    write(&folder.path().join("begun"), &[("config.toml", CONFIG), ("metrics.jsonl", ""), ("manifest.json", MANIFEST)]);
+    #[cfg(unix)]
+    {
+        write(&folder.path().join("endless"), &[("config.toml", CONFIG), ("manifest.json", MANIFEST)]);
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless/metrics.jsonl")).unwrap();
+    }
+    let report = report(folder.path());
+    let told = report.all_remarks().join("\n");
+    let mut parts =
+        vec!["natural_accuracy is 80", "1 left out, whose label or prediction is none of the 8 classes", "is empty"];
+    if cfg!(unix) {
+        parts.push("no regular file");
+    }
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    let run = report.runs.iter().find(|run| run.name == "run").unwrap();
+    assert_eq!((run.epochs.len(), run.certification.as_ref().unwrap().records.len()), (1, 3));
+    check(&parsed(&report.html()));
+}

@@ -1,6 +1,7 @@
 //! The folder of a sweep: who works on it, its journals, and what they say together.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -257,7 +258,13 @@ fn same_settings(path: &Path, there: &Plan, now: &Plan) -> Result<(), SweepError
 
 /// Every journal in `folder`, that of the whole sweep first.
 fn journals(folder: &Path) -> Result<Vec<PathBuf>, SweepError> {
-    let entries = std::fs::read_dir(folder).map_err(|e| SweepError::file(folder, e))?;
+    let entries = std::fs::read_dir(folder).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => SweepError::file(
+            folder,
+            "no such folder; give that of a sweep, or begin one by `tightrope sweep … --out DIR`",
+        ),
+        _ => SweepError::file(folder, format!("{e}; give the folder of a sweep")),
+    })?;
     let names = entries.flatten().map(|entry| entry.path());
     let is_journal = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

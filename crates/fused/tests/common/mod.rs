@@ -245,13 +245,8 @@ impl Case<'_> {
                 Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
             }
         };
-        let request = BoundRequest {
-            relaxation: self.relaxation,
-            upper: self.upper,
-            layers: self.layers,
-            until: None,
-            shrinkage: self.shrinkage,
-        };
+        let (upper, layers, shrinkage) = (self.upper, self.layers, self.shrinkage);
+        let request = BoundRequest { upper, layers, shrinkage, ..BoundRequest::lower(self.relaxation) };
         let theta = wide(&self.theta);
         let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
         let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();

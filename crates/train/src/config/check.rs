@@ -1,6 +1,6 @@
 //! Checks of the configuration's values, and defaults that depend on other keys.
 
-use tightrope_engine::Intermediate;
+use tightrope_engine::{Intermediate, Norm};
 use tightrope_network::number_text;
 use toml::Table;
 
@@ -46,7 +46,18 @@ impl Config {
             return Err(TrainError::value(
                 "smoothing.kind",
                 format!("\"{}\"", self.smoothing.kind.name()),
-                "this loss has no gradient of use, and only \"pgpe\" does without; choose it, or another method or objective",
+                format!(
+                    "the loss of {} has no gradient of use, and only \"pgpe\" does without; choose it, or another method or \
+                     objective",
+                    method.name()
+                ),
+            ));
+        }
+        if !method.covers(self.norm()) {
+            return Err(TrainError::value(
+                "norm",
+                norm_text(self.norm()),
+                format!("{} trains over ℓ∞ balls alone; set norm = \"inf\", or choose another method", method.name()),
             ));
         }
         let epochs = self.train.epochs as f64;
@@ -181,6 +192,15 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// The norm as configurations write it.
+fn norm_text(norm: Norm) -> &'static str {
+    match norm {
+        Norm::Inf => "\"inf\"",
+        Norm::L2 => "\"2\"",
+        Norm::L1 => "\"1\"",
     }
 }
 

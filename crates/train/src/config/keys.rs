@@ -391,15 +391,16 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     SECTIONS.into_iter().flatten()
 }
 
+/// The setting of the key `path`, those of all methods included.
+pub(super) fn setting(path: &str) -> Option<&'static Setting> {
+    let methods = METHODS.into_iter().flat_map(|info| info.own());
+    settings().chain(methods).find(|setting| setting.path == path)
+}
+
 /// The paths of all keys, those of all methods included.
 fn paths() -> impl Iterator<Item = &'static str> {
     let methods = METHODS.into_iter().flat_map(|info| info.own());
     settings().chain(methods).map(|setting| setting.path)
-}
-
-/// True for a dotted path that sets a value.
-pub(super) fn is_key(path: &str) -> bool {
-    paths().any(|key| key == path)
 }
 
 /// A key inside the section `path`, if it is one.
