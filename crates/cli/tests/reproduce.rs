@@ -61,7 +61,12 @@ fn json(words: &[&str]) -> Value {
 fn timeless(results: &Value) -> Value {
     let mut results = results.clone();
     results["folder"] = Value::Null;
-    for trial in results["blocks"][0]["cells"].as_array_mut().unwrap().iter_mut().flat_map(|c| c["trials"].as_array_mut().unwrap()) {
+    for trial in results["blocks"][0]["cells"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .flat_map(|c| c["trials"].as_array_mut().unwrap())
+    {
         (trial["train_seconds"], trial["certify_seconds"]) = (Value::Null, Value::Null);
     }
     results
@@ -83,18 +88,31 @@ fn a_study_is_run_in_parts_put_together_and_told() {
     assert_eq!(verdicts(&found), ["supported", "not-supported"]);
     assert_eq!(found["blocks"][0]["cells"][0]["trials"].as_array().unwrap().len(), 3);
     let told = std::fs::read_to_string(whole.join("results.md")).unwrap();
-    for part in ["# Two rates", "6 of 6 trials", "| method \\ rate | 1e-2 | 1e-9 |", "**not supported**", "by crown", "Machine: "] {
+    for part in [
+        "# Two rates",
+        "6 of 6 trials",
+        "| method \\ rate | 1e-2 | 1e-9 |",
+        "**not supported**",
+        "by crown",
+        "Machine: ",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let table = std::fs::read_to_string(whole.join("results.csv")).unwrap();
-    assert!(table.starts_with("study,profile,block,cell,seed,samples,natural,") && table.lines().count() == 7, "{table}");
+    assert!(
+        table.starts_with("study,profile,block,cell,seed,samples,natural,") && table.lines().count() == 7,
+        "{table}"
+    );
     assert!(std::fs::read_to_string(whole.join("results.tex")).unwrap().contains("\\toprule"));
 
     // Once more only tells it; another begin, another profile or another study are refused.
     assert_eq!(timeless(&json(&[&words[..], &[text(&whole), "--resume"]].concat())), timeless(&found));
     assert_eq!(json(&[&words[..], &[text(&whole), "--show"]].concat()), found);
     fails(&[&words[..], &[text(&whole)]].concat(), &["holds this study already", "--resume"]);
-    fails(&["reproduce", text(&study), "--profile", "laptop", "-o", text(&whole), "--resume"], &["in the profile \"smoke\""]);
+    fails(
+        &["reproduce", text(&study), "--profile", "laptop", "-o", text(&whole), "--resume"],
+        &["in the profile \"smoke\""],
+    );
     fails(&["reproduce", "paradox", "--profile", "smoke", "-o", text(&whole), "--resume"], &["holds the study"]);
     fails(&[&words[..], &[text(folder.path())]].concat(), &["no study's"]);
 
@@ -144,7 +162,13 @@ fn studies_are_listed_printed_and_checked() {
         std::fs::write(&path, text_of.replace("[set]", "[set]\nnot_a_key = 1")).unwrap();
         let out = folder.path().join("x");
         fails(&["reproduce", text(&path), "--profile", "smoke", "-o", text(&out)], &["not_a_key", "block "]);
-        std::fs::write(&path, text_of.replace("[certify]", "[certify]\nstages = [\"guess\"]").replace("stages = [\"pgd\", \"ibp\", \"crown\", \"alpha-crown\"]", "")).unwrap();
+        std::fs::write(
+            &path,
+            text_of
+                .replace("[certify]", "[certify]\nstages = [\"guess\"]")
+                .replace("stages = [\"pgd\", \"ibp\", \"crown\", \"alpha-crown\"]", ""),
+        )
+        .unwrap();
         fails(&["reproduce", text(&path), "--profile", "smoke", "-o", text(&out)], &["guess"]);
         assert!(!out.exists());
     }

@@ -388,7 +388,9 @@ impl Loaded<f32> for LoadedFused {
         let reference = self.reference()?;
         match FusedTape::read(tape, &self.network)? {
             Record::Reference(tape) => reference.vjp_spec(tape, lower),
-            Record::Clean { .. } => Err(EngineError::Usage("a clean pass has no specification".into())),
+            Record::Clean { .. } | Record::Batch(_) => {
+                Err(EngineError::Usage("a clean pass has no specification".into()))
+            }
             Record::Bound(record) => {
                 let (_, tape) = reference.bound_taped(&record.region, &record.spec, record.request)?;
                 reference.vjp_spec(&tape, lower)

@@ -66,7 +66,7 @@ fn margins_are_those_of_the_reference_engine() {
 fn members_are_bounded_alike_on_any_number_of_threads() {
     for (name, network) in networks().into_iter().filter(|(name, _)| ["tiny", "cnn3", "odd"].contains(name)) {
         let (theta, region, spec) = case(&network, 21);
-        let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
+        let perturbation = Perturbation::new(4, 9, 0.01);
         let request = climbing(Relaxation::Crown, 4);
         let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
         let used = Fused::new().unwrap();

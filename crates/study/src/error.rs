@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StudyError {
     /// No study of that name.
-    #[error("there is no study `{name}`{nearest}; `tightrope reproduce --list` shows all, and a file NAME.toml is read as one")]
+    #[error(
+        "there is no study `{name}`{nearest}; `tightrope reproduce --list` shows all, and a file NAME.toml is read as one"
+    )]
     Unknown {
         /// The name.
         name: String,

@@ -104,7 +104,8 @@ fn block(block: &BlockResults, text: &mut String) {
     for machine in &block.machines {
         let _ = writeln!(text, "Machine: {machine}.\n");
     }
-    for (cell, failure) in block.cells.iter().flat_map(|cell| cell.failures.iter().map(move |failure| (cell, failure))) {
+    for (cell, failure) in block.cells.iter().flat_map(|cell| cell.failures.iter().map(move |failure| (cell, failure)))
+    {
         let _ = writeln!(text, "Failed: {}, {failure}\n", cell.name);
     }
 }
@@ -121,7 +122,8 @@ fn per_seed(block: &BlockResults, text: &mut String) {
     head.extend(seeds.iter().map(u64::to_string));
     let rows = block.cells.iter().filter(|cell| !cell.trials.is_empty()).map(|cell| {
         let of = |seed: &u64| cell.trials.iter().find(|trial| trial.seed == *seed);
-        let values = seeds.iter().map(|seed| of(seed).map_or_else(|| "–".into(), |t| format!("{:.2}", 100.0 * t.certified)));
+        let values =
+            seeds.iter().map(|seed| of(seed).map_or_else(|| "–".into(), |t| format!("{:.2}", 100.0 * t.certified)));
         std::iter::once(cell.name.clone()).chain(values).collect()
     });
     table(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows.collect(), text);
@@ -130,9 +132,8 @@ fn per_seed(block: &BlockResults, text: &mut String) {
 /// What the cells have in common, and what each has of its own.
 fn settings(block: &BlockResults, text: &mut String) {
     let Some(first) = block.cells.first() else { return };
-    let common = |key: &str, value: &serde_json::Value| {
-        block.cells.iter().all(|cell| cell.settings.get(key) == Some(value))
-    };
+    let common =
+        |key: &str, value: &serde_json::Value| block.cells.iter().all(|cell| cell.settings.get(key) == Some(value));
     let list = |settings: &Parameters, shared: bool| {
         let chosen = settings.iter().filter(|(key, value)| common(key, value) == shared);
         chosen.map(|(key, value)| format!("`{}`", setting(key, value))).collect::<Vec<_>>().join(" ")
@@ -152,7 +153,9 @@ fn settings(block: &BlockResults, text: &mut String) {
 }
 
 fn table(head: &[&str], rows: Vec<Vec<String>>, text: &mut String) {
-    let line = |cells: Vec<&str>| format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+    let line = |cells: Vec<&str>| {
+        format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+    };
     text.push_str(&line(head.to_vec()));
     text.push_str(&format!("|{}\n", "---|".repeat(head.len())));
     rows.iter().for_each(|row| text.push_str(&line(row.iter().map(String::as_str).collect())));

@@ -35,7 +35,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), StudyError> {
         } else if entry.file_name().to_string_lossy().starts_with("journal") && target.exists() {
             let read = |path: &Path| std::fs::read(path).map_err(|e| StudyError::file(path, e));
             if read(&source)? != read(&target)? {
-                let problem = format!("is another journal than {}; run parts with --shard i/n, each its own i", target.display());
+                let problem =
+                    format!("is another journal than {}; run parts with --shard i/n, each its own i", target.display());
                 return Err(StudyError::file(&source, problem));
             }
         } else if !target.exists() {

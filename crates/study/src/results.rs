@@ -104,8 +104,11 @@ impl Results {
     /// # Errors
     /// If a journal cannot be read.
     pub fn read(study: &Study, folder: &Path) -> Result<Self, StudyError> {
-        let blocks: Vec<BlockResults> =
-            study.blocks.iter().map(|block| BlockResults::read(block, &folder.join(&block.name))).collect::<Result<_, _>>()?;
+        let blocks: Vec<BlockResults> = study
+            .blocks
+            .iter()
+            .map(|block| BlockResults::read(block, &folder.join(&block.name)))
+            .collect::<Result<_, _>>()?;
         let verdicts = study.claims.iter().flat_map(|claim| claim.verdicts(&blocks)).collect();
         Ok(Results {
             study: study.name.clone(),
@@ -120,7 +123,10 @@ impl Results {
     /// Trials that have ended, well or not, and all of them.
     pub fn progress(&self) -> (u64, u64) {
         let cells = || self.blocks.iter().flat_map(|block| &block.cells);
-        (cells().map(|cell| (cell.trials.len() + cell.failures.len()) as u64).sum(), cells().map(|cell| cell.seeds).sum())
+        (
+            cells().map(|cell| (cell.trials.len() + cell.failures.len()) as u64).sum(),
+            cells().map(|cell| cell.seeds).sum(),
+        )
     }
 }
 
@@ -211,7 +217,8 @@ fn trial(record: &TrialRecord, folder: &Path) -> (Option<TrialResults>, Option<S
         let fields = run.manifest.iter().flat_map(|manifest| &manifest.fields);
         fields.clone().find(|(key, _)| key == name).map(|(_, value)| value.clone())
     };
-    let machine = [field("machine.cpu"), field("machine.instructions"), field("version").map(|v| format!("version {v}"))];
+    let machine =
+        [field("machine.cpu"), field("machine.instructions"), field("version").map(|v| format!("version {v}"))];
     let machine: Vec<String> = machine.into_iter().flatten().collect();
     let results = TrialResults {
         seed: record.seed,

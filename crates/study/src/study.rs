@@ -95,7 +95,9 @@ pub struct Study {
 
 /// Names and titles of the studies that the program brings along.
 pub fn builtins() -> impl Iterator<Item = (&'static str, String)> {
-    BUILTIN.into_iter().map(|(name, text)| (name, toml::from_str(text).map_or_else(|_| String::new(), |f: StudyFile| f.title)))
+    BUILTIN
+        .into_iter()
+        .map(|(name, text)| (name, toml::from_str(text).map_or_else(|_| String::new(), |f: StudyFile| f.title)))
 }
 
 /// The text of a study that the program brings along.
@@ -106,7 +108,8 @@ pub fn builtin(name: &str) -> Result<&'static str, StudyError> {
     if let Some((_, text)) = BUILTIN.into_iter().find(|(known, _)| *known == name) {
         return Ok(text);
     }
-    let nearest = BUILTIN.into_iter().map(|(known, _)| known).min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    let nearest =
+        BUILTIN.into_iter().map(|(known, _)| known).min_by_key(|known| strsim::damerau_levenshtein(name, known));
     let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
     Err(StudyError::Unknown { name: name.into(), nearest })
 }
@@ -159,8 +162,11 @@ impl Study {
                     return Err(bad(format!("the claim \"{}\" is of the cell {cell}, which no block has", claim.text)));
                 }
             }
-            if let Some(unknown) =
-                claim.blocks.iter().chain(&claim.lower_block).find(|name| !file.blocks.iter().any(|block| block.name == **name))
+            if let Some(unknown) = claim
+                .blocks
+                .iter()
+                .chain(&claim.lower_block)
+                .find(|name| !file.blocks.iter().any(|block| block.name == **name))
             {
                 return Err(bad(format!("the claim \"{}\" is of the block {unknown}, which there is not", claim.text)));
             }

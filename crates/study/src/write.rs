@@ -36,8 +36,18 @@ pub fn write(results: &Results, folder: &Path, command: &str) -> Result<Vec<Path
 fn table(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
-        "study", "profile", "block", "cell", "seed", "samples", "natural", "adversarial", "certified", "train_seconds",
-        "certify_seconds", "settings",
+        "study",
+        "profile",
+        "block",
+        "cell",
+        "seed",
+        "samples",
+        "natural",
+        "adversarial",
+        "certified",
+        "train_seconds",
+        "certify_seconds",
+        "settings",
     ])?;
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     for block in &results.blocks {

@@ -305,7 +305,15 @@ mod tests {
 
     fn plan(strategy: Strategy, axes: Vec<Axis>) -> Plan {
         let objectives = vec![Objective::Natural, Objective::Certified];
-        Plan { axes, listed: vec![], strategy, seeds: 2, seed: 5, objectives, setting: BTreeMap::from([("limit".into(), json!(10))]) }
+        Plan {
+            axes,
+            listed: vec![],
+            strategy,
+            seeds: 2,
+            seed: 5,
+            objectives,
+            setting: BTreeMap::from([("limit".into(), json!(10))]),
+        }
     }
 
     #[test]

@@ -85,9 +85,8 @@ pub fn estimate(
             gradient(sample)
         })?,
         SmoothingKind::Pgpe => {
-            let losses = |method| {
-                population_losses(method, batch, at, perturbation, smoothing.population / 2, smoothing.split)
-            };
+            let losses =
+                |method| population_losses(method, batch, at, perturbation, smoothing.population / 2, smoothing.split);
             let mut values = losses(method)?;
             let loss = pgpe_loss(&values);
             let control = control.map(|control| {

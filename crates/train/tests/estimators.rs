@@ -109,7 +109,8 @@ fn parts_are_weighted_by_their_images() {
 /// Relative noise is that of the engine with the factors of the layers' weights.
 #[test]
 fn relative_noise_has_the_sizes_of_the_weights() {
-    let section = SmoothingSection { kind: SmoothingKind::Rgs, samples: 1, relative: true, ..SmoothingSection::default() };
+    let section =
+        SmoothingSection { kind: SmoothingKind::Rgs, samples: 1, relative: true, ..SmoothingSection::default() };
     let (found, theta) = estimated("ibp", &section, None, [12, 1], true);
     let data = bars(Split::Train, 12);
     let network = Preset::Mlp.build(&data.shape, 3, None).unwrap();
@@ -119,7 +120,9 @@ fn relative_noise_has_the_sizes_of_the_weights() {
         let weights = &theta[network.parameters().get(weight).range()];
         let rms = (weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / weights.len() as f64).sqrt();
         for id in node.layer.parameters().iter() {
-            assert!(scales[network.parameters().get(id).range()].iter().all(|&s| (f64::from(s) - rms).abs() < 1e-6 * rms));
+            assert!(
+                scales[network.parameters().get(id).range()].iter().all(|&s| (f64::from(s) - rms).abs() < 1e-6 * rms)
+            );
         }
     }
     let noise = Perturbation { scales: Some(&scales), ..Perturbation::new(7, 1, SIGMA as f32) };
@@ -140,5 +143,6 @@ fn what_only_pgpe_has_is_refused_elsewhere() {
     assert!(message("[smoothing]\nkind = \"rgs\"\ncontrol = \"ibp\"").contains("smoothing.control"));
     assert!(message("[smoothing]\nsplit = true").contains("smoothing.split"));
     assert!(message("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibq\"").contains("did you mean `ibp`"));
-    Config::parse("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibp\"\nsplit = true", "(test)", &["model=mlp".into()]).unwrap();
+    Config::parse("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibp\"\nsplit = true", "(test)", &["model=mlp".into()])
+        .unwrap();
 }

@@ -263,7 +263,7 @@ fn optimised_slopes_train_by_pgpe_alone() {
         assert!(plain("alpha-crown").gradient(&fresh(batch), &*at).is_err());
         let errors = |name: &str| loss(with(name, "objective = \"certified-error\""));
         assert!(errors("alpha-crown") <= errors("deeppoly"));
-        let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.05 };
+        let perturbation = Perturbation::new(3, 8, 0.05);
         let on = |threads: usize, name: &str| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| plain(name).population_loss(&fresh(batch), &*at, perturbation, 0..4).unwrap())

@@ -195,7 +195,10 @@ fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
                 );
             }
             if !options.resume && !options.show && options.merge.is_empty() && options.shard.is_none() {
-                bail!("{}: holds this study already; go on with it by --resume, or choose another folder by -o", folder.display());
+                bail!(
+                    "{}: holds this study already; go on with it by --resume, or choose another folder by -o",
+                    folder.display()
+                );
             }
             Ok(())
         }
@@ -205,10 +208,12 @@ fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
             if taken {
                 bail!("{}: holds files that are no study's; choose another folder by -o", folder.display());
             }
-            std::fs::create_dir_all(folder).with_context(|| format!("{}: cannot make this folder", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{}: cannot make this folder", folder.display()))?;
             // Whole or not at all, for a kill between the two.
             let temporary = folder.join(format!("{MARK}.tmp"));
-            std::fs::write(&temporary, own.to_string()).and_then(|()| std::fs::rename(&temporary, &path))
+            std::fs::write(&temporary, own.to_string())
+                .and_then(|()| std::fs::rename(&temporary, &path))
                 .with_context(|| path.display().to_string())
         }
     }
@@ -260,7 +265,8 @@ fn agreed(block: &Block) -> BTreeMap<String, Value> {
 
 fn commands(block: &Block, options: &Options) -> anyhow::Result<Commands> {
     let certify = &block.certify;
-    let mut words: Vec<String> = vec!["--timeout".into(), certify.timeout.to_string(), "--split".into(), certify.split.clone()];
+    let mut words: Vec<String> =
+        vec!["--timeout".into(), certify.timeout.to_string(), "--split".into(), certify.split.clone()];
     if let Some(limit) = certify.limit {
         words.extend(["--limit".into(), limit.to_string()]);
     }
@@ -281,7 +287,9 @@ fn commands(block: &Block, options: &Options) -> anyhow::Result<Commands> {
 fn tell_event(block: &Block, event: &Event<'_>, context: &Context) {
     let cell = |configuration: u64| block.cells.get(configuration as usize).map_or("", |cell| cell.name.as_str());
     match event {
-        Event::Begun(trial) => context.note(&format!("{}: {}, seed {}", block.name, cell(trial.configuration), trial.seed)),
+        Event::Begun(trial) => {
+            context.note(&format!("{}: {}, seed {}", block.name, cell(trial.configuration), trial.seed))
+        }
         Event::Waiting(trial) => context.note(&format!(
             "{}: {}, seed {}: a process that an earlier run has started still works on it; waiting for its end",
             block.name,
@@ -289,7 +297,12 @@ fn tell_event(block: &Block, event: &Event<'_>, context: &Context) {
             trial.seed
         )),
         Event::Trained(trial) => {
-            context.detail(&format!("{}: {}, seed {}: trained, certifying", block.name, cell(trial.configuration), trial.seed));
+            context.detail(&format!(
+                "{}: {}, seed {}: trained, certifying",
+                block.name,
+                cell(trial.configuration),
+                trial.seed
+            ));
         }
         Event::Ended { record, ended, all } => {
             let outcome = match &record.outcome {
@@ -307,7 +320,8 @@ fn tell_event(block: &Block, event: &Event<'_>, context: &Context) {
 fn tell(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<Results> {
     let results = Results::read(study, folder)?;
     let data = if options.folder.data_dir.is_some() { " --data-dir DATA" } else { "" };
-    let blocks = if options.blocks.is_empty() { String::new() } else { format!(" --blocks {}", options.blocks.join(",")) };
+    let blocks =
+        if options.blocks.is_empty() { String::new() } else { format!(" --blocks {}", options.blocks.join(",")) };
     let command = format!("tightrope reproduce {} --profile {}{blocks}{data} -o DIR", study.name, study.profile);
     tightrope_study::write(&results, folder, &command)?;
     Ok(results)
@@ -325,13 +339,14 @@ fn text(results: &Results, folder: &Path) -> String {
     for block in &results.blocks {
         let mut rows = vec![vec![block.title.clone(), "seeds".into(), "natural".into(), "certified".into()]];
         for cell in block.cells.iter().filter(|cell| !cell.trials.is_empty()) {
-            let figure = |figure: fn(&tightrope_study::TrialResults) -> f64| match cell.moments(|trial| Some(figure(trial))) {
-                Some(moments) => {
-                    let spread = moments.std.map_or_else(String::new, |std| format!(" ± {:.2}", 100.0 * std));
-                    format!("{}{spread}", percent(moments.mean))
-                }
-                None => "-".into(),
-            };
+            let figure =
+                |figure: fn(&tightrope_study::TrialResults) -> f64| match cell.moments(|trial| Some(figure(trial))) {
+                    Some(moments) => {
+                        let spread = moments.std.map_or_else(String::new, |std| format!(" ± {:.2}", 100.0 * std));
+                        format!("{}{spread}", percent(moments.mean))
+                    }
+                    None => "-".into(),
+                };
             let seeds = format!("{}/{}", cell.trials.len(), cell.seeds);
             rows.push(vec![cell.name.clone(), seeds, figure(|trial| trial.natural), figure(|trial| trial.certified)]);
         }

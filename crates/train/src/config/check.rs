@@ -140,7 +140,11 @@ impl Config {
             if set && smoothing.kind != SmoothingKind::Pgpe {
                 let value = if key == "smoothing.split" { "true".into() } else { format!("\"{}\"", smoothing.control) };
                 let kind = smoothing.kind.name();
-                return Err(TrainError::value(key, value, format!("is for smoothing.kind = \"pgpe\" alone, not \"{kind}\"")));
+                return Err(TrainError::value(
+                    key,
+                    value,
+                    format!("is for smoothing.kind = \"pgpe\" alone, not \"{kind}\""),
+                ));
             }
         }
         smoothing.control_method()?;

@@ -117,9 +117,8 @@ const RAMP: Values = Values::Name(|| named(&["smooth", "linear", "constant"]));
 const RELAXATION: Values = Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec());
 const PADDING: Values = Values::Name(|| named(&CropPadding::ALL.map(CropPadding::name)));
 const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
-const CONTROL: Values = Values::Name(|| {
-    ["none"].into_iter().chain(METHODS.iter().map(|info| info.name)).map(String::from).collect()
-});
+const CONTROL: Values =
+    Values::Name(|| ["none"].into_iter().chain(METHODS.iter().map(|info| info.name)).map(String::from).collect());
 const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
 
 const GENERAL: &[Setting] = &[
