@@ -501,7 +501,7 @@ fn climbing_slopes_and_gradients_to_a_specification() {
         let classes = network.output_len();
         let matrix = Spec::Matrix { rows: 2, matrix: draws(7, 1, 2 * classes, -1.0, 1.0), offset: Vec::new() };
         let margins = Spec::Margins { labels: (0..batch).map(|i| i % classes).collect() };
-        for norm in [Norm::Inf, Norm::Two] {
+        for norm in [Norm::Inf, Norm::L2] {
             let region = Region::ball(&x, network.input_len(), 0.02, norm, None).unwrap();
             for spec in [&matrix, &margins] {
                 let request = BoundRequest {
