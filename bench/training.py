@@ -53,7 +53,7 @@ class Net:
         self.layers, self.model = layers, nn.Sequential(*layers)
         self.parameters = list(self.model.parameters())
         if theta is not None:
-            nn.utils.vector_to_parameters(theta, self.parameters)
+            nn.utils.vector_to_parameters(theta.clone(), self.parameters)
 
     def affine(self, layer, x, weight, bias):
         functional = self.torch.nn.functional
