@@ -9,12 +9,14 @@ use crate::claim::Claim;
 use crate::definition::{BlockFile, CertifyFile, ProfileFile, StudyFile, VariantFile, add};
 
 /// The studies that the program brings along, by name.
-const BUILTIN: [(&str, &str); 6] = [
+const BUILTIN: [(&str, &str); 8] = [
     ("paradox", include_str!("../studies/paradox.toml")),
+    ("rate", include_str!("../studies/rate.toml")),
     ("sigma", include_str!("../studies/sigma.toml")),
     ("population", include_str!("../studies/population.toml")),
     ("depth", include_str!("../studies/depth.toml")),
     ("width", include_str!("../studies/width.toml")),
+    ("alpha", include_str!("../studies/alpha.toml")),
     ("sota", include_str!("../studies/sota.toml")),
 ];
 
