@@ -13,9 +13,9 @@ about = "Does a network learn more at a useful rate than at none?"
 
 [set]
 dataset = "digits"
-model = "cnn3-tiny"
+model = "mlp:20"
 eps = 0.01
-limit_train = 400
+limit_train = 1000
 train.epochs = 3
 train.batch = 20
 train.eval_every = 0
