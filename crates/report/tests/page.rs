@@ -221,7 +221,7 @@ fn markup_in_files_and_names_stays_text() {
 fn damage_is_told_and_the_rest_shown() {
     let folder = tempfile::tempdir().unwrap();
     let numbers = "{\"epoch\":1,\"loss\":null,\"lr\":-1e300,\"eps\":1e308,\"sigma\":1e-320,\"seconds\":-1,\
-                   \"train_natural_accuracy\":7e200,\"test\":{\"samples\":0,\"eps\":null,\"natural_accuracy\":5.0,\"certified_accuracy\":-1}}\n\
+                   \"train_natural_accuracy\":1e-300,\"test\":{\"samples\":0,\"eps\":null,\"natural_accuracy\":1,\"certified_accuracy\":-0.0}}\n\
                    {\"epoch\":18446744073709551615,\"loss\":1e308,\"lr\":1e300,\"eps\":-1e308,\"sigma\":0}\n\
                    {\"epoch\":2,\"loss\":NaN}\n{\"loss\":1}\ntorn";
     let certify = CERTIFY.replace("\"seconds\":0.5", "\"seconds\":-1e300").replace("0.375", "\"much\"")
