@@ -162,13 +162,8 @@ fn studies_are_listed_printed_and_checked() {
         std::fs::write(&path, text_of.replace("[set]", "[set]\nnot_a_key = 1")).unwrap();
         let out = folder.path().join("x");
         fails(&["reproduce", text(&path), "--profile", "smoke", "-o", text(&out)], &["not_a_key", "block "]);
-        std::fs::write(
-            &path,
-            text_of
-                .replace("[certify]", "[certify]\nstages = [\"guess\"]")
-                .replace("stages = [\"pgd\", \"ibp\", \"crown\", \"alpha-crown\"]", ""),
-        )
-        .unwrap();
+        let lines: Vec<&str> = text_of.lines().filter(|line| !line.starts_with("stages = ")).collect();
+        std::fs::write(&path, lines.join("\n").replace("[certify]", "[certify]\nstages = [\"guess\"]")).unwrap();
         fails(&["reproduce", text(&path), "--profile", "smoke", "-o", text(&out)], &["guess"]);
         assert!(!out.exists());
     }

@@ -23,7 +23,7 @@ impl PairedDifferences {
         let differences: Vec<f64> = pairs.iter().map(|(first, second)| first - second).collect();
         let moments = Moments::of(&differences)?;
         let t = moments.std.map(|std| match (moments.mean, std) {
-            (mean, 0.0) if mean == 0.0 => 0.0,
+            (0.0, 0.0) => 0.0,
             (mean, std) => mean / (std / (moments.count as f64).sqrt()),
         });
         let p_above = t.and_then(|t| {

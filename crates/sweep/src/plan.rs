@@ -139,7 +139,7 @@ impl Plan {
         }
         if let Some(bad) = self.listed.iter().position(|listed| !(1..=self.seeds).contains(&listed.seeds)) {
             let problem = format!("needs from 1 to {} seeds", self.seeds);
-            return Err(SweepError::usage(&format!("configuration {bad}"), problem));
+            return Err(SweepError::usage(format!("configuration {bad}"), problem));
         }
         let objectives: BTreeSet<_> = self.objectives.iter().collect();
         if objectives.is_empty() || objectives.len() < self.objectives.len() {
