@@ -2,10 +2,12 @@
 
 mod config;
 mod find;
+mod landscape;
 mod manifest;
 mod metrics;
 
 pub use find::read_runs;
+pub use landscape::{Landscape, LandscapeCurve};
 pub use manifest::{Manifest, Session};
 pub use metrics::{Epoch, Evaluation};
 
@@ -37,6 +39,8 @@ pub struct Run {
     pub epochs: Vec<Epoch>,
     /// The certification, if there was one.
     pub certification: Option<Certification>,
+    /// The landscape in the run's folder, if there is one.
+    pub landscape: Option<Landscape>,
     /// Versions, machine, data and sessions.
     pub manifest: Option<Manifest>,
     /// What could not be read, and how to mend it.
@@ -53,6 +57,11 @@ impl Run {
         // A run that was not certified is no damage.
         if folder.join(CERTIFY).exists() {
             run.certification = run.file(CERTIFY, Certification::parse);
+        }
+        if folder.join(landscape::DOCUMENT).exists() {
+            run.landscape = run.file(landscape::DOCUMENT, landscape::parse);
+            let remarks = run.landscape.as_mut().map(|landscape| landscape.read_drawings(folder));
+            run.remarks.extend(remarks.unwrap_or_default());
         }
         run
     }
