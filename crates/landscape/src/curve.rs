@@ -14,9 +14,9 @@ pub struct Plan {
     pub points: usize,
     /// Weight noise of the sensitivity.
     pub noise: Smoothing,
-    /// Search for jumps.
+    /// Search for jumps, of the original loss.
     pub jumps: JumpSearch,
-    /// Search for kinks.
+    /// Search for kinks, of the original loss.
     pub kinks: KinkSearch,
 }
 
@@ -32,11 +32,24 @@ impl Default for Plan {
     }
 }
 
+/// Places of a smoothed curve that are searched at most: each costs as many losses as there are samples, and smoothing leaves
+/// little to find.
+const SMOOTHED_CANDIDATES: usize = 4;
+
 impl Plan {
+    /// The searches of the loss smoothed by `smoothing`.
+    fn searches(&self, smoothing: Option<&Smoothing>) -> (JumpSearch, KinkSearch) {
+        let most = smoothing.map_or(usize::MAX, |_| SMOOTHED_CANDIDATES);
+        let limited = |candidates: usize| candidates.min(most).min(self.points);
+        let jumps = JumpSearch { candidates: limited(self.jumps.candidates), ..self.jumps };
+        (jumps, KinkSearch { candidates: limited(self.kinks.candidates), ..self.kinks })
+    }
+
     /// The most losses that a curve takes with `smoothing`.
     pub fn losses(&self, smoothing: Option<&Smoothing>) -> u64 {
-        let jumps = self.jumps.candidates * self.jumps.halvings;
-        let kinks = self.kinks.candidates * (2 * self.kinks.halvings + 2);
+        let (jumps, kinks) = self.searches(smoothing);
+        let jumps = jumps.candidates * jumps.halvings;
+        let kinks = kinks.candidates * (2 * kinks.halvings + 2);
         let values = (self.points + jumps + kinks + 1) as u64 + 2 * self.noise.pairs;
         values * smoothing.map_or(1, |smoothing| 2 * smoothing.pairs)
     }
@@ -70,8 +83,9 @@ impl Curve {
     ) -> Result<Self, LandscapeError> {
         let slice = Slice::sample(plan.range, plan.points, |t| probe.value(&line.at(t), smoothing))?;
         let mut function = |t: f64| Ok(probe.value(&line.at(t), smoothing)?.mean);
-        let jumps = jumps(&slice, &plan.jumps, &mut function)?;
-        let kinks = kinks(&slice, &jumps, &plan.kinks, &mut function)?;
+        let searches = plan.searches(smoothing);
+        let jumps = jumps(&slice, &searches.0, &mut function)?;
+        let kinks = kinks(&slice, &jumps, &searches.1, &mut function)?;
         let centre = function(0.0)?;
         let neighbours = probe.neighbours(line.theta(), &plan.noise, smoothing)?;
         let metrics = Metrics {

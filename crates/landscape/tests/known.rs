@@ -40,7 +40,7 @@ fn a_step_is_one_jump_located_and_sized() {
     let variation = curve.metrics.variation;
     // Whatever the step, the jump counts its size, and the slope changes by twice its size over the step.
     assert_eq!((variation.spread, variation.total), (0.5, 0.5));
-    assert!((variation.discontinuity - 0.5).abs() < 1e-12 && (variation.discontinuity_coarse - 0.5).abs() < 1e-12);
+    assert!((variation.discontinuity - 0.5).abs() < 1e-12);
     assert!((variation.roughness - 50.0).abs() < 1e-9 && (variation.roughness_coarse - 25.0).abs() < 1e-9);
     // A step up is not convex: a midpoint right of it has chords from left of it.
     assert!((curve.metrics.convexity.largest - 0.25).abs() < 1e-12);
@@ -67,10 +67,13 @@ fn an_absolute_value_is_one_kink_and_no_jump() {
         assert!((variation.roughness - 2.0).abs() < 1e-3, "{variation:?}");
         assert!(curve.metrics.convexity.largest < 1e-6);
     }
-    // Without a jump the discontinuity falls with the step, for a kink at least like it.
-    let fine = curve(|x| (x - 0.0071).abs(), (-1.0, 1.0), 1001, None).metrics.variation;
-    let coarse = curve(|x| (x - 0.0071).abs(), (-1.0, 1.0), 101, None).metrics.variation;
-    assert!(fine.discontinuity < 0.2 * coarse.discontinuity && fine.discontinuity < 0.005);
+    // A kink between the points may leave something, of its size times the step at most.
+    for (points, most) in [(101, 0.02), (1001, 0.002)] {
+        for function in [|x: f64| (x - 0.0071).abs(), |x: f64| (x - 0.0119).abs(), |x: f64| (x + 0.333).abs()] {
+            let variation = curve(function, (-1.0, 1.0), points, None).metrics.variation;
+            assert!(variation.discontinuity < most, "{variation:?}");
+        }
+    }
 }
 
 #[test]
@@ -79,6 +82,7 @@ fn a_parabola_has_neither() {
     assert_eq!((&curve.metrics.jumps[..], &curve.metrics.kinks[..]), (&[][..], &[][..]));
     assert_eq!(curve.metrics.convexity.largest.max(0.0), curve.metrics.convexity.largest);
     assert!(curve.metrics.convexity.largest < 1e-6 && curve.metrics.variation.spread == 1.0);
+    assert_eq!(curve.metrics.variation.discontinuity, 0.0);
     // ∫ |L″| = 2 · 1.96 between the first and the last inner point's neighbourhood.
     assert!((curve.metrics.variation.roughness - 3.96).abs() < 1e-3, "{:?}", curve.metrics.variation);
     let sensitivity = curve.metrics.sensitivity;
@@ -243,7 +247,7 @@ fn the_losses_of_a_curve_are_foretold() {
         Curve::take(&mut probe, &Line::new(&[0.0], &[1.0]).unwrap(), smoothing.as_ref(), &plan).unwrap();
         drop(probe);
         let most = plan.losses(smoothing.as_ref());
-        assert!(count <= most && count * 10 > most * 9, "{count} of {most}");
+        assert!(count <= most && count * 4 > most * 3, "{count} of {most}");
     }
 }
 

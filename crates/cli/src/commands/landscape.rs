@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use tightrope_data::{Dataset, shuffled};
+use tightrope_landscape::metrics::{JumpSearch, KinkSearch};
 use tightrope_landscape::{
     Curve, LandscapeError, Line, MethodLoss, Plan, Plane, PlanePlan, Probe, Smoothing, curve_chart, plane_chart,
 };
@@ -74,6 +75,10 @@ pub struct Options {
     /// Standard deviation of the weight noise by which sensitivity is measured.
     #[arg(long, value_name = "S", default_value = "1e-3", value_parser = deviation, allow_hyphen_values = true)]
     noise: f64,
+    /// Steps of the original line that are searched for jumps, and points for kinks: those that stand out most; of smoothed
+    /// lines at most 4.
+    #[arg(long, value_name = "N", default_value = "24", value_parser = values::count, allow_negative_numbers = true)]
+    search: usize,
     /// Images of the batch that the losses are means over, drawn by the seed.
     #[arg(long, value_name = "N", default_value = "256", value_parser = values::count, allow_negative_numbers = true)]
     images: usize,
@@ -155,7 +160,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let mut smoothings: Vec<Option<Smoothing>> = vec![None];
     smoothings.extend(options.sigma.iter().map(|&sigma| Some(Smoothing { sigma, pairs, seed })));
     let noise = Smoothing { sigma: options.noise, seed, ..Plan::default().noise };
-    let plan = Plan { range: ranges[0], points, noise, ..Plan::default() };
+    let jumps = JumpSearch { candidates: options.search, ..JumpSearch::default() };
+    let kinks = KinkSearch { candidates: options.search, ..KinkSearch::default() };
+    let plan = Plan { range: ranges[0], points, noise, jumps, kinks };
     let per_method: u64 = smoothings.iter().map(|smoothing| losses(&plan, &ranges, smoothing.as_ref())).sum();
 
     let again = shell::this_command(&[], &[]);
@@ -326,6 +333,21 @@ impl Found {
     }
 }
 
+/// Heads of the table of lines.
+const CURVE_COLUMNS: [&str; 11] = [
+    "method",
+    "σ",
+    "spread",
+    "discontinuity",
+    "jumps",
+    "largest",
+    "kinks",
+    "largest",
+    "roughness",
+    "non-convexity",
+    "sensitivity",
+];
+
 /// The metrics as a table.
 fn summary(results: &[(&str, Found)]) -> String {
     let mut rows = Vec::new();
@@ -333,14 +355,7 @@ fn summary(results: &[(&str, Found)]) -> String {
         match found {
             Found::Line(curves) => {
                 if rows.is_empty() {
-                    let heads = ["method", "σ", "spread", "discontinuity", "largest jump", "largest kink", "roughness"];
-                    rows.push(
-                        [&heads[..], &["non-convexity", "sensitivity"]]
-                            .concat()
-                            .into_iter()
-                            .map(String::from)
-                            .collect(),
-                    );
+                    rows.push(CURVE_COLUMNS.map(String::from).to_vec());
                 }
                 rows.extend(curves.iter().map(|curve| curve_row(method, curve)));
             }
@@ -361,22 +376,20 @@ fn summary(results: &[(&str, Found)]) -> String {
 
 fn curve_row(method: &str, curve: &Curve) -> Vec<String> {
     let metrics = &curve.metrics;
-    let size = |size: Option<f64>| size.map_or_else(|| "none".into(), |size| rounded_text(size.abs()));
-    let variation = &metrics.variation;
+    let size = |size: Option<f64>| size.map_or_else(|| "–".into(), |size| rounded_text(size.abs()));
+    let (variation, sensitivity) = (&metrics.variation, &metrics.sensitivity);
     vec![
         method.into(),
         sigma_text(curve.sigma),
         rounded_text(variation.spread),
         rounded_text(variation.discontinuity),
+        metrics.jumps.len().to_string(),
         size(metrics.jumps.first().map(|jump| jump.size)),
+        metrics.kinks.len().to_string(),
         size(metrics.kinks.first().map(|kink| kink.size)),
         rounded_text(variation.roughness),
         rounded_text(metrics.convexity.largest),
-        format!(
-            "{} ± {}",
-            rounded_text(metrics.sensitivity.mean_absolute),
-            rounded_text(metrics.sensitivity.standard_error)
-        ),
+        format!("{} ± {}", rounded_text(sensitivity.mean_absolute), rounded_text(sensitivity.standard_error)),
     ]
 }
 

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write("step.svg", &known("Derivative of the smoothed step, σ = 0.1", &mut Step, exact_step)?)?;
     write("absolute.svg", &known("Derivative of the smoothed |x|, σ = 0.1", &mut AbsoluteValue, exact_absolute)?)?;
 
-    let trained = Trained::deeppoly()?;
+    let trained = Trained::standard()?;
     println!("\n## DeepPoly: {}\n", trained.title);
     let mut loss = Loss::new(&trained)?;
     let (_, gradient) = loss.gradient(&trained.theta)?;
@@ -83,7 +83,7 @@ fn known(
     for sigma in [1e-3, 1e-2, 1e-1, 1.0, 10.0] {
         let settings = Settings { sigma, samples: SAMPLES };
         let (x, d) = ([0.05_f32], [1.0_f32]);
-        let by_differences = differences(function, &x, &d, 0.5 * sigma, Some(settings))?;
+        let by_differences = differences(function, &x, &d, 0.25 * sigma, Some(settings))?;
         let (by_rgs, by_pgpe) = (rgs(function, &x, &d, settings)?, pgpe(function, &x, &d, settings)?);
         let exact = exact(0.05, sigma);
         println!("| {sigma:e} | {exact:.4} | {} | {} | {} |", text(by_differences), text(by_rgs), text(by_pgpe));
@@ -137,11 +137,11 @@ fn slice(
     function: &mut OnLine<'_, '_>,
     write: &dyn Fn(&str, &BandChart<'_>) -> std::io::Result<()>,
 ) -> Result<(), Box<dyn Error>> {
-    const REACH: f64 = 0.02;
+    const REACH: f64 = 0.005;
     let ts: Vec<f64> = (-100..=100).map(|i| REACH * f64::from(i) / 100.0).collect();
     let mut curves =
         vec![estimates("original", 0, &ts, |t| Ok(Value { mean: function.value(&[t as f32])?, standard_error: 0.0 }))?];
-    let sigmas = [2e-4, 2e-3, 2e-2];
+    let sigmas = [1e-4, 1e-3, 1e-2];
     for (place, sigma) in sigmas.into_iter().enumerate() {
         let settings = Settings { sigma, samples: 128 };
         curves.push(estimates(&format!("σ = {sigma:e}"), place + 1, &ts, |t| {
@@ -156,7 +156,7 @@ fn slice(
     println!(
         "original: (f(t+h) − f(t−h))/2h\n\n| t | h = 1e-3 | 1e-4 | 1e-5 | by the gradient |\n|---|---|---|---|---|"
     );
-    for t in [-0.01, -0.005, 0.0, 0.005, 0.01] {
+    for t in [-0.004, -0.002, 0.0, 0.002, 0.004] {
         print!("| {t} |");
         for h in [1e-3, 1e-4, 1e-5] {
             print!(" {:.2} |", differences(function, &[t as f32], &[1.0], h, None)?.mean);
@@ -167,12 +167,12 @@ fn slice(
     println!("\n| σ | differences | RGS | PGPE |\n|---|---|---|---|");
     for sigma in [1e-5, 1e-4, 1e-3, 1e-2, 1e-1] {
         let (settings, t, d) = (Settings { sigma, samples: SAMPLES }, [0.0_f32], [1.0_f32]);
-        let by_differences = differences(function, &t, &d, 0.5 * sigma, Some(settings))?;
+        let by_differences = differences(function, &t, &d, 0.25 * sigma, Some(settings))?;
         let (by_rgs, by_pgpe) = (rgs(function, &t, &d, settings)?, pgpe(function, &t, &d, settings)?);
         println!("| {sigma:e} | {} | {} | {} |", text(by_differences), text(by_rgs), text(by_pgpe));
     }
-    let settings = Settings { sigma: 1e-3, samples: 128 };
-    let ts: Vec<f64> = ts.into_iter().step_by(4).collect();
+    let settings = Settings { sigma: 3e-4, samples: 128 };
+    let ts: Vec<f64> = ts.into_iter().step_by(2).collect();
     let curves = vec![
         estimates("gradient, no smoothing", 0, &ts, |t| {
             Ok(Value { mean: f64::from(function.gradient(&[t as f32])?.1[0]), standard_error: 0.0 })
@@ -183,7 +183,7 @@ fn slice(
     write(
         "derivatives.svg",
         &chart(
-            "Derivative of DeepPoly's loss along its gradient, σ = 1e-3",
+            "Derivative of DeepPoly's loss along its gradient, σ = 3e-4",
             "t (lengths of θ)",
             "derivative",
             false,
@@ -207,7 +207,7 @@ fn all_parameters(loss: &mut Loss<'_>, theta: &[f32], unit: &[f32]) -> Result<Ba
         let settings = Settings { sigma, samples: SAMPLES };
         let level = smoothed(loss, theta, settings)?;
         let values = [
-            differences(loss, theta, unit, sigma, Some(settings))?,
+            differences(loss, theta, unit, 0.25 * sigma, Some(settings))?,
             rgs(loss, theta, unit, settings)?,
             pgpe(loss, theta, unit, settings)?,
         ];

@@ -24,7 +24,7 @@ pub struct KinkSearch {
 
 impl Default for KinkSearch {
     fn default() -> Self {
-        KinkSearch { candidates: 4, halvings: 4 }
+        KinkSearch { candidates: 24, halvings: 4 }
     }
 }
 

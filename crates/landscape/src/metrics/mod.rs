@@ -19,7 +19,7 @@ use serde::Serialize;
 pub struct Metrics {
     /// Spread, total variation, and the parts of it that no finer step removes.
     pub variation: Variation,
-    /// Jumps found among the steps with the largest differences, largest first.
+    /// Jumps found in the steps whose differences stand out, largest first.
     pub jumps: Vec<Jump>,
     /// Kinks found where the slope changes most, largest first.
     pub kinks: Vec<Kink>,
