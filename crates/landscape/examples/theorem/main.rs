@@ -15,8 +15,10 @@ use tightrope_report::svg::{Band, BandChart, standalone};
 use estimators::{Function, Settings, differences, pgpe, rgs, smoothed};
 use functions::{AbsoluteValue, Loss, OnLine, Step, Trained};
 
-/// Samples of each estimate: gradients of RGS, pairs of PGPE and of differences.
+/// Samples of each estimate of a plain function: gradients of RGS, pairs of PGPE and of differences.
 const SAMPLES: u64 = 1024;
+/// The same of the loss of a network.
+const LOSS_SAMPLES: u64 = 192;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "docs/smoothing".into()));
@@ -138,12 +140,12 @@ fn slice(
     write: &dyn Fn(&str, &BandChart<'_>) -> std::io::Result<()>,
 ) -> Result<(), Box<dyn Error>> {
     const REACH: f64 = 0.005;
-    let ts: Vec<f64> = (-100..=100).map(|i| REACH * f64::from(i) / 100.0).collect();
+    let ts: Vec<f64> = (-40..=40).map(|i| REACH * f64::from(i) / 40.0).collect();
     let mut curves =
         vec![estimates("original", 0, &ts, |t| Ok(Value { mean: function.value(&[t as f32])?, standard_error: 0.0 }))?];
     let sigmas = [1e-4, 1e-3, 1e-2];
     for (place, sigma) in sigmas.into_iter().enumerate() {
-        let settings = Settings { sigma, samples: 128 };
+        let settings = Settings { sigma, samples: 24 };
         curves.push(estimates(&format!("σ = {sigma:e}"), place + 1, &ts, |t| {
             smoothed(function, &[t as f32], settings)
         })?);
@@ -163,22 +165,22 @@ fn slice(
         }
         println!(" {:.2} |", function.gradient(&[t as f32])?.1[0]);
     }
-    println!("\nsmoothed along the line, at t = 0, {SAMPLES} samples each:");
+    println!("\nsmoothed along the line, at t = 0, {LOSS_SAMPLES} samples each:");
     println!("\n| σ | differences | RGS | PGPE |\n|---|---|---|---|");
     for sigma in [1e-5, 1e-4, 1e-3, 1e-2, 1e-1] {
-        let (settings, t, d) = (Settings { sigma, samples: SAMPLES }, [0.0_f32], [1.0_f32]);
+        let (settings, t, d) = (Settings { sigma, samples: LOSS_SAMPLES }, [0.0_f32], [1.0_f32]);
         let by_differences = differences(function, &t, &d, 0.25 * sigma, Some(settings))?;
         let (by_rgs, by_pgpe) = (rgs(function, &t, &d, settings)?, pgpe(function, &t, &d, settings)?);
         println!("| {sigma:e} | {} | {} | {} |", text(by_differences), text(by_rgs), text(by_pgpe));
     }
-    let settings = Settings { sigma: 3e-4, samples: 128 };
+    let settings = Settings { sigma: 3e-4, samples: 64 };
     let ts: Vec<f64> = ts.into_iter().step_by(2).collect();
     let curves = vec![
         estimates("gradient, no smoothing", 0, &ts, |t| {
             Ok(Value { mean: f64::from(function.gradient(&[t as f32])?.1[0]), standard_error: 0.0 })
         })?,
-        estimates("RGS, n = 128", 1, &ts, |t| rgs(function, &[t as f32], &[1.0], settings))?,
-        estimates("PGPE, n = 128 pairs", 2, &ts, |t| pgpe(function, &[t as f32], &[1.0], settings))?,
+        estimates("RGS, n = 64", 1, &ts, |t| rgs(function, &[t as f32], &[1.0], settings))?,
+        estimates("PGPE, n = 64 pairs", 2, &ts, |t| pgpe(function, &[t as f32], &[1.0], settings))?,
     ];
     write(
         "derivatives.svg",
@@ -195,7 +197,7 @@ fn slice(
 
 /// The derivative of the loss smoothed in all parameters, along the unit vector of its gradient.
 fn all_parameters(loss: &mut Loss<'_>, theta: &[f32], unit: &[f32]) -> Result<BandChart<'static>, Box<dyn Error>> {
-    println!("smoothed in all parameters, along the gradient's unit vector, {SAMPLES} samples each:");
+    println!("smoothed in all parameters, along the gradient's unit vector, {LOSS_SAMPLES} samples each:");
     println!("\n| σ | smoothed loss | differences | RGS | PGPE |\n|---|---|---|---|---|");
     let mut curves = ["differences", "RGS", "PGPE"].map(|name| Band {
         name: name.into(),
@@ -203,8 +205,8 @@ fn all_parameters(loss: &mut Loss<'_>, theta: &[f32], unit: &[f32]) -> Result<Ba
         faint: false,
         points: Vec::new(),
     });
-    for sigma in [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1] {
-        let settings = Settings { sigma, samples: SAMPLES };
+    for sigma in [1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1] {
+        let settings = Settings { sigma, samples: LOSS_SAMPLES };
         let level = smoothed(loss, theta, settings)?;
         let values = [
             differences(loss, theta, unit, 0.25 * sigma, Some(settings))?,
