@@ -8,6 +8,7 @@ pub mod completions;
 pub mod config;
 pub mod data;
 pub mod export;
+pub mod landscape;
 pub mod quickstart;
 pub mod recipe;
 pub mod report;

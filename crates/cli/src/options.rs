@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, reproduce, sweep,
-    train, verify,
+    attack, bounds, certify, check, completions, config, data, export, landscape, quickstart, recipe, report, reproduce,
+    sweep, train, verify,
 };
 use crate::context::Context;
 use crate::values;
@@ -69,6 +69,8 @@ pub enum Command {
     Export(export::Options),
     /// Make one HTML page of runs: curves, accuracy by stage, Pareto front, samples, configuration.
     Report(report::Options),
+    /// Draw training losses along a line or over a plane through a run's parameters, original and smoothed.
+    Landscape(Box<landscape::Options>),
     /// List and fetch data sets.
     Data(data::Options),
     /// Show every configuration key with its type, default, meaning and an example.
@@ -95,6 +97,7 @@ impl Command {
             Command::Check(options) => check::run(options, context).map(done),
             Command::Export(options) => export::run(options, context).map(done),
             Command::Report(options) => report::run(options, context).map(done),
+            Command::Landscape(options) => landscape::run(options, context).map(done),
             Command::Data(options) => data::run(options, context).map(done),
             Command::Config(options) => config::run(options, context).map(done),
             Command::Recipe(options) => recipe::run(options, context).map(done),

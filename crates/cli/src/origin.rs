@@ -83,6 +83,11 @@ impl<'a> Origin<'a> {
         kept.then(|| (PathBuf::from(&config.inputs), config))
     }
 
+    /// The configuration of the run; none if the model is of no run.
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
     /// The configuration of the run, if it was on the data set called `name`.
     pub fn run_on(&self, name: &str) -> Option<&Config> {
         self.config.as_ref().filter(|config| config.inputs.is_empty() && config.dataset == name)

@@ -149,3 +149,26 @@ fn results_of_a_list_have_the_columns() {
     assert_eq!(fields.len(), columns.len());
     same(documented("Results of a list", "column"), columns.map(String::from).into(), "results file");
 }
+
+#[test]
+fn landscapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    succeeds(&[&["train", "--out", text(&run), "--limit-train", "64", "--epochs", "1"], &TINY[..]].concat());
+    let small = ["landscape", text(&run), "--images", "8", "--overwrite"];
+    let read = |name: &str| std::fs::read_to_string(run.join("landscape").join(name)).unwrap();
+    let mut found = BTreeSet::new();
+    let mut columns = BTreeSet::new();
+    for more in [["--points=41", "--methods=deeppoly"], ["--points=3", "--plane"]] {
+        succeeds(&[&small[..], &more[..]].concat());
+        paths("", &serde_json::from_str(&read("landscape.json")).unwrap(), &[], &mut found);
+        let table = read(if more[1] == "--plane" { "plane.csv" } else { "slice.csv" });
+        columns.extend(table.lines().next().unwrap().split(',').map(String::from));
+    }
+    // A small run may have no jump or kink to tell.
+    for list in ["jumps", "kinks"] {
+        found.extend(["from", "to", "size"].map(|name| format!("methods.curves.metrics.{list}.{name}")));
+    }
+    same(documented("Landscapes", "field"), found, "landscape.json");
+    same(documented("Landscapes", "column"), columns, "slice.csv and plane.csv");
+}

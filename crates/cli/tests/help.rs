@@ -6,7 +6,7 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &["quickstart"],
         &["train"],
         &["sweep"],
@@ -20,6 +20,7 @@ fn every_command_has_help_with_an_example_and_the_common_options() {
         &["check"],
         &["export"],
         &["report"],
+        &["landscape"],
         &["data"],
         &["data", "list"],
         &["data", "fetch"],

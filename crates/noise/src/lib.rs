@@ -31,6 +31,8 @@ pub enum Purpose {
     Validation = 7,
     /// Flips and crops of training images.
     Augmentation = 8,
+    /// Random directions of loss landscapes.
+    Landscape = 9,
 }
 
 /// One addressed stream of independent draws, indexed from 0.

@@ -7,12 +7,12 @@ mod page;
 mod problem;
 mod run;
 mod samples;
-mod svg;
+pub mod svg;
 mod text;
 
 pub use certification::{Certification, Record, StageTotals, Verdict};
 pub use error::ReportError;
 pub use page::Report;
 pub use problem::{Front, Outcome, fronts};
-pub use run::{Epoch, Evaluation, Manifest, Run, Session, read_runs};
+pub use run::{Epoch, Evaluation, Landscape, LandscapeCurve, Manifest, Run, Session, read_runs};
 pub use samples::{Sample, Samples};

@@ -49,6 +49,7 @@ fn run(run: &Run) -> Value {
         "folder": run.folder.display().to_string(),
         "config": pairs(&run.config),
         "epochs": run.epochs,
+        "landscape": run.landscape,
         "certification": run.certification.as_ref().map(certification),
         "manifest": run.manifest.as_ref().map(|manifest| pairs(&manifest.fields)),
         "sessions": run.manifest.as_ref().map(|manifest| &manifest.sessions),

@@ -6,6 +6,7 @@ mod details;
 mod document;
 mod front;
 mod html;
+mod landscapes;
 mod overview;
 mod pictures;
 mod stages;
@@ -66,6 +67,7 @@ impl Report {
             ("stages", "Accuracy and time by certification stage", stages::section(self)),
             ("pareto", "Natural against certified accuracy", front::section(self, &fronts)),
             ("samples", "Samples and their certified radii", pictures::section(self)),
+            ("landscapes", "Loss landscapes", landscapes::section(self)),
             ("details", "Undecided and misclassified samples", details::section(self)),
             ("configuration", "Configuration", configuration::section(self)),
             ("origin", "Versions, machine and data", configuration::origin(self)),
@@ -83,9 +85,11 @@ impl Report {
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; \
              style-src 'unsafe-inline'; script-src 'sha256-{script_hash}'\"/>\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-             <meta name=\"generator\" content=\"tightrope {}\"/>\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
+             <meta name=\"generator\" content=\"tightrope {}\"/>\n<title>{}</title>\n<style>\n{}{}{STYLE}</style>\n</head>\n<body>\n",
             env!("CARGO_PKG_VERSION"),
-            escape(&title)
+            escape(&title),
+            svg::COLOURS_STYLE,
+            svg::MARKS_STYLE
         );
         let _ = write!(page, "<header>\n<h1>{}</h1>\n<nav aria-label=\"Sections\"><ul>", escape(&title));
         for (id, heading, _) in &sections {

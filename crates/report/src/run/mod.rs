@@ -2,10 +2,12 @@
 
 mod config;
 mod find;
+mod landscape;
 mod manifest;
 mod metrics;
 
 pub use find::read_runs;
+pub use landscape::{Landscape, LandscapeCurve};
 pub use manifest::{Manifest, Session};
 pub use metrics::{Epoch, Evaluation};
 
@@ -38,6 +40,8 @@ pub struct Run {
     pub epochs: Vec<Epoch>,
     /// The certification, if there was one.
     pub certification: Option<Certification>,
+    /// The landscape in the run's folder, if there is one.
+    pub landscape: Option<Landscape>,
     /// Versions, machine, data and sessions.
     pub manifest: Option<Manifest>,
     /// What could not be read, and how to mend it.
@@ -66,6 +70,11 @@ impl Run {
                     "{CERTIFY}: {count} left out, whose label or prediction is none of the {classes} classes of the data"
                 ));
             }
+        }
+        if folder.join(landscape::DOCUMENT).exists() {
+            run.landscape = run.file(landscape::DOCUMENT, landscape::parse);
+            let remarks = run.landscape.as_mut().map(|landscape| landscape.read_drawings(folder));
+            run.remarks.extend(remarks.unwrap_or_default());
         }
         run
     }

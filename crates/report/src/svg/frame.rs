@@ -26,9 +26,14 @@ pub fn x_axis(svg: &mut Svg, scale: &Scale, name: &str, top: f64, bottom: f64) {
 
 /// Draws the vertical axis at `LEFT`, with grid lines to `RIGHT`.
 pub fn y_axis(svg: &mut Svg, scale: &Scale, name: &str) {
+    y_axis_to(svg, scale, name, RIGHT);
+}
+
+/// Draws the vertical axis at `LEFT`, with grid lines to `right`.
+pub fn y_axis_to(svg: &mut Svg, scale: &Scale, name: &str, right: f64) {
     for &value in scale.ticks() {
         let y = scale.place(value);
-        svg.line("grid", (LEFT, y), (RIGHT, y));
+        svg.line("grid", (LEFT, y), (right, y));
         svg.text("tick", (LEFT - 6.0, y + 4.0), "end", &text::tick(value));
     }
     let (from, to) = scale.span();

@@ -1,18 +1,29 @@
 //! Charts as SVG text: a writer of elements, scales, and the kinds of charts.
 
+mod bands;
 mod curves;
 mod frame;
+mod heat;
 mod rows;
 mod scale;
 mod scatter;
+mod standalone;
 
+pub use bands::{Band, BandChart};
 pub use curves::{Curve, CurveChart};
+pub use heat::HeatChart;
 pub use rows::{Mark, Row, RowChart};
 pub use scatter::{Point, ScatterChart};
+pub use standalone::standalone;
 
 use std::fmt::Write as _;
 
 use crate::text::escape;
+
+/// Style rules: the colours by name, for light and dark pages.
+pub(crate) const COLOURS_STYLE: &str = include_str!("colours.css");
+/// Style rules: what the classes of drawings look like.
+pub(crate) const MARKS_STYLE: &str = include_str!("marks.css");
 
 /// Colours before they repeat; the stylesheet has a class `s0`, `s1`, … for each, chosen to be told apart without
 /// seeing red or green (Okabe and Ito 2008).
@@ -85,6 +96,19 @@ impl Svg {
             length(corner.1),
             length(width.max(0.5)),
             length(height.max(0.5)),
+            tip_element(tip)
+        );
+    }
+
+    /// A rectangle without a line around it, in a colour of its own such as `#0072b2`.
+    pub fn cell(&mut self, colour: &str, corner: (f64, f64), width: f64, height: f64, tip: &str) {
+        let _ = writeln!(
+            self.text,
+            "<rect fill=\"{colour}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\">{}</rect>",
+            length(corner.0),
+            length(corner.1),
+            length(width),
+            length(height),
             tip_element(tip)
         );
     }

@@ -26,6 +26,14 @@ impl Scale {
         Scale::stepped(values, 0.0, limits, from, to)
     }
 
+    /// A linear scale from `ends[0]` to `ends[1]` as they are, with round ticks between them.
+    pub fn exact(ends: [f64; 2], from: f64, to: f64) -> Self {
+        let [low, high] = ends;
+        let mut scale = Scale::linear(ends.into_iter(), None, from, to);
+        scale.ticks.retain(|tick| (low..=high).contains(tick));
+        Scale { low, high, ..scale }
+    }
+
     /// As [`Scale::linear`], with ticks at whole numbers only.
     pub fn whole(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         Scale::stepped(values, 1.0, None, from, to)

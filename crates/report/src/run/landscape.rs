@@ -1,0 +1,125 @@
+//! `landscape/landscape.json` and the drawings beside it: losses along a line or over a plane through the run's parameters.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// The folder of a run's landscape.
+const FOLDER: &str = "landscape";
+/// What it is known by.
+pub(super) const DOCUMENT: &str = "landscape/landscape.json";
+/// Drawings larger than that are left out.
+const MOST_BYTES: u64 = 2_000_000;
+
+/// A landscape as `tightrope landscape` writes it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Landscape {
+    /// Batch, perturbations and directions in words.
+    pub title: String,
+    /// One entry for each method and σ of a line; none for planes.
+    pub curves: Vec<LandscapeCurve>,
+    /// Drawings by name.
+    #[serde(skip)]
+    pub drawings: Vec<(String, Vec<u8>)>,
+}
+
+/// The metrics of one curve; none where the file does not tell.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LandscapeCurve {
+    /// The training method.
+    pub method: String,
+    /// Standard deviation of the smoothing; 0 for the original loss.
+    pub sigma: Option<f64>,
+    /// Largest minus smallest value.
+    pub spread: Option<f64>,
+    /// Root of the sum of squared jumps, as far as the step shows it.
+    pub discontinuity: Option<f64>,
+    /// Size of the largest jump that was located, without its sign.
+    pub largest_jump: Option<f64>,
+    /// The same of kinks.
+    pub largest_kink: Option<f64>,
+    /// Total change of slope.
+    pub roughness: Option<f64>,
+    /// Largest violation of midpoint convexity.
+    pub convexity: Option<f64>,
+    /// Mean change of the loss under weight noise.
+    pub sensitivity: Option<f64>,
+}
+
+/// Reads the document in `bytes`.
+pub(super) fn parse(bytes: &[u8], remarks: &mut Vec<String>) -> Result<Landscape, String> {
+    let document: Value =
+        serde_json::from_slice(bytes).map_err(|problem| format!("is no landscape ({problem}); it is left out"))?;
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+    let directions = list(&document["directions"]).map(|direction| {
+        let towards = direction["towards"].as_str().map_or_else(String::new, |run| format!(" {run}"));
+        format!("{}{towards} from {} to {}", text(&direction["kind"]), direction["range"][0], direction["range"][1])
+    });
+    let title = format!(
+        "{} images of {}, norm {}, ε = {}; directions: {}",
+        text(&document["images"]),
+        text(&document["data"]),
+        text(&document["norm"]),
+        text(&document["eps"]),
+        directions.collect::<Vec<_>>().join(" and ")
+    );
+    let mut curves = Vec::new();
+    for method in list(&document["methods"]) {
+        curves.extend(list(&method["curves"]).map(|found| curve(text(&method["method"]), found)));
+    }
+    let files = list(&document["files"]).filter_map(Value::as_str).filter(|name| name.ends_with(".svg"));
+    // A name that leads out of the folder is none of a drawing there.
+    let (inside, outside): (Vec<&str>, Vec<&str>) =
+        files.partition(|name| Path::new(name).file_name().is_some_and(|file| file == *name));
+    remarks.extend(outside.iter().map(|name| format!("names the file {name}, which is left out")));
+    let drawings = inside.into_iter().map(|name| (name.to_string(), Vec::new())).collect();
+    Ok(Landscape { title, curves, drawings })
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn curve(method: String, found: &Value) -> LandscapeCurve {
+    let metrics = &found["metrics"];
+    let (variation, size) = (&metrics["variation"], |list: &Value| list[0]["size"].as_f64().map(f64::abs));
+    LandscapeCurve {
+        method,
+        sigma: found["sigma"].as_f64(),
+        spread: variation["spread"].as_f64(),
+        discontinuity: variation["discontinuity"].as_f64(),
+        largest_jump: size(&metrics["jumps"]),
+        largest_kink: size(&metrics["kinks"]),
+        roughness: variation["roughness"].as_f64(),
+        convexity: metrics["convexity"]["largest"].as_f64(),
+        sensitivity: metrics["sensitivity"]["mean_absolute"].as_f64(),
+    }
+}
+
+impl Landscape {
+    /// Reads the drawings in the run's `folder`; what cannot be read is left out with a remark.
+    pub(super) fn read_drawings(&mut self, folder: &Path) -> Vec<String> {
+        let mut remarks = Vec::new();
+        self.drawings.retain_mut(|(name, bytes)| {
+            let path = folder.join(FOLDER).join(&*name);
+            let read = std::fs::metadata(&path).map_err(|problem| problem.to_string()).and_then(|found| {
+                if found.len() > MOST_BYTES {
+                    return Err(format!("is larger than {MOST_BYTES} bytes"));
+                }
+                std::fs::read(&path).map_err(|problem| problem.to_string())
+            });
+            match read {
+                Ok(read) => {
+                    *bytes = read;
+                    true
+                }
+                Err(problem) => {
+                    remarks.push(format!("{FOLDER}/{name}: {problem}; it is left out"));
+                    false
+                }
+            }
+        });
+        remarks
+    }
+}
