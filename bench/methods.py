@@ -114,8 +114,8 @@ def main():
 def methods_of(program):
     keys = subprocess.run([program, "recipe", "list", "mnist-0.1/cnn3/", "--json"], stdout=subprocess.PIPE, text=True, check=True)
     names = [recipe["name"].split("/")[2] for recipe in json.loads(keys.stdout)]
-    found = [name[: -len("-grad")] for name in names if name.endswith("-grad")]
-    return found
+    # Every method in its order once; those without a gradient have recipes by PGPE alone.
+    return list(dict.fromkeys(name.rpartition("-")[0] for name in names))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ pub mod export;
 pub mod quickstart;
 pub mod recipe;
 pub mod report;
+pub mod reproduce;
 pub mod sweep;
 pub mod train;
 pub mod verify;

@@ -27,7 +27,7 @@ pub struct SampleOptions {
     /// Data set whose test split is used [default: a run folder's own].
     #[arg(long, value_name = "D", conflicts_with = "inputs")]
     dataset: Option<String>,
-    /// Which samples of the data set; `validation`: its own, or those that the run kept by train.validation.
+    /// Which samples of the data; `validation`: the set's own, or those that the run kept by train.validation.
     #[arg(long, value_enum, default_value = "test", conflicts_with = "inputs")]
     split: SplitChoice,
     /// Use `x` [N, …input shape] with labels `y` [N] of this file instead.
@@ -74,6 +74,16 @@ impl SampleOptions {
     /// The samples asked for, or those of the run that `origin` knows; checked against `network`.
     pub fn load(&self, origin: &mut Origin<'_>, network: &Network, context: &Context) -> anyhow::Result<TestSamples> {
         self.check()?;
+        let of_run = self.inputs.is_none() && self.dataset.is_none();
+        if self.split == SplitChoice::Validation
+            && of_run
+            && let Some((path, config)) = origin.kept_arrays()
+        {
+            let train = arrays(&path, network)?;
+            let parts = train.parts(config.train.validation, config.seed);
+            let set = train.part(Split::Validation, &parts.validation);
+            return Ok(self.cut(set, format!("{} validation", path.display())));
+        }
         let data = match (&self.inputs, &self.dataset) {
             (Some(path), _) => Data::Arrays(path.clone()),
             (None, Some(name)) => Data::Set(name.clone()),
@@ -81,7 +91,11 @@ impl SampleOptions {
         };
         let (set, title) = match data {
             Data::Arrays(path) if self.split == SplitChoice::Validation => {
-                bail!("--split validation: belongs to data sets; give the samples of {} by --inputs", path.display())
+                bail!(
+                    "--split validation: the run kept no part of its training arrays; train with --set \
+                     train.validation=0.1, or give the samples of {} by --inputs",
+                    path.display()
+                )
             }
             Data::Arrays(path) => (arrays(&path, network)?, path.display().to_string()),
             Data::Set(name) => {
@@ -92,8 +106,13 @@ impl SampleOptions {
                 (set, title)
             }
         };
+        Ok(self.cut(set, title))
+    }
+
+    /// The samples, called `title`, as far as the limit goes.
+    fn cut(&self, set: Dataset, title: String) -> TestSamples {
         let all = set.len();
-        Ok(TestSamples { set: set.limit(self.limit.unwrap_or(all)), all, title })
+        TestSamples { set: set.limit(self.limit.unwrap_or(all)), all, title }
     }
 
     /// The split asked for of data set `name`, read as the run reads it.

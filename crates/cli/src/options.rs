@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, sweep, train, verify,
+    attack, bounds, certify, check, completions, config, data, export, quickstart, recipe, report, reproduce, sweep,
+    train, verify,
 };
 use crate::context::Context;
 use crate::values;
@@ -52,6 +53,8 @@ pub enum Command {
     Train(train::Options),
     /// Train and certify many configurations, and show their Pareto front.
     Sweep(Box<sweep::Options>),
+    /// Run a study of certified training, such as the paradox, and hold the paper's claims against it.
+    Reproduce(Box<reproduce::Options>),
     /// Certify a network on a data set by a cascade of attack and bounds.
     Certify(certify::Options),
     /// Attack a network by gradient descent: PGD, Auto-PGD, targeted or not.
@@ -84,6 +87,7 @@ impl Command {
             Command::Quickstart(options) => quickstart::run(options, context).map(done),
             Command::Train(options) => train::run(options, context).map(done),
             Command::Sweep(options) => sweep::run(options, context).map(done),
+            Command::Reproduce(options) => reproduce::run(options, context).map(done),
             Command::Certify(options) => certify::run(options, context).map(done),
             Command::Attack(options) => attack::run(options, context).map(done),
             Command::Bounds(options) => bounds::run(options, context).map(done),

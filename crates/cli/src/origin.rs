@@ -76,6 +76,13 @@ impl<'a> Origin<'a> {
         Ok(Data::Set(self.take("dataset", name, |name| format!("data set {name}"))))
     }
 
+    /// The training arrays of the run, and its configuration, if it kept a part of them for evaluations.
+    pub fn kept_arrays(&self) -> Option<(PathBuf, &Config)> {
+        let config = self.config.as_ref()?;
+        let kept = !config.inputs.is_empty() && config.train.validation > 0.0;
+        kept.then(|| (PathBuf::from(&config.inputs), config))
+    }
+
     /// The configuration of the run, if it was on the data set called `name`.
     pub fn run_on(&self, name: &str) -> Option<&Config> {
         self.config.as_ref().filter(|config| config.inputs.is_empty() && config.dataset == name)

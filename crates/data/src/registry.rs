@@ -11,7 +11,7 @@ use crate::sets::folder;
 use crate::{locate, sets};
 
 /// Every known data set, in the order of help texts.
-pub static ALL: [&DatasetInfo; 9] = [
+pub static ALL: [&DatasetInfo; 10] = [
     &sets::digits::INFO,
     &sets::mnist::INFO,
     &sets::fashion_mnist::INFO,
@@ -19,6 +19,7 @@ pub static ALL: [&DatasetInfo; 9] = [
     &sets::cifar10::INFO,
     &sets::cifar100::INFO,
     &sets::svhn::INFO,
+    &sets::gtsrb::INFO,
     &sets::tinyimagenet::INFO,
     &sets::folder::INFO,
 ];
@@ -59,7 +60,7 @@ pub enum Source {
     Files {
         /// Base addresses that serve every file's [`PublishedFile::remote`], best first; each ends with `/`.
         mirrors: &'static [&'static str],
-        /// All files of both splits, as they are published.
+        /// All files of both splits, as they are published; none where nobody offers them one by one.
         files: &'static [PublishedFile],
         /// True if a folder holds anything of a split, as published or unpacked.
         holds: fn(&Path, Split) -> bool,
@@ -192,7 +193,8 @@ pub fn load_with(name: &str, split: Split, options: &Options<'_>) -> Result<Data
                     if published.is_none() {
                         let mut own = files.iter().filter(|file| file.belongs_to(split));
                         let right = |path: &Path, file: &PublishedFile| file.verify(path) == Ok(Verified::Checksum);
-                        set.canonical = own.all(|file| file.find(&place.folder).is_some_and(|path| right(&path, file)));
+                        set.canonical = !files.is_empty()
+                            && own.all(|file| file.find(&place.folder).is_some_and(|path| right(&path, file)));
                     }
                     set
                 }
@@ -254,7 +256,8 @@ mod tests {
                     };
                     assert_eq!(file.check.hexadecimal().len(), digits, "{}", file.name);
                 }
-                for split in [Split::Train, Split::Test] {
+                assert_eq!((files.is_empty(), mirrors.is_empty()), [set.get.is_some(); 2].into(), "{}", set.name);
+                for split in [Split::Train, Split::Test].into_iter().filter(|_| !files.is_empty()) {
                     assert!(files.iter().any(|file| file.belongs_to(split)), "{}", set.name);
                 }
             }

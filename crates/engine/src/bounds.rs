@@ -2,7 +2,7 @@
 
 use tightrope_network::NodeId;
 
-use crate::{EngineError, Relaxation};
+use crate::{EngineError, Final, LowerSlope, Relaxation, SlopeAscent};
 
 /// What to bound and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,18 +19,23 @@ pub struct BoundRequest {
     /// ReLU shrinkage c in (0, 1] (Müller et al. 2023): interval arithmetic alone takes c·u for the upper end of a ReLU
     /// with l < 0 < u. Below 1 the answers bound nothing; they are for training.
     pub shrinkage: f64,
+    /// Optimise the lower slopes behind each row of the specification, for each sample by itself, from those of the
+    /// relaxation on, and take the best bound met (α-CROWN, Xu et al. 2021, with the intermediate bounds of the relaxation).
+    /// Over boxes alone, along adaptive lines, and no gradient goes through it.
+    pub ascent: Option<SlopeAscent>,
 }
 
 impl BoundRequest {
     /// Lower bounds of the specification only.
-    pub fn lower(relaxation: Relaxation) -> Self {
-        BoundRequest { relaxation, upper: false, layers: false, until: None, shrinkage: 1.0 }
+    pub const fn lower(relaxation: Relaxation) -> Self {
+        BoundRequest { relaxation, upper: false, layers: false, until: None, shrinkage: 1.0, ascent: None }
     }
 
     /// Fails if it contradicts itself.
     ///
     /// # Errors
-    /// If the shrinkage is outside (0, 1], or below 1 for a relaxation other than interval arithmetic.
+    /// If the shrinkage is outside (0, 1], or below 1 for a relaxation other than interval arithmetic, or slopes shall be
+    /// optimised where the relaxation has no choice of them.
     pub fn check(&self) -> Result<(), EngineError> {
         let c = self.shrinkage;
         if !(c > 0.0 && c <= 1.0) {
@@ -40,12 +45,39 @@ impl BoundRequest {
             let problem = "ReLU shrinkage is a part of interval arithmetic on the logits; ask for ibp";
             return Err(EngineError::Usage(problem.into()));
         }
-        Ok(())
+        let Some(ascent) = self.ascent else { return Ok(()) };
+        ascent.check()?;
+        let choice = match self.relaxation.lower_slope() {
+            Some(LowerSlope::Adaptive) => self.relaxation.last() == Final::Backward,
+            Some(LowerSlope::Parallel | LowerSlope::Constant) | None => false,
+        };
+        if choice {
+            return Ok(());
+        }
+        Err(EngineError::Usage(format!("{} has no slopes to optimise; ask for crown", self.relaxation)))
+    }
+
+    /// Fails if no tape can be made for it.
+    ///
+    /// # Errors
+    /// If slopes shall be optimised.
+    pub fn check_taped(&self) -> Result<(), EngineError> {
+        match self.ascent {
+            None => Ok(()),
+            Some(_) => Err(EngineError::Usage(
+                "no gradient goes through slopes that are optimised; ask for bounds alone".into(),
+            )),
+        }
+    }
+
+    /// How slopes are optimised, if they are at all.
+    pub fn climbs(&self) -> Option<SlopeAscent> {
+        self.ascent.filter(|ascent| ascent.steps > 0)
     }
 
     /// Both bounds of every element of `node`.
     pub fn until(relaxation: Relaxation, node: NodeId) -> Self {
-        BoundRequest { relaxation, upper: true, layers: false, until: Some(node), shrinkage: 1.0 }
+        BoundRequest { upper: true, until: Some(node), ..BoundRequest::lower(relaxation) }
     }
 }
 

@@ -32,5 +32,6 @@ pub use region::{Ball, Norm, Region};
 pub use relaxation::{Final, Intermediate, LowerSlope, Relaxation};
 pub use spec::Spec;
 pub use substitution::{
-    Charges, Domain, Multiplier, NodeLines, Nonlinearity, OutwardInterval, SetOf, Site, Sites, Trace,
+    AdamStep, Charges, Domain, Multiplier, NodeLines, Nonlinearity, OutwardInterval, SetOf, Site, Sites, SlopeAscent,
+    Trace,
 };

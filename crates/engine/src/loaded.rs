@@ -93,6 +93,14 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// If the tape is another engine's or another network's, or the cotangents do not fit it.
     fn vjp(&self, tape: &Tape, cotangents: &Cotangents<T>, wants: Wants) -> Result<Gradients<T>, EngineError>;
 
+    /// The derivatives of Σ `lower`·(lower bounds) with respect to the coefficients of the specification, `[N, R, K]`, from a
+    /// tape of [`Loaded::bound_taped`]: what a specification that itself depends on θ pulls back through. Intermediate
+    /// bounds do not depend on it.
+    ///
+    /// # Errors
+    /// If the tape is of no bounds, or another engine's or network's, or the cotangents do not fit it.
+    fn vjp_spec(&self, tape: &Tape, lower: &[T]) -> Result<Vec<T>, EngineError>;
+
     /// The losses at θ + σδ and at θ − σδ of each member pair, in order of `pairs`. Batch norms take the statistics of the
     /// clean inputs at the member's own θ, for the bounds as well; the buffers where the request has no inputs.
     ///
@@ -103,7 +111,7 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// As [`Loaded::forward`] and [`Loaded::bound`].
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, T>,
         loss: &MemberLoss<'_, T>,
@@ -154,7 +162,7 @@ pub trait Loaded<T: Real>: Send + Sync {
 /// As [`Loaded::members`].
 pub fn members_in_turn<T: Real>(
     at: &mut dyn Loaded<T>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
     request: &MemberRequest<'_, T>,
     loss: &MemberLoss<'_, T>,
@@ -165,6 +173,7 @@ pub fn members_in_turn<T: Real>(
     let mut losses = Vec::new();
     for pair in pairs {
         perturbation.stream(pair).gaussian(0, &mut delta);
+        perturbation.stretch(0, &mut delta);
         let mut both = [0.0; 2];
         for (value, sign) in both.iter_mut().zip([1.0_f32, -1.0]) {
             let scale = sign * perturbation.sigma;

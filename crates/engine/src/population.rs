@@ -4,21 +4,39 @@ use tightrope_noise::{Purpose, Stream};
 
 use crate::{BoundRequest, Bounds, Region, Spec};
 
-/// The addressed perturbations θ ± σ·δ_pair of one training step.
+/// The addressed perturbations θ ± σ·s·δ_pair of one training step, s being 1 unless there are factors.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Perturbation {
+pub struct Perturbation<'a> {
     /// Seed of the run.
     pub seed: u64,
     /// Training step.
     pub step: u64,
     /// Standard deviation σ.
     pub sigma: f32,
+    /// Factors s ≥ 0 of σ, one for each element of θ.
+    pub scales: Option<&'a [f32]>,
 }
 
-impl Perturbation {
+impl Perturbation<'_> {
+    /// The perturbations with the same σ for all elements of θ.
+    pub fn new(seed: u64, step: u64, sigma: f32) -> Self {
+        Perturbation { seed, step, sigma, scales: None }
+    }
+
     /// δ of `member`, unscaled, element `index` of θ being draw `index`.
     pub fn stream(&self, member: u64) -> Stream {
         Stream::new(self.seed, Purpose::Smoothing, self.step, member)
+    }
+
+    /// Multiplies δ by the factors of σ; its first element belongs to element `first` of θ.
+    ///
+    /// # Panics
+    /// If there are factors, but not one for each element of δ.
+    pub fn stretch(&self, first: usize, delta: &mut [f32]) {
+        if let Some(scales) = self.scales {
+            let scales = &scales[first..first + delta.len()];
+            delta.iter_mut().zip(scales).for_each(|(d, s)| *d *= s);
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub enum Relaxation {
     /// Backward substitution to the input for every pre-activation and the specification (= DeepPoly),
     /// intermediate bounds not intersected with IBP.
     Crown,
-    /// As [`Relaxation::Crown`], every intermediate bound intersected with its IBP bound.
+    /// As [`Relaxation::Crown`], every intermediate bound intersected with its IBP bound. The bounds of the specification are
+    /// not: they may be looser than IBP's.
     CrownMeetIbp,
     /// As [`Relaxation::Crown`], but neurons that IBP proves stable keep their IBP bounds, without a gradient through them.
     CrownSkipIbp,
@@ -177,8 +178,8 @@ impl Relaxation {
                  are not intersected with interval bounds (Zhang et al. 2018; Singh et al. 2019)"
             }
             Relaxation::CrownMeetIbp => {
-                "As crown, every intermediate bound intersected with its interval bound; tighter per layer, yet not \
-                 monotone, since a lower slope may flip"
+                "As crown, every intermediate bound intersected with its interval bound, the specification's not; tighter \
+                 per layer, yet not monotone, since a lower slope may flip"
             }
             Relaxation::CrownSkipIbp => {
                 "As crown, but neurons that interval arithmetic proves stable keep their interval bounds, without a \

@@ -17,7 +17,7 @@ fn silence_kept(
     if relaxation != Relaxation::CrownSkipIbp {
         return;
     }
-    let request = BoundRequest { relaxation: Relaxation::Ibp, upper: false, layers: true, until: None, shrinkage: 1.0 };
+    let request = BoundRequest { layers: true, ..BoundRequest::lower(Relaxation::Ibp) };
     let ibp = Reference.bound(network, theta, region, &Spec::Logits, request).unwrap();
     for (cotangent, layer) in cotangents.layers.iter_mut().zip(&ibp.layers) {
         for i in 0..layer.lower.len() {
@@ -46,7 +46,7 @@ fn check_bounds(
     } else {
         Spec::Matrix { rows: 2, matrix: rng.normals(2 * classes), offset: rng.normals(2) }
     };
-    let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage };
+    let request = BoundRequest { upper: true, layers: true, shrinkage, ..BoundRequest::lower(relaxation) };
     let (bounds, tape) = Reference.bound_taped(&network, &theta, &region, &spec, request).unwrap();
     let mut cotangents = random_cotangents(rng, &network, &bounds);
     silence_kept(&network, &theta, &region, relaxation, &mut cotangents);

@@ -191,7 +191,7 @@ fn gradients_of_given_buffers() {
             let both = [gradients.theta.unwrap(), gradients.buffers.unwrap()];
             compare(&mut count, &format!("{kind:?} clean"), both, &clean);
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: false, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
                 let spec = Spec::Margins { labels: vec![0, 2] };
                 let (bounds, tape) = at.bound_taped(&region, &spec, request).unwrap();
                 let upper = rng.normals(bounds.lower.len());
@@ -258,7 +258,7 @@ fn points_stay_within_the_bounds_at_the_given_statistics() {
             // Bounds over the clean batch's statistics.
             let there = at.with_buffers(&at.forward_batch(&region.center).unwrap().statistics).unwrap();
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: false, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
                 let bounds = there.bound(&region, &Spec::Logits, request).unwrap();
                 let upper = bounds.upper.unwrap();
                 for sample in 0..3 {
@@ -307,7 +307,7 @@ fn members_have_statistics_of_their_own() {
     let (network, theta, buffers) = network(&rng, Kind::Conv);
     let at = load(&network, &theta, &buffers);
     let region = region_in((0.0, 1.0), &rng, Shape::Linf, 4, network.input_len(), 0.3);
-    let perturbation = Perturbation { seed: 9, step: 4, sigma: 0.01 };
+    let perturbation = Perturbation::new(9, 4, 0.01);
     let (spec, request) = (Spec::Logits, BoundRequest::lower(Relaxation::CrownIbp));
     let loss = |logits: &[f64], bounds: &[f64]| logits.iter().sum::<f64>() - 2.0 * bounds.iter().sum::<f64>();
     let wanted = MemberRequest { inputs: Some(&region.center), bounds: Some((&region, &spec, request)) };

@@ -20,7 +20,7 @@ fn outcome(network: &Network, theta: &[f32], x: &[f32], region: &Region<f32>, la
     let cotangents = Cotangents::on_lower(cross_entropy(&logits, labels).cotangent);
     let clean = Reference.vjp(network, theta, &tape, &cotangents, both).unwrap();
     let bounds = Relaxation::ALL.map(|relaxation| {
-        let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
+        let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation) };
         let spec = Spec::Margins { labels: labels.to_vec() };
         let (bounds, tape) = Reference.bound_taped(network, theta, region, &spec, request).unwrap();
         let mut cotangents = Cotangents::on_lower(certified_cross_entropy(&bounds.lower, labels).cotangent);
@@ -71,7 +71,7 @@ fn members_are_their_definition() {
     let region = region(&rng, Shape::Linf, 4, network.input_len(), 1.0);
     let classes = network.output_len();
     let labels: Vec<usize> = (0..4).map(|_| rng.integer(0, classes - 1)).collect();
-    let perturbation = Perturbation { seed: 9, step: 4, sigma: 0.01 };
+    let perturbation = Perturbation::new(9, 4, 0.01);
     let spec = Spec::Margins { labels: labels.clone() };
     let at = Reference.load(&network, &theta, &[]).unwrap();
     for (robust_weight, relaxation) in [(0.0, Relaxation::Ibp), (0.7, Relaxation::CrownIbp), (1.0, Relaxation::Crown)] {

@@ -8,8 +8,7 @@ use tightrope_network::{Initialisation, Network, Preset};
 use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::random::{Family, Rng, network};
 
-const REQUEST: BoundRequest =
-    BoundRequest { relaxation: Relaxation::Crown, upper: true, layers: true, until: None, shrinkage: 1.0 };
+const REQUEST: BoundRequest = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(Relaxation::Crown) };
 
 fn fixture() -> (Network, Vec<f64>, Region<f64>) {
     let (network, theta) = network(&Rng::new(1), Family::Conv);
@@ -124,7 +123,7 @@ fn fixture_of_another_shape() -> (Network, Vec<f64>) {
 #[test]
 fn populations_pass_errors_on() {
     let (network, theta, region) = fixture();
-    let perturbation = Perturbation { seed: 1, step: 0, sigma: 0.1 };
+    let perturbation = Perturbation::new(1, 0, 0.1);
     let spec = Spec::Margins { labels: vec![0, network.output_len()] };
     let bounds = Some((&region, &spec, BoundRequest::lower(Relaxation::Ibp)));
     let at = Reference.load(&network, &theta, &[]).unwrap();

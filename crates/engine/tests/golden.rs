@@ -82,8 +82,7 @@ fn compare_method<T: Precision>(case: &Case, tag: &str, method: &str, keys: &[St
     let classes = network.output_len();
     let labels = case.labels();
     let theta: Vec<T> = case.model.theta.iter().map(|&t| T::from_f32(t)).collect();
-    let request =
-        BoundRequest { relaxation: relaxation(method), upper: true, layers: true, until: None, shrinkage: 1.0 };
+    let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation(method)) };
     let spec = margins_and_logits(&labels, classes);
     let region = case.region::<T>(tag, labels.len());
     let bounds = Reference.bound(network, &theta, &region, &spec, request).unwrap();

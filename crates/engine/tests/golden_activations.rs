@@ -19,7 +19,7 @@ fn bounds(network: &Network, epsilon: f64, relaxation: Relaxation) -> [Vec<f64>;
     let theta = numbers(0, network.parameters().total(), 1.0);
     let x = numbers(1000, network.input_len(), 0.5);
     let region = Region::ball(&x, x.len(), epsilon, Norm::Inf, None).unwrap();
-    let request = BoundRequest { relaxation, upper: true, layers: false, until: None, shrinkage: 1.0 };
+    let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
     let bounds = Reference.bound(network, &theta, &region, &Spec::Logits, request).unwrap();
     [bounds.lower, bounds.upper.unwrap()]
 }

@@ -8,7 +8,7 @@ use tightrope_testkit::random::{Family, Rng, Shape, network, region, specificati
 use tightrope_testkit::sampling::{contains, minimiser, points};
 
 const EVERYTHING: fn(Relaxation) -> BoundRequest =
-    |relaxation| BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
+    |relaxation| BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation) };
 
 /// The same region in another precision.
 fn region_as<T: Real>(region: &Region<f64>) -> Region<T> {

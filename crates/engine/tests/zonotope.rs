@@ -115,7 +115,7 @@ fn bound(
     spec: &Spec<f64>,
     relaxation: Relaxation,
 ) -> Bounds<f64> {
-    let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
+    let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation) };
     Reference.bound(network, theta, region, spec, request).unwrap()
 }
 

@@ -83,7 +83,7 @@ rows! {
 #[divan::bench(sample_count = 10)]
 fn population_ibp(bencher: Bencher<'_, '_>) {
     let s = setup(Preset::Cnn3, 128, false);
-    let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
+    let noise = Perturbation::new(1, 2, 1e-3);
     bencher.counter(divan::counter::ItemsCount::new(8 * 128_usize)).bench(|| {
         let spec = Spec::Margins { labels: s.labels.clone() };
         let bounds = Some((&s.region, &spec, BoundRequest::lower(Relaxation::Ibp)));

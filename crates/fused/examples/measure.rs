@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tightrope_engine::{
-    BoundRequest, Cotangents, Engine, MemberOutput, MemberRequest, Norm, Perturbation, Region, Relaxation, Spec, Wants,
+    BoundRequest, Cotangents, Engine, MemberOutput, MemberRequest, Norm, Perturbation, Region, Relaxation, SlopeAscent,
+    Spec, Wants,
 };
 use tightrope_fused::{Fused, Operands, peak};
 use tightrope_network::{Initialisation, Network, Preset};
@@ -78,6 +79,11 @@ fn relaxations(preset: Preset) -> Vec<Option<Relaxation>> {
     all
 }
 
+/// Networks whose every bound takes little time.
+fn small(preset: Preset) -> bool {
+    matches!(preset, Preset::Cnn3Tiny | Preset::Cnn3)
+}
+
 fn main() {
     let only = std::env::args().nth(1).unwrap_or_default();
     let threads: usize = std::env::var("TIGHTROPE_MEASURE_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
@@ -103,6 +109,7 @@ fn main() {
         return;
     }
     for (preset, shape) in [
+        (Preset::Cnn3Tiny, [1, 28, 28]),
         (Preset::Cnn3, [1, 28, 28]),
         (Preset::Cnn5, [1, 28, 28]),
         (Preset::Cnn5, [3, 32, 32]),
@@ -119,11 +126,11 @@ fn main() {
                 let label = relaxation.map_or("clean", Relaxation::name);
                 let kind = if stable { "stable" } else { "random" };
                 let name = format!("{}-{} {label} {kind}", preset.name(), shape[0]);
-                let heavy = relaxation == Some(Relaxation::Crown) && preset != Preset::Cnn3;
+                let heavy = relaxation == Some(Relaxation::Crown) && !small(preset);
                 let batch = match preset {
                     _ if images.is_some() => images.unwrap_or_default(),
                     _ if relaxation.is_none() => 64,
-                    Preset::Cnn3 => 128,
+                    Preset::Cnn3Tiny | Preset::Cnn3 => 128,
                     Preset::Cnn7 if heavy => 1,
                     _ => 16,
                 };
@@ -161,10 +168,15 @@ fn main() {
                     let g = Cotangents::on_lower(bounds.lower);
                     drop(moving.vjp(&tape, &g, Wants::THETA).unwrap());
                 });
-                if relaxation == Relaxation::Ibp {
+                let climbing = BoundRequest { ascent: Some(SlopeAscent { steps: 5, rate: 0.25 }), ..request };
+                for (what, request) in match relaxation {
+                    Relaxation::Ibp => vec![("ibp", request)],
+                    Relaxation::Crown if small(preset) => vec![("crown", request), ("alpha-crown", climbing)],
+                    _ => Vec::new(),
+                } {
                     let members = MemberRequest { inputs: None, bounds: Some((&region, &spec, request)) };
-                    let noise = Perturbation { seed: 1, step: 2, sigma: 1e-3 };
-                    let name = format!("{}-{} population ibp {kind}", preset.name(), shape[0]);
+                    let noise = Perturbation::new(1, 2, 1e-3);
+                    let name = format!("{}-{} population {what} {kind}", preset.name(), shape[0]);
                     let loss = |output: MemberOutput<'_, f32>| {
                         output
                             .bounds

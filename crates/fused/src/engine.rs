@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tightrope_engine::{BoundRequest, Engine, EngineError, Loaded, LowerSlope, Reference, Support};
+use tightrope_engine::{BoundRequest, Engine, EngineError, Loaded, LowerSlope, Reference, Region, Spec, Support};
 use tightrope_network::Network;
 
 use crate::loaded::LoadedFused;
@@ -52,6 +52,13 @@ pub(crate) fn lacks(request: &BoundRequest) -> Option<&'static str> {
             Some("bounds of a layer in place of the logits")
         }
     }
+}
+
+/// Whether a request is the reference engine's: the kernels lack it, or optimise slopes for margins over boxes from below alone.
+pub(crate) fn leaves(request: &BoundRequest, region: &Region<f32>, spec: &Spec<f32>) -> bool {
+    let climbs = request.climbs().is_some();
+    let covered = !request.upper && region.ball.is_none() && matches!(spec, Spec::Margins { .. });
+    lacks(request).is_some() || climbs && !covered
 }
 
 impl Engine<f32> for Fused {

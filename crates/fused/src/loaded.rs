@@ -21,7 +21,7 @@ use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::pull_back_all;
 use crate::bound::job::{BoundJob, passes_whole};
 use crate::clean::batch::{backward_all, forward_all};
-use crate::engine::lacks;
+use crate::engine::leaves;
 use crate::interval::ball_rows::BallRows;
 use crate::kernels::product::Shape;
 use crate::net::accumulate::Accumulator;
@@ -113,12 +113,13 @@ impl LoadedFused {
         let (plan, parameters, scratch) = (&self.plan, self.network.parameters(), &*self.engine.scratch);
         EngineError::check_length("the region's samples", region.dimension(), plan.dimension)?;
         request.check()?;
-        let whole = passes_whole(request.relaxation, plan, region, spec, request.upper);
+        let whole = passes_whole(request, plan, region, spec);
         let chunk = bound_chunk(request.relaxation, region.batch());
         let chunks = region.batch().div_ceil(chunk).max(1);
         let panels = panels(self.engine.isa, 2, chunk);
-        // What is kept for the adjoint will be read by it: one copy serves both.
-        let layouts = Layouts::bounds(plan, request.relaxation, panels, keep || adjoint, whole);
+        // What is kept for the adjoint will be read by it: one copy serves both, and an ascent goes up as the adjoint does.
+        let goes_up = keep || adjoint || request.climbs().is_some();
+        let layouts = Layouts::bounds(plan, request.relaxation, panels, goes_up, whole);
         // One way into the pool: each from outside costs more than the parallel work of a small batch.
         rayon::scope(|_| {
             // The adjoint's region was checked when its tape was recorded, which may not even hold its numbers.
@@ -153,6 +154,7 @@ impl LoadedFused {
                 specification: Specification::new(spec, plan, &weights),
                 relaxation: request.relaxation,
                 shrinkage: request.shrinkage as f32,
+                ascent: request.climbs(),
                 whole,
                 upper: request.upper,
                 layers: request.layers,
@@ -300,7 +302,7 @@ impl Loaded<f32> for LoadedFused {
     }
 
     fn bound(&self, region: &Region<f32>, spec: &Spec<f32>, request: BoundRequest) -> Result<Bounds<f32>, EngineError> {
-        if lacks(&request).is_some() {
+        if leaves(&request, region, spec) {
             return self.reference()?.bound(region, spec, request);
         }
         self.with_job(region, spec, request, [false; 2], |job| {
@@ -315,7 +317,8 @@ impl Loaded<f32> for LoadedFused {
         spec: &Spec<f32>,
         request: BoundRequest,
     ) -> Result<(Bounds<f32>, Tape), EngineError> {
-        if lacks(&request).is_some() {
+        request.check_taped()?;
+        if leaves(&request, region, spec) {
             let (bounds, tape) = self.reference()?.bound_taped(region, spec, request)?;
             return Ok((bounds, self.tape(Record::Reference(tape))));
         }
@@ -380,9 +383,24 @@ impl Loaded<f32> for LoadedFused {
         }
     }
 
+    /// By the reference engine, which bounds once more.
+    fn vjp_spec(&self, tape: &Tape, lower: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let reference = self.reference()?;
+        match FusedTape::read(tape, &self.network)? {
+            Record::Reference(tape) => reference.vjp_spec(tape, lower),
+            Record::Clean { .. } | Record::Batch(_) => {
+                Err(EngineError::Usage("a clean pass has no specification".into()))
+            }
+            Record::Bound(record) => {
+                let (_, tape) = reference.bound_taped(&record.region, &record.spec, record.request)?;
+                reference.vjp_spec(&tape, lower)
+            }
+        }
+    }
+
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, f32>,
         loss: &MemberLoss<'_, f32>,
@@ -391,7 +409,7 @@ impl Loaded<f32> for LoadedFused {
             self.batch_of(inputs)?;
         }
         if let Some((region, spec, how)) = request.bounds {
-            if lacks(&how).is_some() {
+            if leaves(&how, region, spec) {
                 return self.reference()?.members(perturbation, pairs, request, loss);
             }
             EngineError::check_length("the region's samples", region.dimension(), self.plan.dimension)?;

@@ -9,7 +9,7 @@ use tightrope_engine::{
 };
 use tightrope_network::{Network, NodeId};
 
-use crate::engine::lacks;
+use crate::engine::leaves;
 use crate::loaded::LoadedFused;
 use crate::net::Net;
 use crate::normed::batch::{BatchCotangents, BatchRecord, NormGradients, Pass, Pulled, backward_all, forward_all};
@@ -174,9 +174,9 @@ impl Loaded<f32> for LoadedNormed {
     }
 
     fn bound(&self, region: &Region<f32>, spec: &Spec<f32>, request: BoundRequest) -> Result<Bounds<f32>, EngineError> {
-        match lacks(&request) {
-            Some(_) => self.reference()?.bound(region, spec, request),
-            None => self.folded()?.bound(region, spec, request),
+        match leaves(&request, region, spec) {
+            true => self.reference()?.bound(region, spec, request),
+            false => self.folded()?.bound(region, spec, request),
         }
     }
 
@@ -186,7 +186,7 @@ impl Loaded<f32> for LoadedNormed {
         spec: &Spec<f32>,
         request: BoundRequest,
     ) -> Result<(Bounds<f32>, Tape), EngineError> {
-        if lacks(&request).is_none() {
+        if !leaves(&request, region, spec) {
             return self.folded()?.bound_taped(region, spec, request);
         }
         let (bounds, tape) = self.reference()?.bound_taped(region, spec, request)?;
@@ -208,9 +208,24 @@ impl Loaded<f32> for LoadedNormed {
         }
     }
 
+    /// By the reference engine, which bounds once more.
+    fn vjp_spec(&self, tape: &Tape, lower: &[f32]) -> Result<Vec<f32>, EngineError> {
+        match FusedTape::read(tape, self.network())? {
+            Record::Reference(tape) => self.reference()?.vjp_spec(tape, lower),
+            Record::Batch(_) | Record::Clean { .. } => {
+                Err(EngineError::Usage("a clean pass has no specification".into()))
+            }
+            Record::Bound(record) => {
+                let reference = self.reference()?;
+                let (_, tape) = reference.bound_taped(&record.region, &record.spec, record.request)?;
+                reference.vjp_spec(&tape, lower)
+            }
+        }
+    }
+
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, f32>,
         loss: &MemberLoss<'_, f32>,

@@ -47,7 +47,7 @@ pub struct Population<'a> {
 /// The machine has `S`.
 pub unsafe fn losses<S: Lanes>(
     population: &Population<'_>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
 ) -> Vec<[f64; 2]> {
     let Population { scratch, plan, tables, theta, request, .. } = *population;
@@ -66,6 +66,7 @@ pub unsafe fn losses<S: Lanes>(
                 let stream = perturbation.stream(pair);
                 // SAFETY: the machine has `S`.
                 unsafe { S::run(|| stream.gaussian_wide(0, delta)) };
+                perturbation.stretch(0, delta);
                 [1.0_f32, -1.0].map(|sign| {
                     let scale = sign * perturbation.sigma;
                     member.clear();
@@ -107,8 +108,8 @@ impl Population<'_> {
         let (region, spec, how) = self.request.bounds?;
         let (plan, layout) = (self.plan, self.layout);
         let panels = Shape::of::<S>(2, bound_chunk(how.relaxation, region.batch()).div_ceil(WIDTH));
-        let whole = passes_whole(how.relaxation, plan, region, spec, how.upper);
-        let layouts = Layouts::bounds(plan, how.relaxation, panels, false, whole);
+        let whole = passes_whole(how, plan, region, spec);
+        let layouts = Layouts::bounds(plan, how.relaxation, panels, how.climbs().is_some(), whole);
         // SAFETY: the caller's word.
         unsafe { weights.pack::<S>(plan, layout, theta, layouts) };
         let net = Net::new(plan, self.tables, weights, whole.then_some((layout, theta)));
@@ -119,6 +120,7 @@ impl Population<'_> {
             specification: Specification::new(spec, plan, weights),
             relaxation: how.relaxation,
             shrinkage: how.shrinkage as f32,
+            ascent: how.climbs(),
             whole,
             upper: how.upper,
             layers: how.layers,

@@ -7,7 +7,7 @@ use common::{close, engines, members};
 use rayon::ThreadPoolBuilder;
 use tightrope_engine::{
     BoundRequest, Cotangents, Engine, Gradients, LayerCotangent, Loaded, Norm, Perturbation, Reference, Region,
-    Relaxation, Spec, Support, Wants,
+    Relaxation, SlopeAscent, Spec, Support, Wants,
 };
 use tightrope_fused::Fused;
 use tightrope_network::{Architecture, Conv2d, Model, Network};
@@ -350,7 +350,7 @@ fn members_match_the_reference() {
         let region = Region::ball(&x, d, 0.02, Norm::Inf, Some((0.0, 1.0))).unwrap();
         let labels: Vec<usize> = (0..6).map(|i| i % network.output_len()).collect();
         for (relaxation, weight) in [(Relaxation::Ibp, 0.6), (Relaxation::CrownIbp, 1.0), (Relaxation::Ibp, 0.0)] {
-            let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
+            let perturbation = Perturbation::new(4, 9, 0.01);
             let losses = |engine: &dyn Engine<f32>| {
                 let at = engine.load(&network, &theta, &buffers).unwrap();
                 members(&*at, perturbation, 3..5, (&x, &region, &labels), relaxation, weight).unwrap()
@@ -488,4 +488,38 @@ fn misuse_is_refused() {
     let (_, tape) = at.forward_taped(&x).unwrap();
     let on_statistics = Cotangents { buffers: vec![0.0; buffers.len()], ..good };
     assert!(message(at.vjp(&tape, &on_statistics, ALL).err()).contains("statistics"));
+}
+
+/// What folded weights do not do, the reference engine does at the same statistics: slopes that climb over other sets than
+/// boxes and other rows than margins, and gradients to a specification.
+#[test]
+fn climbing_slopes_and_gradients_to_a_specification() {
+    for (name, network) in networks() {
+        let (theta, buffers) = numbers(&network, 2);
+        let batch = 3;
+        let x = draws(7, 0, batch * network.input_len(), 0.0, 1.0);
+        let classes = network.output_len();
+        let matrix = Spec::Matrix { rows: 2, matrix: draws(7, 1, 2 * classes, -1.0, 1.0), offset: Vec::new() };
+        let margins = Spec::Margins { labels: (0..batch).map(|i| i % classes).collect() };
+        for norm in [Norm::Inf, Norm::L2] {
+            let region = Region::ball(&x, network.input_len(), 0.02, norm, None).unwrap();
+            for spec in [&matrix, &margins] {
+                let request = BoundRequest {
+                    ascent: Some(SlopeAscent { steps: 2, rate: 0.25 }),
+                    ..BoundRequest::lower(Relaxation::CrownIbp)
+                };
+                let oracle = Reference.load(&network, &theta, &buffers).unwrap();
+                let at = Fused::new().unwrap().load(&network, &theta, &buffers).unwrap();
+                let what = format!("{name} {norm:?}");
+                let expected = oracle.bound(&region, spec, request).unwrap();
+                close(&what, &at.bound(&region, spec, request).unwrap().lower, &wide(&expected.lower), 2e-4);
+                let plain = BoundRequest::lower(Relaxation::CrownIbp);
+                let (bounds, tape) = at.bound_taped(&region, spec, plain).unwrap();
+                let g = draws(7, 2, bounds.lower.len(), -1.0, 1.0);
+                let (_, expected) = oracle.bound_taped(&region, spec, plain).unwrap();
+                let expected = oracle.vjp_spec(&expected, &g).unwrap();
+                close(&what, &at.vjp_spec(&tape, &g).unwrap(), &wide(&expected), TOLERANCE);
+            }
+        }
+    }
 }

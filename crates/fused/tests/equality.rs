@@ -219,7 +219,7 @@ fn kinds_without_kernels_go_to_the_reference() {
             let [got, expected] = engines.map(|engine| engine.forward(&network, &theta, &x).unwrap());
             assert_eq!(got, expected);
             for relaxation in Relaxation::ALL {
-                let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation) };
                 let [got, expected] = engines.map(|engine| {
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &Spec::Logits, request).unwrap();
                     let cotangents = Cotangents::on_lower(vec![1.0; bounds.lower.len()]);

@@ -65,8 +65,7 @@ fn run(name: &str, engine: &Fused) -> Option<usize> {
             }
             continue;
         }
-        let request =
-            BoundRequest { relaxation: relaxation(&method), upper: true, layers: true, until: None, shrinkage: 1.0 };
+        let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation(&method)) };
         let region = case.region::<f32>(&tag, labels.len());
         let on_margins = engine.bound(network, theta, &region, &margins, request).unwrap();
         let on_logits = engine.bound(network, theta, &region, &Spec::Logits, request).unwrap();

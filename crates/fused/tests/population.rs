@@ -19,7 +19,7 @@ fn members_match_the_plain_loop() {
         let labels: Vec<usize> = (0..5).map(|i| i % network.output_len()).collect();
         for relaxation in [Relaxation::Ibp, Relaxation::CrownIbp, Relaxation::Crown] {
             for robust_weight in [0.0, 0.6, 1.0] {
-                let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
+                let perturbation = Perturbation::new(4, 9, 0.01);
                 let about = (&x[..], &region, &labels[..]);
                 let losses = |engine: &dyn Engine<f32>| {
                     let at = engine.load(&network, &theta, &[]).unwrap();
@@ -58,7 +58,7 @@ fn threads_do_not_matter() {
                 // Margins from below alone have images in lanes.
                 for (relaxation, upper) in Relaxation::ALL.into_iter().flat_map(|it| [(it, true), (it, false)]) {
                     let spec = Spec::Margins { labels: labels.clone() };
-                    let request = BoundRequest { relaxation, upper, layers: true, until: None, shrinkage: 1.0 };
+                    let request = BoundRequest { upper, layers: true, ..BoundRequest::lower(relaxation) };
                     let (bounds, tape) = engine.bound_taped(&network, &theta, &region, &spec, request).unwrap();
                     let g = Cotangents::on_lower(bounds.lower.clone());
                     let wants = Wants { theta: true, input: true, buffers: false };
@@ -73,7 +73,7 @@ fn threads_do_not_matter() {
                 let gradients = engine.vjp(&network, &theta, &tape, &g, Wants::THETA).unwrap();
                 values.extend(gradients.theta.unwrap().into_iter().map(|v| u64::from(v.to_bits())));
                 let relaxation = Relaxation::CrownIbp;
-                let perturbation = Perturbation { seed: 4, step: 9, sigma: 0.01 };
+                let perturbation = Perturbation::new(4, 9, 0.01);
                 let at = engine.load(&network, &theta, &[]).unwrap();
                 let about = (&x[..], &region, &labels[..]);
                 let losses = members(&*at, perturbation, 0..5, about, relaxation, 0.5).unwrap();

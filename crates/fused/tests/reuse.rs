@@ -26,7 +26,7 @@ fn everything(engine: &Fused, network: &Network, theta: &[f32], batch: usize) ->
             // Margins from below alone have images in lanes.
             let margins = Spec::Margins { labels: labels.clone() };
             for (spec, upper) in [(&margins, true), (&margins, false), (&Spec::Logits, true)] {
-                let request = BoundRequest { relaxation, upper, layers: true, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper, layers: true, ..BoundRequest::lower(relaxation) };
                 let (bounds, tape) = engine.bound_taped(network, theta, &region, spec, request).unwrap();
                 let g = Cotangents::on_lower(bounds.lower.clone());
                 let gradients = engine.vjp(network, theta, &tape, &g, wants).unwrap();
@@ -77,7 +77,7 @@ fn an_updated_handle_is_a_fresh_one() {
         let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();
         let everything = |at: &dyn Loaded<f32>| {
             let bounds = Relaxation::ALL.map(|relaxation| {
-                let request = BoundRequest { relaxation, upper: true, layers: true, until: None, shrinkage: 1.0 };
+                let request = BoundRequest { upper: true, layers: true, ..BoundRequest::lower(relaxation) };
                 at.bound(&region, &Spec::Logits, request).unwrap()
             });
             (at.forward(&x).unwrap(), bounds)
@@ -152,7 +152,7 @@ fn misuse_is_refused() {
     assert!(message(engine.vjp(&network, &theta, &foreign, &g, Wants::THETA)).contains("another engine"));
     let short = Cotangents::on_lower(vec![1.0]);
     assert!(message(engine.vjp(&network, &theta, &tape, &short, Wants::THETA)).contains("cotangent"));
-    let noise = Perturbation { seed: 1, step: 1, sigma: 0.1 };
+    let noise = Perturbation::new(1, 1, 0.1);
     let at = engine.load(&network, &theta, &[]).unwrap();
     let outside = members(&*at, noise, 0..1, (&x[1..], &region, &[0, 1]), Relaxation::Ibp, 0.5);
     assert!(message(outside).contains("multiple"));

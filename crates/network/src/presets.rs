@@ -24,6 +24,8 @@ pub enum Preset {
     Cnn7,
     /// CNN7 whose last convolution is strided as well, for images of 64×64.
     Cnn7TinyImageNet,
+    /// A strided convolution (16 channels) and linear layers of 100 and K.
+    Conv1,
     /// Gowal et al.'s small network.
     Small,
     /// Gowal et al.'s medium network.
@@ -112,6 +114,13 @@ static CNN7_TINYIMAGENET: Row = Row {
     source: SHI,
 };
 
+static CONV1: Row = Row {
+    name: "conv1",
+    width: 16,
+    body: Body::Sequence(&[conv(1, 4, 2, 1), Part::Flatten, Part::Dense(100)]),
+    source: "Jovanović et al. 2022, arXiv 2102.06700",
+};
+
 static SMALL: Row = Row {
     name: "small",
     width: 16,
@@ -162,13 +171,14 @@ static MLP: Row = Row {
 
 impl Preset {
     /// Every preset, in the order of help texts.
-    pub const ALL: [Preset; 12] = [
+    pub const ALL: [Preset; 13] = [
         Preset::Cnn3Tiny,
         Preset::Cnn3,
         Preset::Cnn5,
         Preset::Cnn5L,
         Preset::Cnn7,
         Preset::Cnn7TinyImageNet,
+        Preset::Conv1,
         Preset::Small,
         Preset::Medium,
         Preset::Large,
@@ -185,6 +195,7 @@ impl Preset {
             Preset::Cnn5L => &CNN5_L,
             Preset::Cnn7 => &CNN7,
             Preset::Cnn7TinyImageNet => &CNN7_TINYIMAGENET,
+            Preset::Conv1 => &CONV1,
             Preset::Small => &SMALL,
             Preset::Medium => &MEDIUM,
             Preset::Large => &LARGE,

@@ -59,6 +59,22 @@ pub struct Record {
     pub stage_seconds: Map<String, Value>,
 }
 
+impl Record {
+    /// Fails for a record that contradicts itself.
+    fn checked(self) -> Result<Self, String> {
+        if self.natural_correct && self.label != self.prediction {
+            return Err(format!(
+                "sample {} counts as right with label {} and prediction {}",
+                self.index, self.label, self.prediction
+            ));
+        }
+        if !self.natural_correct && self.verdict == Verdict::Verified {
+            return Err(format!("sample {} is misclassified and verified", self.index));
+        }
+        Ok(self)
+    }
+}
+
 /// What one stage did over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageTotals {
@@ -114,12 +130,13 @@ impl Certification {
         let mut seen = std::collections::HashSet::new();
         let (mut damaged, mut reason, mut again) = (Vec::new(), String::new(), Vec::new());
         for &(number, line) in body {
-            match serde_json::from_slice::<Record>(line) {
+            let read = serde_json::from_slice::<Record>(line).map_err(|problem| problem.to_string());
+            match read.and_then(Record::checked) {
                 Ok(record) if seen.insert(record.index) => certification.records.push(record),
                 Ok(_) => again.push(number),
                 Err(problem) => {
                     if damaged.is_empty() {
-                        reason = problem.to_string();
+                        reason = problem;
                     }
                     damaged.push(number);
                 }

@@ -221,7 +221,7 @@ fn markup_in_files_and_names_stays_text() {
 fn damage_is_told_and_the_rest_shown() {
     let folder = tempfile::tempdir().unwrap();
     let numbers = "{\"epoch\":1,\"loss\":null,\"lr\":-1e300,\"eps\":1e308,\"sigma\":1e-320,\"seconds\":-1,\
-                   \"train_natural_accuracy\":7e200,\"test\":{\"samples\":0,\"eps\":null,\"natural_accuracy\":5.0,\"certified_accuracy\":-1}}\n\
+                   \"train_natural_accuracy\":1e-300,\"test\":{\"samples\":0,\"eps\":null,\"natural_accuracy\":1,\"certified_accuracy\":-0.0}}\n\
                    {\"epoch\":18446744073709551615,\"loss\":1e308,\"lr\":1e300,\"eps\":-1e308,\"sigma\":0}\n\
                    {\"epoch\":2,\"loss\":NaN}\n{\"loss\":1}\ntorn";
     let certify = CERTIFY.replace("\"seconds\":0.5", "\"seconds\":-1e300").replace("0.375", "\"much\"")
@@ -281,4 +281,37 @@ fn many_runs_stay_apart() {
     for (class, _) in looks {
         assert!(style.contains(&format!(".{} {{ color", class.unwrap())), "{class:?} has no colour");
     }
+}
+
+/// What no run writes is left out and told: shares beyond 1, classes that the data do not have, empty and endless files.
+#[test]
+fn what_no_run_writes_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = MANIFEST.replace("\"samples\":100", "\"classes\":[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\"]");
+    let certify = CERTIFY.replace("\"label\":5,\"prediction\":5", "\"label\":77,\"prediction\":77");
+    let metrics = METRICS.replace("\"natural_accuracy\":0.8", "\"natural_accuracy\":80.0");
+    let files = [
+        ("config.toml", CONFIG),
+        ("metrics.jsonl", &metrics),
+        ("certify.jsonl", &certify),
+        ("manifest.json", &manifest),
+    ];
+    write(&folder.path().join("run"), &files);
+    write(&folder.path().join("begun"), &[("config.toml", CONFIG), ("metrics.jsonl", ""), ("manifest.json", MANIFEST)]);
+    #[cfg(unix)]
+    {
+        write(&folder.path().join("endless"), &[("config.toml", CONFIG), ("manifest.json", MANIFEST)]);
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless/metrics.jsonl")).unwrap();
+    }
+    let report = report(folder.path());
+    let told = report.all_remarks().join("\n");
+    let mut parts =
+        vec!["natural_accuracy is 80", "1 left out, whose label or prediction is none of the 8 classes", "is empty"];
+    if cfg!(unix) {
+        parts.push("no regular file");
+    }
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    let run = report.runs.iter().find(|run| run.name == "run").unwrap();
+    assert_eq!((run.epochs.len(), run.certification.as_ref().unwrap().records.len()), (1, 3));
+    check(&parsed(&report.html()));
 }

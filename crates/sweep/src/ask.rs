@@ -64,7 +64,11 @@ impl Sweep {
         let outcome = self.outcome(&told).map_err(|problem: String| bad(&problem))?;
         let trial = match (told.trial, told.parameters, self.plan.strategy) {
             (None, Some(parameters), Strategy::Told) => self.told_trial(parameters, told.seed),
-            (Some(number), None, Strategy::Grid | Strategy::Random { .. } | Strategy::Tpe { .. }) => {
+            (
+                Some(number),
+                None,
+                Strategy::Grid | Strategy::Random { .. } | Strategy::Tpe { .. } | Strategy::Listed,
+            ) => {
                 if !self.state.asked.contains(&number) {
                     return Err(bad(&format!("trial {number} was not asked for; `ask` gives trials away")));
                 }

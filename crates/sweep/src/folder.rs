@@ -1,12 +1,13 @@
 //! The folder of a sweep: who works on it, its journals, and what they say together.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::SweepError;
-use crate::journal::{self, Contents, Journal, Record, State};
+use crate::journal::{self, Contents, Journal, Record, State, TrialRecord};
 use crate::lock;
 use crate::plan::{Objective, Plan, Strategy, Trial};
 use crate::sampler::Known;
@@ -70,7 +71,7 @@ impl Sweep {
     /// on it.
     pub fn begin(folder: &Path, plan: Plan, shard: Option<Shard>, resume: bool) -> Result<Self, SweepError> {
         plan.check()?;
-        if shard.is_some() && !matches!(plan.strategy, Strategy::Grid | Strategy::Random { .. }) {
+        if shard.is_some() && !matches!(plan.strategy, Strategy::Grid | Strategy::Random { .. } | Strategy::Listed) {
             let problem = "proposals that learn need the results of all trials; share a grid or a random search, or run \
                            more trials at once by --jobs";
             return Err(SweepError::usage("--shard", problem));
@@ -129,6 +130,19 @@ impl Sweep {
         Summary::read(&self.folder)
     }
 
+    /// The trials of `folder` that have ended, in all shards, by number.
+    ///
+    /// # Errors
+    /// If there is no sweep, or a journal cannot be read.
+    pub fn records(folder: &Path) -> Result<Vec<TrialRecord>, SweepError> {
+        Ok(Merged::read(folder)?.state.records.into_values().collect())
+    }
+
+    /// The folder in which a trial of the sweep in `folder` is trained.
+    pub fn trial_folder(folder: &Path, number: u64) -> PathBuf {
+        folder.join("trials").join(format!("{number:04}"))
+    }
+
     /// Writes a line and takes note of it.
     pub(crate) fn record(&mut self, record: Record) -> Result<(), SweepError> {
         self.journal.append(&record)?;
@@ -159,16 +173,15 @@ impl Sweep {
 
     /// True if all trials of the configuration have ended.
     pub(crate) fn is_over(&self, configuration: u64) -> bool {
-        let first = configuration * self.plan.seeds;
-        (first..first + self.plan.seeds).all(|number| self.state.records.contains_key(&number))
+        self.plan.trials_of(configuration).iter().all(|number| self.state.records.contains_key(number))
     }
 
     /// Configurations before `before` that are over and have results: means over their seeds.
     fn known(&self, before: u64) -> Vec<Known<'_>> {
         let plan = &self.plan;
         let value = |configuration: u64, objective: &Objective| {
-            let first = configuration * plan.seeds;
-            let values = (first..first + plan.seeds).filter_map(|number| self.state.records.get(&number)?.measured());
+            let trials = plan.trials_of(configuration);
+            let values = trials.iter().filter_map(|number| self.state.records.get(number)?.measured());
             mean(values.filter_map(|measured| objective.of(measured)))
         };
         let over = self.state.proposals.range(..before).filter(|&(&configuration, _)| self.is_over(configuration));
@@ -245,7 +258,13 @@ fn same_settings(path: &Path, there: &Plan, now: &Plan) -> Result<(), SweepError
 
 /// Every journal in `folder`, that of the whole sweep first.
 fn journals(folder: &Path) -> Result<Vec<PathBuf>, SweepError> {
-    let entries = std::fs::read_dir(folder).map_err(|e| SweepError::file(folder, e))?;
+    let entries = std::fs::read_dir(folder).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => SweepError::file(
+            folder,
+            "no such folder; give that of a sweep, or begin one by `tightrope sweep … --out DIR`",
+        ),
+        _ => SweepError::file(folder, format!("{e}; give the folder of a sweep")),
+    })?;
     let names = entries.flatten().map(|entry| entry.path());
     let is_journal = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -269,7 +269,15 @@ mod tests {
     fn plan() -> Plan {
         let axes = vec![crate::Axis::values("a=1,2,3").unwrap()];
         let objectives = vec![Objective::Natural];
-        Plan { axes, strategy: Strategy::Grid, seeds: 1, seed: 0, objectives, setting: Default::default() }
+        Plan {
+            axes,
+            listed: vec![],
+            strategy: Strategy::Grid,
+            seeds: 1,
+            seed: 0,
+            objectives,
+            setting: Default::default(),
+        }
     }
 
     fn trial(trial: u64) -> Record {

@@ -20,7 +20,7 @@ mod summary;
 pub use error::SweepError;
 pub use folder::{Shard, Sweep};
 pub use journal::{Measured, Outcome, TrialRecord};
-pub use plan::{Objective, Plan, Strategy, Trial};
+pub use plan::{Listed, Objective, Plan, Strategy, Trial};
 pub use run::{Commands, Event, Run};
 pub use space::{Axis, Domain, Parameters, setting};
 pub use summary::{ConfigurationSummary, Summary};

@@ -29,8 +29,20 @@ pub enum Strategy {
         /// A proposal knows the results of all configurations but the last `lag − 1` before it; at least 1.
         lag: u64,
     },
+    /// Those that the plan lists.
+    Listed,
     /// Somebody else chooses and tells the results.
     Told,
+}
+
+/// A configuration that is chosen beforehand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Configuration keys with their values.
+    pub parameters: Parameters,
+    /// Seeds to train it with, at least 1 and at most those of the plan.
+    pub seeds: u64,
 }
 
 /// What is to be large.
@@ -84,8 +96,10 @@ pub struct Trial {
 /// Everything that decides which trials there are and what they measure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Axes; none if configurations are told.
+    /// Axes; none if configurations are listed or told.
     pub axes: Vec<Axis>,
+    /// Configurations of [`Strategy::Listed`]; none otherwise.
+    pub listed: Vec<Listed>,
     /// Choice of configurations.
     pub strategy: Strategy,
     /// Seeds of each configuration, at least 1.
@@ -114,13 +128,18 @@ impl Plan {
             }
         }
         let told = self.strategy == Strategy::Told;
-        if told != self.axes.is_empty() {
-            let problem = if told {
+        let without_axes = told || self.strategy == Strategy::Listed;
+        if without_axes != self.axes.is_empty() {
+            let problem = if without_axes {
                 "axes need a way to choose: --grid alone, --random N or --tpe N"
             } else {
                 "there is no axis; give --grid key=a,b,c, or --range key=lo..hi and --choice key=a,b"
             };
             return Err(SweepError::usage("axes", problem));
+        }
+        if let Some(bad) = self.listed.iter().position(|listed| !(1..=self.seeds).contains(&listed.seeds)) {
+            let problem = format!("needs from 1 to {} seeds", self.seeds);
+            return Err(SweepError::usage(format!("configuration {bad}"), problem));
         }
         let objectives: BTreeSet<_> = self.objectives.iter().collect();
         if objectives.is_empty() || objectives.len() < self.objectives.len() {
@@ -132,7 +151,10 @@ impl Plan {
         if let Strategy::Tpe { lag: 0, .. } = self.strategy {
             return Err(SweepError::usage("--lag 0", "a proposal cannot know its own result; give at least 1"));
         }
-        let trials = self.configurations().and_then(|count| count.checked_mul(self.seeds));
+        let trials = match self.strategy {
+            Strategy::Listed => Some(self.trials()),
+            _ => self.configurations().and_then(|count| count.checked_mul(self.seeds)),
+        };
         match trials {
             Some(0) if !told => Err(SweepError::usage("0 trials", "give at least one configuration and one seed")),
             Some(trials) if trials <= MOST && self.seeds > 0 && self.seed.checked_add(self.seeds).is_some() => Ok(()),
@@ -148,18 +170,44 @@ impl Plan {
                 Domain::Range { .. } => None,
             }),
             Strategy::Random { configurations } | Strategy::Tpe { configurations, .. } => Some(configurations),
+            Strategy::Listed => Some(self.listed.len() as u64),
             Strategy::Told => Some(0),
         }
     }
 
     /// Trials that the plan names.
     pub fn trials(&self) -> u64 {
-        self.configurations().unwrap_or(0).saturating_mul(self.seeds)
+        match self.strategy {
+            Strategy::Listed => self.listed.iter().map(|listed| listed.seeds).sum(),
+            _ => self.configurations().unwrap_or(0).saturating_mul(self.seeds),
+        }
     }
 
     /// Configuration and seed of a trial.
     pub(crate) fn split(&self, number: u64) -> (u64, u64) {
-        (number / self.seeds, self.seed + number % self.seeds)
+        match self.strategy {
+            Strategy::Listed => self.listed_trials().nth(number as usize).unwrap_or((u64::MAX, self.seed)),
+            _ => (number / self.seeds, self.seed + number % self.seeds),
+        }
+    }
+
+    /// The trials of a configuration.
+    pub(crate) fn trials_of(&self, configuration: u64) -> Vec<u64> {
+        match self.strategy {
+            Strategy::Listed => {
+                (0..).zip(self.listed_trials()).filter(|(_, (c, _))| *c == configuration).map(|(n, _)| n).collect()
+            }
+            _ => (configuration * self.seeds..(configuration + 1) * self.seeds).collect(),
+        }
+    }
+
+    /// Listed configurations with their seeds, all with the first seed before any with the second: what is interrupted has
+    /// something to say of each.
+    fn listed_trials(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0..self.seeds).flat_map(move |place| {
+            let having = (0..).zip(&self.listed).filter(move |(_, listed)| place < listed.seeds);
+            having.map(move |(configuration, _)| (configuration, self.seed + place))
+        })
     }
 
     /// The parameters of a configuration. `history`, in the order of configurations, is what TPE may know.
@@ -168,6 +216,9 @@ impl Plan {
             Strategy::Grid => self.grid_point(configuration),
             Strategy::Random { .. } => sampler::random(&self.axes, self.seed, configuration),
             Strategy::Tpe { .. } => sampler::tpe(&self.axes, self.seed, configuration, history),
+            Strategy::Listed => {
+                self.listed.get(configuration as usize).map(|listed| listed.parameters.clone()).unwrap_or_default()
+            }
             Strategy::Told => Parameters::new(),
         }
     }
@@ -191,8 +242,10 @@ impl Plan {
             Strategy::Grid => ("grid", None),
             Strategy::Random { .. } => ("random", None),
             Strategy::Tpe { lag, .. } => ("tpe", Some(lag)),
+            Strategy::Listed => ("listed", None),
             Strategy::Told => ("told", None),
         };
+        let listed = (self.strategy == Strategy::Listed).then(|| ("listed", json!(self.listed)));
         let own = [
             ("strategy", json!(strategy)),
             ("axes", json!(self.axes)),
@@ -200,7 +253,7 @@ impl Plan {
             ("seed", json!(self.seed)),
             ("objectives", json!(self.objectives)),
         ];
-        let own = own.into_iter().chain(lag.map(|lag| ("lag", json!(lag))));
+        let own = own.into_iter().chain(lag.map(|lag| ("lag", json!(lag)))).chain(listed);
         own.map(|(name, value)| (name.to_string(), value)).chain(self.setting.clone()).collect()
     }
 
@@ -218,10 +271,16 @@ impl Plan {
             Some("tpe") => {
                 Strategy::Tpe { configurations, lag: take("lag")?.as_u64().ok_or("the lag is no whole number")? }
             }
+            Some("listed") => Strategy::Listed,
             Some("told") => Strategy::Told,
             _ => return Err("the strategy is unknown to this program".into()),
         };
+        let listed = match strategy {
+            Strategy::Listed => serde_json::from_value(take("listed")?).map_err(read)?,
+            _ => Vec::new(),
+        };
         let plan = Plan {
+            listed,
             axes: serde_json::from_value(take("axes")?).map_err(read)?,
             strategy,
             seeds: serde_json::from_value(take("seeds")?).map_err(read)?,
@@ -240,13 +299,21 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{Objective, Plan, Strategy};
+    use super::{Listed, Objective, Plan, Strategy};
     use crate::Axis;
     use crate::sampler::tests::history;
 
     fn plan(strategy: Strategy, axes: Vec<Axis>) -> Plan {
         let objectives = vec![Objective::Natural, Objective::Certified];
-        Plan { axes, strategy, seeds: 2, seed: 5, objectives, setting: BTreeMap::from([("limit".into(), json!(10))]) }
+        Plan {
+            axes,
+            listed: vec![],
+            strategy,
+            seeds: 2,
+            seed: 5,
+            objectives,
+            setting: BTreeMap::from([("limit".into(), json!(10))]),
+        }
     }
 
     #[test]
@@ -260,6 +327,28 @@ mod tests {
         assert_eq!((points[1].contains('y'), points[3].contains("\"a\":2")), (true, true));
         assert_eq!(points.iter().collect::<std::collections::BTreeSet<_>>().len(), 6);
         assert_eq!((plan.split(0), plan.split(7)), ((0, 5), (3, 6)));
+    }
+
+    fn listed(seeds: &[u64]) -> Plan {
+        let parameters = |place: usize| json!({ "a": place }).as_object().unwrap().clone();
+        let listed =
+            seeds.iter().enumerate().map(|(place, &seeds)| Listed { parameters: parameters(place), seeds }).collect();
+        Plan { listed, ..plan(Strategy::Listed, vec![]) }
+    }
+
+    #[test]
+    fn listed_configurations_have_seeds_of_their_own() {
+        let plan = listed(&[2, 1, 2]);
+        plan.check().unwrap();
+        assert_eq!((plan.configurations(), plan.trials()), (Some(3), 5));
+        let trials: Vec<(u64, u64)> = (0..5).map(|number| plan.split(number)).collect();
+        assert_eq!(trials, [(0, 5), (1, 5), (2, 5), (0, 6), (2, 6)]);
+        assert_eq!((plan.trials_of(2), plan.trials_of(1)), (vec![2, 4], vec![1]));
+        assert_eq!(json!(plan.propose(2, &[])).to_string(), r#"{"a":2}"#);
+        assert_eq!(Plan::restored(&plan.settings(), 3).unwrap(), plan);
+        for bad in [&[1, 3][..], &[0], &[]] {
+            assert!(listed(bad).check().is_err(), "{bad:?}");
+        }
     }
 
     #[test]

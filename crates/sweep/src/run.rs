@@ -191,7 +191,7 @@ impl Sweep {
     }
 
     fn train(&self, trial: &Trial, lock: &File, commands: &Commands) -> Result<Process, SweepError> {
-        let folder = self.trial_folder(trial.number);
+        let folder = Sweep::trial_folder(&self.folder, trial.number);
         let mut words = commands.train.clone();
         for (key, value) in &trial.parameters {
             words.extend(["--set".into(), setting(key, value)]);
@@ -208,7 +208,7 @@ impl Sweep {
     }
 
     fn certify(&self, trial: &Trial, lock: &File, commands: &Commands) -> Result<Process, SweepError> {
-        let mut words = vec!["certify".into(), self.trial_folder(trial.number).display().to_string()];
+        let mut words = vec!["certify".into(), Sweep::trial_folder(&self.folder, trial.number).display().to_string()];
         words.extend(commands.certify.iter().cloned());
         words.extend(["--resume", "--json", "--threads"].map(String::from));
         words.push(commands.threads.to_string());
@@ -229,15 +229,11 @@ impl Sweep {
                 adversarial: share("adversarial"),
                 certified,
                 samples: result["samples"].as_u64(),
-                train_seconds: train_seconds(&self.trial_folder(number)),
+                train_seconds: train_seconds(&Sweep::trial_folder(&self.folder, number)),
                 certify_seconds: result["seconds"].as_f64(),
             }),
             _ => Outcome::Failed(format!("certify printed no result into {}", path.display())),
         }
-    }
-
-    fn trial_folder(&self, number: u64) -> PathBuf {
-        self.folder.join("trials").join(format!("{number:04}"))
     }
 
     fn log(&self, number: u64, kind: &str) -> PathBuf {

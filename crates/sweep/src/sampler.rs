@@ -235,7 +235,15 @@ pub(crate) mod tests {
         let axes = ["a=0..1", "b=0..1"].map(|text| Axis::range(text).unwrap()).to_vec();
         let volume = |strategy, seed| {
             let objectives = vec![crate::Objective::Natural, crate::Objective::Certified];
-            let plan = Plan { axes: axes.clone(), strategy, seeds: 1, seed, objectives, setting: Default::default() };
+            let plan = Plan {
+                axes: axes.clone(),
+                listed: vec![],
+                strategy,
+                seeds: 1,
+                seed,
+                objectives,
+                setting: Default::default(),
+            };
             let values = |x: f64, y: f64| vec![0.9 - x * x / 2.0, 0.2 + x / 2.0 - (y - 0.5).powi(2) / 2.0];
             let found = history(&plan, 40, values);
             // The two axes, alike as they are, are drawn independently.
@@ -256,6 +264,7 @@ pub(crate) mod tests {
         let (mut better, mut ends) = (0, 0);
         for seed in 0..10 {
             let plan = |strategy| Plan {
+                listed: vec![],
                 axes: axes.clone(),
                 strategy,
                 seeds: 1,

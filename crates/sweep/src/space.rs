@@ -80,10 +80,13 @@ impl Axis {
         let bad = |problem: &str| SweepError::usage(text, problem);
         let mut parts = rest.split(':');
         let ends = parts.next().and_then(|interval| interval.split_once(".."));
-        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite());
+        let number = |text: &str| text.trim().parse::<f64>().ok();
         let (low, high) = ends
             .and_then(|(low, high)| Some((number(low)?, number(high)?)))
             .ok_or_else(|| bad(&format!("a range is {example}")))?;
+        if let Some(end) = [low, high].into_iter().find(|end| !end.is_finite()) {
+            return Err(bad(&format!("the end {end} is no finite number; a range is {example}")));
+        }
         let (mut log, mut whole) = (false, false);
         for part in parts {
             match part.trim() {

@@ -17,7 +17,7 @@ pub enum TrainError {
         problem: String,
     },
     /// A key that does not exist.
-    #[error("configuration {origin}: unknown key `{key}`{}", suggestion(.nearest.as_deref()))]
+    #[error("configuration {origin}: unknown key `{key}`{}; `tightrope config` lists all", suggestion(.nearest.as_deref()))]
     UnknownKey {
         /// File name, or where the key came from.
         origin: String,

@@ -4,6 +4,7 @@ use tightrope_engine::{Loaded, Perturbation};
 
 use crate::config::SmoothingSection;
 use crate::methods::{Evaluated, Method, Minibatch, natural_loss};
+use crate::population::population_losses;
 use crate::smoothing::{SmoothingKind, pgpe_gradient, pgpe_loss, rgs, sam};
 use crate::state::Tally;
 use crate::{TrainError, smoothing::Estimate};
@@ -20,12 +21,16 @@ pub struct StepEstimate {
 }
 
 /// How a loss is turned into a gradient at one step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Estimator<'a> {
     /// Kind of the estimator, and how many losses or gradients it takes.
     pub smoothing: &'a SmoothingSection,
     /// Standard deviation σ of the noise on θ.
     pub sigma: f64,
+    /// Factors of σ, one for each element of θ; 1 for all if absent.
+    pub scales: Option<&'a [f32]>,
+    /// PGPE: a differentiable loss much like the method's, whose part of the gradient is taken from its own gradients.
+    pub control: Option<&'a dyn Method>,
     /// Radius ρ of the ascent of SAM, which goes with the plain gradient alone; 0 for none.
     pub sam: f64,
 }
@@ -42,10 +47,10 @@ pub fn estimate(
     batch: &Minibatch<'_>,
     at: &dyn Loaded<f32>,
     sample: &mut dyn Loaded<f32>,
-    Estimator { smoothing, sigma, sam: rho }: Estimator<'_>,
+    Estimator { smoothing, sigma, scales, control, sam: rho }: Estimator<'_>,
     measure: bool,
 ) -> Result<StepEstimate, TrainError> {
-    let perturbation = Perturbation { seed: batch.seed, step: batch.step, sigma: sigma as f32 };
+    let perturbation = Perturbation { scales, ..Perturbation::new(batch.seed, batch.step, sigma as f32) };
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
     let mut statistics = Vec::new();
@@ -80,12 +85,26 @@ pub fn estimate(
             gradient(sample)
         })?,
         SmoothingKind::Pgpe => {
-            let losses = method.population_loss(batch, at, perturbation, 0..smoothing.population / 2)?;
-            let gradient = pgpe_gradient(at.theta().len(), &perturbation, &losses)?;
+            let losses =
+                |method| population_losses(method, batch, at, perturbation, smoothing.population / 2, smoothing.split);
+            let mut values = losses(method)?;
+            let loss = pgpe_loss(&values);
+            let control = control.map(|control| {
+                subtract(&mut values, &losses(control)?);
+                rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
+                    sample.update(theta)?;
+                    let (evaluated, gradient) = control.gradient(batch, sample)?;
+                    Ok((evaluated.loss, gradient))
+                })
+            });
+            let mut gradient = pgpe_gradient(at.theta().len(), &perturbation, &values)?;
+            if let Some(control) = control.transpose()? {
+                gradient.iter_mut().zip(&control.gradient).for_each(|(g, c)| *g += c);
+            }
             if measure {
                 tally.count(&method.loss(batch, at)?, samples);
             }
-            Estimate { loss: pgpe_loss(&losses), gradient }
+            Estimate { loss, gradient }
         }
     };
     if measure && tally.natural_seen == 0 {
@@ -101,4 +120,9 @@ pub fn estimate(
     tally.samples = samples;
     tally.loss = estimate.loss * samples as f64;
     Ok(StepEstimate { estimate, tally, statistics })
+}
+
+/// A control variate: what is left is the difference of two losses at the same points, which varies less than either.
+fn subtract(losses: &mut [[f64; 2]], control: &[[f64; 2]]) {
+    losses.iter_mut().flatten().zip(control.iter().flatten()).for_each(|(loss, control)| *loss -= control);
 }

@@ -32,6 +32,7 @@ mod evaluate;
 mod loss;
 pub mod methods;
 pub mod optimiser;
+mod population;
 mod progress;
 pub mod recipe;
 mod run;

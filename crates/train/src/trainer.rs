@@ -20,7 +20,7 @@ use crate::methods::{self, Method, Minibatch, StepThreat};
 use crate::optimiser::{Optimiser, add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
-use crate::smoothing::SmoothingKind;
+use crate::smoothing::{SmoothingKind, relative_scales};
 use crate::state::{State, Tally};
 use crate::statistics;
 
@@ -41,6 +41,8 @@ pub struct Job {
     batches: Source,
     initial: Option<Initial>,
     method: Box<dyn Method>,
+    /// The control variate of PGPE.
+    control: Option<Box<dyn Method>>,
     relaxation: Relaxation,
 }
 
@@ -107,8 +109,21 @@ impl Job {
         let (chosen, test) = validation(&config, &train, test)?;
         let batches = Source::new(&config, &train, &chosen)?;
         let method = methods::method(&config.method)?;
+        let control = config.smoothing.control_method()?;
         let relaxation = config.eval_relaxation()?;
-        Ok(Job { config, network, engine, train, test, trained_on: chosen.len(), batches, initial, method, relaxation })
+        Ok(Job {
+            config,
+            network,
+            engine,
+            train,
+            test,
+            trained_on: chosen.len(),
+            batches,
+            initial,
+            method,
+            control,
+            relaxation,
+        })
     }
 
     /// The configuration with every key resolved.
@@ -242,7 +257,9 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
             let (smoothing, sam) = (&job.config.smoothing, job.config.train.sam);
-            let estimator = Estimator { smoothing, sigma: scheduled.sigma, sam };
+            let scales = smoothing.relative.then(|| relative_scales(&job.network, &state.theta));
+            let (scales, control) = (scales.as_deref(), job.control.as_deref());
+            let estimator = Estimator { smoothing, sigma: scheduled.sigma, scales, control, sam };
             let mut step = Accumulated::default();
             let batch = job.config.train.batch;
             for (inputs, labels) in inputs.chunks(batch * job.network.input_len()).zip(labels.chunks(batch)) {

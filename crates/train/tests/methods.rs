@@ -66,6 +66,9 @@ fn gradients_are_those_of_the_loss() {
             let at_theta = load(network, theta);
             for name in METHODS.map(|info| info.name) {
                 let method = smooth(name);
+                if !method.differentiable() {
+                    continue;
+                }
                 let batch = &mut fresh(batch);
                 batch.warmup.epsilon = epsilon;
                 let batch = &*batch;
@@ -131,7 +134,7 @@ fn shrunk_relus_train_alone() {
         let certified = |settings: &str| with("sabr", settings).loss(&fresh(batch), &*at).unwrap().certified;
         assert!(certified("box_share = 1").is_some());
         assert_eq!(certified("box_share = 1\nshrinkage = 0.5"), None);
-        let perturbation = Perturbation { seed: 5, step: 1, sigma: 0.02 };
+        let perturbation = Perturbation::new(5, 1, 0.02);
         let losses =
             |settings: &str| with("sabr", settings).population_loss(&fresh(batch), &*at, perturbation, 0..3).unwrap();
         let [whole, shrunk] = ["1", "0.5"].map(|c| losses(&format!("box_share = 1\nshrinkage = {c}")));
@@ -168,7 +171,7 @@ fn members_are_attacked_each_or_together() {
     with_batch(1.0, |network, batch, theta| {
         let at = load(network, theta);
         let mut moved = theta.to_vec();
-        Perturbation { seed: 1, step: 2, sigma: 0.05 }.perturb(theta, 0, 1.0, &mut moved);
+        Perturbation::new(1, 2, 0.05).perturb(theta, 0, 1.0, &mut moved);
         let moved = load(network, &moved);
         let own = plain("pgd").loss(&fresh(batch), &*moved).unwrap().loss;
         let mean = with("pgd", "attack_at = \"mean\"");
@@ -221,7 +224,7 @@ fn certified_error_is_for_pgpe() {
     assert!(refused("grad").unwrap().contains("smoothing.kind"));
     assert!(refused("rgs").unwrap().contains("pgpe"));
     assert_eq!(refused("pgpe"), None);
-    let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.3 };
+    let perturbation = Perturbation::new(3, 8, 0.3);
     with_batch(1.0, |network, batch, theta| {
         let at = load(network, theta);
         let method = with("deeppoly", "objective = \"certified-error\"");
@@ -230,6 +233,91 @@ fn certified_error_is_for_pgpe() {
         assert!(losses.iter().flatten().all(|loss| (loss * count - (loss * count).round()).abs() < 1e-9));
         assert!(losses.iter().flatten().any(|&loss| loss != losses[0][0]));
     });
+}
+
+/// Optimised slopes lie between DeepPoly's loss, which is theirs without a step, and that of an attack; they are for pgpe
+/// alone, for the 0/1 error as well.
+#[test]
+fn optimised_slopes_train_by_pgpe_alone() {
+    let parsed = |objective: &str, kind: &str| {
+        let text = format!(
+            "model = \"mlp\"\n[method]\nname = \"alpha-crown\"\nobjective = \"{objective}\"\n[smoothing]\nkind = \"{kind}\""
+        );
+        tightrope_train::Config::parse(&text, "(test)", &[]).err().map(|error| error.to_string())
+    };
+    for kind in ["grad", "rgs"] {
+        let message = parsed("cross-entropy", kind).unwrap();
+        assert!(["smoothing.kind", "alpha-crown", "pgpe"].iter().all(|part| message.contains(part)), "{message}");
+    }
+    assert_eq!([parsed("cross-entropy", "pgpe"), parsed("certified-error", "pgpe")], [None, None]);
+    with_batch(1.0, |network, batch, theta| {
+        let theta: Vec<f32> = theta.iter().map(|t| 3.0 * t).collect();
+        let at = load(network, &theta);
+        let loss = |method: Box<dyn Method>| method.loss(&fresh(batch), &*at).unwrap().loss;
+        let slopes = |steps: usize| loss(with("alpha-crown", &format!("slope_steps = {steps}")));
+        let (deeppoly, attacked) = (loss(plain("deeppoly")), loss(with("pgd", "attack_steps = 20")));
+        let (few, many) = (slopes(2), slopes(10));
+        assert_eq!(slopes(0), deeppoly);
+        assert!(attacked <= many && many <= few && few < deeppoly, "{attacked}, {many}, {few}, {deeppoly}");
+        assert_eq!(few, slopes(2));
+        assert!(plain("alpha-crown").gradient(&fresh(batch), &*at).is_err());
+        let errors = |name: &str| loss(with(name, "objective = \"certified-error\""));
+        assert!(errors("alpha-crown") <= errors("deeppoly"));
+        let perturbation = Perturbation::new(3, 8, 0.05);
+        let on = |threads: usize, name: &str| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| plain(name).population_loss(&fresh(batch), &*at, perturbation, 0..4).unwrap())
+        };
+        assert_eq!(on(1, "alpha-crown"), on(3, "alpha-crown"));
+        let pairs = on(1, "alpha-crown").concat().into_iter().zip(on(1, "deeppoly").concat());
+        assert!(pairs.into_iter().all(|(optimised, plain)| optimised < plain));
+    });
+}
+
+/// The fused loss lies above what an attack reaches, above the loss of margins where perturbations are large, and has the
+/// gradient of its differences. It counts nothing as certified.
+#[test]
+fn the_fused_loss_bounds_the_cross_entropy() {
+    let fused = |more: &str| with("crown-ibp", &format!("loss_fusion = true\n{more}"));
+    for epsilon in [0.01, 0.03, 0.1, 0.3] {
+        with_batch(1.0, |network, batch, theta| {
+            let at = load(network, theta);
+            let threat = StepThreat { epsilon, ..batch.threat };
+            let batch = Minibatch::new(batch.inputs, batch.labels, threat, 1.0, 0, 0);
+            let loss = |method: Box<dyn Method>| method.loss(&fresh(&batch), &*at).unwrap();
+            let found = loss(fused(""));
+            assert_eq!(found.certified, None);
+            let attacked = loss(with("pgd", "attack_steps = 20\nattack_restarts = 3")).loss;
+            assert!(found.loss > attacked, "ε = {epsilon}: {} and {attacked}", found.loss);
+            let (margins, intervals) = (loss(plain("crown-ibp")).loss, loss(plain("ibp")).loss);
+            println!("ε = {epsilon}: fused {}, margins {margins}, ibp {intervals}, attacked {attacked}", found.loss);
+            if epsilon >= 0.1 {
+                assert!(found.loss > margins, "ε = {epsilon}: {} and {margins}", found.loss);
+            }
+        });
+    }
+    for (robust_weight, epsilon, more) in [(1.0, 1.0, ""), (0.6, 0.5, "regulariser = 0.25")] {
+        with_batch(robust_weight, |network, batch, theta| {
+            let at = load(network, theta);
+            let mut batch = fresh(batch);
+            batch.warmup.epsilon = epsilon;
+            let method = fused(more);
+            let (evaluated, gradient) = method.gradient(&batch, &*at).unwrap();
+            assert_eq!(evaluated, method.loss(&batch, &*at).unwrap());
+            let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            let moved = |distance: f64| {
+                let step = |(&t, &g): (&f32, &f32)| (f64::from(t) + distance * f64::from(g) / norm) as f32;
+                let theta: Vec<f32> = theta.iter().zip(&gradient).map(step).collect();
+                method.loss(&batch, &*load(network, &theta)).unwrap().loss
+            };
+            let slopes = [1e-2, 3e-3, 1e-3].map(|h| (moved(h) - moved(-h)) / (2.0 * h));
+            assert!(slopes.iter().any(|slope| (slope - norm).abs() < 1e-2 * norm), "{slopes:?} against {norm}");
+        });
+    }
+    for other in ["beta_end = 0.5", "objective = \"certified-error\""] {
+        let section = toml::from_str(&format!("name = \"crown-ibp\"\nloss_fusion = true\n{other}")).unwrap();
+        assert!(method(&section).err().unwrap().to_string().contains("method.loss_fusion"), "{other}");
+    }
 }
 
 /// A part of the network that cannot be cut so is refused with the numbers that can.
@@ -268,7 +356,7 @@ fn robust_weight_mixes_the_two_losses() {
 /// Losses of a population, by the engine or one by one, are the losses at the perturbed parameters.
 #[test]
 fn population_losses_are_losses_at_perturbed_parameters() {
-    let perturbation = Perturbation { seed: 3, step: 8, sigma: 0.01 };
+    let perturbation = Perturbation::new(3, 8, 0.01);
     with_batch(0.5, |network, batch, theta| {
         let at = load(network, theta);
         for name in METHODS.map(|info| info.name) {

@@ -72,3 +72,53 @@ fn unknown_names_are_answered_with_the_nearest() {
     assert!(message.contains("did you mean `mnist-0.1/cnn3/deeppoly-rgs`"), "{message}");
     assert!(recipes().iter().all(|recipe| !recipe.name().contains("cnn7-bn/deeppoly")));
 }
+
+/// The files in the repository's folder are the table's own; `TIGHTROPE_BLESS=1` writes them anew.
+#[test]
+fn files_of_the_repository_are_those_of_the_table() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut names: Vec<String> = Vec::new();
+    for recipe in recipes() {
+        let Some(name) = recipe.name().strip_prefix("example/") else { continue };
+        let (path, text) = (folder.join(format!("{name}.toml")), recipe.toml(Profile::Paper));
+        if std::env::var_os("TIGHTROPE_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{}", path.display());
+        names.push(format!("{name}.toml"));
+    }
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut files: Vec<String> = files.collect();
+    files.sort();
+    names.sort();
+    assert_eq!(files, names);
+}
+
+/// Balls of other norms have recipes for what covers them, and methods without a gradient those by loss values.
+#[test]
+fn norms_and_estimators_are_those_that_methods_cover() {
+    let l2 = resolved("mnist-l2-0.3/cnn3/deeppoly-rgs", Profile::Paper);
+    assert_eq!((l2.norm(), l2.eps, l2.train.epochs), (tightrope_engine::Norm::L2, 0.3, 70));
+    let l1 = resolved("cifar10-l1-2/cnn5/ibp", Profile::Paper);
+    assert_eq!((l1.norm(), l1.eps, l1.train.flip), (tightrope_engine::Norm::L1, 2.0, true));
+    let has = |part: &str| recipes().iter().any(|recipe| recipe.name().contains(part));
+    assert!(
+        has("mnist-0.1/cnn3/alpha-crown-pgpe") && has("mnist-0.1/cnn3/sabr-rgs") && has("mnist-l2-0.3/cnn3/pgd-grad")
+    );
+    for part in ["alpha-crown-grad", "alpha-crown-rgs", "mnist-l2-0.3/cnn3/sabr", "mnist-l1-1/cnn3/alpha-crown"] {
+        assert!(!has(part), "{part}");
+    }
+    let sabr = "norm = \"2\"\n[method]\nname = \"sabr\"\n";
+    let message = Config::parse(sabr, "(test)", &[]).unwrap_err().to_string();
+    assert!(message.contains("`norm` = \"2\"") && message.contains("sabr"), "{message}");
+    assert!(Config::parse(&format!("{sabr}box_share = 1.0"), "(test)", &[]).is_ok());
+}
+
+/// A beginning is answered with what begins so.
+#[test]
+fn beginnings_are_answered_with_the_names() {
+    let message = recipe("mnist-0.1/cnn3/deep").err().unwrap().to_string();
+    assert!(message.contains("3 begin so") && message.contains("mnist-0.1/cnn3/deeppoly-pgpe"), "{message}");
+    let message = recipe("mnist").err().unwrap().to_string();
+    assert!(message.contains(" more; "), "{message}");
+}

@@ -49,6 +49,26 @@ fn timeless(metrics: &[EpochMetrics]) -> Vec<EpochMetrics> {
     metrics.iter().map(strip).collect()
 }
 
+/// Losses without a gradient are learned from by PGPE.
+#[test]
+fn optimised_slopes_are_trained_on() {
+    for objective in ["cross-entropy", "certified-error"] {
+        let outcome = run(&config(&[
+            "method.name=alpha-crown",
+            &format!("method.objective={objective}"),
+            "method.slope_steps=2",
+            "smoothing.kind=pgpe",
+            "smoothing.sigma=0.02",
+            "smoothing.population=32",
+            "train.lr=0.02",
+            "train.eval_every=0",
+            "warmup.end=0",
+        ]));
+        let losses: Vec<f64> = outcome.metrics.iter().map(|m| m.loss).collect();
+        assert!(losses[losses.len() - 1] < losses[0] - 0.02, "{objective}: {losses:?}");
+    }
+}
+
 /// Stops, or dies, after so many steps.
 struct Interrupt {
     after: u64,

@@ -13,8 +13,8 @@ use tightrope_train::{TrainError, certified_cross_entropy};
 
 const SIGMAS: [(&str, f32); 3] = [("0.001", 1e-3), ("0.01", 1e-2), ("0.1", 1e-1)];
 
-fn noise(step: u64, sigma: f32) -> Perturbation {
-    Perturbation { seed: 5, step, sigma }
+fn noise(step: u64, sigma: f32) -> Perturbation<'static> {
+    Perturbation::new(5, step, sigma)
 }
 
 /// L = ½(θ−a)ᵀA(θ−a) + bᵀθ of the reference file, with its gradient.
@@ -266,4 +266,35 @@ fn estimators_refuse_what_they_cannot_do() {
     assert!(refusal.contains("pair"), "{refusal}");
     let refusal = rgs(&[0.0_f32], &noise(0, 0.1), 0, awkward).unwrap_err().to_string();
     assert!(refusal.contains("at least one sample"), "{refusal}");
+}
+
+/// With factors, ∇L_σ of a linear loss stays its slope, what has the factor 0 stays where it is, and δ has the deviations
+/// σ·s that were asked for.
+#[test]
+fn factors_of_sigma_leave_the_gradient_of_a_linear_loss() {
+    let slope: Vec<f64> = (0..40).map(|i| f64::from(i % 7) - 3.0).collect();
+    let scales: Vec<f32> = (0..40).map(|i| [0.0, 0.01, 1.0, 30.0][i % 4]).collect();
+    let theta = vec![0.5_f64; 40];
+    let noise = Perturbation { scales: Some(&scales), ..noise(3, 0.1) };
+    let mut squares = vec![0.0; 40];
+    let pairs = 2_000;
+    let loss = |sample: &[f64]| Ok(sample.iter().zip(&slope).map(|(t, a)| t * a).sum());
+    let found = pgpe(&theta, &noise, pairs, |sample| {
+        squares.iter_mut().zip(sample).for_each(|(sum, t)| *sum += (t - 0.5).powi(2));
+        loss(sample)
+    })
+    .unwrap();
+    let exact = rgs(&theta, &noise, 2, |sample| Ok((loss(sample)?, slope.clone()))).unwrap();
+    for (i, &s) in scales.iter().enumerate() {
+        let deviation = (squares[i] / (2 * pairs) as f64).sqrt();
+        // Six standard errors of a deviation.
+        let error = 6.0 * 0.1 * f64::from(s) / f64::from(2 * pairs as u32).sqrt();
+        assert!((deviation - 0.1 * f64::from(s)).abs() <= error, "{i}: {deviation}");
+        assert_eq!(exact.gradient[i], slope[i]);
+        // The standard error of Σⱼ aⱼ δⱼ δᵢ / δᵢ²: what the other elements move the loss by, in units of this one's noise.
+        let others: f64 = (0..40).map(|j| (slope[j] * f64::from(scales[j])).powi(2)).sum();
+        let error = if s > 0.0 { (others / pairs as f64).sqrt() / f64::from(s) } else { 0.0 };
+        let expected = if s > 0.0 { slope[i] } else { 0.0 };
+        assert!((found.gradient[i] - expected).abs() <= 6.0 * error, "{i}: {} not {expected}", found.gradient[i]);
+    }
 }

@@ -104,6 +104,10 @@ impl Loaded<f32> for LoadedSlow {
         self.inner.vjp(tape, cotangents, wants)
     }
 
+    fn vjp_spec(&self, tape: &Tape, lower: &[f32]) -> Result<Vec<f32>, EngineError> {
+        self.inner.vjp_spec(tape, lower)
+    }
+
     fn members(
         &self,
         perturbation: Perturbation,

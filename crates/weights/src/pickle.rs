@@ -56,8 +56,9 @@ pub struct Pickle {
     pub calls: Vec<Call>,
 }
 
-/// Values that a pickle may build; beyond it is an attack, not a network.
-const MOST_VALUES: usize = 10_000_000;
+/// Operations that a pickle may have, some thirty for each tensor; beyond it is an attack, not a network. One takes up to some
+/// hundred bytes of memory, however short it is in the file.
+const MOST_OPERATIONS: usize = 1_000_000;
 
 impl Pickle {
     /// Reads `bytes`: the value they build, and what it refers to.
@@ -72,7 +73,7 @@ impl Pickle {
             marks: Vec::new(),
             memo: HashMap::new(),
             pickle: Pickle::default(),
-            values: 0,
+            operations: 0,
         };
         let value = machine.run()?;
         Ok((value, machine.pickle))
@@ -109,8 +110,8 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     pickle: Pickle,
-    /// Values built so far.
-    values: usize,
+    /// Operations so far.
+    operations: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -122,9 +123,9 @@ impl<'a> Machine<'a> {
                 return self.pop();
             }
             self.step(operation).map_err(|problem| format!("operation {operation:#04x} at byte {at}: {problem}"))?;
-            self.values += 1;
-            if self.values > MOST_VALUES {
-                return Err(format!("more than {MOST_VALUES} operations"));
+            self.operations += 1;
+            if self.operations > MOST_OPERATIONS {
+                return Err(format!("more than {MOST_OPERATIONS} operations; save the network's state dict alone"));
             }
         }
     }
@@ -288,6 +289,10 @@ impl<'a> Machine<'a> {
             }
             b'Q' => {
                 let identifier = self.pop()?;
+                // Boxes in boxes without end would be freed by as many calls.
+                if matches!(identifier, Value::Persistent(_)) {
+                    return Err("an identifier of an identifier".into());
+                }
                 self.stack.push(Value::Persistent(Box::new(identifier)));
             }
             _ => return Err("unknown; the file is no pickle, or of a newer kind".into()),
@@ -444,6 +449,17 @@ mod tests {
         assert_eq!(pickle.calls[index].function, Value::Global("os".into(), "system".into()));
         let arguments = pickle.items(&pickle.calls[index].arguments).unwrap();
         assert_eq!(arguments, [Value::Text("ls".into())]);
+    }
+
+    /// Nested values cost much more memory than bytes of the file, so their number is bounded.
+    #[test]
+    fn endless_nests_are_refused() {
+        for operation in [&b"]"[..], b"(", b"}", b")\x85", b"N\x94"] {
+            let problem = Pickle::read(&operation.repeat(1_100_000)).unwrap_err();
+            assert!(problem.contains("more than 1000000 operations"), "{problem}");
+        }
+        let nested = [&b"N"[..], &b"Q".repeat(900_000), b"."].concat();
+        assert!(Pickle::read(&nested).unwrap_err().contains("identifier of an identifier"));
     }
 
     #[test]

@@ -130,7 +130,13 @@ pub(crate) fn tensors(path: &Path, bytes: &[u8]) -> Result<Vec<NamedTensor>, Wei
 
 /// The bytes of an entry.
 fn entry(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str) -> Result<Vec<u8>, String> {
-    let file = archive.by_name(name).map_err(|e| format!("its entry `{name}` cannot be read ({e})"))?;
+    let again = "save it anew by torch.save(model.state_dict(), FILE), which compresses nothing";
+    let file = archive.by_name(name).map_err(|e| match e {
+        zip::result::ZipError::UnsupportedArchive(problem) => {
+            format!("its entry `{name}` is compressed or in another form that is not read ({problem}); {again}")
+        }
+        other => format!("its entry `{name}` cannot be read ({other}); {again}"),
+    })?;
     let mut bytes = Vec::new();
     // What an entry claims to hold is no reason to reserve it.
     let most = file.size();

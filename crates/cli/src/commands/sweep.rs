@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tightrope_sweep::{Commands, Event, Outcome, Plan, Run, Summary, Sweep};
+use tightrope_sweep::{Axis, Commands, Domain, Event, Outcome, Plan, Run, Summary, Sweep, setting};
 use tightrope_train::methods::METHODS;
 use tightrope_train::{Config, TrainError};
 
@@ -18,7 +18,7 @@ use self::options::{Action, SplitChoice};
 use crate::context::Context;
 use crate::interruption::Interruption;
 use crate::shell;
-use crate::values::percent;
+use crate::values::{self, percent};
 
 /// The key that keeps a part of the training images for tuning.
 const VALIDATION: &str = "train.validation";
@@ -72,6 +72,7 @@ fn plan(options: &Options, context: &Context) -> anyhow::Result<Plan> {
     let axes = options.axes()?;
     for axis in &axes {
         check_key(&axis.key)?;
+        check_values(axis)?;
         if options.set.iter().any(|text| text.split_once('=').is_some_and(|(key, _)| key.trim() == axis.key)) {
             bail!("--set {}: is an axis of the sweep, too; give its values once", axis.key);
         }
@@ -97,6 +98,7 @@ fn plan(options: &Options, context: &Context) -> anyhow::Result<Plan> {
     }
     Ok(Plan {
         axes,
+        listed: Vec::new(),
         strategy: options.strategy(),
         seeds: options.seeds,
         seed: context.seed.unwrap_or(0),
@@ -120,6 +122,34 @@ fn check_key(key: &str) -> anyhow::Result<()> {
         _ => "; `tightrope config` lists all".into(),
     };
     bail!("`{key}` is no configuration key{nearest}")
+}
+
+/// Fails for values that no configuration can have, so that no trial is begun for them.
+fn check_values(axis: &Axis) -> anyhow::Result<()> {
+    let key = &axis.key;
+    let check = |literal: &str| Config::check_value(key, literal);
+    match &axis.domain {
+        Domain::Values(values) => {
+            for value in values {
+                let text = setting(key, value);
+                check(text.split_once('=').map_or("", |(_, literal)| literal))
+                    .with_context(|| format!("the value {value} of the axis {key}"))?;
+            }
+        }
+        Domain::Range { low, high, whole, .. } => {
+            for end in [low, high] {
+                let as_whole = format!("{end:.0}");
+                // With a point, since what is drawn is no whole number.
+                let literal = if *whole { as_whole.clone() } else { format!("{end:?}") };
+                let Err(problem) = check(&literal) else { continue };
+                if !whole && check(&as_whole).is_ok() {
+                    bail!("--range {key}: takes whole numbers; add :int");
+                }
+                return Err(problem).with_context(|| format!("the end {} of the range of {key}", values::number(*end)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The commands of a trial: this program with what the options say.
@@ -152,8 +182,8 @@ fn commands(options: &Options) -> anyhow::Result<Commands> {
 fn tell_event(event: &Event<'_>, context: &Context) {
     match event {
         Event::Begun(trial) => {
-            let values = report::parameters_text(&trial.parameters);
-            context.note(&format!("trial {}: {values}, seed {}", trial.number, trial.seed));
+            let parameters = report::parameters_text(&trial.parameters);
+            context.note(&format!("trial {}: {parameters}, seed {}", trial.number, trial.seed));
         }
         Event::Waiting(trial) => context.note(&format!(
             "trial {}: a process that an earlier sweep has started still works on it; waiting for its end",

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tightrope_data::Dataset;
 use tightrope_engine::{BoundRequest, Engine};
 use tightrope_network::Network;
-use tightrope_train::{CHECKPOINT_FILE, CONFIG_FILE, Config, Initial, Job, Outcome, RunFolder, SmoothingKind};
+use tightrope_train::{
+    CHECKPOINT_FILE, CONFIG_FILE, Config, Initial, Job, Outcome, RunFolder, SmoothingKind, TrainError,
+};
 
 use crate::commands::certify::Begin;
 use crate::context::Context;
@@ -129,9 +131,12 @@ impl Options {
             }
             _ => (Some(String::new()), "(command line)".into()),
         };
-        let read = |overrides: &[String]| match &text {
-            Some(text) => Config::parse(text, &origin.display().to_string(), overrides),
-            None => Config::read(&origin, overrides),
+        let read = |overrides: &[String]| {
+            let config = match &text {
+                Some(text) => Config::parse(text, &origin.display().to_string(), overrides),
+                None => Config::read(&origin, overrides),
+            };
+            config.map_err(|error| self.with_flag(error))
         };
         let mut overrides = self.overrides(context.seed)?;
         if let Some(population) = self.population {
@@ -139,10 +144,31 @@ impl Options {
             overrides.insert(0, format!("smoothing.{}={population}", if rgs { "samples" } else { "population" }));
         }
         let config = read(&overrides)?;
+        let (end, epochs) = (config.warmup.end.unwrap_or(0.0), config.train.epochs as f64);
+        if end > epochs {
+            context.note(&format!(
+                "warning: eps still rises when the run ends: warmup.end = {0} is beyond train.epochs = {1}, so the network \
+                 is never trained at the full radius; set warmup.end to at most {1}",
+                values::number(end),
+                values::number(epochs)
+            ));
+        }
         if self.resume && self.recipe.is_none() {
             schedule_stays(&read(&[])?, &config, context);
         }
         Ok(config)
+    }
+
+    /// The error with the flag that was given, if it names the override that stands for one.
+    fn with_flag(&self, error: TrainError) -> TrainError {
+        let TrainError::ConfigText { origin, problem } = error else { return error };
+        let own =
+            |key: &str| self.set.iter().any(|text| text.split_once('=').is_some_and(|(set, _)| set.trim() == key));
+        let flag = FLAGS.iter().find_map(|(key, flag)| {
+            let value = origin.strip_prefix("--set ")?.strip_prefix(key)?.strip_prefix('=').filter(|_| !own(key))?;
+            Some(format!("--{flag} {}", value.trim_matches('"')))
+        });
+        TrainError::ConfigText { origin: flag.unwrap_or(origin), problem }
     }
 
     /// The flags as `key=value`, then those of --set, which go before them.
@@ -178,6 +204,10 @@ impl Options {
         Ok(given.chain(self.set.iter().cloned()).collect())
     }
 }
+
+/// Flags that take any text, and what they set.
+const FLAGS: [(&str, &str); 4] =
+    [("dataset", "dataset"), ("model", "model"), ("method.name", "method"), ("smoothing.kind", "smoothing")];
 
 /// Says that schedules do not follow a run that is made longer or shorter: steps already done have used them.
 fn schedule_stays(before: &Config, now: &Config, context: &Context) {

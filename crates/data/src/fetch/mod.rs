@@ -81,8 +81,10 @@ fn offered(name: &str) -> Result<Offered, DataError> {
     let info: &'static DatasetInfo = info(name)?;
     match &info.source {
         Source::Embedded(_) => Ok(None),
-        Source::Files { mirrors, files, .. } => Ok(Some((files, mirrors))),
-        Source::Folder => Err(DataError::NotOffered { name: name.into(), get: info.how_to_get() }),
+        Source::Files { mirrors, files, .. } if !files.is_empty() => Ok(Some((files, mirrors))),
+        Source::Files { .. } | Source::Folder => {
+            Err(DataError::NotOffered { name: name.into(), get: info.how_to_get() })
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! PNG and JPEG files, told by their content, to bytes; whatever loses or makes up something is refused.
+//! PNG, JPEG, PPM and PGM files, told by their content, to bytes; whatever loses or makes up something is refused.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,6 +9,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::picture::Picture;
+use super::pnm;
 use super::tree::Tree;
 use crate::error::DataError;
 
@@ -34,8 +35,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Picture, String> {
         png(bytes)
     } else if bytes.starts_with(JPEG) {
         jpeg(bytes)
+    } else if bytes.starts_with(b"P5") || bytes.starts_with(b"P6") {
+        pnm::decode(bytes, check_size)
     } else {
-        Err(format!("is neither a PNG nor a JPEG image (it starts with {})", start(bytes)))
+        Err(format!("is neither a PNG nor a JPEG nor a binary PPM or PGM image (it starts with {})", start(bytes)))
     }
 }
 

@@ -8,9 +8,9 @@ use crate::dataset::Split;
 use crate::error::DataError;
 
 /// Endings of files that are read, in lower case.
-const READ: [&str; 3] = ["png", "jpg", "jpeg"];
+const READ: [&str; 6] = ["png", "jpg", "jpeg", "ppm", "pgm", "pnm"];
 /// Endings of images in other formats, which would be missed if they were passed over.
-const OTHER: [&str; 9] = ["ppm", "pgm", "pnm", "bmp", "gif", "webp", "tif", "tiff", "npy"];
+const OTHER: [&str; 6] = ["bmp", "gif", "webp", "tif", "tiff", "npy"];
 const VALIDATION: [&str; 2] = ["val", "validation"];
 
 /// The folder of `split` in the image folder `root`, if it has one: a validation folder holds the test images where
@@ -103,7 +103,7 @@ pub(crate) fn images_among(folder: &Path, paths: Vec<PathBuf>) -> Result<Vec<Pat
     if images.is_empty() {
         let rest = if others > 0 { format!(", but {others} other file(s)") } else { String::new() };
         let problem = format!(
-            "is the folder of a class and holds no .png, .jpg or .jpeg image{rest}; put its images there, or take the \
+            "is the folder of a class and holds no .png, .jpg or .ppm image{rest}; put its images there, or take the \
              folder away"
         );
         return Err(DataError::file(folder, problem));

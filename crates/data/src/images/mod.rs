@@ -1,8 +1,9 @@
-//! Image files: PNG and JPEG, decoded to bytes, resized, and folders of them.
+//! Image files: PNG, JPEG, PPM and PGM, decoded to bytes, resized, and folders of them.
 
 mod decode;
 mod folder;
 mod picture;
+mod pnm;
 mod read;
 mod resize;
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn jpeg_files_come_back_closely() {
 #[test]
 fn what_cannot_be_read_rightly_is_refused() {
     refused(b"", "empty, 0 bytes");
-    refused(b"<html>", "neither a PNG nor a JPEG image (it starts with 3c 68 74 6d)");
+    refused(b"<html>", "neither a PNG nor a JPEG nor a binary PPM or PGM image (it starts with 3c 68 74 6d)");
     refused(&png(png::ColorType::Grayscale, png::BitDepth::Sixteen, [1, 2], &[0, 1, 2, 3]), "16 bits");
     refused(&jpeg(ColorType::Cmyk, [8, 8], &[9; 256]), "CMYK");
     refused(&jpeg(ColorType::CmykAsYcck, [8, 8], &[9; 256]), "CMYK");

@@ -6,11 +6,10 @@ use crate::images::{Tree, Wanted, classes_of, image_folder, listing, read};
 use crate::locate::Place;
 use crate::registry::{DatasetInfo, Options, Source};
 
-/// Any image folder: `train/CLASS` and `test/CLASS` or `val/CLASS` with PNG and JPEG files; the set of traffic signs GTSRB
-/// has this form once its images are PNG.
+/// Any image folder: `train/CLASS` and `test/CLASS` or `val/CLASS` with PNG, JPEG, PPM and PGM files.
 pub(crate) static INFO: DatasetInfo = DatasetInfo {
     name: "folder",
-    title: "an image folder of your own: train/CLASS/*.png|jpg, and test or val likewise",
+    title: "an image folder of your own: train/CLASS/*.png|jpg|ppm, and test or val likewise",
     shape: None,
     classes: None,
     class_names: None,

@@ -5,6 +5,7 @@ pub(crate) mod cifar100;
 pub(crate) mod digits;
 pub(crate) mod fashion_mnist;
 pub(crate) mod folder;
+pub(crate) mod gtsrb;
 pub(crate) mod kmnist;
 pub(crate) mod mnist;
 pub(crate) mod svhn;

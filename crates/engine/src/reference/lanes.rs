@@ -6,6 +6,7 @@ use crate::Real;
 const LANES: usize = 16;
 
 /// Σ term(a, b, c).
+#[inline(always)]
 pub(super) fn sum3<T: Real>(a: &[T], b: &[T], c: &[T], term: impl Fn(T, T, T) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
     let ((a, a_rest), (b, b_rest), (c, c_rest)) = (a.as_chunks(), b.as_chunks(), c.as_chunks());
@@ -20,16 +21,19 @@ pub(super) fn sum3<T: Real>(a: &[T], b: &[T], c: &[T], term: impl Fn(T, T, T) ->
 }
 
 /// Σ term(a, b).
+#[inline(always)]
 pub(super) fn sum2<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
     sum3(a, b, a, |a, b, _| term(a, b))
 }
 
 /// Σ a.
+#[inline(always)]
 pub(super) fn sum<T: Real>(a: &[T]) -> T {
     sum3(a, a, a, |a, _, _| a)
 }
 
 /// ⟨a, b⟩.
+#[inline(always)]
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     sum2(a, b, |a, b| a * b)
 }

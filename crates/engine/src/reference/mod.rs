@@ -122,6 +122,10 @@ fn bound_groups<T: Real>(
     region.check()?;
     spec.check(region.batch(), classes)?;
     request.check()?;
+    if request.climbs().is_some() && region.ball.is_some() {
+        let problem = "slopes are optimised over boxes alone; ask for the ℓ∞ norm, or for bounds without them";
+        return Err(EngineError::Usage(problem.into()));
+    }
     if let Some(node) = request.until {
         if node == 0 || node >= plan.network.nodes().len() {
             return Err(EngineError::Usage(format!("the network has no layer {node} to bound")));
@@ -296,6 +300,17 @@ fn bound_vjp<T: Real>(
     Ok(Gradients { region, ..gradients })
 }
 
+fn bound_on_spec<T: Real>(plan: &Plan<T>, tape: &BoundTape<T>, lower: &[T]) -> Result<Vec<T>, EngineError> {
+    let batch: usize = tape.groups.iter().map(Group::batch).sum();
+    EngineError::check_length("cotangent of the lower bounds", lower.len(), batch * tape.rows)?;
+    let firsts = tape.groups.iter().scan(0, |first, group| Some(std::mem::replace(first, *first + group.batch())));
+    let firsts: Vec<usize> = firsts.collect();
+    let found: Vec<Vec<T>> = (tape.groups.par_iter().zip(firsts))
+        .map(|(group, first)| group.on_spec(plan, &lower[first * tape.rows..(first + group.batch()) * tape.rows]))
+        .collect();
+    Ok(found.concat())
+}
+
 impl<T: Real> Engine<T> for Reference {
     fn name(&self) -> &'static str {
         "reference"
@@ -399,6 +414,7 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         spec: &Spec<T>,
         request: BoundRequest,
     ) -> Result<(Bounds<T>, Tape), EngineError> {
+        request.check_taped()?;
         let groups = bound_groups(&self.plan, region, spec, request)?;
         let bounds = collect_bounds(&self.plan, &groups, spec, request);
         let tape = BoundTape { signature: Signature::of(&self.plan.network), groups, rows: bounds.rows };
@@ -419,9 +435,19 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         }
     }
 
+    fn vjp_spec(&self, tape: &Tape, lower: &[T]) -> Result<Vec<T>, EngineError> {
+        match tape.0.downcast_ref::<BoundTape<T>>() {
+            Some(tape) => {
+                tape.signature.check(&self.plan.network)?;
+                bound_on_spec(&self.plan, tape, lower)
+            }
+            None => Err(EngineError::Usage("this tape is of no bounds of this engine in this precision".into())),
+        }
+    }
+
     fn members(
         &self,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
         request: &MemberRequest<'_, T>,
         loss: &MemberLoss<'_, T>,

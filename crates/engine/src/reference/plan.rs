@@ -94,8 +94,13 @@ impl<T: Real> Plan<T> {
 
     /// Values of an activation or max-pooling node for those of its input.
     pub(super) fn values(&self, id: NodeId, x: &[T]) -> Vec<T> {
+        self.function(id).values(x)
+    }
+
+    /// The function of an activation or max-pooling node.
+    pub(super) fn function(&self, id: NodeId) -> &Nonlinearity<T> {
         match &self.functions[id] {
-            Some(function) => function.values(x),
+            Some(function) => function,
             None => unreachable!("node {id} is affine"),
         }
     }

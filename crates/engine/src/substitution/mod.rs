@@ -3,12 +3,14 @@
 //! A *position* below is an index into the nodes that activations and max poolings read, a *site* one into the functions
 //! that do; see [`Sites`].
 
+mod ascent;
 mod charges;
 mod domain;
 mod interval;
 mod lines;
 mod nonlinearity;
 
+pub use ascent::{AdamStep, SlopeAscent};
 pub use charges::Charges;
 pub(crate) use charges::{GENEROUS, gamma, lane_sum};
 pub use domain::{Domain, Multiplier, SetOf, Trace};

@@ -1,6 +1,6 @@
 //! What is asked about the bounds of a batch.
 
-use tightrope_engine::{Final, Intermediate, LowerSlope, Region, Relaxation, Spec};
+use tightrope_engine::{BoundRequest, Final, Intermediate, LowerSlope, Region, Relaxation, SlopeAscent, Spec};
 
 use crate::backward::rows::signs::SignLayout;
 use crate::backward::rows::tile::Tile;
@@ -26,6 +26,8 @@ pub struct BoundJob<'a> {
     pub relaxation: Relaxation,
     /// Factor of the upper ends of unstable ReLUs, 1 but for interval arithmetic alone.
     pub shrinkage: f32,
+    /// How the slopes of margins are optimised, if they are: margins over boxes from below, in packets.
+    pub ascent: Option<SlopeAscent>,
     /// True if the batch goes from stage to stage as a whole, see [`passes_whole`].
     pub whole: bool,
     /// Bound the specification from above as well.
@@ -76,10 +78,12 @@ fn walks_packets(plan: &Plan, region: &Region<f32>, spec: &Spec<f32>, upper: boo
 }
 
 /// True if a batch goes from stage to stage as a whole, chunks in parallel and large dense stages in one go, in θ's order.
-pub fn passes_whole(relaxation: Relaxation, plan: &Plan, region: &Region<f32>, spec: &Spec<f32>, upper: bool) -> bool {
-    match (relaxation.last(), relaxation.intermediate()) {
+pub fn passes_whole(request: BoundRequest, plan: &Plan, region: &Region<f32>, spec: &Spec<f32>) -> bool {
+    match (request.relaxation.last(), request.relaxation.intermediate()) {
         (Final::Interval, _) => true,
-        (Final::Backward, Intermediate::Interval) => walks_packets(plan, region, spec, upper),
+        (Final::Backward, Intermediate::Interval) => {
+            request.climbs().is_none() && walks_packets(plan, region, spec, request.upper)
+        }
         (Final::Backward, Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable) => {
             false
         }

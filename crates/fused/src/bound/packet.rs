@@ -26,7 +26,7 @@ struct Ends<'a> {
 
 impl BoundJob<'_> {
     /// True if the specification of a chunk of `count` samples is walked as a packet, with images in lanes: margins from
-    /// below over boxes along adaptive lines, if that takes no more vectors than rows in lanes would.
+    /// below over boxes along adaptive lines, if that takes no more vectors than rows in lanes would, or slopes are optimised.
     pub fn in_packet(&self, count: usize) -> bool {
         let classes = self.specification.classes;
         matches!(self.specification.spec, Spec::Margins { .. })
@@ -36,7 +36,7 @@ impl BoundJob<'_> {
             && !self.parallel()
             && !self.hybrid()
             && self.net.plan.hidden() > 0
-            && count * self.specification.tiles() >= classes
+            && (self.ascent.is_some() || count * self.specification.tiles() >= classes)
     }
 
     /// The lines of all stages with images in lanes: from the walks' bounds in `images`, or from the interval pass.
@@ -112,9 +112,12 @@ impl BoundJob<'_> {
         let keep = if self.keeps_first() { Keep::All } else { Keep::Later };
         let walk = |(&group, kept): (&Group, Option<&mut Coefficients>)| {
             self.with_part(|part| {
-                let PartScratch { packet_walk, coefficients, .. } = part;
+                let PartScratch { packet_walk, coefficients, packet_ascent, .. } = part;
                 // SAFETY: lines and input are in place.
                 unsafe {
+                    if let Some(ascent) = self.ascent {
+                        return packet_ascent.bound::<S>(packet_walk, scene, group, ascent);
+                    }
                     match kept {
                         Some(kept) => packet_walk.bound::<S>(scene, group, keep, kept),
                         None => packet_walk.bound::<S>(scene, group, Keep::Nothing, coefficients),

@@ -1,6 +1,7 @@
 //! Memory for the bounds of a batch: of its workers and of the parts that they divide their walks into.
 
 use crate::backward::images::adjoint::PacketAdjoint;
+use crate::backward::images::ascent::PacketAscent;
 use crate::backward::images::lines::PacketLines;
 use crate::backward::images::walk::{Coefficients, PacketWalk};
 use crate::backward::rows::adjoint::NeuronSums;
@@ -20,6 +21,7 @@ pub struct PartScratch {
     /// Coefficients of a group of margins that nobody keeps.
     pub coefficients: Coefficients,
     pub packet_adjoint: PacketAdjoint,
+    pub packet_ascent: PacketAscent,
     pub rows: Buffer,
     pub row_cotangents: Buffer,
     /// Signs of the tile at hand.

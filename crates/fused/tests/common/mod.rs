@@ -169,7 +169,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 /// The losses of member pairs of inputs, region and labels: `weight` of the certified and the rest of the natural one.
 pub fn members(
     at: &dyn Loaded<f32>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
     (inputs, region, labels): (&[f32], &Region<f32>, &[usize]),
     relaxation: Relaxation,
@@ -245,13 +245,8 @@ impl Case<'_> {
                 Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
             }
         };
-        let request = BoundRequest {
-            relaxation: self.relaxation,
-            upper: self.upper,
-            layers: self.layers,
-            until: None,
-            shrinkage: self.shrinkage,
-        };
+        let (upper, layers, shrinkage) = (self.upper, self.layers, self.shrinkage);
+        let request = BoundRequest { upper, layers, shrinkage, ..BoundRequest::lower(self.relaxation) };
         let theta = wide(&self.theta);
         let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
         let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();

@@ -28,6 +28,14 @@ pub struct Session {
     pub finished: Option<String>,
 }
 
+impl Manifest {
+    /// Classes of the data, where their names are told.
+    pub(super) fn classes(&self) -> Option<usize> {
+        let told = self.fields.iter().filter(|(name, _)| name.starts_with("data.") && name.ends_with(".classes"));
+        told.filter_map(|(_, value)| Some(serde_json::from_str::<Vec<Value>>(value).ok()?.len())).max()
+    }
+}
+
 pub(super) fn parse(bytes: &[u8], remarks: &mut Vec<String>) -> Result<Manifest, String> {
     let document: Map<String, Value> =
         serde_json::from_slice(bytes).map_err(|problem| format!("is no manifest ({problem}); it is left out"))?;

@@ -51,17 +51,36 @@ pub struct Evaluation {
     pub certified_loss: Option<f64>,
 }
 
+impl Epoch {
+    /// Fails for shares that are none.
+    fn checked(self) -> Result<Self, String> {
+        let test = self.test.as_ref();
+        for (name, share) in [
+            ("train_natural_accuracy", self.train_natural_accuracy),
+            ("train_certified_accuracy", self.train_certified_accuracy),
+            ("test.natural_accuracy", test.and_then(|test| test.natural_accuracy)),
+            ("test.certified_accuracy", test.and_then(|test| test.certified_accuracy)),
+        ] {
+            if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+                return Err(format!("{name} is {}, and shares are from 0 to 1", share.unwrap_or_default()));
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// The epochs by rising number; lines that are damaged, or tell an epoch again, are left out with a remark.
 pub(super) fn parse(bytes: &[u8], remarks: &mut Vec<String>) -> Result<Vec<Epoch>, String> {
     let mut epochs: Vec<Epoch> = Vec::new();
     let (mut damaged, mut reason, mut again) = (Vec::new(), String::new(), Vec::new());
     for (number, line) in log_lines(bytes, remarks) {
-        match serde_json::from_slice::<Epoch>(line) {
+        let read = serde_json::from_slice::<Epoch>(line).map_err(|problem| problem.to_string());
+        match read.and_then(Epoch::checked) {
             Ok(epoch) if epochs.last().is_none_or(|last| last.epoch < epoch.epoch) => epochs.push(epoch),
             Ok(_) => again.push(number),
             Err(problem) => {
                 if damaged.is_empty() {
-                    reason = problem.to_string();
+                    reason = problem;
                 }
                 damaged.push(number);
             }
@@ -94,6 +113,15 @@ mod tests {
         assert!(remarks[0].contains("last line"), "{remarks:?}");
         assert!(remarks[1].starts_with("2 damaged and left out: lines 2, 6 (the first: "), "{remarks:?}");
         assert!(remarks[2].contains("line 4"), "{remarks:?}");
+    }
+
+    #[test]
+    fn shares_beyond_one_are_damage() {
+        let text = "{\"epoch\":1,\"test\":{\"natural_accuracy\":97.5}}\n{\"epoch\":2,\"train_certified_accuracy\":-0.1}\n\
+                    {\"epoch\":3,\"test\":{\"natural_accuracy\":1.0,\"certified_accuracy\":0.0}}\n";
+        let mut remarks = Vec::new();
+        assert_eq!(parse(text.as_bytes(), &mut remarks).unwrap().len(), 1);
+        assert!(remarks[0].contains("lines 1, 2") && remarks[0].contains("natural_accuracy is 97.5"), "{remarks:?}");
     }
 
     #[test]

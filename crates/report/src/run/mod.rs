@@ -9,6 +9,7 @@ pub use find::read_runs;
 pub use manifest::{Manifest, Session};
 pub use metrics::{Epoch, Evaluation};
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -54,6 +55,18 @@ impl Run {
         if folder.join(CERTIFY).exists() {
             run.certification = run.file(CERTIFY, Certification::parse);
         }
+        let classes = run.manifest.as_ref().and_then(Manifest::classes);
+        if let (Some(certification), Some(classes)) = (&mut run.certification, classes) {
+            let known = |record: &crate::Record| record.label.max(record.prediction) < classes as u64;
+            let all = certification.records.len();
+            certification.records.retain(known);
+            if certification.records.len() < all {
+                let count = all - certification.records.len();
+                run.remarks.push(format!(
+                    "{CERTIFY}: {count} left out, whose label or prediction is none of the {classes} classes of the data"
+                ));
+            }
+        }
         run
     }
 
@@ -80,7 +93,11 @@ impl Run {
     /// What `parse` makes of the file `name`; what is wrong with it becomes a remark.
     fn file<T>(&mut self, name: &str, parse: fn(&[u8], &mut Vec<String>) -> Result<T, String>) -> Option<T> {
         let mut remarks = Vec::new();
-        let parsed = match std::fs::read(self.folder.join(name)) {
+        let parsed = match content(&self.folder.join(name)) {
+            Ok(bytes) if bytes.is_empty() => {
+                remarks.push("is empty".into());
+                parse(&bytes, &mut remarks)
+            }
             Ok(bytes) => parse(&bytes, &mut remarks),
             Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => {
                 Err("is not there; what it would tell is left out".into())
@@ -92,6 +109,24 @@ impl Run {
         parsed
     }
 }
+
+/// What a file of a run holds; devices and pipes, which may never end, are refused, and so is what no run writes.
+fn content(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > MOST_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes, which no run writes")));
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    std::fs::File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A log of a million samples has some three hundred megabytes.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// The lines of an append-only log with their numbers from 1, empty ones left out. A last line without an end was torn by
 /// a kill, or is being written: it is left out with a remark.

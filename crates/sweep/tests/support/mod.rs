@@ -20,7 +20,7 @@ pub fn lists(texts: &[&str]) -> Vec<Axis> {
 /// A plan for natural and certified accuracy.
 pub fn plan(strategy: Strategy, axes: Vec<Axis>, seeds: u64) -> Plan {
     let objectives = vec![Objective::Natural, Objective::Certified];
-    Plan { axes, strategy, seeds, seed: 0, objectives, setting: Default::default() }
+    Plan { axes, listed: vec![], strategy, seeds, seed: 0, objectives, setting: Default::default() }
 }
 
 /// The script as the program.

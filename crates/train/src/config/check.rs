@@ -1,19 +1,36 @@
 //! Checks of the configuration's values, and defaults that depend on other keys.
 
-use tightrope_engine::Intermediate;
+use tightrope_engine::{Intermediate, Norm};
 use tightrope_network::number_text;
 use toml::Table;
 
 use super::keys::settings;
-use super::{Clip, Config};
+use super::{Clip, Config, MethodSection, SmoothingSection};
 use crate::TrainError;
 use crate::average::AverageKind;
-use crate::methods;
+use crate::methods::{self, Method};
 use crate::schedule::LrSchedule;
 use crate::smoothing::SmoothingKind;
 
 /// Test samples evaluated by default with a relaxation that goes backward through the network.
 const BACKWARD_EVAL_LIMIT: usize = 1000;
+
+impl SmoothingSection {
+    /// The method whose loss is PGPE's control variate, with its default settings; none if there is none.
+    ///
+    /// # Errors
+    /// If there is no method of its name.
+    pub(crate) fn control_method(&self) -> Result<Option<Box<dyn Method>>, TrainError> {
+        if self.control == "none" {
+            return Ok(None);
+        }
+        let section = MethodSection { name: self.control.clone(), ..MethodSection::default() };
+        let problem = |e: TrainError| {
+            TrainError::value("smoothing.control", format!("\"{}\"", self.control), format!("names no method ({e})"))
+        };
+        Ok(Some(methods::method(&section).map_err(problem)?))
+    }
+}
 
 impl Config {
     /// Fills in the keys that depend on others and checks every value.
@@ -29,7 +46,18 @@ impl Config {
             return Err(TrainError::value(
                 "smoothing.kind",
                 format!("\"{}\"", self.smoothing.kind.name()),
-                "this loss has no gradient of use, and only \"pgpe\" does without; choose it, or another method or objective",
+                format!(
+                    "the loss of {} has no gradient of use, and only \"pgpe\" does without; choose it, or another method or \
+                     objective",
+                    method.name()
+                ),
+            ));
+        }
+        if !method.covers(self.norm()) {
+            return Err(TrainError::value(
+                "norm",
+                norm_text(self.norm()),
+                format!("{} trains over ℓ∞ balls alone; set norm = \"inf\", or choose another method", method.name()),
             ));
         }
         let epochs = self.train.epochs as f64;
@@ -108,6 +136,18 @@ impl Config {
                 "must be even: perturbations come in antithetic pairs",
             ));
         }
+        for (key, set) in [("smoothing.split", smoothing.split), ("smoothing.control", smoothing.control != "none")] {
+            if set && smoothing.kind != SmoothingKind::Pgpe {
+                let value = if key == "smoothing.split" { "true".into() } else { format!("\"{}\"", smoothing.control) };
+                let kind = smoothing.kind.name();
+                return Err(TrainError::value(
+                    key,
+                    value,
+                    format!("is for smoothing.kind = \"pgpe\" alone, not \"{kind}\""),
+                ));
+            }
+        }
+        smoothing.control_method()?;
         let sigma_end = smoothing.sigma_end.unwrap_or(smoothing.sigma);
         if smoothing.kind == SmoothingKind::Pgpe {
             for (key, sigma) in [("smoothing.sigma", smoothing.sigma), ("smoothing.sigma_end", sigma_end)] {
@@ -156,6 +196,15 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// The norm as configurations write it.
+fn norm_text(norm: Norm) -> &'static str {
+    match norm {
+        Norm::Inf => "\"inf\"",
+        Norm::L2 => "\"2\"",
+        Norm::L1 => "\"1\"",
     }
 }
 

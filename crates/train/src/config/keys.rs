@@ -117,6 +117,8 @@ const RAMP: Values = Values::Name(|| named(&["smooth", "linear", "constant"]));
 const RELAXATION: Values = Values::Name(|| Relaxation::ALL.map(Relaxation::listed).to_vec());
 const PADDING: Values = Values::Name(|| named(&CropPadding::ALL.map(CropPadding::name)));
 const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
+const CONTROL: Values =
+    Values::Name(|| ["none"].into_iter().chain(METHODS.iter().map(|info| info.name)).map(String::from).collect());
 const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
 
 const GENERAL: &[Setting] = &[
@@ -316,6 +318,13 @@ const SMOOTHING: &[Setting] = &[
     )
     .or("sigma"),
     Setting::new(
+        "smoothing.relative",
+        Values::Switch,
+        "whether sigma is in units of the root mean square of each layer's weights, as they are at the step; biases take that \
+         of the weights beside them",
+        "true",
+    ),
+    Setting::new(
         "smoothing.sigma_milestones",
         Values::Epochs,
         "epochs at which sigma is multiplied by sigma_decay",
@@ -323,7 +332,26 @@ const SMOOTHING: &[Setting] = &[
     ),
     Setting::new("smoothing.sigma_decay", Values::FACTOR, "factor at each sigma milestone", "0.4"),
     Setting::new("smoothing.population", Values::Whole(2, 1_000_000), "pgpe: loss evaluations per step, even", "64"),
-    Setting::new("smoothing.samples", Values::Whole(1, 100_000), "rgs: gradients per step", "4"),
+    Setting::new(
+        "smoothing.split",
+        Values::Switch,
+        "pgpe: whether each pair sees images of its own, a part of the minibatch, so that a population costs as much as one pair \
+         on the whole of it",
+        "true",
+    ),
+    Setting::new(
+        "smoothing.control",
+        CONTROL,
+        "pgpe: method whose loss is subtracted as a control variate, and whose gradient, averaged over smoothing.samples \
+         perturbations, is added back; it must have one. Choices",
+        "\"ibp\"",
+    ),
+    Setting::new(
+        "smoothing.samples",
+        Values::Whole(1, 100_000),
+        "rgs: gradients per step; pgpe: those of smoothing.control",
+        "4",
+    ),
 ];
 
 impl MethodSection {
@@ -362,15 +390,16 @@ pub(super) fn settings() -> impl Iterator<Item = &'static Setting> {
     SECTIONS.into_iter().flatten()
 }
 
+/// The setting of the key `path`, those of all methods included.
+pub(super) fn setting(path: &str) -> Option<&'static Setting> {
+    let methods = METHODS.into_iter().flat_map(|info| info.own());
+    settings().chain(methods).find(|setting| setting.path == path)
+}
+
 /// The paths of all keys, those of all methods included.
 fn paths() -> impl Iterator<Item = &'static str> {
     let methods = METHODS.into_iter().flat_map(|info| info.own());
     settings().chain(methods).map(|setting| setting.path)
-}
-
-/// True for a dotted path that sets a value.
-pub(super) fn is_key(path: &str) -> bool {
-    paths().any(|key| key == path)
 }
 
 /// A key inside the section `path`, if it is one.

@@ -175,12 +175,18 @@ pub struct SmoothingSection {
     pub sigma: f64,
     /// σ at the end of the run, to which it goes linearly; `sigma` by default.
     pub sigma_end: Option<f64>,
+    /// Whether σ is in units of the root mean square of each layer's weights.
+    pub relative: bool,
     /// Epochs at which σ is multiplied by `sigma_decay`.
     pub sigma_milestones: Vec<f64>,
     /// Factor at each σ milestone.
     pub sigma_decay: f64,
     /// PGPE: loss evaluations per step, two for each antithetic pair.
     pub population: u64,
+    /// PGPE: whether each pair has images of its own.
+    pub split: bool,
+    /// PGPE: method whose loss is the control variate, or "none".
+    pub control: String,
     /// RGS: gradients per step.
     pub samples: u64,
 }
@@ -312,9 +318,12 @@ impl Default for SmoothingSection {
             kind: SmoothingKind::Grad,
             sigma: 1e-3,
             sigma_end: None,
+            relative: false,
             sigma_milestones: Vec::new(),
             sigma_decay: 0.5,
             population: 256,
+            split: false,
+            control: "none".into(),
             samples: 2,
         }
     }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, de};
 use tightrope_network::number_text;
 use toml::{Table, Value};
 
-use super::{Config, NormName, keys};
+use super::{Config, MethodSection, NormName, Values, keys};
 use crate::TrainError;
+use crate::methods::{self, METHODS};
 
 /// One key whose value differs between two configurations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ impl Config {
         let fail = |origin: &str, problem: String| TrainError::ConfigText { origin: origin.into(), problem };
         let mut table: Table = text.parse().map_err(|e: toml::de::Error| fail(origin, e.to_string()))?;
         check_keys(&table, origin)?;
+        let mut blamed = read(&table).err().map(|problem| (origin.to_string(), problem));
         for text in overrides {
             let origin = format!("--set {text}");
             let Some((path, value)) = text.split_once('=') else {
@@ -42,16 +44,48 @@ impl Config {
             if path.split('.').any(str::is_empty) {
                 return Err(fail(&origin, "the key is empty; write key=value, such as train.lr=1e-3".into()));
             }
-            let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
             let mut single = Table::new();
-            insert(&mut single, path, parsed.unwrap_or_else(|| Value::String(value.into())));
+            insert(&mut single, path, parsed(value));
             check_keys(&single, &origin)?;
             merge(&mut table, single);
+            // What is wrong from here on is wrong by this override, unless it was before.
+            if let Err(error) = read(&table)
+                && blamed.is_none()
+            {
+                blamed = Some((origin, error));
+            }
         }
-        let config: Config = Value::Table(table)
-            .try_into()
-            .map_err(|e: toml::de::Error| fail(origin, plain_types(e.to_string().trim())))?;
-        config.resolved()
+        match read(&table) {
+            Ok(config) => config.resolved(),
+            Err(problem) => {
+                let (origin, problem) = blamed.unwrap_or_else(|| (origin.into(), problem));
+                Err(fail(&origin, problem))
+            }
+        }
+    }
+
+    /// Refuses a literal for the key `key` that no configuration can have, such as a value that is out of range; what
+    /// depends on other keys is not looked at.
+    ///
+    /// # Errors
+    /// If there is no such key, or the value has a wrong type, is out of range or no name there is.
+    pub fn check_value(key: &str, literal: &str) -> Result<(), TrainError> {
+        let Some(setting) = keys::setting(key) else { return Err(unknown(key, literal)) };
+        let value = parsed(literal);
+        setting.values.accept(setting.path, &value)?;
+        let Values::Name(_) = setting.values else { return Ok(()) };
+        let fail = |problem: String| TrainError::ConfigText { origin: format!("{key}={literal}"), problem };
+        let owner = METHODS.iter().find(|info| info.own().any(|own| own.path == key));
+        if let (Some(owner), Some((_, leaf))) = (owner, key.split_once('.')) {
+            let settings = Table::from_iter([(leaf.to_string(), value)]);
+            let section = MethodSection { name: owner.name.into(), settings, ..MethodSection::default() };
+            return methods::method(&section).map(drop);
+        }
+        let mut single = Table::new();
+        insert(&mut single, key, value);
+        let config = read(&single).map_err(fail)?;
+        methods::method(&config.method)?;
+        config.eval_relaxation().map(drop)
     }
 
     /// As [`Config::parse`], from a file.
@@ -93,6 +127,18 @@ impl Config {
         // beyond 2⁶³, which `resolved` refuses with its range.
         Table::try_from(self).unwrap_or_default()
     }
+}
+
+/// A literal as TOML or, if it is none, as text.
+fn parsed(literal: &str) -> Value {
+    let value = format!("v = {literal}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    value.unwrap_or_else(|| Value::String(literal.into()))
+}
+
+/// The configuration that `table` is, or what is wrong with a type.
+fn read(table: &Table) -> Result<Config, String> {
+    let typed = |e: toml::de::Error| plain_types(e.to_string().trim());
+    Value::Table(table.clone()).try_into().map_err(typed)
 }
 
 /// Why a recipe cannot be read, and what to do.
@@ -162,7 +208,11 @@ pub(crate) fn flatten(table: &Table) -> Vec<(String, Value)> {
 
 fn check_keys(table: &Table, origin: &str) -> Result<(), TrainError> {
     for (path, value) in flatten(table) {
-        if keys::is_key(&path) {
+        if let Some(setting) = keys::setting(&path) {
+            // Others are told by those that read them.
+            if let Values::Name(_) = setting.values {
+                setting.values.accept(setting.path, &value)?;
+            }
             continue;
         }
         if let Some(example) = keys::inside_section(&path) {
@@ -218,14 +268,19 @@ impl RadiusText {
         match self {
             RadiusText::Number(value) => Ok(value),
             RadiusText::Fraction(text) => {
-                let number = |text: &str| text.trim().parse::<f64>().ok();
-                let value = match text.split_once('/') {
-                    Some((above, below)) => number(above).zip(number(below)).map(|(above, below)| above / below),
-                    None => number(&text),
-                };
-                value.ok_or_else(|| format!("`{text}` is no radius; write a number or a fraction such as \"2/255\""))
+                let problem = || format!("`{text}` is no radius; write a number or a fraction such as \"2/255\"");
+                radius_of(&text).ok_or_else(problem)
             }
         }
+    }
+}
+
+/// A number, or the quotient of two.
+pub(super) fn radius_of(text: &str) -> Option<f64> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    match text.split_once('/') {
+        Some((above, below)) => number(above).zip(number(below)).map(|(above, below)| above / below),
+        None => number(text),
     }
 }
 

@@ -3,7 +3,7 @@
 use tightrope_network::{choice_text, number_text};
 use toml::Value;
 
-use super::parse::flatten;
+use super::parse::{flatten, radius_of, value_text};
 use crate::TrainError;
 
 /// What the values of a key may be.
@@ -128,6 +128,50 @@ impl Values {
             | Values::Epochs
             | Values::DataRange
             | Values::Size => None,
+        }
+    }
+
+    /// Refuses a `value` of the key `path` that is of another type or out of range. Names are not looked up.
+    pub(super) fn accept(self, path: &'static str, value: &Value) -> Result<(), TrainError> {
+        if !self.is_kind(value) {
+            return Err(TrainError::value(path, value_text(value), self.wanted()));
+        }
+        self.check(path, value)
+    }
+
+    /// True if it is of the right type.
+    fn is_kind(self, value: &Value) -> bool {
+        let is_number = |value: &Value| value.is_float() || value.is_integer();
+        let all = |is: &dyn Fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(is));
+        match self {
+            Values::Text => value.is_str(),
+            // Names that are numbers may be written without quotes.
+            Values::Name(names) => {
+                let numbers = || names().iter().any(|name| name.trim_matches('"').parse::<f64>().is_ok());
+                value.is_str() || is_number(value) && numbers()
+            }
+            Values::Switch => value.is_bool(),
+            Values::Number(_) => is_number(value),
+            Values::Radius => is_number(value) || value.as_str().is_some_and(|text| radius_of(text).is_some()),
+            Values::Whole(..) => value.is_integer(),
+            Values::Epochs => all(&is_number),
+            Values::DataRange => value.is_bool() || all(&is_number),
+            Values::Size => all(&Value::is_integer),
+        }
+    }
+
+    /// What values there are, as the end of a sentence about a wrong one.
+    fn wanted(self) -> String {
+        match self {
+            Values::Name(names) => format!("must be one of {}", choice_text(names())),
+            Values::Number(range) => range.allowed().into(),
+            Values::Text => "must be text".into(),
+            Values::Switch => "must be true or false".into(),
+            Values::Radius => "must be a number >= 0 or a fraction such as \"2/255\"".into(),
+            Values::Whole(..) => format!("must be a whole number {}", self.range()),
+            Values::Epochs => "must be a list of epochs such as [5, 8]".into(),
+            Values::DataRange => "must be true (for [0, 1]), false or [low, high]".into(),
+            Values::Size => "must be [height, width], or []".into(),
         }
     }
 

@@ -216,7 +216,7 @@ mod tests {
             &self,
             _: &Minibatch<'_>,
             _: &dyn Loaded<f32>,
-            _: Perturbation,
+            _: Perturbation<'_>,
             pairs: Range<u64>,
         ) -> Result<Vec<[f64; 2]>, TrainError> {
             Ok(pairs.map(|_| [0.0; 2]).collect())

@@ -3,6 +3,7 @@
 //! A method turns a [`Minibatch`] and θ into a loss and its gradient. A new one is a file that implements [`Method`] and
 //! declares its [`MethodInfo`], and a line in [`METHODS`].
 
+mod alpha_crown;
 mod clean;
 mod expressive;
 mod info;
@@ -14,7 +15,7 @@ mod standard;
 mod taps;
 
 /// Every method, in the order of help texts.
-pub static METHODS: [&MethodInfo; 15] = [
+pub static METHODS: [&MethodInfo; 16] = [
     &standard::STANDARD,
     &relaxed::IBP,
     &relaxed::HBOX,
@@ -23,6 +24,7 @@ pub static METHODS: [&MethodInfo; 15] = [
     &relaxed::DEEPPOLY,
     &relaxed::CROWN_MEET_IBP,
     &relaxed::CROWN_SKIP_IBP,
+    &alpha_crown::ALPHA_CROWN,
     &pgd::PGD,
     &sabr::SABR,
     &taps::TAPS,
@@ -188,6 +190,11 @@ pub trait Method: Send + Sync {
         true
     }
 
+    /// False if it cannot train over balls of `norm`.
+    fn covers(&self, _norm: Norm) -> bool {
+        true
+    }
+
     /// What is done once for a minibatch at the mean parameters of `at` before a smoothing estimator moves them.
     ///
     /// # Errors
@@ -216,7 +223,7 @@ pub trait Method: Send + Sync {
         &self,
         batch: &Minibatch<'_>,
         at: &dyn Loaded<f32>,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError>;
 }
@@ -226,7 +233,7 @@ fn losses_in_turn(
     method: &dyn Method,
     batch: &Minibatch<'_>,
     at: &dyn Loaded<f32>,
-    perturbation: Perturbation,
+    perturbation: Perturbation<'_>,
     pairs: Range<u64>,
 ) -> Result<Vec<[f64; 2]>, TrainError> {
     let mut own = at.with_buffers(at.buffers())?;

@@ -20,7 +20,8 @@ enum Objective {
     CertifiedError,
 }
 
-const OBJECTIVE: &[Setting] = &[Setting::new(
+/// The key of the objective.
+pub(super) const OBJECTIVE: &[Setting] = &[Setting::new(
     "method.objective",
     Values::Name(|| ["cross-entropy", "certified-error (pgpe only)"].map(String::from).to_vec()),
     "the certified loss of a sample",
@@ -56,8 +57,37 @@ impl Default for Beta {
     }
 }
 
+const FUSION: &[Setting] = &[Setting::new(
+    "method.loss_fusion",
+    Values::Switch,
+    "bound the loss itself by one linear form, in place of each margin; nothing is counted as certified then",
+    "true",
+)];
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Fusion {
+    loss_fusion: bool,
+}
+
+impl Fusion {
+    fn check(self, beta: Beta, combination: Combination) -> Result<(), TrainError> {
+        if !self.loss_fusion {
+            return Ok(());
+        }
+        let refuse = |problem: &str| Err(TrainError::value("method.loss_fusion", "true", problem));
+        if [beta.beta_start, beta.beta_end] != [1.0; 2] {
+            return refuse("has no margins to mix by beta_start and beta_end; leave them at 1, or set it to false");
+        }
+        match combination {
+            Combination::Certified => Ok(()),
+            _ => refuse("bounds the cross-entropy and certifies nothing; leave objective, or set it to false"),
+        }
+    }
+}
+
 /// The method `info` with the keys that all of this file have.
-fn robust(info: &'static MethodInfo, relaxation: Relaxation, table: &Table) -> Result<Robust, TrainError> {
+pub(super) fn robust(info: &'static MethodInfo, relaxation: Relaxation, table: &Table) -> Result<Robust, TrainError> {
     let (common, regulariser): (Common, Regulariser) = (read_settings(table)?, read_settings(table)?);
     let combination = match common.objective {
         Objective::CrossEntropy => Combination::Certified,
@@ -114,14 +144,22 @@ pub static CROWN_IBP: MethodInfo = MethodInfo {
     description: "L as for `ibp`, with pre-activation bounds [l, u] by interval arithmetic and margins by one backward \
                   substitution to the input. An unstable ReLU lies between the lines λz (λ = 1 if u > −l, else 0) and \
                   u(z − l)/(u − l). The gradient goes through the interval bounds, too. With β the margins are \
-                  β·m̲_CROWN-IBP + (1−β)·m̲_IBP; the published schedule lets β fall from 1 to 0 over the warm-up.",
-    source: "Zhang et al. 2020 (arXiv 1906.06316)",
-    settings: &[BETA, OBJECTIVE, REGULARISER],
+                  β·m̲_CROWN-IBP + (1−β)·m̲_IBP; the published schedule lets β fall from 1 to 0 over the warm-up. \
+                  With `loss_fusion` L_cert is log(1 + Σ_j t_j − min Σ_j s_j·m_j), where exp(−m_j) lies below the chord \
+                  t_j − s_j·m_j between its interval bounds: one substitution for all classes. It bounds the worst \
+                  cross-entropy, mostly more loosely than margins do where perturbations are large, more tightly where \
+                  they are small, since the classes share one worst point. No sample counts as certified, and the form is \
+                  differentiated by the reference engine: worth its while with many classes.",
+    source: "Zhang et al. 2020 (arXiv 1906.06316); loss fusion of Xu et al. 2020 (arXiv 2002.12920)",
+    settings: &[BETA, FUSION, OBJECTIVE, REGULARISER],
     build: |table| {
-        let beta: Beta = read_settings(table)?;
+        let (beta, fusion): (Beta, Fusion) = (read_settings(table)?, read_settings(table)?);
         let mut method = robust(&CROWN_IBP, Relaxation::CrownIbp, table)?;
         method.bounding.beta = [beta.beta_start, beta.beta_end];
+        fusion.check(beta, method.combination)?;
+        method.bounding.fused = fusion.loss_fusion;
         method.settings.extend(write_settings(&beta));
+        method.settings.extend(write_settings(&fusion));
         Ok(Box::new(method))
     },
 };
@@ -162,8 +200,8 @@ pub static CROWN_MEET_IBP: MethodInfo = MethodInfo {
     title: "CROWN met with IBP",
     aliases: &[],
     summary: "as deeppoly, every layer's bounds intersected with interval bounds",
-    description: "L as for `deeppoly`, every intermediate bound intersected with its interval bound. Usually tighter, \
-                  yet not always: a narrower layer may flip the slope of a lower line.",
+    description: "L as for `deeppoly`, every intermediate bound intersected with its interval bound; the margins are not. \
+                  Usually tighter, yet not always: a narrower layer may flip the slope of a lower line.",
     source: "a variant of DeepPoly in use in benchmarks of certified training",
     settings: &[OBJECTIVE, REGULARISER],
     build: |table| relaxed(&CROWN_MEET_IBP, Relaxation::CrownMeetIbp, table),

@@ -54,7 +54,7 @@ impl Method for Standard {
         &self,
         batch: &Minibatch<'_>,
         at: &dyn Loaded<f32>,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError> {
         let request = MemberRequest { inputs: Some(batch.inputs), bounds: None };

@@ -1,16 +1,18 @@
 //! Recipes: configurations of published settings, made from one table.
 
+mod examples;
 mod published;
 
 use std::fmt;
 use std::str::FromStr;
 
-use tightrope_engine::Intermediate;
+use tightrope_engine::{Intermediate, Norm};
 
-use self::published::{NETWORKS, PUBLISHED, Published, TUNED, Tuned};
+use self::examples::{EXAMPLES, Example};
+use self::published::{INF, NETWORKS, PUBLISHED, Published, TUNED, Tuned};
 use crate::TrainError;
 use crate::config::MethodSection;
-use crate::methods::{METHODS, MethodInfo, method};
+use crate::methods::{METHODS, Method, MethodInfo, method};
 use crate::smoothing::SmoothingKind;
 
 /// How much of a recipe is carried out.
@@ -72,18 +74,27 @@ impl FromStr for Profile {
     }
 }
 
-/// A configuration by name: SETTING/NETWORK/METHOD-SMOOTHING.
+/// A configuration by name: SETTING/NETWORK/METHOD-SMOOTHING, or `example/NAME`.
 #[derive(Clone)]
 pub struct Recipe {
     name: String,
-    setting: &'static Published,
-    network: &'static str,
-    method: &'static MethodInfo,
-    smoothing: SmoothingKind,
-    tuned: Option<&'static Tuned>,
+    kind: Kind,
 }
 
-/// Every recipe: settings × networks × methods × smoothings, then configurations that others have found by search.
+#[derive(Clone)]
+enum Kind {
+    Published {
+        setting: &'static Published,
+        network: &'static str,
+        method: &'static MethodInfo,
+        smoothing: SmoothingKind,
+        tuned: Option<&'static Tuned>,
+    },
+    Example(&'static Example),
+}
+
+/// Every recipe: settings × networks × methods × smoothings, then configurations that others have found by search, and short
+/// examples. Methods that have no gradient are there under `pgpe` alone, and those that cover ℓ∞ alone not for other norms.
 ///
 /// Methods that bound each layer through those before it are left out for the deepest network, where a step on one image
 /// takes minutes.
@@ -91,38 +102,67 @@ pub fn recipes() -> Vec<Recipe> {
     let mut all = Vec::new();
     for setting in &PUBLISHED {
         for network in NETWORKS {
-            for info in METHODS {
-                if network.starts_with("cnn7") && goes_back_for_layers(info) {
+            for method in METHODS {
+                if network.starts_with("cnn7") && goes_back_for_layers(method) {
                     continue;
                 }
-                for smoothing in SmoothingKind::ALL {
-                    let name = format!("{}/{network}/{}-{}", setting.name, info.name, smoothing.name());
-                    all.push(Recipe { name, setting, network, method: info, smoothing, tuned: None });
+                for smoothing in SmoothingKind::ALL.into_iter().filter(|kind| trains(method, *kind, setting)) {
+                    let name = format!("{}/{network}/{}-{}", setting.name, method.name, smoothing.name());
+                    all.push(Recipe {
+                        name,
+                        kind: Kind::Published { setting, network, method, smoothing, tuned: None },
+                    });
                 }
             }
         }
     }
     for tuned in &TUNED {
-        let base = all.iter().find(|recipe| recipe.name == tuned.base).cloned();
-        let special = |base| Recipe { name: tuned.name.into(), network: tuned.network, tuned: Some(tuned), ..base };
-        all.extend(base.map(special));
+        let base = all.iter().find(|recipe| recipe.name == tuned.base).map(|recipe| recipe.kind.clone());
+        if let Some(Kind::Published { setting, method, smoothing, .. }) = base {
+            let kind = Kind::Published { setting, network: tuned.network, method, smoothing, tuned: Some(tuned) };
+            all.push(Recipe { name: tuned.name.into(), kind });
+        }
     }
+    all.extend(EXAMPLES.iter().map(|example| Recipe { name: example.name.into(), kind: Kind::Example(example) }));
     all
 }
 
 /// The recipe called `name`; a name without a smoothing is that of plain gradients.
 ///
 /// # Errors
-/// If there is none; the message names the nearest.
+/// If there is none; the message names those that begin so, or else the nearest.
 pub fn recipe(name: &str) -> Result<Recipe, TrainError> {
     let all = recipes();
     let plain = format!("{name}-{}", SmoothingKind::Grad.name());
     if let Some(found) = all.iter().find(|recipe| recipe.name == name || recipe.name == plain) {
         return Ok(found.clone());
     }
-    let nearest = all.iter().map(|recipe| &recipe.name).min_by_key(|known| strsim::damerau_levenshtein(name, known));
-    let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
+    let begun: Vec<&str> = all.iter().map(Recipe::name).filter(|known| known.starts_with(name)).collect();
+    let nearest = if begun.is_empty() {
+        let mut known: Vec<&str> = all.iter().map(Recipe::name).collect();
+        known.sort_by_key(|known| strsim::damerau_levenshtein(name, known));
+        format!("; did you mean `{}`? Others like it: {}", known[0], known[1..FEW].join(", "))
+    } else {
+        let more = begun.len().saturating_sub(FEW);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("; {} begin so: {}{more}", begun.len(), begun[..begun.len().min(FEW)].join(", "))
+    };
     Err(TrainError::Recipe { name: name.into(), nearest })
+}
+
+/// So many names are told where one is not found.
+const FEW: usize = 5;
+
+/// Whether a method has the gradient that a smoothing asks for, and covers the norm of a setting.
+fn trains(info: &MethodInfo, smoothing: SmoothingKind, setting: &Published) -> bool {
+    let norm = match setting.norm {
+        "2" => Norm::L2,
+        "1" => Norm::L1,
+        _ => Norm::Inf,
+    };
+    let section = MethodSection { name: info.name.into(), ..MethodSection::default() };
+    let fits = |made: Box<dyn Method>| (smoothing == SmoothingKind::Pgpe || made.differentiable()) && made.covers(norm);
+    method(&section).is_ok_and(fits)
 }
 
 fn goes_back_for_layers(info: &MethodInfo) -> bool {
@@ -142,24 +182,32 @@ impl Recipe {
 
     /// What it trains, in a line.
     pub fn summary(&self) -> String {
-        match self.tuned {
-            Some(tuned) => tuned.source.into(),
-            None => format!("{} under {}", self.method.title, self.smoothing.summary()),
+        match &self.kind {
+            Kind::Published { tuned: Some(tuned), .. } => tuned.source.into(),
+            Kind::Published { method, smoothing, .. } => format!("{} under {}", method.title, smoothing.summary()),
+            Kind::Example(example) => example.summary.into(),
         }
     }
 
     /// The configuration as a file: what differs from the defaults, with remarks.
     pub fn toml(&self, profile: Profile) -> String {
-        let mut lines = self.keys(profile);
-        for (key, value) in self.tuned.map_or(&[][..], |tuned| tuned.overrides) {
-            match lines.iter_mut().find(|(known, _)| known == key) {
-                Some((_, line)) => *line = (*value).into(),
-                None => lines.push((key, (*value).into())),
+        let (lines, mut text) = match &self.kind {
+            Kind::Published { setting, network, method, smoothing, tuned } => {
+                let mut lines = published_keys(setting, network, method, *smoothing, profile);
+                for (key, value) in tuned.map_or(&[][..], |tuned| tuned.overrides) {
+                    put(&mut lines, key, (*value).into());
+                }
+                (lines, format!("# {}: {}.\n", self.name, self.summary()))
             }
-        }
-        let mut text = format!("# {}: {}.\n", self.name, self.summary());
+            Kind::Example(example) => {
+                let file = example.name.strip_prefix("example/").unwrap_or(example.name);
+                let remark = example.remark.replace('\n', "\n# ");
+                let command = format!("tightrope train recipes/{file}.toml --out runs/{file}");
+                (example_keys(example, profile), format!("# {remark}\n#   {command}\n"))
+            }
+        };
         if profile != Profile::Paper {
-            text.push_str(&format!("# Profile {profile}; `--profile paper` is the published length.\n"));
+            text.push_str(&format!("# Profile {profile}; `--profile paper` is the whole length.\n"));
         }
         for section in ["", "train", "warmup", "method", "smoothing"] {
             let inside = |key: &'static str| match key.split_once('.') {
@@ -178,99 +226,145 @@ impl Recipe {
         }
         text
     }
+}
 
-    /// Keys with values, in the order of the file.
-    fn keys(&self, profile: Profile) -> Vec<(&'static str, String)> {
-        let setting = self.setting;
-        let quoted = |text: &str| format!("\"{text}\"");
-        let epochs = setting.epochs;
-        // Images of 64 × 64 have a network of their own.
-        let model = match (setting.dataset, self.network) {
-            ("tinyimagenet", "cnn7-bn") => "cnn7-tinyimagenet-bn",
-            (_, network) => network,
-        };
-        let mut keys = vec![
-            ("dataset", quoted(setting.dataset)),
-            ("model", quoted(model)),
-            ("normalise", "true".into()),
-            ("eps", setting.eps.into()),
-        ];
-        match profile {
-            Profile::Smoke => keys.push(("limit_train", "8".into())),
-            Profile::Short => keys.push(("limit_train", "10000".into())),
-            Profile::Paper => {}
-        }
-        let milestones = setting.milestones.map(|epoch| profile.epoch(epoch, epochs));
-        let milestones = if milestones[0] < milestones[1] { milestones.to_vec() } else { milestones[1..].to_vec() };
-        let batch = if profile == Profile::Smoke { 4 } else { setting.batch };
-        keys.extend([
-            ("train.epochs", profile.epochs(epochs).to_string()),
-            ("train.batch", batch.to_string()),
-            ("train.lr", "5e-4".into()),
-            ("train.lr_decay", "0.2".into()),
-            ("train.milestones", format!("{milestones:?}")),
-            ("train.grad_clip", "10".into()),
-        ]);
-        let number = |value: f64| format!("{value:?}");
-        let [ibp, sabr, taps, mtl] = setting.l1;
-        let (l1, eps) = match self.method.name {
-            "standard" | "pgd" => (0.0, None),
-            "ibp" => (ibp, setting.ibp_eps),
-            "sabr" => (sabr, setting.sabr_eps),
-            "taps" | "staps" => (taps, None),
-            "mtl-ibp" | "cc-ibp" | "exp-ibp" => (mtl, None),
-            _ => (ibp, None),
-        };
-        keys.push(("train.l1", number(l1)));
-        keys.extend(eps.map(|eps| ("train.eps", eps.into())));
-        if setting.augmented {
-            let pad = if setting.dataset == "tinyimagenet" { "4" } else { "2" };
-            keys.extend([("train.flip", "true".into()), ("train.crop", pad.into())]);
-        }
-        if profile == Profile::Smoke {
-            keys.extend([("train.eval_limit", "4".into()), ("train.eval_every", "2".into())]);
-        }
-        keys.extend([
-            ("warmup.start", profile.epoch(setting.warmup[0], epochs).to_string()),
-            ("warmup.end", profile.epoch(setting.warmup[1], epochs).to_string()),
-            ("method.name", quoted(self.method.name)),
-        ]);
-        if self.method.name != "standard" {
-            keys.push(("method.robust_weight", number(setting.robust_weight)));
-        }
-        for own in self.method.own() {
-            let value = match own.path {
-                // Published for interval bounds; deeper ones have their own.
-                "method.regulariser" if !goes_back_for_layers(self.method) => setting.regulariser,
-                "method.box_share" => setting.box_share,
-                "method.shrinkage" if setting.shrinkage < 1.0 => setting.shrinkage,
-                "method.alpha" => setting.alpha,
-                "method.attack_eps_factor" if self.method.name != "pgd" => setting.attack_eps_factor,
-                "method.attack_steps" | "method.attack_restarts" => {
-                    let (steps, restarts) = if profile == Profile::Smoke { (1, 1) } else { (setting.attack_steps, 3) };
-                    let count = if own.path == "method.attack_steps" { steps } else { restarts };
-                    keys.push((own.path, count.to_string()));
-                    continue;
-                }
-                "method.latent_steps" if profile == Profile::Smoke => {
-                    keys.push((own.path, "1".into()));
-                    continue;
-                }
-                _ => continue,
-            };
-            keys.push((own.path, number(value)));
-        }
-        if self.smoothing != SmoothingKind::Grad {
-            keys.extend([("smoothing.kind", quoted(self.smoothing.name())), ("smoothing.sigma", "1e-3".into())]);
-        }
-        match self.smoothing {
-            SmoothingKind::Grad => {}
-            SmoothingKind::Rgs => keys.push(("smoothing.samples", "2".into())),
-            SmoothingKind::Pgpe => {
-                let population = if profile == Profile::Smoke { "2" } else { "256" };
-                keys.push(("smoothing.population", population.into()));
-            }
-        }
-        keys
+/// Sets a key, in its place if it has one.
+fn put(lines: &mut Vec<(&'static str, String)>, key: &'static str, value: String) {
+    match lines.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, line)) => *line = value,
+        None => lines.push((key, value)),
     }
+}
+
+/// Keys of an example, scaled to the profile.
+fn example_keys(example: &Example, profile: Profile) -> Vec<(&'static str, String)> {
+    let number = |key: &str| {
+        let found = example.keys.iter().find(|(known, _)| *known == key);
+        found.and_then(|(_, value)| value.parse::<usize>().ok())
+    };
+    let mut keys: Vec<(&'static str, String)> =
+        example.keys.iter().map(|(key, value)| (*key, (*value).to_string())).collect();
+    let epochs = number("train.epochs").unwrap_or(1);
+    let images = match profile {
+        Profile::Paper => return keys,
+        Profile::Smoke => 8,
+        Profile::Short => 10_000,
+    };
+    put(&mut keys, "limit_train", images.to_string());
+    put(&mut keys, "train.epochs", profile.epochs(epochs).to_string());
+    if let Some(end) = number("warmup.end") {
+        put(&mut keys, "warmup.end", profile.epoch(end, epochs).to_string());
+    }
+    if profile == Profile::Smoke {
+        put(&mut keys, "train.batch", "4".into());
+        put(&mut keys, "train.eval_limit", "4".into());
+        put(&mut keys, "train.eval_every", "2".into());
+        if number("smoothing.population").is_some() {
+            put(&mut keys, "smoothing.population", "2".into());
+        }
+    }
+    keys
+}
+
+/// Keys of a published setting with values, in the order of the file.
+fn published_keys(
+    setting: &'static Published,
+    network: &'static str,
+    method: &'static MethodInfo,
+    smoothing: SmoothingKind,
+    profile: Profile,
+) -> Vec<(&'static str, String)> {
+    let quoted = |text: &str| format!("\"{text}\"");
+    let epochs = setting.epochs;
+    // Images of 64 × 64 have a network of their own.
+    let model = match (setting.dataset, network) {
+        ("tinyimagenet", "cnn7-bn") => "cnn7-tinyimagenet-bn",
+        (_, network) => network,
+    };
+    let mut keys = vec![
+        ("dataset", quoted(setting.dataset)),
+        ("model", quoted(model)),
+        ("normalise", "true".into()),
+        ("eps", setting.eps.into()),
+    ];
+    if setting.norm != INF {
+        keys.push(("norm", quoted(setting.norm)));
+    }
+    match profile {
+        Profile::Smoke => keys.push(("limit_train", "8".into())),
+        Profile::Short => keys.push(("limit_train", "10000".into())),
+        Profile::Paper => {}
+    }
+    let milestones = setting.milestones.map(|epoch| profile.epoch(epoch, epochs));
+    let milestones = if milestones[0] < milestones[1] { milestones.to_vec() } else { milestones[1..].to_vec() };
+    let batch = if profile == Profile::Smoke { 4 } else { setting.batch };
+    keys.extend([
+        ("train.epochs", profile.epochs(epochs).to_string()),
+        ("train.batch", batch.to_string()),
+        ("train.lr", "5e-4".into()),
+        ("train.lr_decay", "0.2".into()),
+        ("train.milestones", format!("{milestones:?}")),
+        ("train.grad_clip", "10".into()),
+    ]);
+    let number = |value: f64| format!("{value:?}");
+    let [ibp, sabr, taps, mtl] = setting.l1;
+    let (l1, eps) = match method.name {
+        "standard" | "pgd" => (0.0, None),
+        "ibp" => (ibp, setting.ibp_eps),
+        "sabr" => (sabr, setting.sabr_eps),
+        "taps" | "staps" => (taps, None),
+        "mtl-ibp" | "cc-ibp" | "exp-ibp" => (mtl, None),
+        _ => (ibp, None),
+    };
+    keys.push(("train.l1", number(l1)));
+    keys.extend(eps.map(|eps| ("train.eps", eps.into())));
+    if setting.augmented {
+        let pad = if setting.dataset == "tinyimagenet" { "4" } else { "2" };
+        keys.extend([("train.flip", "true".into()), ("train.crop", pad.into())]);
+    }
+    if profile == Profile::Smoke {
+        keys.extend([("train.eval_limit", "4".into()), ("train.eval_every", "2".into())]);
+    }
+    keys.extend([
+        ("warmup.start", profile.epoch(setting.warmup[0], epochs).to_string()),
+        ("warmup.end", profile.epoch(setting.warmup[1], epochs).to_string()),
+        ("method.name", quoted(method.name)),
+    ]);
+    if method.name != "standard" {
+        keys.push(("method.robust_weight", number(setting.robust_weight)));
+    }
+    for own in method.own() {
+        let value = match own.path {
+            // Published for interval bounds; deeper ones have their own.
+            "method.regulariser" if !goes_back_for_layers(method) => setting.regulariser,
+            "method.box_share" => setting.box_share,
+            "method.shrinkage" if setting.shrinkage < 1.0 => setting.shrinkage,
+            "method.alpha" => setting.alpha,
+            "method.attack_eps_factor" if method.name != "pgd" => setting.attack_eps_factor,
+            "method.attack_steps" | "method.attack_restarts" => {
+                let (steps, restarts) = if profile == Profile::Smoke { (1, 1) } else { (setting.attack_steps, 3) };
+                let count = if own.path == "method.attack_steps" { steps } else { restarts };
+                keys.push((own.path, count.to_string()));
+                continue;
+            }
+            "method.latent_steps" if profile == Profile::Smoke => {
+                keys.push((own.path, "1".into()));
+                continue;
+            }
+            _ => continue,
+        };
+        keys.push((own.path, number(value)));
+    }
+    if smoothing != SmoothingKind::Grad {
+        keys.extend([("smoothing.kind", quoted(smoothing.name())), ("smoothing.sigma", "1e-3".into())]);
+    }
+    match smoothing {
+        SmoothingKind::Grad => {}
+        SmoothingKind::Rgs => keys.push(("smoothing.samples", "2".into())),
+        SmoothingKind::Pgpe => {
+            let population = if profile == Profile::Smoke { "2" } else { "256" };
+            keys.push(("smoothing.population", population.into()));
+        }
+    }
+    keys
 }

@@ -5,6 +5,8 @@ pub(super) struct Published {
     /// The first part of a recipe's name.
     pub(super) name: &'static str,
     pub(super) dataset: &'static str,
+    /// Norm of the perturbations, as configurations write it.
+    pub(super) norm: &'static str,
     /// Radius, as configurations write it.
     pub(super) eps: &'static str,
     /// Radius that interval bounds are trained with, where it is another.
@@ -36,11 +38,56 @@ pub(super) struct Published {
     pub(super) attack_eps_factor: f64,
 }
 
-/// The benchmark settings of certified training, after "CTBench" (arXiv 2406.04848) and the papers that it collects.
-pub(super) static PUBLISHED: [Published; 5] = [
+/// ℓ∞.
+pub(super) const INF: &str = "inf";
+
+/// ℓ2 and ℓ1 balls on MNIST: radii of Croce and Hein 2020 (arXiv 1905.11213), the rest as for ℓ∞.
+const MNIST_BALLS: Published = Published {
+    name: "mnist-l2-0.3",
+    dataset: "mnist",
+    norm: "2",
+    eps: "0.3",
+    ibp_eps: None,
+    sabr_eps: None,
+    epochs: 70,
+    warmup: [0, 20],
+    milestones: [50, 60],
+    batch: 256,
+    robust_weight: 1.0,
+    augmented: false,
+    // Its ratios of widths are those of boxes.
+    regulariser: 0.0,
+    l1: [2e-6, 1e-6, 2e-6, 1e-5],
+    box_share: 1.0,
+    shrinkage: 1.0,
+    alpha: 0.02,
+    attack_steps: 10,
+    attack_eps_factor: 1.0,
+};
+
+/// The same on CIFAR-10.
+const CIFAR10_BALLS: Published = Published {
+    name: "cifar10-l2-0.1",
+    dataset: "cifar10",
+    eps: "0.1",
+    epochs: 160,
+    warmup: [1, 81],
+    milestones: [120, 140],
+    batch: 128,
+    augmented: true,
+    l1: [1e-6, 1e-6, 2e-6, 3e-6],
+    alpha: 0.01,
+    attack_steps: 8,
+    ..MNIST_BALLS
+};
+
+/// The benchmark settings of certified training, after "CTBench" (arXiv 2406.04848) and the papers that it collects, and
+/// those over balls of other norms.
+pub(super) static PUBLISHED: [Published; 9] = [
     Published {
         name: "mnist-0.1",
         dataset: "mnist",
+        norm: INF,
         eps: "0.1",
         ibp_eps: Some("0.2"),
         sabr_eps: None,
@@ -61,6 +108,7 @@ pub(super) static PUBLISHED: [Published; 5] = [
     Published {
         name: "mnist-0.3",
         dataset: "mnist",
+        norm: INF,
         eps: "0.3",
         ibp_eps: None,
         sabr_eps: None,
@@ -81,6 +129,7 @@ pub(super) static PUBLISHED: [Published; 5] = [
     Published {
         name: "cifar10-2_255",
         dataset: "cifar10",
+        norm: INF,
         eps: "\"2/255\"",
         ibp_eps: None,
         sabr_eps: Some("\"3/255\""),
@@ -101,6 +150,7 @@ pub(super) static PUBLISHED: [Published; 5] = [
     Published {
         name: "cifar10-8_255",
         dataset: "cifar10",
+        norm: INF,
         eps: "\"8/255\"",
         ibp_eps: None,
         sabr_eps: None,
@@ -121,6 +171,7 @@ pub(super) static PUBLISHED: [Published; 5] = [
     Published {
         name: "tinyimagenet-1_255",
         dataset: "tinyimagenet",
+        norm: INF,
         eps: "\"1/255\"",
         ibp_eps: None,
         sabr_eps: None,
@@ -138,6 +189,10 @@ pub(super) static PUBLISHED: [Published; 5] = [
         attack_steps: 1,
         attack_eps_factor: 1.5,
     },
+    MNIST_BALLS,
+    Published { name: "mnist-l1-1", norm: "1", eps: "1", ..MNIST_BALLS },
+    CIFAR10_BALLS,
+    Published { name: "cifar10-l1-2", norm: "1", eps: "2", ..CIFAR10_BALLS },
 ];
 
 /// The networks of recipes.

@@ -8,12 +8,14 @@ mod noise;
 mod pgpe;
 mod rgs;
 mod sam;
+mod scales;
 
 pub use kind::SmoothingKind;
 pub use noise::Noise;
 pub use pgpe::{pgpe, pgpe_gradient, pgpe_loss};
 pub use rgs::{grad, rgs};
 pub use sam::sam;
+pub use scales::relative_scales;
 
 /// A loss and an estimate of its gradient.
 #[derive(Clone, Debug, PartialEq)]

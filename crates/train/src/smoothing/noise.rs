@@ -6,10 +6,15 @@ use tightrope_engine::{Perturbation, Real};
 /// Elements of θ that are perturbed or accumulated as one unit of work.
 pub(super) const CHUNK: usize = 4096;
 
-/// Perturbations δ ~ N(0, σ²I) addressed by member and element, so that any thread can regenerate any of them.
+/// Perturbations δ ~ N(0, σ²S²), S diagonal and mostly the identity, addressed by member and element, so that any thread can regenerate any of them.
 pub trait Noise: Sync {
     /// The standard deviation σ ≥ 0.
     fn sigma(&self) -> f64;
+
+    /// The diagonal of S, one factor ≥ 0 for each element of θ; the identity if absent.
+    fn scales(&self) -> Option<&[f32]> {
+        None
+    }
 
     /// Fills `out` with elements `first .. first + out.len()` of δ of `member`.
     fn fill(&self, member: u64, first: usize, out: &mut [f32]);
@@ -31,13 +36,18 @@ pub trait Noise: Sync {
 }
 
 /// The same values as [`tightrope_engine::Loaded::members`] uses.
-impl Noise for Perturbation {
+impl Noise for Perturbation<'_> {
     fn sigma(&self) -> f64 {
         f64::from(self.sigma)
     }
 
+    fn scales(&self) -> Option<&[f32]> {
+        self.scales
+    }
+
     fn fill(&self, member: u64, first: usize, out: &mut [f32]) {
         self.stream(member).gaussian(first as u64, out);
+        self.stretch(first, out);
         out.iter_mut().for_each(|value| *value *= self.sigma);
     }
 }

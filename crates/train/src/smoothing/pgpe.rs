@@ -8,7 +8,7 @@ use super::{Estimate, Noise};
 use crate::TrainError;
 
 /// PGPE (Sehnke et al. 2010; arXiv 2403.07095): rᵢ± = L(θ±δᵢ) for members 0 … n−1 and
-/// g = (1/n) Σᵢ δᵢ (rᵢ⁺ − rᵢ⁻)/(2σ²).
+/// g = (1/n) Σᵢ δᵢ (rᵢ⁺ − rᵢ⁻)/(2σ²), with σ² the variance of each element of δᵢ.
 ///
 /// `pairs` is n, half the population.
 ///
@@ -68,6 +68,11 @@ pub fn pgpe_gradient<T: Real>(
             noise.fill(member as u64, chunk * CHUNK, delta);
             let difference = plus - minus;
             sum.iter_mut().zip(&*delta).for_each(|(s, &d)| *s += f64::from(d) * difference);
+        }
+        if let Some(scales) = noise.scales() {
+            // The variance of the element is s² times σ²; what does not move has no derivative.
+            let scales = &scales[chunk * CHUNK..][..gradient.len()];
+            sum.iter_mut().zip(scales).for_each(|(sum, &s)| *sum /= f64::from(if s > 0.0 { s * s } else { 1.0 }));
         }
         gradient.iter_mut().zip(&sum).for_each(|(g, s)| *g = T::from_f64(s * scale));
     });

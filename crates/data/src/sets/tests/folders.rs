@@ -159,8 +159,8 @@ fn what_is_wrong_with_a_folder_is_told_by_file() {
     refused(empty, Split::Train, &["train/d", "holds no .png", "take the folder away"]);
     let others = |root: &Path| write(root.join("train/d/list.csv"), b"");
     refused(others, Split::Train, &["train/d", "but 1 other file(s)"]);
-    let other_format = |root: &Path| write(root.join("train/b/1.ppm"), b"P6");
-    refused(other_format, Split::Train, &["train/b/1.ppm", ".ppm", "convert it to PNG"]);
+    let other_format = |root: &Path| write(root.join("train/b/1.bmp"), b"BM");
+    refused(other_format, Split::Train, &["train/b/1.bmp", ".bmp", "convert it to PNG"]);
     let loose = |root: &Path| write(root.join("train/1.png"), &grey(1, [2, 3]));
     refused(loose, Split::Train, &["train/1.png", "outside the class folders"]);
     let one_class = |root: &Path| {

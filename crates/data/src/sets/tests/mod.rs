@@ -2,6 +2,7 @@
 
 mod binary;
 mod folders;
+mod gtsrb;
 
 use std::path::Path;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tightrope_network::{BatchNorm, Layer, Network, NodeId, ParameterId, ParameterLayout};
 
-use super::lanes::sum;
+use super::lanes::{dot, sum};
 use crate::Real;
 use conv::ConvGeometry;
 use pool::PoolGeometry;
@@ -243,6 +243,10 @@ impl<T: Real> Map<T> {
             return;
         }
         for row in y.chunks_exact_mut(self.outputs) {
+            if self.positions() == 1 {
+                row.iter_mut().zip(&self.bias).for_each(|(v, &b)| *v += b);
+                continue;
+            }
             for (values, &b) in row.chunks_exact_mut(self.positions()).zip(&self.bias) {
                 values.iter_mut().for_each(|v| *v += b);
             }
@@ -255,6 +259,10 @@ impl<T: Real> Map<T> {
             return;
         }
         for (row, constant) in rows.chunks_exact(self.outputs).zip(constants) {
+            if self.positions() == 1 {
+                *constant += dot(row, &self.bias);
+                continue;
+            }
             for (values, &b) in row.chunks_exact(self.positions()).zip(&self.bias) {
                 *constant += sum(values) * b;
             }

@@ -56,6 +56,8 @@ pub(super) struct Sinks<'a, T> {
     pub(super) set: Option<(&'a mut [T], &'a mut [T])>,
     /// Radii of the box of error terms.
     pub(super) errors: Option<&'a mut [T]>,
+    /// The rows themselves, `[count, n]`, overwritten.
+    pub(super) rows: Option<&'a mut Vec<T>>,
 }
 
 /// A walk of rows that share lines and set, which may keep their coefficients.
@@ -191,8 +193,8 @@ impl<T: Real> Walk<'_, T> {
                         weights.add_weight(id, map, Weights::Signed, &cotangents[input], &coefficients[id], count);
                         weights.add_bias(id, map, Some(g), &coefficients[id]);
                     }
-                    // The rows themselves are constants (unit vectors or a specification).
-                    if id == start {
+                    // The rows themselves are mostly constants (unit vectors or a specification).
+                    if id == start && sinks.rows.is_none() {
                         self.errors_adjoint(id, &coefficients[id], g, sinks, &mut []);
                         break;
                     }
@@ -205,6 +207,9 @@ impl<T: Real> Walk<'_, T> {
                 }
             };
             self.errors_adjoint(id, &coefficients[id], g, sinks, &mut cotangents[id]);
+        }
+        if let Some(target) = &mut sinks.rows {
+            **target = std::mem::take(&mut cotangents[start]);
         }
     }
 

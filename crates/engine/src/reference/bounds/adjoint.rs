@@ -117,6 +117,31 @@ impl<T: Real> Group<T> {
         region
     }
 
+    /// The derivatives of Σ `g`·(lower bounds) with respect to the coefficients of the specification, `[batch, R, K]`.
+    pub(in crate::reference) fn on_spec(&self, plan: &Plan<T>, g: &[T]) -> Vec<T> {
+        let (last, rows, classes) = (self.last(plan), self.rows(plan), plan.network.output_len());
+        let mut found = vec![T::ZERO; self.region.batch() * rows * classes];
+        for (sample, found) in found.chunks_exact_mut((rows * classes).max(1)).enumerate() {
+            let matrix = self.spec_matrix(plan, sample);
+            let (lines, known) = (self.walk_lines(plan, sample), self.sample_bounds(sample));
+            let (stop, set) = self.spec_stop(plan, sample);
+            let walk =
+                Walk { plan, lines: &lines, rule: self.rule(), stop, set, errors: self.error_box(plan, last, sample) };
+            // Also rows that are 0: what a coefficient in them would do is what is asked.
+            let all: Vec<usize> = (0..rows).collect();
+            let chunks = all.chunks(walk.chunk_rows(last)).zip(found.chunks_mut(walk.chunk_rows(last) * classes));
+            for (chunk, target) in chunks {
+                let g: Vec<T> = chunk.iter().map(|row| g[sample * rows + row]).collect();
+                let coefficients = matrix[chunk[0] * classes..][..chunk.len() * classes].to_vec();
+                let mut on_rows = Vec::new();
+                let mut sinks = Sinks { weights: None, set: None, errors: None, rows: Some(&mut on_rows) };
+                walk.adjoint(last, coefficients, &g, &mut sinks, &known, &mut zeros_like(&known));
+                target.copy_from_slice(&on_rows);
+            }
+        }
+        found
+    }
+
     fn spec_backward(&self, plan: &Plan<T>, cotangents: &Cotangents<T>, flow: &mut Flow<'_, T>) {
         let last = self.last(plan);
         let rows = self.rows(plan);
@@ -148,7 +173,7 @@ impl<T: Real> Group<T> {
             let error_box = self.error_box(plan, last, sample);
             let walk = Walk { plan, lines: &lines, rule: self.rule(), stop, set, errors: error_box };
             let errors = sample_of(errors, walk.errors, sample);
-            let mut sinks = Sinks { weights: weights.as_deref_mut(), set: Some(set_sink), errors };
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set: Some(set_sink), errors, rows: None };
             let mut sample_bounds = zeros_like(&known);
             for chunk in live.chunks(walk.chunk_rows(last)) {
                 let g: Vec<T> = chunk.iter().map(g_of).collect();
@@ -180,7 +205,7 @@ impl<T: Real> Group<T> {
             let Flow { weights, region, bounds, errors, .. } = &mut *flow;
             let set = Some((&mut region.center[range.clone()], &mut region.radius[range]));
             let errors = sample_of(errors, walk.errors, sample);
-            let mut sinks = Sinks { weights: weights.as_deref_mut(), set, errors };
+            let mut sinks = Sinks { weights: weights.as_deref_mut(), set, errors, rows: None };
             let mut sample_bounds = zeros_like(&known);
             for chunk in live.chunks(walk.chunk_rows(id)) {
                 let g: Vec<T> = chunk.iter().map(g_of).collect();

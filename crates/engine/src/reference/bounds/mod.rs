@@ -1,6 +1,7 @@
 //! Bounds of one group of samples: the domains composed into the named relaxations, and the adjoint of the whole.
 
 mod adjoint;
+mod ascent;
 
 use tightrope_network::{Layer, Node, NodeId};
 
@@ -344,7 +345,11 @@ impl<T: Real> Group<T> {
             let mut upper = offset.clone();
             for chunk in self.spec_rows(plan, &matrix, self.request.upper).chunks(walk.chunk_rows(last)) {
                 let coefficients = self.spec_coefficients(plan, &matrix, chunk);
-                for (&(row, is_upper), value) in chunk.iter().zip(walk.lower_bounds(last, coefficients, chunk.len())) {
+                let mut values = walk.lower_bounds(last, coefficients.clone(), chunk.len());
+                if let Some(ascent) = self.request.climbs() {
+                    self.ascend(plan, sample, ascent, &coefficients, &mut values);
+                }
+                for (&(row, is_upper), value) in chunk.iter().zip(values) {
                     if is_upper {
                         upper[row] += -value;
                     } else {

@@ -1,5 +1,6 @@
 //! Back-substitution of margins with images in lanes.
 
 pub mod adjoint;
+pub mod ascent;
 pub mod lines;
 pub mod walk;

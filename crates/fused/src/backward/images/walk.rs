@@ -147,7 +147,7 @@ impl<S: Lanes, const VP: usize> MarginRows<S, VP> {
 /// The relaxation of one coefficient, and what the constant gains: a' = min(a,0)·λ_u + max(a,0)·λ_l, and
 /// min(a,0)·μ_u + a'·b. The zeros come first, so that NaN passes through.
 #[inline(always)]
-unsafe fn relaxed<S: Lanes>(a: S::V, [upper, lower, intercept, bias]: [S::V; 4], sum: &mut S::V) -> S::V {
+pub unsafe fn relaxed<S: Lanes>(a: S::V, [upper, lower, intercept, bias]: [S::V; 4], sum: &mut S::V) -> S::V {
     // SAFETY: the machine is the caller's word.
     unsafe {
         let (negative, positive) = (S::min(S::zero(), a), S::max(S::zero(), a));
@@ -204,9 +204,7 @@ impl PacketWalk {
     ) -> [[f32; WIDTH]; TOGETHER] {
         let net = scene.net;
         let hidden = net.plan.hidden();
-        let row = net.plan.stages[0].input_side()[1];
-        self.offsets.clear();
-        self.offsets.extend(patch_offsets(&net.plan.stages[0], row).iter().map(|o| o * (VP * WIDTH) as u32));
+        self.prepare(net, VP);
         let Coefficients { stages, pixels } = coefficients;
         stages.resize_with(hidden.max(stages.len()), Buffer::default);
         let len = net.input_len(0) * VP * WIDTH;
@@ -229,19 +227,7 @@ impl PacketWalk {
                     let zero = keep != Keep::Nothing && resident;
                     self.at_position(scene, rows, [index, position], above, spot, zero, &mut constants);
                     if index == 0 {
-                        let (y, x) = (position / stage.output.w, position % stage.output.w);
-                        let corner = (y * stage.stride[0] * row + x * stage.stride[1]) * stage.input.c;
-                        let live = scene.lines[0].live.at(position);
-                        let segment = Segment {
-                            input: spot,
-                            weight: net.weights.signed[0].patch.as_ptr(),
-                            list: live.as_ptr(),
-                            full: live.len(),
-                            half: 0,
-                        };
-                        let output = pixels.as_mut_ptr().add(corner * VP * WIDTH);
-                        let stride = padded(stage.taps() * stage.input.c);
-                        gather::<S, VP>(&[segment][..], stride, output, Outputs::Patch(&self.offsets));
+                        self.scatter::<S, VP>(scene, position, spot, pixels.as_mut_ptr());
                     }
                 }
             }
@@ -249,6 +235,40 @@ impl PacketWalk {
         // SAFETY: the pixels hold the padded input.
         unsafe { S::run(|| extremes::<S, VP>(scene, pixels.as_ptr(), &mut constants)) };
         constants
+    }
+
+    /// Makes ready for walks of so many margins.
+    pub fn prepare(&mut self, net: &Net<'_>, margins: usize) {
+        let first = &net.plan.stages[0];
+        self.offsets.clear();
+        let offsets = patch_offsets(first, first.input_side()[1]);
+        self.offsets.extend(offsets.iter().map(|o| o * (margins * WIDTH) as u32));
+    }
+
+    /// Adds to the pixels what the coefficients `spot` of one position of the first stage make of them.
+    ///
+    /// # Safety
+    /// As [`PacketWalk::bound`]; the walk is prepared for VP margins, and the pixels hold the padded input.
+    pub unsafe fn scatter<S: Lanes, const VP: usize>(
+        &self,
+        scene: Scene<'_>,
+        position: usize,
+        spot: *const f32,
+        pixels: *mut f32,
+    ) {
+        let stage = &scene.net.plan.stages[0];
+        let row = stage.input_side()[1];
+        let (y, x) = (position / stage.output.w, position % stage.output.w);
+        let corner = (y * stage.stride[0] * row + x * stage.stride[1]) * stage.input.c;
+        let live = scene.lines[0].live.at(position);
+        let weight = scene.net.weights.signed[0].patch.as_ptr();
+        let segment = Segment { input: spot, weight, list: live.as_ptr(), full: live.len(), half: 0 };
+        let stride = padded(stage.taps() * stage.input.c);
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let output = pixels.add(corner * VP * WIDTH);
+            gather::<S, VP>(&[segment][..], stride, output, Outputs::Patch(&self.offsets));
+        }
     }
 
     /// The first stage's coefficients in a band of whole rows of positions once more, as if they had been kept.
@@ -288,7 +308,7 @@ impl PacketWalk {
         zero: bool,
         constants: &mut [[f32; WIDTH]; TOGETHER],
     ) {
-        let Scene { net, lines, margins, .. } = scene;
+        let Scene { net, lines, .. } = scene;
         let stage = &net.plan.stages[index];
         let channels = stage.output.c;
         let live = lines[index].live.at(position);
@@ -298,14 +318,35 @@ impl PacketWalk {
             if zero && live.len() < channels && !Products::by_lists(stage) {
                 std::slice::from_raw_parts_mut(spot, channels * VP * WIDTH).fill(0.0);
             }
-            if index + 1 == net.plan.hidden() {
-                S::run(|| rows.load(margins, position * channels, live, spot));
+            self.arrive(scene, rows, [index, position], above, spot);
+            let line = lines[index].line.as_ptr().add(position * channels * 2 * WIDTH);
+            S::run(|| relax::<S, VP>(line, bias, live, spot, constants));
+        }
+    }
+
+    /// Coefficients on the activations of one position of stage `index`, `above` being those on the pre-activations of the
+    /// stage above: of live neurons alone.
+    ///
+    /// # Safety
+    /// As [`PacketWalk::bound`]; `spot` has room for the position.
+    pub unsafe fn arrive<S: Lanes, const VP: usize>(
+        &mut self,
+        scene: Scene<'_>,
+        rows: &MarginRows<S, VP>,
+        [index, position]: [usize; 2],
+        above: *const f32,
+        spot: *mut f32,
+    ) {
+        let stage = &scene.net.plan.stages[index];
+        let live = scene.lines[index].live.at(position);
+        // SAFETY: passed on from the caller.
+        unsafe {
+            if index + 1 == scene.net.plan.hidden() {
+                S::run(|| rows.load(scene.margins, position * stage.output.c, live, spot));
             } else {
                 let place = [position / stage.output.w, position % stage.output.w];
                 self.transposed::<S, VP>(scene, index, place, live, above, spot);
             }
-            let line = lines[index].line.as_ptr().add(position * channels * 2 * WIDTH);
-            S::run(|| relax::<S, VP>(line, bias, live, spot, constants));
         }
     }
 
@@ -374,7 +415,7 @@ unsafe fn relax<S: Lanes, const VP: usize>(
 
 /// Adds the minima of the linear forms over the boxes.
 #[inline(always)]
-unsafe fn extremes<S: Lanes, const VP: usize>(
+pub unsafe fn extremes<S: Lanes, const VP: usize>(
     scene: Scene<'_>,
     pixels: *const f32,
     constants: &mut [[f32; WIDTH]; TOGETHER],

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, Gradients, LayerBounds, LayerCotangent, Loaded, Norm, Region, Relaxation, Spec,
-    Tape, Wants,
+    BoundRequest, Bounds, Cotangents, Gradients, LayerBounds, LayerCotangent, Loaded, Norm, Region, Relaxation,
+    SlopeAscent, Spec, Tape, Wants,
 };
 
 use crate::TrainError;
@@ -19,6 +19,10 @@ pub(in crate::methods) struct Bounding {
     pub(in crate::methods) box_share: f64,
     /// ReLU shrinkage c in (0, 1] of interval bounds; 1 for bounds that hold.
     pub(in crate::methods) shrinkage: f64,
+    /// How lower slopes are optimised at every evaluation, through which no gradient goes.
+    pub(in crate::methods) ascent: Option<SlopeAscent>,
+    /// Bound the cross-entropy by one linear form in place of margins, by CROWN-IBP.
+    pub(in crate::methods) fused: bool,
     /// Weight β of the relaxation's margins beside IBP's at the start and at the end of the warm-up.
     pub(in crate::methods) beta: [f64; 2],
 }
@@ -40,7 +44,7 @@ struct Pass {
 impl Bounding {
     /// All perturbations by `relaxation` alone.
     pub(in crate::methods) fn by(relaxation: Relaxation) -> Self {
-        Bounding { relaxation, box_share: 1.0, shrinkage: 1.0, beta: [1.0; 2] }
+        Bounding { relaxation, box_share: 1.0, shrinkage: 1.0, ascent: None, fused: false, beta: [1.0; 2] }
     }
 
     /// True if the boxes are those around worst points.
@@ -55,11 +59,12 @@ impl Bounding {
 
     /// The one request whose bounds are the margins, if there is one.
     pub(super) fn request(&self) -> Option<BoundRequest> {
-        (self.beta == [1.0; 2] && !self.takes_points()).then(|| self.lower(self.relaxation))
+        (self.beta == [1.0; 2] && !self.takes_points() && !self.fused).then(|| self.lower(self.relaxation))
     }
 
     fn lower(&self, relaxation: Relaxation) -> BoundRequest {
-        BoundRequest { shrinkage: self.shrinkage, ..BoundRequest::lower(relaxation) }
+        let ascent = self.ascent.filter(|_| relaxation == self.relaxation);
+        BoundRequest { shrinkage: self.shrinkage, ascent, ..BoundRequest::lower(relaxation) }
     }
 
     /// The sets that margins are bounded over; small boxes are those of radius λε around `points [N, d]`, which are moved

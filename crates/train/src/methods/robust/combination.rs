@@ -26,6 +26,7 @@ pub(in crate::methods) enum Combination {
 }
 
 /// Losses and derivatives; those of parts that do not count are empty.
+#[derive(Default)]
 pub(super) struct Combined {
     /// `[N]`.
     pub(super) per_sample: Vec<f32>,

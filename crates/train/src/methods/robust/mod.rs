@@ -3,14 +3,15 @@
 mod attack;
 mod bounding;
 mod combination;
+mod fusion;
 mod latent;
 mod regulariser;
 
 use std::ops::Range;
 
 use tightrope_engine::{
-    BatchPass, Cotangents, Gradients, LayerCotangent, Loaded, MemberRequest, Perturbation, Relaxation, Spec, Tape,
-    Wants,
+    BatchPass, Cotangents, Gradients, LayerCotangent, Loaded, MemberRequest, Norm, Perturbation, Relaxation, Spec,
+    Tape, Wants,
 };
 use tightrope_network::Initialisation;
 use toml::Table;
@@ -23,6 +24,7 @@ pub(super) use regulariser::{REGULARISER, Regulariser};
 
 use self::bounding::Bounded;
 use self::combination::Combined;
+use self::fusion::Fused;
 use self::latent::LatentMargins;
 use super::clean::{clean, takes_statistics};
 use super::{Evaluated, Method, MethodInfo, Minibatch, losses_in_turn, mean, scaled, theta_of};
@@ -48,6 +50,8 @@ pub(super) struct Robust {
 /// The parts of L_rob on one minibatch at one θ.
 struct Parts {
     bounded: Option<Bounded>,
+    /// In place of `bounded`, if the loss is bounded as a whole.
+    fused: Option<Fused>,
     attacked: Option<Attacked>,
     latent: Option<LatentMargins>,
     /// The regularisers' value and their cotangents on the bounds of layers.
@@ -94,7 +98,8 @@ impl Robust {
     /// The parts that count, at the numbers of `at`.
     fn parts(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>, taped: bool) -> Result<Parts, TrainError> {
         let combination = self.combination(batch);
-        let mut parts = Parts { bounded: None, attacked: None, latent: None, penalty: 0.0, on_layers: Vec::new() };
+        let mut parts =
+            Parts { bounded: None, fused: None, attacked: None, latent: None, penalty: 0.0, on_layers: Vec::new() };
         let points = match self.takes_points(combination) {
             false => None,
             true => Some(match batch.worst_points() {
@@ -106,6 +111,15 @@ impl Robust {
             let region = self.bounding.region(batch, points.as_deref())?;
             let weight = self.regulariser.weight(batch.warmup.epsilon);
             let layers = weight > 0.0 || combination.is_latent();
+            if self.bounding.fused {
+                let fused = Fused::new(batch, at, &region, layers, taped)?;
+                if weight > 0.0 {
+                    let penalty = self.regulariser.penalty(at.network(), &region, fused.layers(), weight);
+                    (parts.penalty, parts.on_layers) = (penalty.value, penalty.cotangents);
+                }
+                parts.fused = Some(fused);
+                return Ok(parts);
+            }
             let bounded = self.bounding.bound(batch, at, &region, layers, taped)?;
             if weight > 0.0 {
                 let penalty = self.regulariser.penalty(at.network(), &region, bounded.layers(), weight);
@@ -132,6 +146,10 @@ impl Robust {
 
     /// The combined loss of the parts, which is added to `total` with the robust weight.
     fn combine(&self, batch: &Minibatch<'_>, parts: &Parts, total: &mut Evaluated) -> Combined {
+        if let Some(fused) = &parts.fused {
+            total.loss += batch.robust_weight * (mean(&fused.per_sample) + parts.penalty);
+            return Combined::default();
+        }
         let certified = parts.bounded.as_ref().map_or(&[][..], |bounded| &bounded.margins);
         let attacked = parts.attacked.as_ref().map(|attacked| &attacked.margins);
         let other = parts.latent.as_ref().map(|latent| &latent.margins).or(attacked).map_or(&[][..], |margins| margins);
@@ -167,6 +185,9 @@ impl Robust {
             latent_gradient = Some(gradient);
             add_layer(&mut on_layers, on_box);
         }
+        if let Some(fused) = &parts.fused {
+            gradients.extend(fused.pull(at, weight, std::mem::take(&mut on_layers), wants)?);
+        }
         if let Some(bounded) = &parts.bounded {
             gradients.extend(bounded.pull(at, &scaled(combined.certified, weight), on_layers, wants)?);
         }
@@ -197,7 +218,11 @@ impl Method for Robust {
     }
 
     fn differentiable(&self) -> bool {
-        self.combination.differentiable()
+        self.combination.differentiable() && self.bounding.ascent.is_none()
+    }
+
+    fn covers(&self, norm: Norm) -> bool {
+        norm == Norm::Inf || !self.bounding.takes_points() && self.bounding.ascent.is_none()
     }
 
     fn prepare(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<(), TrainError> {
@@ -272,7 +297,7 @@ impl Method for Robust {
         &self,
         batch: &Minibatch<'_>,
         at: &dyn Loaded<f32>,
-        perturbation: Perturbation,
+        perturbation: Perturbation<'_>,
         pairs: Range<u64>,
     ) -> Result<Vec<[f64; 2]>, TrainError> {
         let (weight, labels) = (batch.robust_weight, batch.labels);

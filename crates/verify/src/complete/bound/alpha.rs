@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+use tightrope_engine::SlopeAscent;
 use tightrope_network::{Network, Weights};
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
@@ -28,7 +29,7 @@ pub struct AlphaSettings {
 
 impl Default for AlphaSettings {
     fn default() -> Self {
-        AlphaSettings { iterations: 20, rate: 0.1, decay: 0.98, timeout: None, goal: f64::INFINITY }
+        AlphaSettings { iterations: 20, rate: 0.1, decay: SlopeAscent::DECAY, timeout: None, goal: f64::INFINITY }
     }
 }
 

@@ -4,16 +4,13 @@
 
 use std::time::Instant;
 
-use tightrope_engine::{Domain, Multiplier, NodeLines, SetOf, Trace};
+use tightrope_engine::{AdamStep, Domain, Multiplier, NodeLines, SetOf, Trace};
 use tightrope_network::NodeId;
 
 use super::handle::Handle;
 use super::split::Split;
 use crate::complete::problem::Conjunction;
 
-const MEAN_DECAY: f32 = 0.9;
-const SQUARE_DECAY: f32 = 0.999;
-const TINY: f32 = 1e-8;
 /// Largest multiplier: beyond it no bound would be finite.
 const LARGEST: f32 = 1e30;
 
@@ -99,24 +96,6 @@ struct Moments {
     weights: Vec<Vec<[f32; 2]>>,
 }
 
-/// Step sizes of one iteration.
-#[derive(Clone, Copy)]
-struct Step {
-    rate: f32,
-    mean_scale: f32,
-    square_scale: f32,
-}
-
-impl Step {
-    /// The ascent step for gradient `g`.
-    #[inline(always)]
-    fn of(self, moment: &mut [f32; 2], g: f32) -> f32 {
-        moment[0] = MEAN_DECAY * moment[0] + (1.0 - MEAN_DECAY) * g;
-        moment[1] = SQUARE_DECAY * moment[1] + (1.0 - SQUARE_DECAY) * g * g;
-        self.rate * (moment[0] * self.mean_scale) / ((moment[1] * self.square_scale).sqrt() + TINY)
-    }
-}
-
 impl Ascent {
     /// Climbs from `variables`; rows whose bound exceeds `goal` stop.
     pub(crate) fn run(
@@ -191,13 +170,7 @@ impl Ascent {
         trace: &Trace<f32>,
         primal: &[Vec<f32>],
     ) {
-        let decay = self.decay.powi(iteration as i32);
-        let t = iteration as i32 + 1;
-        let step = |rate: f32| Step {
-            rate: rate * decay,
-            mean_scale: 1.0 / (1.0 - MEAN_DECAY.powi(t)),
-            square_scale: 1.0 / (1.0 - SQUARE_DECAY.powi(t)),
-        };
+        let step = |rate: f32| AdamStep::new(rate, self.decay, iteration);
         let slope_step = step(self.slope_rate);
         let program = relaxation.program;
         let mut gradient = Vec::new();
@@ -214,10 +187,7 @@ impl Ascent {
                     relaxation.add_gradient(site, set, range.clone(), trace, z, &mut gradient);
                 }
                 let slopes = &mut current.slopes[position][range.clone()];
-                let moments = &mut moments.slopes[position][range];
-                for i in 0..n {
-                    slopes[i] = (slopes[i] + slope_step.of(&mut moments[i], gradient[i])).clamp(0.0, 1.0);
-                }
+                slope_step.climb(slopes, &mut moments.slopes[position][range], &gradient);
             }
         }
         let multiplier_step = step(self.multiplier_rate);
@@ -302,23 +272,7 @@ impl<'a> LinearRelaxation<'a> {
         let nodes = self.program.sites[site].nodes.iter();
         let posts = nodes.filter_map(|&id| trace.post.get(id).filter(|post| !post.is_empty()));
         for post in posts.map(|post| &post[range.clone()]) {
-            match &lines.fan {
-                None => {
-                    let intercepts = &lines.upper_intercept[set..set + z.len()];
-                    for i in 0..z.len() {
-                        // Stable neurons have no intercept and keep their slopes.
-                        gradient[i] += if intercepts[i] > 0.0 { post[i].max(0.0) * z[i] } else { 0.0 };
-                    }
-                }
-                Some(fan) => {
-                    for i in 0..z.len() {
-                        let [first, second] = fan.choice(set + i, post[i]);
-                        if first != second {
-                            gradient[i] += post[i] * (second.at(z[i]) - first.at(z[i]));
-                        }
-                    }
-                }
-            }
+            lines.add_share_gradient(set, post, z, gradient);
         }
     }
 

@@ -1,0 +1,163 @@
+//! Results as Markdown.
+
+use std::fmt::Write as _;
+
+use tightrope_sweep::{Parameters, setting};
+
+use crate::results::{BlockResults, CellResults, Results};
+use crate::spread::{percent, probability, seconds};
+
+/// Between a mean and its deviation.
+const BETWEEN: &str = " ± ";
+
+/// The whole document; `command` is what makes it again.
+pub(crate) fn document(results: &Results, command: &str) -> String {
+    let (ended, all) = results.progress();
+    let mut text = format!("# {}\n\n{}\n\n", results.title, results.about.trim());
+    let _ = writeln!(text, "Profile {}, {ended} of {all} trials. Made by `{command}`.\n", results.profile);
+    claims(results, &mut text);
+    for block in &results.blocks {
+        self::block(block, &mut text);
+    }
+    text
+}
+
+fn claims(results: &Results, text: &mut String) {
+    if results.verdicts.is_empty() {
+        return;
+    }
+    text.push_str("## Claims\n\n");
+    let rows = results.verdicts.iter().map(|verdict| {
+        let seeds = verdict.seeds.as_ref();
+        let p = seeds.and_then(|seeds| {
+            let above = seeds.moments.mean >= 0.0;
+            if above { seeds.p_above } else { seeds.p_below() }
+        });
+        vec![
+            verdict.claim.clone(),
+            verdict.block.clone(),
+            format!("{} > {}", verdict.higher, verdict.lower),
+            seeds.map_or_else(|| "0".into(), |seeds| seeds.moments.count.to_string()),
+            percent(seeds.map(|seeds| seeds.moments), BETWEEN),
+            probability(p),
+            format!("{} : {}", verdict.samples.first, verdict.samples.second),
+            probability(seeds.map(|_| verdict.samples.p())),
+            format!("**{}**", verdict.verdict.name()),
+        ]
+    });
+    let head = ["claim", "block", "cells", "seeds", "difference", "p (seeds)", "samples", "p (samples)", "verdict"];
+    table(&head, rows.collect(), text);
+    text.push_str(
+        "Difference: certified accuracy of the first cell less the second's, in points, over the seeds that both have. \
+         p (seeds): paired t-test, one-sided in the difference's direction. Samples: certified in the first only, in the \
+         second only. p (samples): exact McNemar test. A claim is supported, or not supported, where both are below 0.05 \
+         in one direction with at least three seeds, and inconclusive otherwise.\n\n",
+    );
+}
+
+fn block(block: &BlockResults, text: &mut String) {
+    let _ = writeln!(text, "## {}\n", block.title);
+    let mut head = vec![format!("{} \\ {}", block.row, block.column)];
+    head.extend(block.columns.iter().map(|column| column.name.clone()));
+    let matrix = |figure: fn(&CellResults) -> String| {
+        let row = |(r, variant): (usize, &crate::study::Variant)| {
+            let cells = (0..block.columns.len()).map(|c| block.at(r, c).map_or_else(String::new, figure));
+            std::iter::once(variant.name.clone()).chain(cells).collect::<Vec<_>>()
+        };
+        block.rows.iter().enumerate().map(row).collect::<Vec<_>>()
+    };
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let samples = block.certify.limit.map_or_else(|| "all".into(), |limit| format!("the first {limit}"));
+    let _ = writeln!(
+        text,
+        "Certified accuracy in percent on {samples} samples of the {} split, mean ± standard deviation over seeds:\n",
+        block.certify.split
+    );
+    table(&head, matrix(|cell| percent(cell.moments(|trial| Some(trial.certified)), BETWEEN)), text);
+    let stages = block.stages();
+    let mut head: Vec<String> = ["cell", "seeds", "natural", "adversarial", "certified"].map(String::from).into();
+    head.extend(stages.iter().map(|stage| format!("by {stage}")));
+    head.extend(["train s", "certify s"].map(String::from));
+    let rows = block.cells.iter().map(|cell| {
+        let mut row = vec![
+            cell.name.clone(),
+            format!("{}/{}", cell.trials.len(), cell.seeds),
+            percent(cell.moments(|trial| Some(trial.natural)), BETWEEN),
+            percent(cell.moments(|trial| trial.adversarial), BETWEEN),
+            percent(cell.moments(|trial| Some(trial.certified)), BETWEEN),
+        ];
+        row.extend(stages.iter().map(|name| {
+            let share = cell.moments(|trial| {
+                let found = trial.stages.iter().find(|(stage, _)| stage == name).map_or(0.0, |(_, share)| *share);
+                (!trial.stages.is_empty()).then_some(found)
+            });
+            percent(share, BETWEEN)
+        }));
+        row.push(seconds(cell.moments(|trial| trial.train_seconds), BETWEEN));
+        row.push(seconds(cell.moments(|trial| trial.certify_seconds), BETWEEN));
+        row
+    });
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    table(&head, rows.collect(), text);
+    per_seed(block, text);
+    settings(block, text);
+    for machine in &block.machines {
+        let _ = writeln!(text, "Machine: {machine}.\n");
+    }
+    for (cell, failure) in block.cells.iter().flat_map(|cell| cell.failures.iter().map(move |failure| (cell, failure)))
+    {
+        let _ = writeln!(text, "Failed: {}, {failure}\n", cell.name);
+    }
+}
+
+/// What each seed gave, since means of few say little.
+fn per_seed(block: &BlockResults, text: &mut String) {
+    let seeds: std::collections::BTreeSet<u64> =
+        block.cells.iter().flat_map(|cell| &cell.trials).map(|trial| trial.seed).collect();
+    if seeds.len() < 2 {
+        return;
+    }
+    text.push_str("Certified accuracy by seed:\n\n");
+    let mut head = vec!["cell".to_string()];
+    head.extend(seeds.iter().map(u64::to_string));
+    let rows = block.cells.iter().filter(|cell| !cell.trials.is_empty()).map(|cell| {
+        let of = |seed: &u64| cell.trials.iter().find(|trial| trial.seed == *seed);
+        let values =
+            seeds.iter().map(|seed| of(seed).map_or_else(|| "–".into(), |t| format!("{:.2}", 100.0 * t.certified)));
+        std::iter::once(cell.name.clone()).chain(values).collect()
+    });
+    table(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows.collect(), text);
+}
+
+/// What the cells have in common, and what each has of its own.
+fn settings(block: &BlockResults, text: &mut String) {
+    let Some(first) = block.cells.first() else { return };
+    let common =
+        |key: &str, value: &serde_json::Value| block.cells.iter().all(|cell| cell.settings.get(key) == Some(value));
+    let list = |settings: &Parameters, shared: bool| {
+        let chosen = settings.iter().filter(|(key, value)| common(key, value) == shared);
+        chosen.map(|(key, value)| format!("`{}`", setting(key, value))).collect::<Vec<_>>().join(" ")
+    };
+    let certify = &block.certify;
+    let stages = certify.stages.as_ref().map_or_else(|| "default".into(), |stages| stages.join(","));
+    let _ = writeln!(
+        text,
+        "All cells: {}; certified with a time limit of {} s a sample, stages {stages}. Each cell besides:\n",
+        list(&first.settings, true),
+        certify.timeout
+    );
+    for cell in &block.cells {
+        let _ = writeln!(text, "- {}: {}", cell.name, list(&cell.settings, false));
+    }
+    text.push('\n');
+}
+
+fn table(head: &[&str], rows: Vec<Vec<String>>, text: &mut String) {
+    let line = |cells: Vec<&str>| {
+        format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+    };
+    text.push_str(&line(head.to_vec()));
+    text.push_str(&format!("|{}\n", "---|".repeat(head.len())));
+    rows.iter().for_each(|row| text.push_str(&line(row.iter().map(String::as_str).collect())));
+    text.push('\n');
+}
