@@ -249,8 +249,9 @@ mod tests {
     const HEADER: &str = r#"{"certify_log":1,"settings":{"eps":0.1,"norm":"inf","stages":"pgd,ibp,bab"}}"#;
 
     fn line(index: u64, correct: bool, verdict: &str, stage: &str, seconds: &str) -> String {
+        let prediction = if correct { 1 } else { 2 };
         format!(
-            "{{\"index\":{index},\"label\":1,\"prediction\":2,\"natural_correct\":{correct},\"verdict\":\"{verdict}\",\
+            "{{\"index\":{index},\"label\":1,\"prediction\":{prediction},\"natural_correct\":{correct},\"verdict\":\"{verdict}\",\
              \"stage\":{stage},\"margin_lower\":null,\"margin_attack\":0.5,\"seconds\":1.0,\"stage_seconds\":{seconds}}}"
         )
     }
@@ -294,6 +295,12 @@ mod tests {
         assert!(remarks[0].contains("last line is not complete"), "{remarks:?}");
         assert!(remarks[1].starts_with("2 damaged and left out: lines 3, 5"), "{remarks:?}");
         assert!(remarks[2].contains("line 4"), "{remarks:?}");
+        // Records that contradict themselves are no better.
+        let (wrong, proved) =
+            (whole.replace("\"prediction\":1", "\"prediction\":3"), line(7, false, "verified", "\"ibp\"", "{}"));
+        let mut remarks = Vec::new();
+        let found = Certification::parse(format!("{HEADER}\n{wrong}\n{proved}\n").as_bytes(), &mut remarks).unwrap();
+        assert!(found.records.is_empty() && remarks[0].contains("label 1 and prediction 3"), "{remarks:?}");
         let mut remarks = Vec::new();
         let found = Certification::parse(format!("{whole}\n").as_bytes(), &mut remarks).unwrap();
         assert_eq!((found.records.len(), found.eps()), (1, None));

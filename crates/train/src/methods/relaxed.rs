@@ -147,9 +147,9 @@ pub static CROWN_IBP: MethodInfo = MethodInfo {
                   β·m̲_CROWN-IBP + (1−β)·m̲_IBP; the published schedule lets β fall from 1 to 0 over the warm-up. \
                   With `loss_fusion` L_cert is log(1 + Σ_j t_j − min Σ_j s_j·m_j), where exp(−m_j) lies below the chord \
                   t_j − s_j·m_j between its interval bounds: one substitution for all classes. It bounds the worst \
-                  cross-entropy, mostly more loosely than margins do where perturbations are large, more tightly where \
-                  they are small, since the classes share one worst point. No sample counts as certified, and the form is \
-                  differentiated by the reference engine: worth its while with many classes.",
+                  cross-entropy, and lies between the losses of `crown-ibp` and `ibp` on the networks tested, which is no \
+                  theorem: the classes share one worst point, but chords are loose. No sample counts as certified, and \
+                  the form is differentiated by the reference engine: worth its while with many classes.",
     source: "Zhang et al. 2020 (arXiv 1906.06316); loss fusion of Xu et al. 2020 (arXiv 2002.12920)",
     settings: &[BETA, FUSION, OBJECTIVE, REGULARISER],
     build: |table| {
