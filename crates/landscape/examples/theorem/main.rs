@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let trained = Trained::standard()?;
     println!("\n## DeepPoly: {}\n", trained.title);
-    let mut loss = Loss::new(&trained)?;
+    let batch = trained.batch();
+    let mut loss = Loss::new(&trained, &batch)?;
     let (_, gradient) = loss.gradient(&trained.theta)?;
     let along = direction::along_gradient(&gradient, &trained.theta)?;
     let line = Line::new(&trained.theta, &along)?;
