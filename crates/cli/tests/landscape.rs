@@ -64,6 +64,10 @@ fn lines_and_planes_are_written_whole_the_same_for_any_number_of_threads() {
     let left: Vec<String> = names(&own).into_iter().map(|(name, _)| name).collect();
     assert_eq!(left, ["ibp-plane-original.svg", "landscape.json", "plane.csv"]);
     assert_eq!(rows(&own.join("plane.csv")).len(), 9);
+
+    // Another run in the folder has none.
+    train(&model, &["--overwrite"]);
+    assert!(own.join("plane.csv").exists() && !own.join("landscape.json").exists());
 }
 
 #[test]
@@ -110,11 +114,12 @@ fn bad_input_is_refused_and_changes_nothing() {
     std::fs::create_dir(path("none")).unwrap();
     let before = files(folder.path());
     let (mine, gone, notes) = (path("mine"), path("gone"), path("mine/notes.svg"));
-    let cases: [(&[&str], &[&str]); 16] = [
+    let cases: [(&[&str], &[&str]); 17] = [
         (&["--methods", "deeppolly"], &["deeppolly", "did you mean `deeppoly`"]),
         (&["--methods", "deeppoly,crown"], &["deeppoly stands twice"]),
         (&["--sigma", "-1e-3"], &["a standard deviation is a finite number above 0"]),
         (&["--sigma", "1e-3,0"], &["a standard deviation is a finite number above 0"]),
+        (&["--sigma", "1e-3,0.001"], &["--sigma: 1e-3 stands twice"]),
         (&["--noise", "nan"], &["a standard deviation is a finite number above 0"]),
         (&["--samples", "3"], &["--samples 3", "an even number from 4 on"]),
         (&["--samples", "2"], &["an even number from 4 on"]),

@@ -116,6 +116,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     ensure!(options.images > 0, "--images 0: a loss needs at least one image");
     let points = options.points.unwrap_or(if options.plane.is_some() { PLANE_POINTS } else { LINE_POINTS });
     ensure!(points >= 3, "--points {points}: give at least 3");
+    if let Some(twice) = options.sigma.iter().enumerate().find(|(i, sigma)| options.sigma[..*i].contains(sigma)) {
+        bail!("--sigma: {} stands twice", values::number(*twice.1));
+    }
     let mut origin = Origin::of(&options.run)?;
     let Some(config) = origin.config().cloned() else {
         bail!(

@@ -84,18 +84,24 @@ impl Trained {
     }
 }
 
+impl Trained {
+    /// The images with their perturbations.
+    pub fn batch(&self) -> Minibatch<'_> {
+        let threat = StepThreat { epsilon: EPSILON, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
+        Minibatch::new(&self.images, &self.labels, threat, 1.0, 0, 0)
+    }
+}
+
 /// The DeepPoly loss of a network as a function of its parameters.
 pub struct Loss<'a> {
     loss: MethodLoss<'a>,
 }
 
 impl<'a> Loss<'a> {
-    /// Of `trained`, which lives as long as the program.
-    pub fn new(trained: &'a Trained) -> Result<Self, Box<dyn Error>> {
-        let threat = StepThreat { epsilon: EPSILON, norm: Norm::Inf, clip: Some((0.0, 1.0)) };
-        let batch = Minibatch::new(&trained.images, &trained.labels, threat, 1.0, 0, 0);
+    /// Of `trained` on its `batch`.
+    pub fn new(trained: &'a Trained, batch: &'a Minibatch<'a>) -> Result<Self, Box<dyn Error>> {
         let at = Fused::new()?.load(&trained.network, &trained.theta, &[])?;
-        Ok(Loss { loss: MethodLoss::new(&*trained.method, Box::leak(Box::new(batch)), at) })
+        Ok(Loss { loss: MethodLoss::new(&*trained.method, batch, at) })
     }
 }
 

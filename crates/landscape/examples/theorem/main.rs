@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let trained = Trained::standard()?;
     println!("\n## DeepPoly: {}\n", trained.title);
-    let mut loss = Loss::new(&trained)?;
+    let batch = trained.batch();
+    let mut loss = Loss::new(&trained, &batch)?;
     let (_, gradient) = loss.gradient(&trained.theta)?;
     let along = direction::along_gradient(&gradient, &trained.theta)?;
     let line = Line::new(&trained.theta, &along)?;
@@ -176,7 +177,7 @@ fn slice(
     let settings = Settings { sigma: 3e-4, samples: 64 };
     let ts: Vec<f64> = ts.into_iter().step_by(2).collect();
     let curves = vec![
-        estimates("gradient, no smoothing", 0, &ts, |t| {
+        estimates("gradient", 0, &ts, |t| {
             Ok(Value { mean: f64::from(function.gradient(&[t as f32])?.1[0]), standard_error: 0.0 })
         })?,
         estimates("RGS, n = 64", 1, &ts, |t| rgs(function, &[t as f32], &[1.0], settings))?,

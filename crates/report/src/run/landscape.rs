@@ -123,3 +123,42 @@ impl Landscape {
         remarks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn metrics_and_drawings_are_read_and_the_rest_is_passed_over() {
+        let document = r#"{"images": 8, "data": "digits test", "norm": "inf", "eps": 0.1, "new": 1,
+            "directions": [{"kind": "run", "towards": "runs/b", "range": [0.0, 1.0]}],
+            "methods": [{"method": "ibp", "curves": [{"sigma": 0.0, "metrics": {"jumps": [{"size": -0.5}],
+                "variation": {"spread": 2.0}}}, {"sigma": null}]}, {"planes": []}],
+            "files": ["ibp.svg", "../x.svg", "/etc/x.svg", "slice.csv", 3]}"#;
+        let mut remarks = Vec::new();
+        let landscape = parse(document.as_bytes(), &mut remarks).unwrap();
+        assert_eq!(
+            landscape.title,
+            "8 images of digits test, norm inf, ε = 0.1; directions: run runs/b from 0.0 to 1.0"
+        );
+        let [first, second] = &landscape.curves[..] else { panic!("{:?}", landscape.curves) };
+        assert_eq!((first.largest_jump, first.spread, first.largest_kink), (Some(0.5), Some(2.0), None));
+        assert_eq!((second.method.as_str(), second.sigma), ("ibp", None));
+        assert_eq!(landscape.drawings, [("ibp.svg".to_string(), Vec::new())]);
+        assert_eq!(remarks.len(), 2, "{remarks:?}");
+        assert!(parse(b"{", &mut remarks).unwrap_err().contains("is no landscape"));
+        assert!(parse(b"[]", &mut remarks).unwrap().curves.is_empty());
+    }
+
+    #[test]
+    fn drawings_that_are_gone_or_too_large_are_left_out_with_a_remark() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("landscape")).unwrap();
+        std::fs::write(folder.path().join("landscape/a.svg"), "<svg/>").unwrap();
+        std::fs::write(folder.path().join("landscape/b.svg"), vec![b' '; 2_000_001]).unwrap();
+        let mut landscape = parse(br#"{"files": ["a.svg", "b.svg", "c.svg"]}"#, &mut Vec::new()).unwrap();
+        let remarks = landscape.read_drawings(folder.path());
+        assert_eq!(landscape.drawings, [("a.svg".to_string(), b"<svg/>".to_vec())]);
+        assert!(remarks.len() == 2 && remarks[0].contains("b.svg") && remarks[1].contains("c.svg"), "{remarks:?}");
+    }
+}
