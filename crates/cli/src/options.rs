@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, landscape, quickstart, recipe, report, reproduce,
-    sweep, train, verify,
+    attack, bounds, certify, check, completions, config, data, export, landscape, quickstart, recipe, report,
+    reproduce, sweep, train, verify,
 };
 use crate::context::Context;
 use crate::values;
