@@ -171,6 +171,7 @@ fn main() {
                 let climbing = BoundRequest { ascent: Some(SlopeAscent { steps: 5, rate: 0.25 }), ..request };
                 for (what, request) in match relaxation {
                     Relaxation::Ibp => vec![("ibp", request)],
+                    Relaxation::CrownIbp if small(preset) => vec![("alpha-crown over ibp", climbing)],
                     Relaxation::Crown if small(preset) => vec![("crown", request), ("alpha-crown", climbing)],
                     _ => Vec::new(),
                 } {

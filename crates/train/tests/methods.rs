@@ -260,6 +260,13 @@ fn optimised_slopes_train_by_pgpe_alone() {
         assert_eq!(slopes(0), deeppoly);
         assert!(attacked <= many && many <= few && few < deeppoly, "{attacked}, {many}, {few}, {deeppoly}");
         assert_eq!(few, slopes(2));
+        let cheap =
+            |steps: usize| loss(with("alpha-crown", &format!("slope_steps = {steps}\nintermediate = \"crown-ibp\"")));
+        assert_eq!(cheap(0), loss(plain("crown-ibp")));
+        assert!(attacked <= cheap(5) && cheap(5) < cheap(0));
+        let section = toml::from_str("name = \"alpha-crown\"\nintermediate = \"ibp\"").unwrap();
+        let message = method(&section).err().unwrap().to_string();
+        assert!(message.contains("method.intermediate") && message.contains("crown-skip-ibp"), "{message}");
         assert!(plain("alpha-crown").gradient(&fresh(batch), &*at).is_err());
         let errors = |name: &str| loss(with(name, "objective = \"certified-error\""));
         assert!(errors("alpha-crown") <= errors("deeppoly"));
