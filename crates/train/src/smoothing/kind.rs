@@ -48,7 +48,9 @@ impl SmoothingKind {
             SmoothingKind::Pgpe => {
                 "Parameter-exploring policy gradients: for n = `smoothing.population` / 2 antithetic pairs \
                  δᵢ ~ N(0, σ²I) and rᵢ± = L(θ±δᵢ) on the same minibatch, g = (1/n) Σᵢ δᵢ (rᵢ⁺ − rᵢ⁻)/(2σ²). Needs no \
-                 gradient, and `smoothing.population` losses a step. Sources: Sehnke et al. 2010; arXiv 2403.07095."
+                 gradient, and `smoothing.population` losses a step. With `smoothing.split` each pair sees a part of the \
+                 minibatch. With `smoothing.control` the losses rᵢ± are less those of another method at the same θ±δᵢ, whose \
+                 gradient averaged as by `rgs` is added back. Sources: Sehnke et al. 2010; arXiv 2403.07095."
             }
         }
     }
