@@ -490,8 +490,8 @@ fn misuse_is_refused() {
     assert!(message(at.vjp(&tape, &on_statistics, ALL).err()).contains("statistics"));
 }
 
-/// What folded weights do not do, the reference engine does at the same statistics: slopes that climb over other sets than
-/// boxes and other rows than margins, and gradients to a specification.
+/// What folded weights do not do, the reference engine does at the same statistics: slopes that climb for other rows than
+/// margins, and gradients to a specification. What neither does is refused alike.
 #[test]
 fn climbing_slopes_and_gradients_to_a_specification() {
     for (name, network) in networks() {
@@ -511,8 +511,14 @@ fn climbing_slopes_and_gradients_to_a_specification() {
                 let oracle = Reference.load(&network, &theta, &buffers).unwrap();
                 let at = Fused::new().unwrap().load(&network, &theta, &buffers).unwrap();
                 let what = format!("{name} {norm:?}");
-                let expected = oracle.bound(&region, spec, request).unwrap();
-                close(&what, &at.bound(&region, spec, request).unwrap().lower, &wide(&expected.lower), 2e-4);
+                match (oracle.bound(&region, spec, request), at.bound(&region, spec, request)) {
+                    (Ok(expected), Ok(got)) => close(&what, &got.lower, &wide(&expected.lower), 2e-4),
+                    // Slopes climb over boxes alone.
+                    (expected, got) => {
+                        assert!(norm == Norm::L2, "{what}");
+                        assert_eq!(expected.unwrap_err().to_string(), got.unwrap_err().to_string());
+                    }
+                }
                 let plain = BoundRequest::lower(Relaxation::CrownIbp);
                 let (bounds, tape) = at.bound_taped(&region, spec, plain).unwrap();
                 let g = draws(7, 2, bounds.lower.len(), -1.0, 1.0);
