@@ -90,16 +90,17 @@ pub fn estimate(
             let mut values = losses(method)?;
             let loss = pgpe_loss(&values);
             let control = control.map(|control| {
-                subtract(&mut values, &losses(control)?);
-                rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
+                let coefficient = subtract(&mut values, &losses(control)?);
+                let smoothed = rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
                     sample.update(theta)?;
                     let (evaluated, gradient) = control.gradient(batch, sample)?;
                     Ok((evaluated.loss, gradient))
-                })
+                })?;
+                Ok::<_, TrainError>((coefficient as f32, smoothed.gradient))
             });
             let mut gradient = pgpe_gradient(at.theta().len(), &perturbation, &values)?;
-            if let Some(control) = control.transpose()? {
-                gradient.iter_mut().zip(&control.gradient).for_each(|(g, c)| *g += c);
+            if let Some((coefficient, smoothed)) = control.transpose()? {
+                gradient.iter_mut().zip(&smoothed).for_each(|(g, s)| *g += coefficient * s);
             }
             if measure {
                 tally.count(&method.loss(batch, at)?, samples);
@@ -122,7 +123,15 @@ pub fn estimate(
     Ok(StepEstimate { estimate, tally, statistics })
 }
 
-/// A control variate: what is left is the difference of two losses at the same points, which varies less than either.
-fn subtract(losses: &mut [[f64; 2]], control: &[[f64; 2]]) {
-    losses.iter_mut().flatten().zip(control.iter().flatten()).for_each(|(loss, control)| *loss -= control);
+/// Subtracts from the losses so many times those of a control at the same points that their antithetic differences vary least,
+/// and tells how many times: the slope of the regression of one's differences on the other's.
+///
+/// The slope is found from the same losses, which costs a bias of the order of 1/pairs of what the control explains.
+fn subtract(losses: &mut [[f64; 2]], control: &[[f64; 2]]) -> f64 {
+    let difference = |[plus, minus]: &[f64; 2]| plus - minus;
+    let pairs = || losses.iter().map(difference).zip(control.iter().map(difference));
+    let squares: f64 = pairs().map(|(_, c)| c * c).sum();
+    let slope = if squares > 0.0 { pairs().map(|(l, c)| l * c).sum::<f64>() / squares } else { 0.0 };
+    losses.iter_mut().flatten().zip(control.iter().flatten()).for_each(|(loss, control)| *loss -= slope * control);
+    slope
 }

@@ -342,7 +342,7 @@ const SMOOTHING: &[Setting] = &[
     Setting::new(
         "smoothing.control",
         CONTROL,
-        "pgpe: method whose loss is subtracted as a control variate, and whose gradient, averaged over smoothing.samples \
+        "pgpe: method whose loss is subtracted as a control variate as many times as leaves least spread, and whose gradient, averaged over smoothing.samples \
          perturbations, is added back; it must have one. Choices",
         "\"ibp\"",
     ),
