@@ -146,6 +146,7 @@ fn what_only_pgpe_has_is_refused_elsewhere() {
     assert!(message("[smoothing]\nkind = \"rgs\"\ncontrol = \"ibp\"").contains("smoothing.control"));
     assert!(message("[smoothing]\nsplit = true").contains("smoothing.split"));
     assert!(message("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibq\"").contains("did you mean `ibp`"));
+    assert!(message("[smoothing]\nkind = \"pgpe\"\ncontrol = \"alpha-crown\"").contains("has no gradient"));
     Config::parse("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibp\"\nsplit = true", "(test)", &["model=mlp".into()])
         .unwrap();
 }

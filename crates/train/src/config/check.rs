@@ -19,16 +19,19 @@ impl SmoothingSection {
     /// The method whose loss is PGPE's control variate, with its default settings; none if there is none.
     ///
     /// # Errors
-    /// If there is no method of its name.
+    /// If there is no method of its name, or it has no gradient.
     pub(crate) fn control_method(&self) -> Result<Option<Box<dyn Method>>, TrainError> {
         if self.control == "none" {
             return Ok(None);
         }
         let section = MethodSection { name: self.control.clone(), ..MethodSection::default() };
-        let problem = |e: TrainError| {
-            TrainError::value("smoothing.control", format!("\"{}\"", self.control), format!("names no method ({e})"))
-        };
-        Ok(Some(methods::method(&section).map_err(problem)?))
+        let refused =
+            |problem: String| TrainError::value("smoothing.control", format!("\"{}\"", self.control), problem);
+        let control = methods::method(&section).map_err(|e| refused(format!("names no method ({e})")))?;
+        match control.differentiable() {
+            true => Ok(Some(control)),
+            false => Err(refused("has no gradient, which is what a control is for; choose crown-ibp or ibp".into())),
+        }
     }
 }
 

@@ -342,8 +342,8 @@ const SMOOTHING: &[Setting] = &[
     Setting::new(
         "smoothing.control",
         CONTROL,
-        "pgpe: method whose loss is subtracted as a control variate as many times as leaves least spread, and whose gradient, averaged over smoothing.samples \
-         perturbations, is added back; it must have one. Choices",
+        "pgpe: method whose loss is subtracted as a control variate as many times as leaves least spread, and whose gradient, \
+         averaged over smoothing.samples perturbations, is added back; it must have one. Choices",
         "\"ibp\"",
     ),
     Setting::new(
