@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use tightrope_network::{remove_abandoned, temporary_path};
+
 use crate::definition::short;
 use crate::results::Results;
 use crate::{StudyError, latex, markdown};
@@ -76,8 +78,8 @@ fn table(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    remove_abandoned(path);
+    let temporary = temporary_path(path);
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
