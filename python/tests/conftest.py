@@ -18,6 +18,8 @@ def torch():
     else:
         torch = pytest.importorskip("torch")
     torch.manual_seed(0)
+    # Its idle threads would spin beside the engine's on matrices as small as these.
+    torch.set_num_threads(1)
     return torch
 
 

@@ -105,7 +105,7 @@ class _Rows:
         unstable = (lower < 0) & (upper > 0)
         chord = torch.where(unstable, upper / (upper - lower).clamp(min=1e-30), (lower >= 0).to(A.dtype))
         below = slopes.get(layer["name"])
-        below = (upper > -lower).to(A.dtype) if below is None else below.clamp(0.0, 1.0)
+        below = (upper > -lower).to(A.dtype) if below is None else below
         below = torch.where(unstable, below, chord)
         intercept = torch.where(unstable, -lower * chord, torch.zeros_like(lower))
         negative, positive = A.clamp(max=0), A.clamp(min=0)
