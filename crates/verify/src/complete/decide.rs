@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use num_bigint::BigInt;
 use rayon::prelude::*;
-use tightrope_certificate::{Proof, TreeBuilder};
+use tightrope_certificate::{Proof, Statement, TreeBuilder};
 use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
@@ -17,6 +17,7 @@ use super::bound::prepared::{Learned, Prepared};
 use super::bound::root::{Layers, Root, Setting};
 use super::boxes::Boxes;
 use super::endgame::Endgame;
+use super::integers::decide_whole;
 use super::point::{Found, Judge, Point};
 use super::problem::{Conjunction, conjunctions};
 use super::record::Recorder;
@@ -26,6 +27,7 @@ use super::tree::region::Regions;
 use super::tree::{End, Round, Tree};
 use super::units::units;
 use crate::VerifyError;
+use crate::replay::statement;
 
 /// Decides whether `property` holds for `network` with `weights`, read as a function of real numbers.
 ///
@@ -42,8 +44,32 @@ pub fn decide(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Decision, VerifyError> {
     let start = Instant::now();
+    // Constraints on inputs are constraints on the outputs of a network that has sums of its inputs among them.
+    let Some(Statement { network, weights, property: all }) = statement(network, weights, property)? else {
+        return decide_outputs(network, weights, property, settings, progress, start);
+    };
+    let mut decision = decide_outputs(&network, &weights, &all, settings, progress, start)?;
+    if let Outcome::Violated { output, .. } = &mut decision.outcome {
+        output.truncate(property.outputs);
+    }
+    Ok(decision)
+}
+
+/// [`decide`] for a property of outputs alone.
+fn decide_outputs(
+    network: &Network,
+    weights: &Weights,
+    property: &Property,
+    settings: &Settings,
+    progress: &(dyn Fn(Progress) + Sync),
+    start: Instant,
+) -> Result<Decision, VerifyError> {
     check(network, weights, property, settings)?;
-    decide_prepared(&Prepared::new(network, weights)?, property, settings, None, progress, start)
+    let prepared = Prepared::new(network, weights)?;
+    match property.whole {
+        true => decide_whole(&prepared, property, settings, progress, start),
+        false => decide_prepared(&prepared, property, settings, None, progress, start),
+    }
 }
 
 /// [`decide`] for a network that is loaded; a search over the box of the only case goes on from what is `learned` about it.

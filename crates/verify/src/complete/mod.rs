@@ -6,6 +6,7 @@ mod boxes;
 mod decide;
 mod endgame;
 mod exact;
+mod integers;
 mod point;
 mod problem;
 mod record;
