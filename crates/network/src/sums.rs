@@ -27,7 +27,7 @@ impl Network {
         let elements = [(added, inputs), (total, added), (total, outputs)]
             .iter()
             .try_fold(0_usize, |sum, &(a, b)| sum.checked_add(a.checked_mul(b)?));
-        if !elements.is_some_and(|elements| elements <= MAX_ADDED) {
+        if elements.is_none_or(|elements| elements > MAX_ADDED) {
             return refuse(format!(
                 "{added} linear combinations of {inputs} inputs beside {outputs} outputs take more than {MAX_ADDED} numbers; \
                  use fewer at a time"

@@ -78,7 +78,7 @@ fn every_error_says_where_and_how_to_mend_it() {
     assert!(network("(declare-input X Real [99999999,99999999])").contains("elements"));
     for (element, part) in [("complex64", "use float32"), ("string", "use float32"), ("float8", "is unknown")] {
         let message = network(&format!("(declare-input X {element} [2])"));
-        assert!(message.starts_with("p.vnnlib, line 2, column 38: ") && message.contains(part), "{message}");
+        assert!(message.starts_with("p.vnnlib, line 2, column 37: ") && message.contains(part), "{message}");
     }
     assert!(network("(declare-noise X Real [2])").contains("no part of a network"));
     assert!(network("(isomorphic-to g)").contains("one network"));

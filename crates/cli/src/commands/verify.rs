@@ -79,7 +79,7 @@ pub struct Options {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Search")]
 pub struct SearchOptions {
-    /// What is split.
+    /// What is split first; where that takes long and few inputs vary, the other kind of splits has its turns.
     #[arg(long, value_enum, default_value = "auto")]
     branching: BranchingChoice,
     /// Subproblems bounded at a time.
