@@ -1,6 +1,7 @@
 //! Option values with a syntax of their own: radii, norms, methods, stages.
 
 use clap::{Args, ValueEnum};
+pub use tightrope::norm_name;
 use tightrope_attack::ThreatModel;
 use tightrope_engine::{Norm, Relaxation};
 pub use tightrope_network::{number_text as number, rounded_text as rounded};
@@ -62,15 +63,6 @@ pub fn clip_range(range: &[f64]) -> anyhow::Result<(f64, f64)> {
                 given.join(" ")
             )
         }
-    }
-}
-
-/// The norm's name on the command line.
-pub fn norm_name(norm: Norm) -> &'static str {
-    match norm {
-        Norm::Inf => "inf",
-        Norm::L2 => "2",
-        Norm::L1 => "1",
     }
 }
 

@@ -18,6 +18,7 @@ mod network;
 
 mod presets;
 mod split;
+mod sums;
 mod temporary;
 mod text;
 mod units;

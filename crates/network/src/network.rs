@@ -108,6 +108,11 @@ impl Network {
         self.nodes[self.output()].len()
     }
 
+    /// A builder that goes on behind the output of this network.
+    pub(crate) fn reopened(&self) -> NetworkBuilder {
+        NetworkBuilder { nodes: self.nodes.clone(), parameters: self.parameters.clone(), buffers: self.buffers.clone() }
+    }
+
     /// A network of nodes that another network's builder has checked, and of the parameters and buffers they use.
     pub(crate) fn from_parts(nodes: Vec<Node>, parameters: ParameterLayout, buffers: BufferLayout) -> Network {
         Network { nodes, parameters, buffers }

@@ -33,6 +33,8 @@ pub enum Purpose {
     Augmentation = 8,
     /// Random directions of loss landscapes.
     Landscape = 9,
+    /// Lengths of the steps of guided estimators.
+    Guide = 10,
 }
 
 /// One addressed stream of independent draws, indexed from 0.

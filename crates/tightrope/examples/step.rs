@@ -56,7 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut at = engine.load(&network, &theta, &network.initial_buffers())?;
     let mut sample = engine.load(&network, &theta, &network.initial_buffers())?;
     let mut optimiser = Optimiser::new(config.train.optimiser(), theta.len());
-    let estimator = Estimator { smoothing: &config.smoothing, sigma: 0.0, scales: None, control: None, sam: 0.0 };
+    let (smoothing, sigma) = (&config.smoothing, 0.0);
+    let estimator = Estimator { smoothing, sigma, scales: None, control: None, guide: None, sam: 0.0 };
     let (begin, mut first, mut best, mut steps) = (Instant::now(), None, f64::INFINITY, 0);
     while steps < 3 || begin.elapsed().as_secs_f64() < seconds {
         let (start, before) = (Instant::now(), processor_seconds()?);

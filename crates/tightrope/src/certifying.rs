@@ -1,12 +1,13 @@
 //! Certified accuracy in one call.
 
+use serde_json::json;
 use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_data::Dataset;
-use tightrope_engine::Reference;
+use tightrope_engine::{Norm, Reference};
 use tightrope_network::Model;
-use tightrope_verify::{AlphaBudget, Cascade, SampleRecord, Stage, Summary};
+use tightrope_verify::{AlphaBudget, Cascade, LogSettings, SampleRecord, Stage, Summary};
 
-use crate::{Error, default_engine};
+use crate::{Error, checksum, default_engine};
 
 /// What a certification found.
 #[derive(Clone, Debug)]
@@ -51,4 +52,53 @@ pub fn certify(model: &Model, data: &Dataset, threat: ThreatModel, stages: &[Sta
     let records = cascade.certify(&target, &samples)?;
     let summary = Summary::new(&records, stages);
     Ok(Certified { records, summary })
+}
+
+/// The name of a norm on the command line and in files: `inf`, `2` or `1`.
+pub fn norm_name(norm: Norm) -> &'static str {
+    match norm {
+        Norm::Inf => "inf",
+        Norm::L2 => "2",
+        Norm::L1 => "1",
+    }
+}
+
+/// Everything that must agree for the log of a certification to be continued: model, data, perturbations and stages.
+pub fn log_settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> LogSettings {
+    let mut settings = LogSettings::from(
+        [
+            ("model", json!(checksum(model))),
+            ("dataset", json!(set.name)),
+            ("split", json!(set.split.name())),
+            ("data", json!(set.checksum)),
+            ("eps", json!(cascade.threat.epsilon)),
+            ("norm", json!(norm_name(cascade.threat.norm))),
+            ("clip", json!(cascade.threat.clip.map(|(low, high)| [low, high]))),
+            ("stages", json!(cascade.stages.iter().map(|stage| stage.name()).collect::<Vec<_>>().join(","))),
+            ("timeout", json!(cascade.timeout.map(|limit| limit.as_secs_f64()))),
+            ("engine", json!(engine)),
+        ]
+        .map(|(name, value)| (name.to_string(), value)),
+    );
+    if cascade.stages.contains(&Stage::Pgd) {
+        let attack = &cascade.attack;
+        settings.insert("steps".into(), json!(attack.steps));
+        settings.insert("restarts".into(), json!(attack.restarts));
+        settings.insert("first_step".into(), json!(attack.first_step));
+        settings.insert("last_step".into(), json!(attack.last_step));
+    }
+    if cascade.stages.iter().any(|stage| matches!(stage, Stage::Pgd | Stage::Bab)) {
+        settings.insert("seed".into(), json!(cascade.attack.seed));
+    }
+    if cascade.stages.contains(&Stage::AlphaCrown) {
+        // Only what is not as usual, so that logs from before there was a choice are continued.
+        let (alpha, usual) = (&cascade.alpha, AlphaBudget::default());
+        if alpha.iterations != usual.iterations {
+            settings.insert("alpha_steps".into(), json!(alpha.iterations));
+        }
+        if let Some(time) = alpha.time {
+            settings.insert("alpha_seconds".into(), json!(time.as_secs_f64()));
+        }
+    }
+    settings
 }

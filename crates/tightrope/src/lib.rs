@@ -2,7 +2,7 @@
 //!
 //! Five verbs, a few lines each: [`load`] a model, [`bound`] its margins (or search [`certified_radii`]), [`train`] a
 //! network, [`certify`] a data set, [`verify`] a property. What they work on comes from the crates below, which are re-exported: [`network`], [`engine`],
-//! [`data`], [`training`], [`attack`], [`verification`], [`vnnlib`], [`certificate`].
+//! [`onnx`], [`data`], [`training`], [`attack`], [`verification`], [`vnnlib`], [`certificate`].
 //!
 //! A network trained by interval bounds on the embedded digits, and the share of test images that is certified:
 //!
@@ -24,6 +24,7 @@ mod bounding;
 mod certifying;
 mod error;
 mod model;
+mod optimised;
 mod radius;
 mod training_run;
 mod verifying;
@@ -33,14 +34,16 @@ pub use tightrope_certificate as certificate;
 pub use tightrope_data as data;
 pub use tightrope_engine as engine;
 pub use tightrope_network as network;
+pub use tightrope_onnx as onnx;
 pub use tightrope_train as training;
 pub use tightrope_verify as verification;
 pub use tightrope_vnnlib as vnnlib;
 
 pub use bounding::{bound, default_engine};
-pub use certifying::{Certified, certify};
+pub use certifying::{Certified, certify, log_settings, norm_name};
 pub use error::Error;
 pub use model::{checksum, load, load_exact, load_trainable};
+pub use optimised::{Optimised, lower_to, raise_to};
 pub use radius::{CertifiedRadius, certified_radii};
 pub use training_run::{dataset, train, train_on};
 pub use verifying::verify;

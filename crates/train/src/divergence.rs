@@ -87,7 +87,10 @@ impl Watch<'_> {
                 short(norm)
             );
         }
-        if smoothing.kind == SmoothingKind::Pgpe && smoothing.population < parameters as u64 / 100 {
+        if smoothing.kind == SmoothingKind::Pgpe
+            && smoothing.guide == "none"
+            && smoothing.population < parameters as u64 / 100
+        {
             return format!(
                 "the gradient, estimated from {} losses for {parameters} parameters; raise smoothing.population, or lower \
                  train.lr",

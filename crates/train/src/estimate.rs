@@ -5,7 +5,7 @@ use tightrope_engine::{Loaded, Perturbation};
 use crate::config::SmoothingSection;
 use crate::methods::{Evaluated, Method, Minibatch, natural_loss};
 use crate::population::population_losses;
-use crate::smoothing::{SmoothingKind, pgpe_gradient, pgpe_loss, rgs, sam};
+use crate::smoothing::{SmoothingKind, guided, lengths, pgpe_gradient, pgpe_loss, rgs, sam};
 use crate::state::Tally;
 use crate::{TrainError, smoothing::Estimate};
 
@@ -31,14 +31,16 @@ pub struct Estimator<'a> {
     pub scales: Option<&'a [f32]>,
     /// PGPE: a differentiable loss much like the method's, whose part of the gradient is taken from its own gradients.
     pub control: Option<&'a dyn Method>,
+    /// PGPE: the method along whose gradient alone the slope is measured.
+    pub guide: Option<&'a dyn Method>,
     /// Radius ρ of the ascent of SAM, which goes with the plain gradient alone; 0 for none.
     pub sam: f64,
 }
 
 /// The gradient of `method` on `batch` at the θ of `at`, with noise addressed by the batch's seed and step.
 ///
-/// `sample` is another handle of the same network, on which RGS puts θ + δ and SAM the θ it has climbed to. With `measure`, accuracies that do not fall
-/// off the estimator are measured at θ by extra evaluations.
+/// `sample` is another handle of the same network, on which RGS and guided PGPE put θ + δ and SAM the θ it has climbed to. With
+/// `measure`, accuracies that do not fall off the estimator are measured at θ by extra evaluations.
 ///
 /// # Errors
 /// If the engine refuses or PGPE is asked for σ = 0.
@@ -47,7 +49,7 @@ pub fn estimate(
     batch: &Minibatch<'_>,
     at: &dyn Loaded<f32>,
     sample: &mut dyn Loaded<f32>,
-    Estimator { smoothing, sigma, scales, control, sam: rho }: Estimator<'_>,
+    Estimator { smoothing, sigma, scales, control, guide, sam: rho }: Estimator<'_>,
     measure: bool,
 ) -> Result<StepEstimate, TrainError> {
     let perturbation = Perturbation { scales, ..Perturbation::new(batch.seed, batch.step, sigma as f32) };
@@ -85,27 +87,40 @@ pub fn estimate(
             gradient(sample)
         })?,
         SmoothingKind::Pgpe => {
-            let losses =
-                |method| population_losses(method, batch, at, perturbation, smoothing.population / 2, smoothing.split);
-            let mut values = losses(method)?;
-            let loss = pgpe_loss(&values);
-            let control = control.map(|control| {
-                let coefficient = subtract(&mut values, &losses(control)?);
-                let smoothed = rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
+            let pairs = smoothing.population / 2;
+            // The gradient of another method, averaged over the noise of the first members.
+            let mut smoothed = |method: &dyn Method| {
+                rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
                     sample.update(theta)?;
-                    let (evaluated, gradient) = control.gradient(batch, sample)?;
+                    let (evaluated, gradient) = method.gradient(batch, sample)?;
                     Ok((evaluated.loss, gradient))
-                })?;
-                Ok::<_, TrainError>((coefficient as f32, smoothed.gradient))
-            });
-            let mut gradient = pgpe_gradient(at.theta().len(), &perturbation, &values)?;
-            if let Some((coefficient, smoothed)) = control.transpose()? {
-                gradient.iter_mut().zip(&smoothed).for_each(|(g, s)| *g += coefficient * s);
-            }
+                })
+            };
+            let estimate = if let Some(guide) = guide {
+                let direction = smoothed(guide)?.gradient;
+                let lengths = lengths(batch.seed, batch.step, pairs);
+                guided(at.theta(), &perturbation, &direction, smoothing.samples, &lengths, |theta| {
+                    sample.update(theta)?;
+                    Ok(method.loss(batch, sample)?.loss)
+                })?
+            } else {
+                let losses = |method| population_losses(method, batch, at, perturbation, pairs, smoothing.split);
+                let mut values = losses(method)?;
+                let loss = pgpe_loss(&values);
+                let control = control.map(|control| {
+                    let coefficient = subtract(&mut values, &losses(control)?);
+                    Ok::<_, TrainError>((coefficient as f32, smoothed(control)?.gradient))
+                });
+                let mut gradient = pgpe_gradient(at.theta().len(), &perturbation, &values)?;
+                if let Some((coefficient, smoothed)) = control.transpose()? {
+                    gradient.iter_mut().zip(&smoothed).for_each(|(g, s)| *g += coefficient * s);
+                }
+                Estimate { loss, gradient }
+            };
             if measure {
                 tally.count(&method.loss(batch, at)?, samples);
             }
-            Estimate { loss, gradient }
+            estimate
         }
     };
     if measure && tally.natural_seen == 0 {

@@ -43,6 +43,8 @@ pub struct Job {
     method: Box<dyn Method>,
     /// The control variate of PGPE.
     control: Option<Box<dyn Method>>,
+    /// The guide of PGPE.
+    guide: Option<Box<dyn Method>>,
     relaxation: Relaxation,
 }
 
@@ -109,7 +111,7 @@ impl Job {
         let (chosen, test) = validation(&config, &train, test)?;
         let batches = Source::new(&config, &train, &chosen)?;
         let method = methods::method(&config.method)?;
-        let control = config.smoothing.control_method()?;
+        let (control, guide) = (config.control()?, config.guide()?);
         let relaxation = config.eval_relaxation()?;
         Ok(Job {
             config,
@@ -122,6 +124,7 @@ impl Job {
             initial,
             method,
             control,
+            guide,
             relaxation,
         })
     }
@@ -258,8 +261,9 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
             let (smoothing, sam) = (&job.config.smoothing, job.config.train.sam);
             let scales = smoothing.relative.then(|| relative_scales(&job.network, &state.theta));
-            let (scales, control) = (scales.as_deref(), job.control.as_deref());
-            let estimator = Estimator { smoothing, sigma: scheduled.sigma, scales, control, sam };
+            let (control, guide) = (job.control.as_deref(), job.guide.as_deref());
+            let (sigma, scales) = (scheduled.sigma, scales.as_deref());
+            let estimator = Estimator { smoothing, sigma, scales, control, guide, sam };
             let mut step = Accumulated::default();
             let batch = job.config.train.batch;
             for (inputs, labels) in inputs.chunks(batch * job.network.input_len()).zip(labels.chunks(batch)) {

@@ -58,7 +58,7 @@ fn examples_and_defaults_of_keys_are_true() {
         // Keys of the same example that belong together.
         let with = match key.path {
             "warmup.start" | "train.milestones" | "smoothing.sigma_milestones" => vec!["train.epochs=70"],
-            "smoothing.split" | "smoothing.control" => vec!["smoothing.kind=pgpe"],
+            "smoothing.split" | "smoothing.control" | "smoothing.guide" => vec!["smoothing.kind=pgpe"],
             _ => vec![],
         };
         let before = parse("", &with).unwrap();

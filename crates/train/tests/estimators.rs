@@ -20,7 +20,7 @@ fn plain(name: &str) -> Box<dyn Method> {
 fn estimated(
     name: &str,
     smoothing: &SmoothingSection,
-    control: Option<&dyn Method>,
+    (control, guide): (Option<&dyn Method>, Option<&dyn Method>),
     [images, step]: [usize; 2],
     relative: bool,
 ) -> (StepEstimate, Vec<f32>) {
@@ -33,7 +33,8 @@ fn estimated(
     let at = Reference.load(&network, &theta, &[]).unwrap();
     let mut sample = Reference.load(&network, &theta, &[]).unwrap();
     let scales = relative.then(|| relative_scales(&network, &theta));
-    let estimator = Estimator { smoothing, sigma: SIGMA, scales: scales.as_deref(), control, sam: 0.0 };
+    let scales = scales.as_deref();
+    let estimator = Estimator { smoothing, sigma: SIGMA, scales, control, guide, sam: 0.0 };
     (estimate(&*plain(name), &batch, &*at, &mut *sample, estimator, false).unwrap(), theta)
 }
 
@@ -51,11 +52,11 @@ fn cosine(a: &[f32], b: &[f64]) -> f64 {
 #[test]
 fn a_loss_controlled_by_itself_is_left_to_its_gradients() {
     let ibp = plain("ibp");
-    let (controlled, _) = estimated("ibp", &pgpe(8, false), Some(&*ibp), [12, 3], false);
+    let (controlled, _) = estimated("ibp", &pgpe(8, false), (Some(&*ibp), None), [12, 3], false);
     let rgs = SmoothingSection { kind: SmoothingKind::Rgs, ..SmoothingSection::default() };
-    let (direct, _) = estimated("ibp", &rgs, None, [12, 3], false);
+    let (direct, _) = estimated("ibp", &rgs, (None, None), [12, 3], false);
     assert_eq!(controlled.estimate.gradient, direct.estimate.gradient);
-    let (plain, _) = estimated("ibp", &pgpe(8, false), None, [12, 3], false);
+    let (plain, _) = estimated("ibp", &pgpe(8, false), (None, None), [12, 3], false);
     assert_eq!(controlled.estimate.loss, plain.estimate.loss);
 }
 
@@ -66,7 +67,7 @@ fn a_loss_controlled_by_itself_is_left_to_its_gradients() {
 fn all_estimates_have_one_mean_and_a_control_has_less_noise() {
     let near = plain("crown-ibp");
     let rgs_section = SmoothingSection { kind: SmoothingKind::Rgs, samples: 100, ..SmoothingSection::default() };
-    let (reference, _) = estimated("deeppoly", &rgs_section, None, [12, 1000], false);
+    let (reference, _) = estimated("deeppoly", &rgs_section, (None, None), [12, 1000], false);
     let reference: Vec<f64> = reference.estimate.gradient.iter().map(|&g| f64::from(g)).collect();
     let square: f64 = reference.iter().map(|g| g * g).sum();
     let cases: [(&str, SmoothingSection, Option<&dyn Method>); 4] = [
@@ -80,7 +81,7 @@ fn all_estimates_have_one_mean_and_a_control_has_less_noise() {
     for (name, section, control) in &cases {
         let (mut along, mut cosines) = (Vec::new(), 0.0);
         for step in 0..steps {
-            let (found, _) = estimated("deeppoly", section, *control, [12, step], false);
+            let (found, _) = estimated("deeppoly", section, (*control, None), [12, step], false);
             let gradient = &found.estimate.gradient;
             cosines += cosine(gradient, &reference);
             along.push(gradient.iter().zip(&reference).map(|(&g, r)| f64::from(g) * r).sum::<f64>() / square);
@@ -96,13 +97,32 @@ fn all_estimates_have_one_mean_and_a_control_has_less_noise() {
     assert!(single[2] > 1.1 * single[0] && single[3] > 1.5 * single[1], "{single:?}");
 }
 
+/// A guide whose loss is the method's has, by a few pairs, about the gradient that RGS has from the same samples; one that is
+/// much like it points much the same way. Plain PGPE of as many losses does not.
+#[test]
+fn a_guide_is_followed_as_far_as_losses_fall() {
+    let reference = SmoothingSection { kind: SmoothingKind::Rgs, samples: 100, ..SmoothingSection::default() };
+    let (reference, _) = estimated("deeppoly", &reference, (None, None), [12, 1000], false);
+    let reference: Vec<f64> = reference.estimate.gradient.iter().map(|&g| f64::from(g)).collect();
+    let of = |guide: Option<&dyn Method>| {
+        let (found, _) = estimated("deeppoly", &pgpe(8, false), (None, guide), [12, 3], false);
+        found.estimate.gradient
+    };
+    let (own, near) = (plain("deeppoly"), plain("crown-ibp"));
+    let [own, near, none] = [of(Some(&*own)), of(Some(&*near)), of(None)].map(|g| (cosine(&g, &reference), g));
+    assert!(own.0 > 0.9 && near.0 > 0.5 && none.0 < 0.5, "{} {} {}", own.0, near.0, none.0);
+    let along = |g: &[f32]| g.iter().zip(&reference).map(|(&g, r)| f64::from(g) * r).sum::<f64>();
+    let square: f64 = reference.iter().map(|r| r * r).sum();
+    assert!((along(&own.1) / square - 1.0).abs() < 0.2, "{}", along(&own.1) / square);
+}
+
 /// With noise of no size to speak of, every pair measures its images' loss at θ, and the parts weigh as many images as they
 /// have, also where they do not divide evenly.
 #[test]
 fn parts_are_weighted_by_their_images() {
     for (images, population) in [(12, 8), (11, 6), (3, 12), (5, 4)] {
         let section = |split| pgpe(population, split);
-        let of = |split| estimated("ibp", &section(split), None, [images, 1], false).0.estimate.loss;
+        let of = |split| estimated("ibp", &section(split), (None, None), [images, 1], false).0.estimate.loss;
         let (whole, parts) = (of(false), of(true));
         // Noise of 1e-2 moves losses by some 1e-2 of their size; a part with a wrong weight would by a tenth or more.
         assert!((whole - parts).abs() < 0.05 * whole.abs(), "{images}, {population}: {whole} and {parts}");
@@ -114,7 +134,7 @@ fn parts_are_weighted_by_their_images() {
 fn relative_noise_has_the_sizes_of_the_weights() {
     let section =
         SmoothingSection { kind: SmoothingKind::Rgs, samples: 1, relative: true, ..SmoothingSection::default() };
-    let (found, theta) = estimated("ibp", &section, None, [12, 1], true);
+    let (found, theta) = estimated("ibp", &section, (None, None), [12, 1], true);
     let data = bars(Split::Train, 12);
     let network = Preset::Mlp.build(&data.shape, 3, None).unwrap();
     let scales = relative_scales(&network, &theta);

@@ -8,7 +8,7 @@ use tightrope_engine::{
 };
 use tightrope_network::Preset;
 use tightrope_testkit::golden::TensorFile;
-use tightrope_train::smoothing::{Estimate, Noise, grad, pgpe, pgpe_gradient, rgs};
+use tightrope_train::smoothing::{Estimate, Noise, grad, guided, lengths, pgpe, pgpe_gradient, rgs};
 use tightrope_train::{TrainError, certified_cross_entropy};
 
 const SIGMAS: [(&str, f32); 3] = [("0.001", 1e-3), ("0.01", 1e-2), ("0.1", 1e-1)];
@@ -130,6 +130,62 @@ fn pgpe_on_a_quadratic_is_a_projection_of_the_gradient() {
         assert!((g - e).abs() < 1e-10, "{g} against {e}");
     }
     assert!(estimate.loss > loss, "the smoothed convex loss lies above the loss");
+}
+
+/// On a linear loss one guided pair gives the gradient's part along the direction, whatever its length and the noise are, in
+/// the metric of the noise's scales too: there the estimate is the projection of S∇L on S·direction.
+#[test]
+fn a_guided_estimate_is_a_projection_on_its_direction() {
+    let slope = [0.4, -1.0, 2.0, 0.5];
+    let direction = [1.0, 0.5, 0.25, -3.0];
+    let scales = [0.5_f32, 2.0, 1.0, 0.0];
+    for scales in [None, Some(&scales[..])] {
+        let source = Perturbation { scales, ..noise(3, 0.05) };
+        let loss = |t: &[f64]| Ok(t.iter().zip(slope).map(|(t, s)| t * s).sum());
+        let estimate = guided(&[0.3, 0.2, -0.7, 1.0], &source, &direction, 2, &lengths(5, 3, 1), loss).unwrap();
+        let weight = |i: usize| scales.map_or(1.0, |s| f64::from(s[i]).powi(2));
+        let product = |a: &[f64; 4], b: &[f64; 4]| (0..4).map(|i| weight(i) * a[i] * b[i]).sum::<f64>();
+        let factor = product(&slope, &direction) / product(&direction, &direction);
+        for (g, d) in estimate.gradient.iter().zip(direction) {
+            assert!((g - factor * d).abs() < 1e-9, "{g} against {}", factor * d);
+        }
+    }
+    let none = guided(&[0.3], &noise(3, 0.05), &[0.0], 0, &[1.0], |t: &[f64]| Ok(t[0])).unwrap();
+    assert_eq!(none.gradient, [0.0]);
+    assert!(guided(&[0.3], &noise(3, 0.0), &[1.0], 0, &[1.0], |t: &[f64]| Ok(t[0])).is_err());
+    assert!(guided(&[0.3], &noise(3, 0.1), &[1.0], 0, &[], |t: &[f64]| Ok(t[0])).is_err());
+}
+
+/// A jump has a slope after smoothing, which gradients do not see: for the step at a·θ = b, s = (a·S²·d)/(|S·a|·|S·d|)·φ(t)/σ
+/// along a direction d, t being the step's distance in standard deviations. A bend and a wave beside it make the loss one that
+/// lengths matter to.
+#[test]
+fn guided_estimates_of_a_step_have_the_smoothed_slope_as_their_mean() {
+    let (a, direction, scales) = ([1.0, -2.0, 0.5], [0.3, -1.0, 2.0], [1.0_f32, 0.5, 2.0]);
+    let (theta, sigma) = ([0.2, 0.1, -0.3], 0.1_f64);
+    let dot = |u: &[f64], v: &[f64], power: i32| -> f64 {
+        u.iter().zip(v).zip(scales).map(|((u, v), s)| u * v * f64::from(s).powi(power)).sum()
+    };
+    let spread = sigma * dot(&a, &a, 2).sqrt();
+    let at = dot(&a, &theta, 0);
+    let step = at + 0.7 * spread;
+    let loss = |t: &[f64]| {
+        let x = dot(&a, t, 0);
+        Ok(f64::from(u8::from(x > step)) + (3.0 * x).sin())
+    };
+    let estimate = |run: u64| {
+        let source = Perturbation { scales: Some(&scales), ..noise(run, sigma as f32) };
+        guided(&theta, &source, &direction, 1, &lengths(5, run, 4), loss).unwrap()
+    };
+    let runs: Vec<_> = (0..20_000).map(estimate).collect();
+    let density = (-0.5 * 0.7_f64.powi(2)).exp() / (2.0 * std::f64::consts::PI).sqrt() / spread;
+    let wave = 3.0 * (3.0 * at).cos() * (-4.5 * spread * spread).exp();
+    // The gradient of the smoothed loss is (density + wave)·a, and its part along the direction in the metric of the scales:
+    let factor = (density + wave) * dot(&a, &direction, 2) / dot(&direction, &direction, 2);
+    for (i, (mean, error)) in statistics(&runs).into_iter().skip(1).enumerate() {
+        let expected = factor * direction[i];
+        assert!((mean - expected).abs() < 4.0 * error && error < 0.02 * expected.abs(), "{mean} ± {error}: {expected}");
+    }
 }
 
 /// Noise of a file instead of a generator.

@@ -1,20 +1,18 @@
 //! `tightrope bounds`: margins, layer bounds and loss gradients over input regions, as safetensors.
 
-mod optimised;
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::json;
+use tightrope::Optimised;
 use tightrope_attack::ThreatModel;
 use tightrope_engine::{BoundRequest, Cotangents, Loaded, Norm, Region, Spec, Wants};
 use tightrope_network::{Network, NodeId, number_text};
 use tightrope_train::{certified_cross_entropy, cross_entropy};
 use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 
-use crate::commands::bounds::optimised::Optimised;
 use crate::context::Context;
 use crate::engines::{self, EngineChoice, Precision, PrecisionChoice};
 use crate::outputs;
@@ -243,7 +241,8 @@ impl<T: Precision> Run<'_, T> {
             iterations: options.alpha_steps,
             ..AlphaSettings::default()
         };
-        let alpha = self.alpha.map(|alpha| Optimised::new(alpha, &chunk.region, chunk.labels, options.layers, &budget));
+        let rows = |sample: usize| rows(chunk.labels[sample], self.network.output_len(), options.layers);
+        let alpha = self.alpha.map(|alpha| Optimised::new(alpha, &chunk.region, &rows, &budget));
         let alpha = alpha.transpose()?;
         let margins = self.margins(chunk, alpha.as_ref(), totals)?;
         writer.write("margins_lower", chunk.first, &margins)?;
@@ -267,7 +266,12 @@ impl<T: Precision> Run<'_, T> {
         };
         let mut margins = bounds.lower;
         if let Some(alpha) = alpha {
-            alpha.raise_margins(&mut margins);
+            for (i, (row, &label)) in margins.chunks_exact_mut(bounds.rows).zip(chunk.labels).enumerate() {
+                // The label has no row.
+                let mut optimised = alpha.rows(i)[..bounds.rows - 1].to_vec();
+                optimised.insert(label, f64::NEG_INFINITY);
+                tightrope::raise_to(row, &optimised);
+            }
         }
         chunk.labels.iter().enumerate().for_each(|(i, &label)| margins[i * bounds.rows + label] = T::ZERO);
         if let Some(position) = margins.iter().position(|m| !m.is_finite()) {
@@ -296,7 +300,17 @@ impl<T: Precision> Run<'_, T> {
             BoundRequest { upper: true, layers: true, ..BoundRequest::lower(self.options.method.relaxation()) };
         let mut bounds = self.at.bound(&chunk.region, &Spec::Logits, request)?;
         if let Some(alpha) = alpha {
-            alpha.tighten_layers(&mut bounds);
+            alpha.tighten_layers(&mut bounds.layers);
+            let n = bounds.rows;
+            for i in 0..chunk.labels.len() {
+                let (logits, negated) = alpha.rows(i)[n - 1..].split_at(n);
+                tightrope::raise_to(&mut bounds.lower[i * n..(i + 1) * n], logits);
+                if let Some(upper) = &mut bounds.upper {
+                    // The upper bounds are minus the lower bounds of the negated values.
+                    let logits: Vec<f64> = negated.iter().map(|bound| -bound).collect();
+                    tightrope::lower_to(&mut upper[i * n..(i + 1) * n], &logits);
+                }
+            }
         }
         let nodes = self.layer_nodes();
         for (i, layer) in bounds.layers.iter().enumerate() {
@@ -308,5 +322,28 @@ impl<T: Precision> Run<'_, T> {
         let upper = bounds.upper.context("the engine returned no upper bounds")?;
         writer.write(&format!("layer{}.lower", nodes.len() - 1), chunk.first, &bounds.lower)?;
         writer.write(&format!("layer{}.upper", nodes.len() - 1), chunk.first, &upper)
+    }
+}
+
+/// z_label − z_j for every other j; with `logits` then z_j and −z_j for every j.
+fn rows(label: usize, classes: usize, logits: bool) -> Vec<f32> {
+    let unit = |class: usize, sign: f32| (0..classes).map(move |j| if j == class { sign } else { 0.0 });
+    let margin = |rival: usize| unit(label, 1.0).zip(unit(rival, 1.0)).map(|(a, b)| a - b);
+    let mut rows: Vec<f32> = (0..classes).filter(|&rival| rival != label).flat_map(margin).collect();
+    if logits {
+        rows.extend((0..classes).flat_map(|class| unit(class, 1.0)));
+        rows.extend((0..classes).flat_map(|class| unit(class, -1.0)));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows;
+
+    #[test]
+    fn rows_are_margins_then_logits() {
+        assert_eq!(rows(1, 3, false), [-1.0, 1.0, 0.0, 0.0, 1.0, -1.0]);
+        assert_eq!(rows(0, 2, true), [1.0, -1.0, 1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -1.0]);
     }
 }

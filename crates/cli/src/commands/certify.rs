@@ -156,7 +156,7 @@ pub fn certify(
     let (cascade, set) = (&job.cascade, &samples.set);
     memory::tell(context, &memory::certification(&model.network, set, &cascade.stages))?;
     let (engine, exact) = (f32::engine(job.engine)?, f64::engine(EngineChoice::Auto)?);
-    let settings = settings(cascade, model, set, engine.name())?;
+    let settings = tightrope::log_settings(cascade, model, set, engine.name());
     let (mut log, done) = open_log(job, &settings, context)?;
     if let Some(record) = done.iter().find(|record| record.index >= samples.all as u64) {
         bail!(
@@ -206,46 +206,6 @@ pub fn certify(
         },
         outcome => Ok(Summary::new(&outcome?, &cascade.stages)),
     }
-}
-
-/// Everything that must agree for a log to be continued.
-fn settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> anyhow::Result<LogSettings> {
-    let mut settings = LogSettings::from(
-        [
-            ("model", json!(tightrope::checksum(model))),
-            ("dataset", json!(set.name)),
-            ("split", json!(set.split.name())),
-            ("data", json!(set.checksum)),
-            ("eps", json!(cascade.threat.epsilon)),
-            ("norm", json!(values::norm_name(cascade.threat.norm))),
-            ("clip", json!(cascade.threat.clip.map(|(low, high)| [low, high]))),
-            ("stages", json!(cascade.stages.iter().map(|stage| stage.name()).collect::<Vec<_>>().join(","))),
-            ("timeout", json!(cascade.timeout.map(|limit| limit.as_secs_f64()))),
-            ("engine", json!(engine)),
-        ]
-        .map(|(name, value)| (name.to_string(), value)),
-    );
-    if cascade.stages.contains(&Stage::Pgd) {
-        let attack = &cascade.attack;
-        settings.insert("steps".into(), json!(attack.steps));
-        settings.insert("restarts".into(), json!(attack.restarts));
-        settings.insert("first_step".into(), json!(attack.first_step));
-        settings.insert("last_step".into(), json!(attack.last_step));
-    }
-    if cascade.stages.iter().any(|stage| matches!(stage, Stage::Pgd | Stage::Bab)) {
-        settings.insert("seed".into(), json!(cascade.attack.seed));
-    }
-    if cascade.stages.contains(&Stage::AlphaCrown) {
-        // Only what is not as usual, so that logs from before there was a choice are continued.
-        let (alpha, usual) = (&cascade.alpha, AlphaBudget::default());
-        if alpha.iterations != usual.iterations {
-            settings.insert("alpha_steps".into(), json!(alpha.iterations));
-        }
-        if let Some(time) = alpha.time {
-            settings.insert("alpha_seconds".into(), json!(time.as_secs_f64()));
-        }
-    }
-    Ok(settings)
 }
 
 /// The log to write and the records it holds already.

@@ -5,7 +5,7 @@ use tightrope_network::number_text;
 use toml::Table;
 
 use super::keys::settings;
-use super::{Clip, Config, MethodSection, SmoothingSection};
+use super::{Clip, Config, MethodSection};
 use crate::TrainError;
 use crate::average::AverageKind;
 use crate::methods::{self, Method};
@@ -15,27 +15,40 @@ use crate::smoothing::SmoothingKind;
 /// Test samples evaluated by default with a relaxation that goes backward through the network.
 const BACKWARD_EVAL_LIMIT: usize = 1000;
 
-impl SmoothingSection {
-    /// The method whose loss is PGPE's control variate, with its default settings; none if there is none.
+impl Config {
+    /// The method whose loss is PGPE's control variate; none if there is none.
     ///
     /// # Errors
     /// If there is no method of its name, or it has no gradient.
-    pub(crate) fn control_method(&self) -> Result<Option<Box<dyn Method>>, TrainError> {
-        if self.control == "none" {
+    pub(crate) fn control(&self) -> Result<Option<Box<dyn Method>>, TrainError> {
+        self.helper("smoothing.control", &self.smoothing.control)
+    }
+
+    /// The method whose gradient guides PGPE; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Config::control`].
+    pub(crate) fn guide(&self) -> Result<Option<Box<dyn Method>>, TrainError> {
+        self.helper("smoothing.guide", &self.smoothing.guide)
+    }
+
+    /// The method `name`, whose gradient PGPE is helped by: with the run's own settings if the run trains by it, else its defaults.
+    fn helper(&self, key: &'static str, name: &str) -> Result<Option<Box<dyn Method>>, TrainError> {
+        if name == "none" {
             return Ok(None);
         }
-        let section = MethodSection { name: self.control.clone(), ..MethodSection::default() };
-        let refused =
-            |problem: String| TrainError::value("smoothing.control", format!("\"{}\"", self.control), problem);
-        let control = methods::method(&section).map_err(|e| refused(format!("names no method ({e})")))?;
-        match control.differentiable() {
-            true => Ok(Some(control)),
-            false => Err(refused("has no gradient, which is what a control is for; choose crown-ibp or ibp".into())),
+        let section = match name == self.method.name {
+            true => self.method.clone(),
+            false => MethodSection { name: name.into(), ..MethodSection::default() },
+        };
+        let refused = |problem: String| TrainError::value(key, format!("\"{name}\""), problem);
+        let helper = methods::method(&section).map_err(|e| refused(format!("names no method ({e})")))?;
+        match helper.differentiable() {
+            true => Ok(Some(helper)),
+            false => Err(refused("has no gradient, which is what it is for here; choose crown-ibp or ibp".into())),
         }
     }
-}
 
-impl Config {
     /// Fills in the keys that depend on others and checks every value.
     ///
     /// # Errors
@@ -139,9 +152,12 @@ impl Config {
                 "must be even: perturbations come in antithetic pairs",
             ));
         }
-        for (key, set) in [("smoothing.split", smoothing.split), ("smoothing.control", smoothing.control != "none")] {
-            if set && smoothing.kind != SmoothingKind::Pgpe {
-                let value = if key == "smoothing.split" { "true".into() } else { format!("\"{}\"", smoothing.control) };
+        let quoted = |name: &str| (name != "none").then(|| format!("\"{name}\""));
+        let split = ("smoothing.split", smoothing.split.then(|| "true".to_owned()));
+        let control = ("smoothing.control", quoted(&smoothing.control));
+        let guide = ("smoothing.guide", quoted(&smoothing.guide));
+        for (key, set) in [&split, &control, &guide] {
+            if let (Some(value), true) = (set, smoothing.kind != SmoothingKind::Pgpe) {
                 let kind = smoothing.kind.name();
                 return Err(TrainError::value(
                     key,
@@ -150,7 +166,14 @@ impl Config {
                 ));
             }
         }
-        smoothing.control_method()?;
+        for (key, set) in [split, control] {
+            if let (Some(value), Some(name)) = (set, &guide.1) {
+                let problem = format!("cannot be combined with smoothing.guide = {name}; choose one of the two");
+                return Err(TrainError::value(key, value, problem));
+            }
+        }
+        self.control()?;
+        self.guide()?;
         let sigma_end = smoothing.sigma_end.unwrap_or(smoothing.sigma);
         if smoothing.kind == SmoothingKind::Pgpe {
             for (key, sigma) in [("smoothing.sigma", smoothing.sigma), ("smoothing.sigma_end", sigma_end)] {

@@ -347,9 +347,16 @@ const SMOOTHING: &[Setting] = &[
         "\"ibp\"",
     ),
     Setting::new(
+        "smoothing.guide",
+        CONTROL,
+        "pgpe: method along whose gradient, averaged over smoothing.samples perturbations, the slope of the smoothed loss is \
+         measured, nothing being asked of other directions; a population of 8 to 32 is enough. Choices",
+        "\"deeppoly\"",
+    ),
+    Setting::new(
         "smoothing.samples",
         Values::Whole(1, 100_000),
-        "rgs: gradients per step; pgpe: those of smoothing.control",
+        "rgs: gradients per step; pgpe: those of smoothing.control or smoothing.guide",
         "4",
     ),
 ];

@@ -187,6 +187,8 @@ pub struct SmoothingSection {
     pub split: bool,
     /// PGPE: method whose loss is the control variate, or "none".
     pub control: String,
+    /// PGPE: method along whose gradient alone the slope is measured, or "none".
+    pub guide: String,
     /// RGS: gradients per step.
     pub samples: u64,
 }
@@ -324,6 +326,7 @@ impl Default for SmoothingSection {
             population: 256,
             split: false,
             control: "none".into(),
+            guide: "none".into(),
             samples: 2,
         }
     }

@@ -3,6 +3,7 @@
 //! The mean parameters θ are never written to: every sample θ+δ lives in a buffer of its own, and
 //! the noise of every member is regenerated from its address instead of being stored.
 
+mod guided;
 mod kind;
 mod noise;
 mod pgpe;
@@ -10,6 +11,7 @@ mod rgs;
 mod sam;
 mod scales;
 
+pub use guided::{guided, lengths};
 pub use kind::SmoothingKind;
 pub use noise::Noise;
 pub use pgpe::{pgpe, pgpe_gradient, pgpe_loss};
