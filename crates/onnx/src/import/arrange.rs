@@ -14,6 +14,9 @@ use super::node::Node;
 use crate::error::Problem;
 use crate::tensor::{self, Tensor, elements};
 
+/// Most elements of a tensor that is made anew, with an index or more for each: a few bytes of a file may ask for it.
+pub const MOST_ELEMENTS: usize = 1 << 23;
+
 /// Steps through the elements of a shape in row-major order.
 pub fn positions(dims: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
     let count: usize = dims.iter().product();
@@ -231,10 +234,10 @@ impl<'a> Importer<'a> {
         self.select(node, activation, Selection::one_each(dims.to_vec(), sources))
     }
 
-    /// Fails if a tensor of this shape is more than the budget holds.
+    /// Fails if a tensor of this shape is more than the budget holds, or more than one may take.
     pub fn check_room(&self, node: &Node<'a>, dims: &[usize]) -> Result<(), Problem> {
         match elements(dims) {
-            Some(count) if count <= self.budget => Ok(()),
+            Some(count) if count <= self.budget.min(MOST_ELEMENTS) => Ok(()),
             _ => Err(node.problem(format!("its output of shape {dims:?} would take too much room in memory"))),
         }
     }

@@ -157,7 +157,7 @@ impl<'a> Importer<'a> {
         for o in 0..dims[..at].iter().product() {
             for (part, operand) in parts.iter().enumerate() {
                 let length = operand.dims()[at] * dims[at + 1..].iter().product::<usize>();
-                origins.extend((o * length..(o + 1) * length).map(|index| (part, index)));
+                origins.extend((o * length..(o + 1) * length).map(|index| (part as u32, index as u32)));
             }
         }
         tensor::spend(&mut self.budget, 2 * origins.len(), node.label())?;
@@ -192,7 +192,9 @@ impl<'a> Importer<'a> {
                     (bases[other], done[other]) = (Some(own), true);
                 }
             }
-            let source = |&(part, index): &(usize, usize)| bases[part].as_ref()?[index].map(|source| source as usize);
+            let source = |&(part, index): &(u32, u32)| {
+                bases[part as usize].as_ref()?[index as usize].map(|source| source as usize)
+            };
             let selection = Selection::or_zero(dims.clone(), origins.iter().map(source));
             let whole = self.drafts.get(base).shape.clone();
             let whole = Activation { draft: base, dims: whole.into(), order: None, sole: false };
@@ -204,8 +206,10 @@ impl<'a> Importer<'a> {
         }
         let Some(mut sum) = sum else { return Err(node.problem("joins nothing")) };
         if constants.iter().any(Option::is_some) {
-            let value =
-                |&(part, index): &(usize, usize)| constants[part].map_or(Ok(0.0), |t| t.reals().map(|v| v[index]));
+            let value = |&(part, index): &(u32, u32)| match constants[part as usize] {
+                Some(tensor) => tensor.reals().map(|values| values[index as usize]),
+                None => Ok(0.0),
+            };
             let values = origins.iter().map(value).collect::<Result<Vec<f64>, _>>()?;
             sum = self.shifted(node, &sum, values)?;
         }
@@ -322,16 +326,16 @@ fn joined(
     node: &Node<'_>,
     parts: &[&Rc<tensor::Tensor>],
     dims: Vec<usize>,
-    origins: &[(usize, usize)],
+    origins: &[(u32, u32)],
 ) -> Result<tensor::Tensor, Problem> {
     let data = match &parts[0].data {
         Data::Real(_) => {
             let lists = parts.iter().map(|part| part.reals()).collect::<Result<Vec<_>, _>>()?;
-            Data::Real(origins.iter().map(|&(part, index)| lists[part][index]).collect())
+            Data::Real(origins.iter().map(|&(part, index)| lists[part as usize][index as usize]).collect())
         }
         Data::Integer(_) => {
             let lists = parts.iter().map(|part| part.integers()).collect::<Result<Vec<_>, _>>()?;
-            Data::Integer(origins.iter().map(|&(part, index)| lists[part][index]).collect())
+            Data::Integer(origins.iter().map(|&(part, index)| lists[part as usize][index as usize]).collect())
         }
     };
     Ok(tensor::Tensor { name: node.proto.output[0].clone(), dims, data, kind: parts[0].kind, trainable: false })

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::arrange::{broadcast, positions, spread};
+use super::arrange::{MOST_ELEMENTS, broadcast, positions, spread};
 use super::graph::{Importer, Operand};
 use super::node::Node;
 use crate::element::{self, Class};
@@ -110,7 +110,8 @@ impl<'a> Importer<'a> {
         let name = node.proto.output[0].clone();
         let first = inputs[0].clone();
         let spend = |importer: &mut Self, dims: &[usize]| match elements(dims) {
-            Some(count) => tensor::spend(&mut importer.budget, count, &name).map(|()| count),
+            Some(count) if count <= MOST_ELEMENTS => tensor::spend(&mut importer.budget, count, &name).map(|()| count),
+            Some(_) => Err(Problem::tensor(&name, format!("its shape {dims:?} would take too much room in memory"))),
             None => Err(Problem::tensor(&name, format!("would have the impossible shape {dims:?}"))),
         };
         let result = match operator {
@@ -149,7 +150,7 @@ impl<'a> Importer<'a> {
                     return Err(node.problem("needs start, limit and delta, one number each"));
                 };
                 let count = ((limit - start) / delta).ceil().max(0.0);
-                if !(count < self.budget as f64) {
+                if count.is_nan() || count > MOST_ELEMENTS as f64 {
                     return Err(
                         node.problem(format!("from {start} to {limit} by {delta} is no range of sensible length"))
                     );

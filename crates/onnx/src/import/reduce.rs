@@ -34,13 +34,15 @@ impl<'a> Importer<'a> {
         let dims = reduced(&own, &axes);
         let outputs: usize = dims.iter().product();
         let each = input.len() / outputs.max(1);
-        let mut groups: Vec<Vec<u32>> = vec![Vec::with_capacity(each); outputs];
         self.check_room(node, &own)?;
+        let mut sources = vec![0; input.len()];
+        let mut filled = vec![0; outputs];
         for (source, position) in positions(&own).enumerate() {
             let place = position.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
-            groups[place.fold(0, |index, (axis, &at)| index * own[axis] + at)].push(source as u32);
+            let place = place.fold(0, |index, (axis, &at)| index * own[axis] + at);
+            sources[place * each + filled[place]] = source as u32;
+            filled[place] += 1;
         }
-        let sources: Vec<u32> = groups.concat();
         let operator = node.proto.op_type.as_str();
         let result = match operator {
             "ReduceMax" => self.largest(node, &input, sources, [outputs, each])?,

@@ -151,8 +151,8 @@ fn gather(chain: Chain, draw: &Draw<'_>) -> Chain {
         0 => Gather::one_each(shape, (0..outputs).map(any).collect()),
         1 => {
             // Steps that share no factor with the length meet every element.
-            let step = (1..).filter(|step| (2..=elements).all(|d| elements % d > 0 || step % d > 0));
-            let step = step.skip(rng.below(3)).next().unwrap_or(1);
+            let shared = |step: usize| (2..=elements).any(|d| elements.is_multiple_of(d) && step.is_multiple_of(d));
+            let step = (1..).filter(|&step| !shared(step)).nth(rng.below(3)).unwrap_or(1);
             Gather::one_each(shape, (0..outputs).map(|i| (i * step % elements) as u32).collect())
         }
         _ => {
