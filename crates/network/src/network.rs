@@ -80,6 +80,7 @@ impl Network {
             | Layer::Linear(_)
             | Layer::Affine(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
@@ -303,6 +304,7 @@ impl NetworkBuilder {
             Layer::AvgPool2d(pool) => pool.kernel[0].saturating_mul(pool.kernel[1]),
             Layer::MaxPool2d(pool) => pool.kernel[0].saturating_mul(pool.kernel[1]),
             Layer::Linear(linear) => linear.in_features,
+            Layer::Gather(gather) => gather.terms().div_ceil(elements.unwrap_or(1).max(1)),
             Layer::Input
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
