@@ -19,3 +19,12 @@ def test_example_runs(number, request, tmp_path, monkeypatch):
         request.getfixturevalue("torch")
     monkeypatch.chdir(tmp_path)
     exec(compile(EXAMPLES[number], f"{PAGE.name}, example {number + 1}", "exec"), {"__name__": "example"})
+
+
+def test_the_paradox_script_runs(capsys):
+    import runpy
+
+    script = runpy.run_path(str(PAGE.parents[1] / "python" / "examples" / "paradox.py"))
+    script["main"](epochs=1, limit=20)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0].strip() for line in told] == list(script["WAYS"])

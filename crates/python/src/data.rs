@@ -43,7 +43,7 @@ fn load(
         load_with(name, split, &options)
     });
     let set = loaded.map_err(|error| raise(py, error))?;
-    Ok(limit.map_or(set.clone(), |limit| set.limit(limit)))
+    Ok(set.limit(limit.unwrap_or(usize::MAX)))
 }
 
 impl Given<'_> {
@@ -64,7 +64,7 @@ impl Given<'_> {
         if let Some(sample) = set.not_finite() {
             return refuse(format!("sample {sample} has a pixel that is no finite number; remove or mend it"));
         }
-        Ok(self.limit.map_or(set.clone(), |limit| set.limit(limit)))
+        Ok(set.limit(self.limit.unwrap_or(usize::MAX)))
     }
 
     /// The samples, which must be those of `network`.
