@@ -47,7 +47,7 @@ pub fn vnnlib(data: &[u8]) -> bool {
                 assert_eq!((case.lower.len(), case.upper.len()), (property.inputs, property.inputs));
                 assert!(case.lower.iter().zip(&case.upper).all(|(l, u)| l.is_finite() && u.is_finite() && l <= u));
                 let rows = case.unsafe_outputs.iter().flatten();
-                rows.for_each(|row| assert_eq!(row.coefficients.len(), property.outputs));
+                rows.for_each(|row| assert_eq!(row.coefficients.len(), property.outputs + property.sums.len()));
             }
             true
         }

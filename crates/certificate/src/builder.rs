@@ -70,6 +70,17 @@ impl TreeBuilder {
         self.nodes[node] = None;
     }
 
+    /// A further open node, for another way to prove what the root says.
+    pub fn alternative(&mut self) -> usize {
+        self.nodes.push(None);
+        self.nodes.len() - 1
+    }
+
+    /// Puts an alternative in the place of the root.
+    pub fn replace_root(&mut self, alternative: usize) {
+        self.nodes[Self::ROOT] = self.nodes[alternative].take();
+    }
+
     fn close<const CHILDREN: usize>(&mut self, node: usize, step: Step) -> [usize; CHILDREN] {
         let children = std::array::from_fn(|i| self.nodes.len() + i);
         self.nodes.extend(children.iter().map(|_| None));

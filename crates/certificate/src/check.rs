@@ -15,6 +15,7 @@ use crate::layers::{Operation, Readers, are_exact};
 use crate::numbers::{check_units, operations};
 use crate::proof::Proof;
 use crate::state::State;
+use crate::statement::Statement;
 use crate::validate::{check_case, check_parts};
 use crate::walk::Walk;
 
@@ -96,12 +97,24 @@ impl<'a> Checker<'a> {
         Checker { deadline: Deadline(Some(deadline)), ..self }
     }
 
-    /// Checks that `proof` proves `property`: that no input of any case has an unsafe output.
+    /// Checks that `proof` proves `property`: that no input of any case has an unsafe output. Sums of inputs are outputs of
+    /// the network that the proof is about ([`Statement`]); that only whole inputs count is not made use of.
     ///
     /// # Errors
     /// If it does not, with the first place where it fails; if the network's weights do not fit it; or
     /// [`CertificateError::Late`].
     pub fn check(&self, property: &Property, proof: &Proof) -> Result<Report, CertificateError> {
+        let statement = Statement::of(self.network, self.weights, property);
+        match statement.map_err(|e| CertificateError::Network(e.to_string()))? {
+            Some(Statement { network, weights, property }) => {
+                Checker { deadline: self.deadline, ..Checker::new(&network, &weights) }.replay(&property, proof)
+            }
+            None => self.replay(property, proof),
+        }
+    }
+
+    /// [`Checker::check`] for a property of outputs alone.
+    fn replay(&self, property: &Property, proof: &Proof) -> Result<Report, CertificateError> {
         let fault = |place: &str, problem: String| CertificateError::Proof { place: place.into(), problem };
         let failed = |place: String| {
             move |failure: Failure| match failure {

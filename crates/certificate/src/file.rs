@@ -71,6 +71,14 @@ pub fn property_digest(property: &Property) -> [u8; 32] {
             }
         }
     }
+    // Nothing follows where there are none, as before there were any.
+    for sum in &property.sums {
+        count(&mut hash, sum.len());
+        for &(input, factor) in sum {
+            count(&mut hash, input as usize);
+            numbers(&mut hash, &[factor]);
+        }
+    }
     hash.finalize().into()
 }
 

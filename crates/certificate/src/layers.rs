@@ -1,7 +1,7 @@
 //! The network as the checker reads it: affine maps, activations, max poolings, sums and copies.
 
 use tightrope_exact::Enclosure;
-use tightrope_network::{AvgPool2d, Conv2d};
+use tightrope_network::{AvgPool2d, Conv2d, Gather};
 
 use crate::function::Function;
 use crate::max_pool::MaxPool;
@@ -60,6 +60,8 @@ pub(crate) enum Kind {
         counts: Vec<usize>,
     },
     Diagonal,
+    /// The one weight is that of every element read.
+    Gather(Gather),
 }
 
 /// An interval per element.
@@ -110,6 +112,7 @@ impl<T> Map<T> {
         match &self.kind {
             Kind::Linear { features } => visit(0, &self.weights[o * features..(o + 1) * features]),
             Kind::Diagonal => visit(o, std::slice::from_ref(&self.weights[o / self.channel])),
+            Kind::Gather(gather) => gather.sources(o).iter().for_each(|&source| visit(source as usize, &self.weights)),
             Kind::Conv { conv, image: [height, width], output: [rows, columns] } => {
                 let (out, y, x) = (o / (rows * columns), o / columns % rows, o % columns);
                 let channels = conv.in_channels / conv.groups;

@@ -22,6 +22,7 @@ mod proof;
 mod rounding;
 mod smooth;
 mod state;
+mod statement;
 mod substitution;
 mod validate;
 mod walk;
@@ -36,3 +37,4 @@ pub use proof::{
     BoundProof, CaseProof, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement, RefinementId,
     Side, Slopes, SlopesId, Step, Tree,
 };
+pub use statement::Statement;

@@ -77,7 +77,8 @@ pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String
             | Layer::Linear(_)
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
-            | Layer::AvgPool2d(_) => false,
+            | Layer::AvgPool2d(_)
+            | Layer::Gather(_) => false,
         };
         if passes_on && node.inputs.iter().any(|&input| units[input] != unit) {
             return Err(format!("`{}` has another unit than its inputs", node.name));
@@ -102,6 +103,7 @@ pub fn check_kinds(network: &Network) -> Result<(), CertificateError> {
         | Layer::Linear(_)
         | Layer::Affine(_)
         | Layer::AvgPool2d(_)
+        | Layer::Gather(_)
         | Layer::MaxPool2d(_)
         | Layer::Flatten
         | Layer::Add => true,
@@ -200,6 +202,10 @@ pub(crate) fn operations<T: Scalar>(
                 let shares = counts.iter().map(|count| convert(share(count)?.scaled(factor)));
                 let shares = shares.collect::<Result<Vec<T>, _>>()?;
                 map(Kind::Pool { pool: pool.clone(), image, output, counts }, shares, None, 1)?
+            }
+            Layer::Gather(gather) => {
+                let one = convert(Enclosure::from(1.0).scaled(factor))?;
+                map(Kind::Gather(gather.clone()), vec![one], None, 1)?
             }
             Layer::Affine(affine) => {
                 let of = |parameter: Option<ParameterId>, channel: usize, otherwise: f64| match parameter {

@@ -43,7 +43,8 @@ fn random_model(seed: u64) -> (Model, Rng) {
         dense(&[3, 6, 5, 4])
     } else {
         // Trees split ReLUs.
-        let families: Vec<Family> = Family::RELU.into_iter().filter(|&family| family != Family::Linear).collect();
+        let families = Family::RELU.into_iter().filter(|&family| family != Family::Linear).chain([Family::Gathered]);
+        let families: Vec<Family> = families.collect();
         rng.one_of(&families).recipe().network(&rng)
     };
     (common::model(network, &rng), rng)

@@ -9,6 +9,7 @@ pub mod config;
 pub mod data;
 pub mod export;
 pub mod landscape;
+pub mod man;
 pub mod quickstart;
 pub mod recipe;
 pub mod report;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, landscape, quickstart, recipe, report,
+    attack, bounds, certify, check, completions, config, data, export, landscape, man, quickstart, recipe, report,
     reproduce, sweep, train, verify,
 };
 use crate::context::Context;
@@ -79,6 +79,8 @@ pub enum Command {
     Recipe(recipe::Options),
     /// Write the completions of a shell to standard output.
     Completions(completions::Options),
+    /// Write the manual pages of all commands into a folder.
+    Man(man::Options),
 }
 
 impl Command {
@@ -102,6 +104,7 @@ impl Command {
             Command::Config(options) => config::run(options, context).map(done),
             Command::Recipe(options) => recipe::run(options, context).map(done),
             Command::Completions(options) => completions::run(options).map(done),
+            Command::Man(options) => man::run(options, context).map(done),
         }
     }
 }

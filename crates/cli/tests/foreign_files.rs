@@ -44,8 +44,13 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Most bytes that a file of `length` bytes for `target` may claim while it is read.
 fn allowance(target: &str, length: usize) -> usize {
-    // A property may hold 256 MiB of numbers, twice while it is put together: two words declare millions of outputs.
-    let fixed = if target == "vnnlib" { 512 << 20 } else { 64 << 20 };
+    let fixed = match target {
+        // A property may hold 256 MiB of numbers, twice while it is put together: two words declare millions of outputs.
+        "vnnlib" => 512 << 20,
+        // A padding of a few bytes may ask for a tensor of millions of elements, with an index for each.
+        "onnx" => 512 << 20,
+        _ => 64 << 20,
+    };
     fixed + 400 * length
 }
 

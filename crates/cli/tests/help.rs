@@ -6,7 +6,7 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 23] = [
         &["quickstart"],
         &["train"],
         &["sweep"],
@@ -29,6 +29,7 @@ fn every_command_has_help_with_an_example_and_the_common_options() {
         &["recipe", "list"],
         &["recipe", "show"],
         &["completions"],
+        &["man"],
     ];
     for command in commands {
         let help = succeeds(&[command, &["--help"]].concat());
@@ -100,6 +101,27 @@ fn shells_get_completions() {
         let script = succeeds(&["completions", shell]);
         assert!(script.contains("tightrope") && script.contains("init-from"), "{shell}");
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man/man1");
+    let document: serde_json::Value = serde_json::from_str(&succeeds(&["man", text(&pages), "--json"])).unwrap();
+    for name in ["tightrope", "tightrope-certify", "tightrope-sweep-ask", "tightrope-man"] {
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH OPTIONS") && page.contains("\\-\\-threads"), "{name}: {page}");
+        assert!(
+            document["files"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|file| file.as_str().unwrap().ends_with(&format!("{name}.1")))
+        );
+    }
+    assert!(std::fs::read_to_string(pages.join("tightrope-certify.1")).unwrap().contains("tightrope certify"));
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    support::fails(&["man", text(&folder.path().join("file"))], &["cannot make the folder"]);
 }
 
 #[test]

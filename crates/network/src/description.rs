@@ -119,6 +119,15 @@ pub struct LayerDescription {
     /// clip: largest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<f64>,
+    /// gather: output shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+    /// gather: elements of the input that the outputs read, one output after the other, each output's in increasing order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<u32>>,
+    /// gather: how many of them each output sums; one each when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Vec<usize>>,
 }
 
 /// Layer kinds in text.
@@ -135,6 +144,8 @@ pub enum Kind {
     BatchNorm,
     /// Average pooling.
     AvgPool2d,
+    /// Sums of selected elements.
+    Gather,
     /// Max pooling.
     MaxPool2d,
     /// ReLU.
@@ -291,6 +302,9 @@ impl LayerDescription {
             slope: None,
             lower: None,
             upper: None,
+            shape: None,
+            sources: None,
+            counts: None,
         }
     }
 
@@ -318,6 +332,9 @@ impl LayerDescription {
             ("slope", self.slope.is_some()),
             ("lower", self.lower.is_some()),
             ("upper", self.upper.is_some()),
+            ("shape", self.shape.is_some()),
+            ("sources", self.sources.is_some()),
+            ("counts", self.counts.is_some()),
         ]
         .into_iter()
         .find_map(|(key, set)| (set && !keys.contains(&key)).then_some(key))

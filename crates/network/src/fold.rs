@@ -83,6 +83,7 @@ impl Model {
                     | Layer::Affine(_)
                     | Layer::BatchNorm(_)
                     | Layer::AvgPool2d(_)
+                    | Layer::Gather(_)
                     | Layer::MaxPool2d(_)
                     | Layer::Activation(_)
                     | Layer::Flatten

@@ -18,6 +18,7 @@ mod network;
 
 mod presets;
 mod split;
+mod sums;
 mod temporary;
 mod text;
 mod units;
@@ -27,7 +28,7 @@ pub use description::Description;
 pub use error::NetworkError;
 pub use files::{MODEL_FILE, NETWORK_FILE, output_target, write_atomically};
 pub use init::Initialisation;
-pub use layers::{Activation, Affine, AvgPool2d, BatchNorm, Conv2d, Layer, LayerParameters, Linear, MaxPool2d};
+pub use layers::{Activation, Affine, AvgPool2d, BatchNorm, Conv2d, Gather, Layer, LayerParameters, Linear, MaxPool2d};
 pub use layout::{BufferId, BufferLayout, Layout, ParameterId, ParameterLayout, TensorId, TensorInfo};
 pub use model::Model;
 pub use network::{Network, NetworkBuilder, Node, NodeId};

@@ -80,6 +80,7 @@ impl Network {
             | Layer::Linear(_)
             | Layer::Affine(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
@@ -105,6 +106,11 @@ impl Network {
     /// Number of logits.
     pub fn output_len(&self) -> usize {
         self.nodes[self.output()].len()
+    }
+
+    /// A builder that goes on behind the output of this network.
+    pub(crate) fn reopened(&self) -> NetworkBuilder {
+        NetworkBuilder { nodes: self.nodes.clone(), parameters: self.parameters.clone(), buffers: self.buffers.clone() }
     }
 
     /// A network of nodes that another network's builder has checked, and of the parameters and buffers they use.
@@ -298,6 +304,7 @@ impl NetworkBuilder {
             Layer::AvgPool2d(pool) => pool.kernel[0].saturating_mul(pool.kernel[1]),
             Layer::MaxPool2d(pool) => pool.kernel[0].saturating_mul(pool.kernel[1]),
             Layer::Linear(linear) => linear.in_features,
+            Layer::Gather(gather) => gather.terms().div_ceil(elements.unwrap_or(1).max(1)),
             Layer::Input
             | Layer::Affine(_)
             | Layer::BatchNorm(_)

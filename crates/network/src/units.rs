@@ -42,7 +42,12 @@ impl Network {
                     }
                     continue;
                 }
-                Layer::Activation(_) | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) | Layer::MaxPool2d(_) => {
+                Layer::Activation(_)
+                | Layer::Flatten
+                | Layer::Add
+                | Layer::AvgPool2d(_)
+                | Layer::Gather(_)
+                | Layer::MaxPool2d(_) => {
                     if node.inputs.iter().any(|&input| unit(input) != unit(id)) {
                         return None;
                     }

@@ -81,6 +81,15 @@ const EVERY_KIND: &str = r#"
     kind = "flatten"
 
     [[layers]]
+    kind = "gather"
+    shape = [2, 2]
+    sources = [0, 1, 23, 5]
+    counts = [2, 1, 0, 1]
+
+    [[layers]]
+    kind = "flatten"
+
+    [[layers]]
     kind = "linear"
     out_features = 5
     bias = "last"
@@ -94,7 +103,7 @@ fn every_kind() -> Network {
 fn text_says_what_the_layers_are() {
     let network = every_kind();
     let names: Vec<&str> = network.parameters().iter().map(|info| info.name.as_str()).collect();
-    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "14.weight", "last"];
+    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "16.weight", "last"];
     assert_eq!(names, expected);
     let kinds: Vec<&str> = network.nodes().iter().map(|node| node.layer.kind()).collect();
     let expected = [
@@ -112,6 +121,8 @@ fn text_says_what_the_layers_are() {
         "sigmoid",
         "tanh",
         "leaky_relu",
+        "flatten",
+        "gather",
         "flatten",
         "linear",
     ];
@@ -138,6 +149,9 @@ fn text_says_what_the_layers_are() {
     assert_eq!((&network.node(7).shape[..], &network.node(9).shape[..]), (&[6, 3, 4][..], &[6, 2, 2][..]));
     assert_eq!(network.node(10).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
     assert_eq!(network.node(13).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
+    let Layer::Gather(gather) = &network.node(15).layer else { panic!("{:?}", network.node(15)) };
+    let sources: Vec<&[u32]> = (0..4).map(|i| gather.sources(i)).collect();
+    assert_eq!((gather.shape(), sources), (&[2, 2][..], vec![&[0, 1][..], &[23], &[], &[5]]));
     let Layer::Affine(first) = &network.node(1).layer else { panic!("{:?}", network.node(1)) };
     assert_eq!((first.inner, first.scale[0], first.shift[1]), (72, 2.0, -0.2 * (1.0 / 0.6)));
 }
@@ -230,6 +244,13 @@ fn descriptions_that_make_no_network() {
     refused(&layers("{ kind = \"maxpool2d\", kernel = 2, padding = 2 }"), &["as large as the window"]);
     refused(&layers("{ kind = \"maxpool2d\", kernel = 2, count_include_pad = true }"), &["`count_include_pad` means"]);
     refused(&layers("{ kind = \"flatten\" }, { kind = \"maxpool2d\", kernel = 2 }"), &["pooling needs an input"]);
+    let gather = |keys: &str| layers(&format!("{{ kind = \"gather\", {keys} }}"));
+    refused(&gather("sources = [0]"), &["layer `0`", "`shape` is missing"]);
+    refused(&gather("shape = [2]"), &["`sources` is missing"]);
+    refused(&gather("shape = [2], sources = [0]"), &["sources for 1 outputs, not for the shape [2]"]);
+    refused(&gather("shape = [1], sources = [1000]"), &["reads element 1000 of an input of"]);
+    refused(&gather("shape = [1], sources = [0, 1], counts = [3]"), &["counts do not add up to its 2 sources"]);
+    refused(&gather("shape = [1], sources = [1, 1], counts = [2]"), &["output 0 are not in increasing order"]);
     refused(&layers("{ kind = \"flatten\", scale = [1.0] }"), &["`scale` means nothing"]);
     refused(
         &layers("{ kind = \"conv2d\", out_channels = 3, kernel = [1, 2, 3] }"),

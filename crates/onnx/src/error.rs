@@ -27,12 +27,17 @@ pub enum Problem {
     #[error("{0}")]
     Model(String),
     /// An operator that is not read.
-    #[error("node `{node}`: operator {operator} is not supported; supported are {}", SUPPORTED_OPERATORS.join(", "))]
+    #[error(
+        "node `{node}`: operator {operator} is not supported; {advice}; supported are {}",
+        SUPPORTED_OPERATORS.join(", ")
+    )]
     Operator {
         /// The node's name, or that of its output where it has none.
         node: String,
         /// The operator, with its domain where that is not ONNX's own.
         operator: String,
+        /// What to do instead.
+        advice: &'static str,
     },
     /// A supported operator in a form that is not.
     #[error("node `{node}` ({operator}): {problem}")]

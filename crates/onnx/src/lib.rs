@@ -13,8 +13,10 @@
 //! assert_eq!(tightrope_onnx::import_bytes(&bytes, "(memory)").unwrap(), model);
 //! ```
 
+mod element;
 mod error;
 mod export;
+mod external;
 mod import;
 mod proto;
 mod tensor;

@@ -3,8 +3,17 @@
 /// `TensorProto.DataType` and `AttributeProto.AttributeType` values in use.
 pub mod code {
     pub const TENSOR_FLOAT: i32 = 1;
+    pub const TENSOR_UINT8: i32 = 2;
+    pub const TENSOR_INT8: i32 = 3;
+    pub const TENSOR_UINT16: i32 = 4;
+    pub const TENSOR_INT16: i32 = 5;
+    pub const TENSOR_INT32: i32 = 6;
     pub const TENSOR_INT64: i32 = 7;
+    pub const TENSOR_BOOL: i32 = 9;
+    pub const TENSOR_HALF: i32 = 10;
     pub const TENSOR_DOUBLE: i32 = 11;
+    pub const TENSOR_UINT32: i32 = 12;
+    pub const TENSOR_BFLOAT16: i32 = 16;
     pub const ATTRIBUTE_FLOAT: i32 = 1;
     pub const ATTRIBUTE_INT: i32 = 2;
     pub const ATTRIBUTE_STRING: i32 = 3;
@@ -93,6 +102,8 @@ pub struct TensorProto {
     pub data_type: i32,
     #[prost(float, repeated, tag = "4")]
     pub float_data: Vec<f32>,
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
@@ -101,6 +112,8 @@ pub struct TensorProto {
     pub raw_data: Option<Vec<u8>>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
     #[prost(int32, tag = "14")]

@@ -1,7 +1,9 @@
 //! Constant tensors: decoding, broadcasting along a channel axis, and encoding.
 
+use crate::element::{self, Class};
 use crate::error::Problem;
-use crate::proto::{StringStringEntryProto, TensorProto, code};
+use crate::external::Files;
+use crate::proto::{TensorProto, code};
 
 /// Most elements a stored tensor may claim; beyond it the file is taken for damaged.
 const MAX_ELEMENTS: usize = 1 << 31;
@@ -15,6 +17,8 @@ pub struct Tensor {
     pub dims: Vec<usize>,
     /// Row-major elements.
     pub data: Data,
+    /// `TensorProto.DataType` of the elements.
+    pub kind: i32,
     /// True for an initializer, false for the value of a Constant node.
     pub trainable: bool,
 }
@@ -22,9 +26,9 @@ pub struct Tensor {
 /// The elements of a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
-    /// From float32 or float64.
+    /// Floating-point numbers.
     Real(Vec<f64>),
-    /// From int64.
+    /// Whole numbers, and truth values as 0 and 1.
     Integer(Vec<i64>),
 }
 
@@ -41,38 +45,38 @@ pub fn elements(dims: &[usize]) -> Option<usize> {
 }
 
 impl Tensor {
-    /// Decodes a stored tensor under the name `name`.
-    pub fn decode(proto: &TensorProto, name: &str, trainable: bool) -> Result<Self, Problem> {
+    /// Decodes a stored tensor under the name `name`; what lies in other files comes from `files` and is taken off `budget`.
+    pub fn decode(
+        proto: &TensorProto,
+        name: &str,
+        trainable: bool,
+        files: &Files<'_>,
+        budget: &mut usize,
+    ) -> Result<Self, Problem> {
         let fail = |problem: String| Problem::tensor(name, problem);
-        if proto.data_location != 0 || !proto.external_data.is_empty() {
-            let is_path = |entry: &&StringStringEntryProto| entry.key == "location";
-            let place = proto.external_data.iter().find(is_path).map_or("another file", |entry| entry.value.as_str());
-            return Err(fail(format!(
-                "its values lie in {place} (external data), which is not read; export the model with its weights inside"
-            )));
-        }
         let dims = proto.dims.iter().map(|&side| usize::try_from(side).ok()).collect::<Option<Vec<_>>>();
         let Some((dims, count)) = dims.and_then(|dims| elements(&dims).map(|count| (dims, count))) else {
             return Err(fail(format!("has the impossible shape {:?}; the file is damaged", proto.dims)));
         };
-        let data = match proto.data_type {
-            code::TENSOR_FLOAT => Data::Real(match &proto.raw_data {
-                Some(raw) => chunks(raw, f32::from_le_bytes).map_err(fail)?.map(f64::from).collect(),
-                None => proto.float_data.iter().map(|&value| f64::from(value)).collect(),
-            }),
-            code::TENSOR_DOUBLE => Data::Real(match &proto.raw_data {
-                Some(raw) => chunks(raw, f64::from_le_bytes).map_err(fail)?.collect(),
-                None => proto.double_data.clone(),
-            }),
-            code::TENSOR_INT64 => Data::Integer(match &proto.raw_data {
-                Some(raw) => chunks(raw, i64::from_le_bytes).map_err(fail)?.collect(),
-                None => proto.int64_data.clone(),
-            }),
-            other => {
-                return Err(fail(format!("has data type {}; export the model with float32 weights", type_name(other))));
-            }
+        let kind = proto.data_type;
+        let Some(class) = element::class(kind) else {
+            return Err(fail(format!("has data type {}; export the model with float32 weights", element::name(kind))));
         };
-        let tensor = Tensor { name: name.into(), dims, data, trainable };
+        let stored;
+        let raw = if proto.data_location != 0 || !proto.external_data.is_empty() {
+            spend(budget, count, name)?;
+            stored = files.read(proto, name, count * element::width(kind))?;
+            Some(&stored[..])
+        } else {
+            proto.raw_data.as_deref()
+        };
+        let data = match (class, raw) {
+            (Class::Real, Some(raw)) => Data::Real(element::reals(kind, raw).map_err(fail)?),
+            (Class::Real, None) => Data::Real(element::listed_reals(proto)),
+            (Class::Integer, Some(raw)) => Data::Integer(element::integers(kind, raw).map_err(fail)?),
+            (Class::Integer, None) => Data::Integer(element::listed_integers(proto)),
+        };
+        let tensor = Tensor { name: name.into(), dims, data, kind, trainable };
         if tensor.len() != count {
             return Err(fail(format!(
                 "holds {} values for the shape {:?}; the file is damaged",
@@ -121,42 +125,32 @@ impl Tensor {
         }
     }
 
-    /// The elements with the axes reordered: axis `i` of the result is axis `order[i]` of this tensor.
-    pub fn transposed(&self, order: &[usize]) -> Tensor {
-        let mut strides = vec![1; self.dims.len()];
-        for axis in (1..self.dims.len()).rev() {
-            strides[axis - 1] = strides[axis] * self.dims[axis];
-        }
-        let dims: Vec<usize> = order.iter().map(|&axis| self.dims[axis]).collect();
-        let source = |index: usize| {
-            let mut rest = index;
-            (0..dims.len()).rev().fold(0, |sum, axis| {
-                let position = rest % dims[axis];
-                rest /= dims[axis];
-                sum + position * strides[order[axis]]
-            })
-        };
+    /// Elements `sources` of this tensor, as one of the shape `dims`.
+    pub fn picked(&self, dims: Vec<usize>, sources: &[u32]) -> Tensor {
         let data = match &self.data {
-            Data::Real(values) => Data::Real((0..values.len()).map(|i| values[source(i)]).collect()),
-            Data::Integer(values) => Data::Integer((0..values.len()).map(|i| values[source(i)]).collect()),
+            Data::Real(values) => Data::Real(sources.iter().map(|&i| values[i as usize]).collect()),
+            Data::Integer(values) => Data::Integer(sources.iter().map(|&i| values[i as usize]).collect()),
         };
-        Tensor { name: self.name.clone(), dims, data, trainable: self.trainable }
+        Tensor { dims, data, ..self.without_data() }
     }
 
-    /// Broadcasts to an activation of `[1, view…]` and returns (values per channel, elements per channel).
+    /// The tensor but for its elements.
+    fn without_data(&self) -> Tensor {
+        Tensor { name: self.name.clone(), dims: vec![], data: Data::Integer(vec![]), ..*self }
+    }
+
+    /// Broadcasts to an activation of shape `full` and returns (values per channel, elements per channel).
     ///
     /// Element `e` of the activation meets `values[e / inner]`. None if the shapes do not broadcast
     /// to the activation's own shape; `budget` bounds the values and is lowered by them.
-    pub fn per_channel(&self, view: &[usize], budget: &mut usize) -> Result<Option<(Vec<f64>, usize)>, Problem> {
+    pub fn per_channel(&self, full: &[usize], budget: &mut usize) -> Result<Option<(Vec<f64>, usize)>, Problem> {
         let values = self.reals()?;
-        let mut full = vec![1];
-        full.extend_from_slice(view);
         if self.dims.len() > full.len() {
             return Ok(None);
         }
         let mut dims = vec![1; full.len() - self.dims.len()];
         dims.extend_from_slice(&self.dims);
-        if dims.iter().zip(&full).any(|(&own, &side)| own != 1 && own != side) {
+        if dims.iter().zip(full).any(|(&own, &side)| own != 1 && own != side) {
             return Ok(None);
         }
         let shared = dims.iter().rev().take_while(|&&own| own == 1).count();
@@ -195,34 +189,6 @@ pub fn spend(budget: &mut usize, count: usize, name: &str) -> Result<(), Problem
     }
 }
 
-fn chunks<T, const N: usize>(raw: &[u8], from: impl Fn([u8; N]) -> T) -> Result<impl Iterator<Item = T>, String> {
-    let (values, rest) = raw.as_chunks::<N>();
-    if !rest.is_empty() {
-        return Err(format!("its {} bytes are no whole number of {N}-byte values; the file is damaged", raw.len()));
-    }
-    Ok(values.iter().map(move |bytes| from(*bytes)))
-}
-
-/// Name of a `TensorProto.DataType`.
-pub fn type_name(data_type: i32) -> String {
-    let known = match data_type {
-        0 => "undefined",
-        1 => "float32",
-        2 => "uint8",
-        3 => "int8",
-        5 => "int16",
-        6 => "int32",
-        7 => "int64",
-        8 => "string",
-        9 => "bool",
-        10 => "float16",
-        11 => "float64",
-        16 => "bfloat16",
-        other => return format!("number {other}"),
-    };
-    known.into()
-}
-
 /// Encodes float32 values.
 pub fn encode_floats(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
     TensorProto {
@@ -248,16 +214,23 @@ pub fn encode_integers(name: &str, values: &[i64]) -> TensorProto {
 #[cfg(test)]
 mod tests {
     use super::{Data, Tensor};
+    use crate::proto::code;
 
     fn tensor(dims: &[usize]) -> Tensor {
         let count = dims.iter().product::<usize>();
         let data = Data::Real((0..count).map(|i| i as f64).collect());
-        Tensor { name: "c".into(), dims: dims.to_vec(), data, trainable: true }
+        Tensor { name: "c".into(), dims: dims.to_vec(), data, kind: code::TENSOR_FLOAT, trainable: true }
     }
 
     #[test]
     fn constants_broadcast_as_numpy_does() {
-        let spread = |dims: &[usize], view: &[usize]| tensor(dims).per_channel(view, &mut 1000).unwrap();
+        let spread = |dims: &[usize], view: &[usize]| {
+            {
+                let full: Vec<usize> = std::iter::once(1).chain(view.iter().copied()).collect();
+                tensor(dims).per_channel(&full, &mut 1000)
+            }
+            .unwrap()
+        };
         assert_eq!(spread(&[], &[2, 3]), Some((vec![0.0], 6)));
         assert_eq!(spread(&[1, 2, 1], &[2, 3]), Some((vec![0.0, 1.0], 3)));
         assert_eq!(spread(&[3], &[2, 3]), Some((vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0], 1)));
@@ -266,14 +239,5 @@ mod tests {
         assert_eq!(spread(&[4], &[2, 3]), None);
         assert_eq!(spread(&[2, 2, 3], &[2, 3]), None);
         assert_eq!(spread(&[1, 1, 2, 3], &[2, 3]), None);
-    }
-
-    #[test]
-    fn transposing_twice_gives_the_same_tensor() {
-        let original = tensor(&[2, 3, 4]);
-        let turned = original.transposed(&[2, 0, 1]);
-        assert_eq!(turned.dims, [4, 2, 3]);
-        assert_eq!(turned.reals().unwrap()[..4], [0.0, 4.0, 8.0, 12.0]);
-        assert_eq!(turned.transposed(&[1, 2, 0]), original);
     }
 }

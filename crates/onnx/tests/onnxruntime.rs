@@ -9,10 +9,10 @@ use common::{batch_norms, random_model};
 use tightrope_network::{Description, Initialisation, Layer, Model, Normalisation, Preset};
 use tightrope_onnx::{export, import};
 use tightrope_testkit::evaluate::logits;
-use tightrope_testkit::random::draws;
+use tightrope_testkit::random::{Family, Rng, draws, network};
 
 /// Runs a script of `tests/peer` on `folder`; false, said on stderr, where Python or a module is absent and not required.
-fn python(script: &str, modules: &str, folder: &Path) -> bool {
+fn python(script: &str, modules: &str, folder: &Path, arguments: &[&str]) -> bool {
     let program = std::env::var_os("TIGHTROPE_PYTHON").unwrap_or_else(|| "python3".into());
     let present = Command::new(&program).arg("-c").arg(format!("import {modules}")).output();
     if !present.is_ok_and(|output| output.status.success()) {
@@ -22,7 +22,7 @@ fn python(script: &str, modules: &str, folder: &Path) -> bool {
         return false;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer").join(script);
-    let output = Command::new(&program).arg(script).arg(folder).output().unwrap();
+    let output = Command::new(&program).arg(script).arg(folder).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     true
 }
@@ -34,7 +34,7 @@ fn read(path: &Path) -> Vec<f64> {
 
 fn compare(found: &[f64], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+    let scale = expected.iter().fold(0.1, |max: f64, value| max.max(value.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!((found - expected).abs() <= 1e-5 * scale, "{what}: logit {index}: {found} is not {expected}");
     }
@@ -85,6 +85,10 @@ fn exported_models_run_to_the_same_logits() {
         ("batch-norms".to_string(), batch_norms()),
     ];
     models.extend((0..60).map(|seed| (format!("random{seed}"), random_model(seed))));
+    models.extend((0..20).map(|seed| {
+        let (network, theta) = network(&Rng::new(seed), Family::Gathered);
+        (format!("gathered{seed}"), Model::new(network, theta.iter().map(|&value| value as f32).collect()))
+    }));
     let folder = tempfile::tempdir().unwrap();
     for (name, model) in &models {
         export(model, &folder.path().join(format!("{name}.onnx"))).unwrap();
@@ -92,7 +96,7 @@ fn exported_models_run_to_the_same_logits() {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         std::fs::write(folder.path().join(format!("{name}.input")), bytes).unwrap();
     }
-    if !python("run.py", "numpy, onnxruntime", folder.path()) {
+    if !python("run.py", "numpy, onnxruntime", folder.path(), &[]) {
         return;
     }
     for (name, model) in &models {
@@ -105,7 +109,7 @@ fn exported_models_run_to_the_same_logits() {
 #[test]
 fn every_operator_is_read_as_it_runs() {
     let folder = tempfile::tempdir().unwrap();
-    if !python("make.py", "numpy, onnx, onnxruntime", folder.path()) {
+    if !python("make.py", "numpy, onnx, onnxruntime", folder.path(), &[]) {
         return;
     }
     let mut checked = 0;
@@ -121,6 +125,31 @@ fn every_operator_is_read_as_it_runs() {
         checked += 1;
     }
     assert!(checked >= 59, "only {checked} models");
+}
+
+/// As many random graphs of every operator as TIGHTROPE_RANDOM_GRAPHS says, 300 if nothing.
+#[test]
+fn random_graphs_are_read_as_they_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::env::var("TIGHTROPE_RANDOM_GRAPHS").unwrap_or_else(|_| "300".into());
+    if !python("graphs.py", "numpy, onnx, onnxruntime", folder.path(), &[&count]) {
+        return;
+    }
+    let mut checked = 0;
+    for path in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.extension().is_none_or(|extension| extension != "onnx") {
+            continue;
+        }
+        let model = import(&path).unwrap_or_else(|e| panic!("{e}"));
+        let inputs = read(&path.with_extension("input"));
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        compare(&logits(&model, &inputs), &read(&path.with_extension("output")), &name);
+        // What is written of it is the same function, but for constants in single precision.
+        let again = tightrope_onnx::import_bytes(&tightrope_onnx::export_bytes(&model).unwrap(), &name).unwrap();
+        compare(&logits(&again, &inputs), &logits(&model, &inputs), &format!("{name}, written"));
+        checked += 1;
+    }
+    assert_eq!(checked.to_string(), count);
 }
 
 /// What the folding rules promise for some of the models of `make.py`.

@@ -9,13 +9,15 @@ use crate::claim::Claim;
 use crate::definition::{BlockFile, CertifyFile, ProfileFile, StudyFile, VariantFile, add};
 
 /// The studies that the program brings along, by name.
-const BUILTIN: [(&str, &str); 8] = [
+const BUILTIN: [(&str, &str); 10] = [
     ("paradox", include_str!("../studies/paradox.toml")),
     ("rate", include_str!("../studies/rate.toml")),
     ("sigma", include_str!("../studies/sigma.toml")),
     ("population", include_str!("../studies/population.toml")),
     ("depth", include_str!("../studies/depth.toml")),
     ("width", include_str!("../studies/width.toml")),
+    ("guide", include_str!("../studies/guide.toml")),
+    ("norms", include_str!("../studies/norms.toml")),
     ("alpha", include_str!("../studies/alpha.toml")),
     ("sota", include_str!("../studies/sota.toml")),
 ];

@@ -119,6 +119,7 @@ pub fn evaluate_batch(
             | Layer::Linear(_)
             | Layer::Affine(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
@@ -197,6 +198,9 @@ fn sample_value<'v>(network: &Network, theta: &[f64], node: &Node, of: &impl Fn(
             convolve(conv, weight, bias, of(0), shape(0), &node.shape)
         }
         Layer::AvgPool2d(pool) => average(pool, of(0), shape(0), &node.shape),
+        Layer::Gather(gather) => {
+            (0..node.len()).map(|e| gather.sources(e).iter().map(|&source| of(0)[source as usize]).sum()).collect()
+        }
         Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
     }
 }

@@ -29,6 +29,14 @@ pub fn vnncomp() -> Option<TempDir> {
     unpacked("vnncomp/vnncomp2021-dev.tar.xz", "*")
 }
 
+/// Instances of VNN-COMP 2022 to 2024, a folder per category in `dev/`, unpacked as those of [`vnncomp`].
+///
+/// # Panics
+/// If they cannot be unpacked.
+pub fn vnncomp_later() -> Option<TempDir> {
+    unpacked("vnncomp/vnncomp2022-2024-dev.tar.xz", "*")
+}
+
 /// The first hundred images of each class and split of CIFAR-10, as JPEG files in an image folder `cifar10/`.
 ///
 /// # Panics

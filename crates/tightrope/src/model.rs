@@ -52,14 +52,17 @@ fn in_single(model: Model, path: &Path) -> Result<Model, Error> {
 }
 
 fn read(path: &Path) -> Result<Model, Error> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let is_onnx = extension == "onnx" || name.ends_with(".onnx.gz");
     let none = |problem| Err(Error::NoModel { path: path.into(), problem });
-    if !path.exists() {
+    // Lists name plain files that lie there compressed.
+    if !path.exists() && !(is_onnx && path.with_file_name(format!("{name}.gz")).exists()) {
         return none("no such file or folder");
     }
     let model = if path.is_dir() || extension == "safetensors" {
         Model::load(path)?
-    } else if extension == "onnx" {
+    } else if is_onnx {
         tightrope_onnx::import(path)?
     } else {
         return none("no model");

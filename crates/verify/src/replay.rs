@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
+use tightrope_certificate::Statement;
 use tightrope_engine::{Engine, EngineError, Real, Reference};
-use tightrope_network::{Model, Network};
+use tightrope_network::{Model, Network, Weights};
 use tightrope_vnnlib::{Constraint, Property};
 
 use crate::VerifyError;
@@ -32,6 +33,30 @@ pub struct Replay {
 /// # Errors
 /// If the network has layers of a kind that is not covered, or the weights or the input do not fit it.
 pub fn replay_counterexample(model: &Model, property: &Property, input: &[f64]) -> Result<Replay, VerifyError> {
+    let whole = !property.whole || input.iter().all(|x| x.fract() == 0.0);
+    let mut replay = match statement(&model.network, &model.weights(), property)? {
+        Some(Statement { network, weights, property }) => {
+            replay_outputs(&Model::with_weights(network, weights), &property, input)?
+        }
+        None => replay_outputs(model, property, input)?,
+    };
+    replay.output.truncate(property.outputs);
+    replay.confirmed &= whole;
+    replay.in_double &= whole;
+    Ok(replay)
+}
+
+/// The property of outputs alone that `property` comes to, if it has sums of inputs.
+pub(crate) fn statement(
+    network: &Network,
+    weights: &Weights,
+    property: &Property,
+) -> Result<Option<Statement>, VerifyError> {
+    Statement::of(network, weights, property).map_err(|e| VerifyError::Usage(e.to_string()))
+}
+
+/// [`replay_counterexample`] for a property of outputs alone.
+fn replay_outputs(model: &Model, property: &Property, input: &[f64]) -> Result<Replay, VerifyError> {
     let (network, weights) = (&model.network, model.weights());
     check_kinds(network)?;
     let output = logits::<f64>(network, weights.theta(), input)?;

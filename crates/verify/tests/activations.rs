@@ -115,7 +115,7 @@ fn verdicts_agree_with_a_grid() {
 #[test]
 fn no_point_contradicts_bounds_and_proofs() {
     let (mut proved, mut tried) = (0, 0);
-    for (number, family) in [Family::Activations, Family::MaxPooled].into_iter().enumerate() {
+    for (number, family) in [Family::Activations, Family::MaxPooled, Family::Gathered].into_iter().enumerate() {
         for repeat in 0..20 {
             let rng = Rng::new((500 * number + repeat) as u64);
             let (network, theta) = network(&rng, family);

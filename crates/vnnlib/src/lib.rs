@@ -1,5 +1,6 @@
 //! Reads VNN-LIB properties and VNN-COMP instance lists, and words the results.
 
+mod element;
 mod error;
 mod instances;
 mod lexer;
@@ -9,6 +10,7 @@ mod parser;
 mod property;
 mod read;
 mod result;
+mod tighten;
 mod variables;
 
 pub use error::VnnlibError;

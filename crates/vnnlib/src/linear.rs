@@ -18,7 +18,16 @@ pub(crate) struct Linear {
     pub constant: f64,
 }
 
-/// One inequality.
+/// An inequality as it is written, which has a negation.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Inequality {
+    /// Without variables.
+    Truth(bool),
+    /// Σ factor·variable ≤ bound (or <, if `strict`), variables in increasing order, factors not 0.
+    Sum { terms: Vec<(Variable, f64)>, bound: f64, strict: bool },
+}
+
+/// An inequality as the normal form takes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Atom {
     /// Without variables.
@@ -27,8 +36,17 @@ pub(crate) enum Atom {
     InputFrom(u32, End),
     /// input ≤ end.
     InputTo(u32, End),
-    /// Σ factor·output ≤ bound (or <, if so marked), outputs in increasing order, factors not 0.
-    Output(Vec<(u32, f64)>, f64, bool),
+    /// Any other one.
+    Row(Row),
+}
+
+/// Σ factor·output + Σ factor·input ≤ bound (or <, if `strict`), indices in increasing order, factors not 0.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Row {
+    pub outputs: Vec<(u32, f64)>,
+    pub inputs: Vec<(u32, f64)>,
+    pub bound: f64,
+    pub strict: bool,
 }
 
 /// An end of an interval.
@@ -111,7 +129,7 @@ impl Linear {
     }
 
     /// The inequality self ≤ 0, or self < 0 if `strict`.
-    pub(crate) fn at_most_zero(mut self, strict: bool) -> Result<Atom, String> {
+    pub(crate) fn at_most_zero(mut self, strict: bool) -> Result<Inequality, String> {
         self.terms.sort_by_key(|&(variable, _)| variable);
         self.terms.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -121,34 +139,53 @@ impl Linear {
             same
         });
         self.terms.retain(|&(_, factor)| factor != 0.0);
-        // The sum makes −0 a plain 0.
-        let bound = -self.constant + 0.0;
         if !self.is_finite() {
             return Err("its numbers overflow f64; scale the inequality down".into());
         }
-        match self.terms[..] {
-            [] => Ok(Atom::Truth(if strict { 0.0 < bound } else { 0.0 <= bound })),
-            [(Variable::Input(index), factor)] => {
-                let end = End::quotient(bound, factor.abs(), strict);
-                if !end.value.is_finite() {
-                    return Err("its bound overflows f64; scale the inequality down".into());
-                }
-                Ok(match factor > 0.0 {
-                    true => Atom::InputTo(index, end),
-                    false => Atom::InputFrom(index, end.negated()),
-                })
-            }
-            _ => {
-                let output = |&(variable, factor): &(Variable, f64)| match variable {
-                    Variable::Output(index) => Some((index, factor)),
-                    Variable::Input(_) => None,
-                };
-                let terms: Option<Vec<_>> = self.terms.iter().map(output).collect();
-                terms.map(|terms| Atom::Output(terms, bound, strict)).ok_or_else(|| {
-                    "relates an input to another variable; only boxes of inputs can be verified: bound each input by numbers"
-                        .into()
-                })
+        // The sum makes −0 a plain 0.
+        let (terms, bound) = (self.terms, -self.constant + 0.0);
+        Ok(match terms.is_empty() {
+            true => Inequality::Truth(if strict { 0.0 < bound } else { 0.0 <= bound }),
+            false => Inequality::Sum { terms, bound, strict },
+        })
+    }
+}
+
+impl Inequality {
+    /// The inequality that holds exactly where this one does not.
+    pub(crate) fn negated(self) -> Inequality {
+        match self {
+            Inequality::Truth(truth) => Inequality::Truth(!truth),
+            Inequality::Sum { mut terms, bound, strict } => {
+                terms.iter_mut().for_each(|(_, factor)| *factor = -*factor);
+                Inequality::Sum { terms, bound: -bound + 0.0, strict: !strict }
             }
         }
+    }
+
+    /// The same as an end of an input's interval, or a row.
+    pub(crate) fn atom(self) -> Result<Atom, String> {
+        let (terms, bound, strict) = match self {
+            Inequality::Truth(truth) => return Ok(Atom::Truth(truth)),
+            Inequality::Sum { terms, bound, strict } => (terms, bound, strict),
+        };
+        if let [(Variable::Input(index), factor)] = terms[..] {
+            let end = End::quotient(bound, factor.abs(), strict);
+            if !end.value.is_finite() {
+                return Err("its bound overflows f64; scale the inequality down".into());
+            }
+            return Ok(match factor > 0.0 {
+                true => Atom::InputTo(index, end),
+                false => Atom::InputFrom(index, end.negated()),
+            });
+        }
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        for (variable, factor) in terms {
+            match variable {
+                Variable::Input(index) => inputs.push((index, factor)),
+                Variable::Output(index) => outputs.push((index, factor)),
+            }
+        }
+        Ok(Atom::Row(Row { outputs, inputs, bound, strict }))
     }
 }

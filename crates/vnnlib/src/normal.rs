@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+use crate::element::Element;
 use crate::lexer::Fault;
-use crate::linear::{Atom, End};
+use crate::linear::{Atom, End, Row};
 use crate::parser::{Formula, Script};
+use crate::tighten::tighten;
 use crate::variables::Group;
 use crate::{Case, Constraint, Property};
 
@@ -13,8 +15,10 @@ use crate::{Case, Constraint, Property};
 const MAX_CONJUNCTIONS: f64 = 4_194_304.0;
 /// Most inequalities of the normal form, counted in every conjunction.
 const MAX_INEQUALITIES: f64 = 8_388_608.0;
-/// Most numbers of the property's boxes and constraints (512 MiB).
+/// Most numbers of the property's boxes, constraints and sums (512 MiB).
 const MAX_NUMBERS: f64 = 67_108_864.0;
+/// Most linear combinations of inputs.
+const MAX_SUMS: usize = 1024;
 
 /// The property that a script states, unless `deadline` passes before it is multiplied out.
 pub(crate) fn property(script: &Script, deadline: Option<Instant>) -> Result<Property, Fault> {
@@ -37,7 +41,9 @@ pub(crate) fn property(script: &Script, deadline: Option<Instant>) -> Result<Pro
         cases.add(&alternative)
     })?;
     let contradiction = if cases.cases.is_empty() { cases.contradiction.take() } else { None };
-    Ok(Property { contradiction, ..Property::new(script.inputs.count, script.outputs.count, cases.cases) })
+    let (sums, whole) = (cases.sums.list, cases.whole);
+    let plain = Property::new(script.inputs.count, script.outputs.count, cases.cases);
+    Ok(Property { contradiction, sums, whole, ..plain })
 }
 
 /// An inequality and where it stands.
@@ -50,6 +56,57 @@ fn separate<'a>(formula: &'a Formula, common: &mut Vec<Placed<'a>>, disjunctions
         Formula::All(parts) => parts.iter().for_each(|part| separate(part, common, disjunctions)),
         Formula::Any(parts) if parts.len() == 1 => separate(&parts[0], common, disjunctions),
         Formula::Any(_) => disjunctions.push(formula),
+    }
+}
+
+/// The linear combinations of inputs that rows read, each once; one of them and its negative are the same.
+#[derive(Default)]
+struct Sums {
+    list: Vec<Vec<(u32, f64)>>,
+    known: HashMap<Vec<(u32, u64)>, usize>,
+}
+
+impl Sums {
+    /// The combination with a first factor > 0, and the sign of the given one.
+    fn standard(terms: &[(u32, f64)]) -> (Vec<(u32, f64)>, f64) {
+        let sign = terms.first().map_or(1.0, |&(_, factor)| 1.0_f64.copysign(factor));
+        (terms.iter().map(|&(index, factor)| (index, sign * factor)).collect(), sign)
+    }
+
+    fn key(terms: &[(u32, f64)]) -> Vec<(u32, u64)> {
+        terms.iter().map(|&(index, factor)| (index, factor.to_bits())).collect()
+    }
+
+    /// Takes up the combinations of all rows of `formula`.
+    fn collect(&mut self, formula: &Formula) -> Result<(), Fault> {
+        match formula {
+            Formula::All(parts) | Formula::Any(parts) => parts.iter().try_for_each(|part| self.collect(part)),
+            Formula::Atom(Atom::Row(row), at) if !row.inputs.is_empty() => {
+                let (terms, _) = Sums::standard(&row.inputs);
+                let next = self.list.len();
+                self.known.entry(Sums::key(&terms)).or_insert_with(|| {
+                    self.list.push(terms);
+                    next
+                });
+                match self.list.len() > MAX_SUMS {
+                    true => Err(Fault::new(
+                        *at,
+                        format!(
+                            "up to here constraints have more than {MAX_SUMS} different linear combinations of inputs; split \
+                             the property into several files"
+                        ),
+                    )),
+                    false => Ok(()),
+                }
+            }
+            Formula::Atom(..) => Ok(()),
+        }
+    }
+
+    /// The position of a combination and the sign it has there.
+    fn find(&self, terms: &[(u32, f64)]) -> Option<(usize, f64)> {
+        let (terms, sign) = Sums::standard(terms);
+        self.known.get(&Sums::key(&terms)).map(|&position| (position, sign))
     }
 }
 
@@ -141,11 +198,16 @@ type Change = (u32, [(u64, bool, bool); 2]);
 struct Cases<'a> {
     inputs: &'a Group,
     outputs: usize,
+    sums: Sums,
+    /// Whether inputs are whole numbers.
+    whole: bool,
     /// The box that holds in any case, infinite where there is no bound.
     lower: Vec<End>,
     upper: Vec<End>,
     /// The constraints that hold in any case.
     common: Vec<Constraint>,
+    /// Those of them that are about inputs alone.
+    common_inputs: Vec<&'a Row>,
     /// False if the inequalities that hold in any case contradict each other.
     possible: bool,
     /// What contradicted itself first.
@@ -161,27 +223,47 @@ fn is_empty(lower: End, upper: End) -> bool {
     lower.value > upper.value || lower.value == upper.value && (lower.open || upper.open)
 }
 
+/// The ends of the whole numbers between two ends.
+fn whole_ends([lower, upper]: [End; 2]) -> [End; 2] {
+    let closed = |value: f64| End { value: value + 0.0, open: false, rounded: false };
+    let inside = |end: End, next: f64| if end.open { next } else { end.value };
+    [closed(inside(lower, lower.value.next_up()).ceil()), closed(inside(upper, upper.value.next_down()).floor())]
+}
+
 impl<'a> Cases<'a> {
-    fn new(script: &'a Script, common: &[Placed<'_>]) -> Result<Self, Fault> {
+    fn new(script: &'a Script, common: &[Placed<'a>]) -> Result<Self, Fault> {
         let count = script.inputs.count;
+        let (whole, [least, largest]) = match script.inputs.element {
+            Element::Real => (false, [f64::NEG_INFINITY, f64::INFINITY]),
+            Element::Whole { least, largest } => (true, [least, largest]),
+        };
+        let mut sums = Sums::default();
+        script.assertions.iter().try_for_each(|formula| sums.collect(formula))?;
         let mut cases = Cases {
             inputs: &script.inputs,
             outputs: script.outputs.count,
-            lower: vec![End { value: f64::NEG_INFINITY, open: false, rounded: false }; count],
-            upper: vec![End { value: f64::INFINITY, open: false, rounded: false }; count],
+            sums,
+            whole,
+            lower: vec![End { value: least, open: false, rounded: false }; count],
+            upper: vec![End { value: largest, open: false, rounded: false }; count],
             common: Vec::new(),
+            common_inputs: Vec::new(),
             possible: true,
             contradiction: None,
             known: HashMap::new(),
             numbers: 0.0,
             cases: Vec::new(),
         };
+        cases.grow(cases.sums.list.len() * count, script.inputs.place(0))?;
         for &(atom, at) in common {
             match atom {
                 Atom::Truth(truth) => cases.possible &= truth,
-                Atom::Output(terms, bound, strict) => {
-                    cases.grow(cases.outputs, at)?;
-                    cases.common.push(cases.row(terms, *bound, *strict));
+                Atom::Row(row) => {
+                    cases.grow(cases.width(), at)?;
+                    cases.common.push(cases.constraint(row));
+                    if row.outputs.is_empty() {
+                        cases.common_inputs.push(row);
+                    }
                 }
                 &Atom::InputFrom(index, end) => {
                     let lower = &mut cases.lower[index as usize];
@@ -193,11 +275,28 @@ impl<'a> Cases<'a> {
                 }
             }
         }
+        let mut ends = (cases.lower, cases.upper);
+        tighten(
+            &cases.common_inputs,
+            &mut ends,
+            |(lower, upper), index| [lower[index as usize], upper[index as usize]],
+            |(lower, upper), index, new| [lower[index as usize], upper[index as usize]] = new,
+        );
+        (cases.lower, cases.upper) = ends;
         for index in 0..count {
-            let ends = [cases.lower[index], cases.upper[index]];
+            let mut ends = [cases.lower[index], cases.upper[index]];
+            if whole {
+                ends = whole_ends(ends);
+                [cases.lower[index], cases.upper[index]] = ends;
+            }
             cases.possible &= !cases.contradicts(index as u32, ends);
         }
         Ok(cases)
+    }
+
+    /// Coefficients of a constraint.
+    fn width(&self) -> usize {
+        self.outputs + self.sums.list.len()
     }
 
     /// Whether an input's ends leave nothing; says so once.
@@ -218,25 +317,41 @@ impl<'a> Cases<'a> {
         let mut possible = self.possible;
         let at = alternative.first().map_or_else(|| self.inputs.place(0), |&(_, at)| at);
         let mut rows = self.common.clone();
-        self.grow(rows.len() * self.outputs, at)?;
-        for &(atom, at) in alternative {
-            let change = |index: u32| [self.lower[index as usize], self.upper[index as usize]];
+        let mut about_inputs: Vec<&Row> = Vec::new();
+        self.grow(rows.len() * self.width(), at)?;
+        let before = |index: u32| [self.lower[index as usize], self.upper[index as usize]];
+        for &(atom, _) in alternative {
             match atom {
                 Atom::Truth(truth) => possible &= truth,
-                Atom::Output(terms, bound, strict) => {
-                    rows.push(self.row(terms, *bound, *strict));
-                    self.grow(self.outputs, at)?;
+                Atom::Row(row) => {
+                    rows.push(self.constraint(row));
+                    if row.outputs.is_empty() {
+                        about_inputs.push(row);
+                    }
                 }
                 &Atom::InputFrom(index, end) => {
-                    let ends = changes.entry(index).or_insert_with(|| change(index));
+                    let ends = changes.entry(index).or_insert_with(|| before(index));
                     ends[0] = ends[0].highest(end);
                 }
                 &Atom::InputTo(index, end) => {
-                    let ends = changes.entry(index).or_insert_with(|| change(index));
+                    let ends = changes.entry(index).or_insert_with(|| before(index));
                     ends[1] = ends[1].lowest(end);
                 }
             }
         }
+        if !changes.is_empty() || !about_inputs.is_empty() {
+            about_inputs.extend(&self.common_inputs);
+            tighten(
+                &about_inputs,
+                &mut changes,
+                |changes, index| changes.get(&index).copied().unwrap_or_else(|| before(index)),
+                |changes, index, new| _ = changes.insert(index, new),
+            );
+        }
+        if self.whole {
+            changes.values_mut().for_each(|ends| *ends = whole_ends(*ends));
+        }
+        self.grow((rows.len() - self.common.len()) * self.width(), at)?;
         for (&index, &ends) in &changes {
             possible &= !self.contradicts(index, ends);
         }
@@ -280,10 +395,13 @@ impl<'a> Cases<'a> {
         Ok(())
     }
 
-    fn row(&self, terms: &[(u32, f64)], bound: f64, strict: bool) -> Constraint {
-        let mut coefficients = vec![0.0; self.outputs];
-        terms.iter().for_each(|&(index, factor)| coefficients[index as usize] = factor);
-        Constraint { coefficients, bound, strict }
+    fn constraint(&self, row: &Row) -> Constraint {
+        let mut coefficients = vec![0.0; self.width()];
+        row.outputs.iter().for_each(|&(index, factor)| coefficients[index as usize] = factor);
+        if let Some((position, sign)) = self.sums.find(&row.inputs).filter(|_| !row.inputs.is_empty()) {
+            coefficients[self.outputs + position] = sign;
+        }
+        Constraint { coefficients, bound: row.bound, strict: row.strict }
     }
 
     /// Counts numbers about to be stored.

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use crate::element::Element;
 use crate::lexer::{Fault, Lexer, Token};
-use crate::linear::{Atom, Linear};
+use crate::linear::{Atom, Inequality, Linear};
 use crate::variables::{Group, Variables, shorten};
 
 /// Deepest nesting of parentheses.
@@ -11,11 +12,49 @@ pub(crate) const MAX_DEPTH: usize = 200;
 
 /// Nested conjunctions and disjunctions of inequalities.
 #[derive(Debug)]
-pub(crate) enum Formula {
-    All(Vec<Formula>),
-    Any(Vec<Formula>),
+pub(crate) enum Formula<A = Atom> {
+    All(Vec<Formula<A>>),
+    Any(Vec<Formula<A>>),
     /// An inequality and where it stands.
-    Atom(Atom, usize),
+    Atom(A, usize),
+}
+
+/// A formula as it is written.
+type Written = Formula<Inequality>;
+
+impl Written {
+    /// All or any of `parts`.
+    fn of(parts: Vec<Written>, all: bool) -> Written {
+        if all { Formula::All(parts) } else { Formula::Any(parts) }
+    }
+
+    /// The formula that holds exactly where this one does not.
+    fn negated(self) -> Written {
+        let each = |parts: Vec<Written>| parts.into_iter().map(Written::negated).collect();
+        match self {
+            Formula::All(parts) => Formula::Any(each(parts)),
+            Formula::Any(parts) => Formula::All(each(parts)),
+            Formula::Atom(inequality, at) => Formula::Atom(inequality.negated(), at),
+        }
+    }
+
+    /// The same for the normal form.
+    fn resolved(self) -> Result<Formula, Fault> {
+        let each = |parts: Vec<Written>| parts.into_iter().map(Written::resolved).collect::<Result<Vec<_>, _>>();
+        Ok(match self {
+            Formula::All(parts) => Formula::All(each(parts)?),
+            Formula::Any(parts) => Formula::Any(each(parts)?),
+            Formula::Atom(inequality, at) => {
+                let atom = inequality.atom().map_err(|problem| unusable(at, &problem))?;
+                Formula::Atom(atom, at)
+            }
+        })
+    }
+}
+
+/// What is wrong with the constraint at `at`.
+fn unusable(at: usize, problem: &str) -> Fault {
+    Fault::new(at, format!("this constraint cannot be used: {problem}"))
 }
 
 /// What a property file says.
@@ -81,19 +120,16 @@ impl<'a> Parser<'a> {
             "declare-const" => self.declaration(false)?,
             "declare-fun" => self.declaration(true)?,
             "assert" => {
-                let formula = self.formula(1)?;
+                let formula = self.formula(1)?.resolved()?;
                 self.assertions.push(formula);
             }
             "vnnlib-version" => {
                 let (version, at) = self.symbol("a version such as <2.0>")?;
-                if !version.starts_with("<2.") {
-                    return Err(Fault::new(at, format!("version `{}` is unknown; use <2.0>", shorten(version))));
-                }
-                self.variables.second_version = true;
+                self.variables.begin_version(version, at)?;
             }
-            "declare-network" if self.variables.second_version => self.network()?,
             "declare-network" => {
-                return Err(Fault::new(at, "belongs to VNN-LIB 2.0; begin the file with (vnnlib-version <2.0>)"));
+                self.variables.begin_network(at)?;
+                self.network()?;
             }
             // Commands to a solver that say nothing about the property.
             "set-logic" | "set-info" | "set-option" | "check-sat" | "get-model" | "exit" => return self.skip_rest(at),
@@ -131,38 +167,47 @@ impl<'a> Parser<'a> {
         self.sort()
     }
 
+    /// The type of an X_i or Y_i.
     fn sort(&mut self) -> Result<(), Fault> {
         let (sort, at) = self.symbol("the sort Real")?;
-        let second = self.variables.second_version && matches!(sort, "real" | "float32" | "float64");
-        match sort == "Real" || second {
-            true => Ok(()),
-            false => Err(Fault::new(at, format!("the type `{}` is not supported; use Real", shorten(sort)))),
+        match sort {
+            "Real" => Ok(()),
+            _ => Err(Fault::new(at, format!("the type `{}` is not supported; use Real", shorten(sort)))),
         }
     }
 
-    /// The rest of (declare-network name (declare-input …) (declare-output …)).
+    /// The rest of (declare-network name (declare-input …) (declare-hidden …)… (declare-output …)).
     fn network(&mut self) -> Result<(), Fault> {
         self.symbol("the name of the network")?;
         while self.current.0 == Token::Open {
             self.expect(Token::Open, "")?;
             let (kind, at) = self.symbol("declare-input or declare-output")?;
-            if !matches!(kind, "declare-input" | "declare-output") {
-                return Err(Fault::new(
-                    at,
-                    format!(
-                        "`{}` is not supported; use one network with one input and one output tensor",
+            match kind {
+                "declare-input" | "declare-output" | "declare-hidden" => {}
+                "isomorphic-to" | "equal-to" => {
+                    let problem = format!("`{kind}` compares two networks, which is not supported; use one network");
+                    return Err(Fault::new(at, problem));
+                }
+                _ => {
+                    let problem = format!(
+                        "`{}` is no part of a network; use declare-input, declare-hidden and declare-output",
                         shorten(kind)
-                    ),
-                ));
+                    );
+                    return Err(Fault::new(at, problem));
+                }
             }
             let (name, at) = self.symbol("the name of a tensor")?;
             if name.starts_with(|c: char| !c.is_ascii_alphabetic()) {
                 return Err(Fault::new(at, format!("`{}` is no name; begin names with a letter", shorten(name))));
             }
-            self.sort()?;
+            let (word, place) = self.symbol("the type of the tensor's elements, such as float32")?;
+            let element = Element::named(word).map_err(|problem| Fault::new(place, problem))?;
             let shape = self.indices()?;
-            self.variables.declare_tensor(kind == "declare-output", name, shape, at)?;
-            // The tensor's name in the ONNX file, which has only one.
+            match kind {
+                "declare-hidden" => self.variables.declare_hidden(name, at)?,
+                _ => self.variables.declare_tensor(kind == "declare-output", name, element, shape, at)?,
+            }
+            // The tensor's name in the ONNX file, which has only one input and one output.
             if matches!(self.current.0, Token::Symbol(_)) {
                 self.advance()?;
             }
@@ -194,52 +239,87 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn formula(&mut self, depth: usize) -> Result<Formula, Fault> {
+    fn formula(&mut self, depth: usize) -> Result<Written, Fault> {
+        if let (Token::Symbol(word @ ("true" | "false")), at) = self.current {
+            self.advance()?;
+            return Ok(Formula::Atom(Inequality::Truth(word == "true"), at));
+        }
         let start = self.expect(Token::Open, "to begin a constraint such as (<= X_0 1.0)")?;
         check_depth(depth, start)?;
         Fault::after(self.deadline, start)?;
         let (name, at) = self.symbol("and, or, <= or >=")?;
-        match name {
-            "and" | "or" => {
-                let mut parts = Vec::new();
-                while self.current.0 == Token::Open {
-                    parts.push(self.formula(depth + 1)?);
-                }
-                if parts.is_empty() {
-                    return Err(Fault::new(at, format!("`{name}` without constraints; add one, or remove it")));
-                }
-                self.expect(Token::Close, &format!("to end ({name} …)"))?;
-                Ok(if name == "and" { Formula::All(parts) } else { Formula::Any(parts) })
+        let result = match name {
+            "and" | "or" => Written::of(self.formulas(name, at, depth, 1)?, name == "and"),
+            "not" => {
+                let formula = self.formula(depth + 1)?;
+                self.expect(Token::Close, "to end (not …)")?;
+                formula.negated()
             }
-            "<=" | ">=" | "<" | ">" | "=" | "==" => self.comparison(name, start, depth),
-            _ => Err(Fault::new(at, format!("`{}` is no constraint; use and, or, <=, >=, <, > or =", shorten(name)))),
-        }
+            // (=> a b c) is (=> a (=> b c)): c, or not a, or not b.
+            "=>" => {
+                let mut parts = self.formulas(name, at, depth, 2)?;
+                let last = parts.pop();
+                Formula::Any(parts.into_iter().map(Written::negated).chain(last).collect())
+            }
+            "<=" | ">=" | "<" | ">" | "=" | "==" | "!=" | "distinct" => self.comparison(name, start, depth)?,
+            "ite" => {
+                let problem = "`ite` is not supported; write (and (=> condition first) (or condition second)) instead";
+                return Err(Fault::new(at, problem));
+            }
+            _ => {
+                let problem =
+                    format!("`{}` is no constraint; use and, or, <=, >=, <, >, =, !=, not or =>", shorten(name));
+                return Err(Fault::new(at, problem));
+            }
+        };
+        Ok(result)
     }
 
-    /// The rest of a chain of comparisons; every neighbouring pair must satisfy it.
-    fn comparison(&mut self, name: &str, start: usize, depth: usize) -> Result<Formula, Fault> {
+    /// The rest of (name formulas…), of which there must be at least `least`.
+    fn formulas(&mut self, name: &str, at: usize, depth: usize, least: usize) -> Result<Vec<Written>, Fault> {
+        let mut parts = Vec::new();
+        while matches!(self.current.0, Token::Open | Token::Symbol("true" | "false")) {
+            parts.push(self.formula(depth + 1)?);
+        }
+        if parts.len() < least {
+            let problem = match least {
+                1 => format!("`{name}` without constraints; add one, or remove it"),
+                _ => format!("`{name}` needs {least} constraints at least; add what is missing"),
+            };
+            return Err(Fault::new(at, problem));
+        }
+        self.expect(Token::Close, &format!("to end ({name} …)"))?;
+        Ok(parts)
+    }
+
+    /// The rest of a chain of comparisons; every neighbouring pair must satisfy it. Inequations have one pair only.
+    fn comparison(&mut self, name: &str, start: usize, depth: usize) -> Result<Written, Fault> {
+        let [unequal, below, above] = [matches!(name, "!=" | "distinct"), name.starts_with('<'), name.starts_with('>')];
+        let strict = unequal || matches!(name, "<" | ">");
         let mut parts = Vec::new();
         let mut at_most = |smaller: &Linear, larger: &Linear| {
             let mut difference = smaller.clone();
             difference.add(larger.clone(), -1.0);
-            let atom = difference
-                .at_most_zero(matches!(name, "<" | ">"))
-                .map_err(|e| Fault::new(start, format!("this constraint {e}")))?;
-            parts.push(Formula::Atom(atom, start));
+            let inequality = difference.at_most_zero(strict).map_err(|problem| unusable(start, &problem))?;
+            parts.push(Formula::Atom(inequality, start));
             Ok(())
         };
         let mut left = self.expression(depth + 1)?;
         loop {
             let right = self.expression(depth + 1)?;
-            if !name.starts_with('>') {
+            if !above {
                 at_most(&left, &right)?;
             }
-            if !name.starts_with('<') {
+            if !below {
                 at_most(&right, &left)?;
             }
             if self.current.0 == Token::Close {
                 self.advance()?;
-                return Ok(if parts.len() == 1 { parts.remove(0) } else { Formula::All(parts) });
+                return Ok(if parts.len() == 1 { parts.remove(0) } else { Written::of(parts, !unequal) });
+            }
+            if unequal {
+                let problem = format!("`{name}` compares two values; write an `and` of several for more");
+                return Err(Fault::new(self.current.1, problem));
             }
             left = right;
         }
@@ -304,9 +384,14 @@ impl<'a> Parser<'a> {
 fn number(symbol: &str) -> Result<f64, String> {
     // Rust would also read words such as `inf`.
     let numeric = symbol.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    let begins = symbol.trim_start_matches(['+', '-', '.']).starts_with(|c: char| c.is_ascii_digit());
     match symbol.parse::<f64>() {
         Ok(value) if numeric && value.is_finite() => Ok(value),
         Ok(_) if numeric => Err(format!("`{}` is too large for f64; use a smaller number", shorten(symbol))),
+        _ if begins => Err(format!(
+            "`{}` is a malformed number, neither a number nor a variable; write numbers as -0.5 or 1e-3, quotients as (/ 1 3)",
+            shorten(symbol)
+        )),
         _ => Err(format!(
             "`{}` is neither a number nor a variable; write numbers as -0.5 or 1e-3, variables as X_0 or Y_0",
             shorten(symbol)

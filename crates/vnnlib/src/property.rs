@@ -1,9 +1,10 @@
 //! A property: which inputs and outputs together make a counterexample.
 
-/// One linear inequality over the outputs: `coefficients · y ≤ bound`, or `<` if it is strict.
+/// One linear inequality over the outputs: `coefficients · y ≤ bound`, or `<` if it is strict. What it says of the inputs
+/// stands in the [sums](Property::sums) of its property, which count as further outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constraint {
-    /// One coefficient per output.
+    /// One coefficient per output, then one per sum.
     pub coefficients: Vec<f64>,
     /// Right-hand side.
     pub bound: f64,
@@ -66,6 +67,12 @@ pub struct Property {
     pub inputs: usize,
     /// Number of outputs.
     pub outputs: usize,
+    /// Linear combinations of inputs, Σ factor·x, that constraints read as if they were outputs behind the network's own:
+    /// (input, factor) each, inputs in increasing order, factors finite and not 0. Empty where constraints are about
+    /// outputs alone.
+    pub sums: Vec<Vec<(u32, f64)>>,
+    /// Whether only inputs of whole numbers count; the ends of all boxes are whole then.
+    pub whole: bool,
     /// The cases; none at all means that the property holds trivially.
     pub cases: Vec<Case>,
     /// Where there is no case because the bounds of some input contradict each other: which, for a warning.
@@ -73,8 +80,8 @@ pub struct Property {
 }
 
 impl Property {
-    /// A property of these cases.
+    /// A property of these cases, about outputs alone and all real inputs.
     pub fn new(inputs: usize, outputs: usize, cases: Vec<Case>) -> Self {
-        Property { inputs, outputs, cases, contradiction: None }
+        Property { inputs, outputs, sums: Vec::new(), whole: false, cases, contradiction: None }
     }
 }

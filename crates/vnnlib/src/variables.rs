@@ -1,7 +1,8 @@
 //! The declared variables: X_i and Y_i of VNN-LIB 1.0, one input and one output tensor of VNN-LIB 2.0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::element::Element;
 use crate::lexer::Fault;
 use crate::linear::Variable;
 
@@ -19,6 +20,8 @@ pub(crate) struct Group {
     shape: Option<Vec<usize>>,
     /// Where each is declared; once for a tensor.
     places: Vec<usize>,
+    /// What the variables are.
+    pub element: Element,
 }
 
 impl Group {
@@ -54,8 +57,12 @@ pub(crate) struct Variables {
     outputs: BTreeMap<u32, usize>,
     /// Input and output tensor.
     tensors: [Option<Group>; 2],
-    /// True after (vnnlib-version <2.0>).
+    /// Names of hidden tensors, which may be declared but not used.
+    hidden: BTreeSet<String>,
+    /// True after (vnnlib-version <2.0>) or (declare-network …).
     pub second_version: bool,
+    /// Whether a network is declared.
+    has_network: bool,
 }
 
 impl Variables {
@@ -80,11 +87,59 @@ impl Variables {
         }
     }
 
+    /// Takes note of (vnnlib-version …).
+    pub(crate) fn begin_version(&mut self, version: &str, at: usize) -> Result<(), Fault> {
+        match version {
+            "<1.0>" if !self.second_version => {}
+            _ if version.starts_with("<2.") && version.ends_with('>') => self.begin_second(at)?,
+            _ => return Err(Fault::new(at, format!("version `{}` is unknown; use <2.0>", shorten(version)))),
+        }
+        Ok(())
+    }
+
+    /// Takes note of (declare-network …), which is of the second version.
+    pub(crate) fn begin_network(&mut self, at: usize) -> Result<(), Fault> {
+        self.begin_second(at)?;
+        if std::mem::replace(&mut self.has_network, true) {
+            return Err(Fault::new(at, "a second network is not supported; write properties of one network"));
+        }
+        Ok(())
+    }
+
+    fn begin_second(&mut self, at: usize) -> Result<(), Fault> {
+        if !self.inputs.is_empty() || !self.outputs.is_empty() {
+            return Err(Fault::new(
+                at,
+                "belongs to VNN-LIB 2.0; begin the file with (vnnlib-version <2.0>) and use no declare-const",
+            ));
+        }
+        self.second_version = true;
+        Ok(())
+    }
+
+    /// Declares a hidden tensor.
+    pub(crate) fn declare_hidden(&mut self, name: &str, at: usize) -> Result<(), Fault> {
+        self.check_free(name, at)?;
+        self.hidden.insert(name.into());
+        Ok(())
+    }
+
+    /// Fails if a tensor has this name.
+    fn check_free(&self, name: &str, at: usize) -> Result<(), Fault> {
+        match self.tensors.iter().flatten().any(|tensor| tensor.name == name) || self.hidden.contains(name) {
+            true => {
+                Err(Fault::new(at, format!("`{}` is declared twice; give the tensors different names", shorten(name))))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Declares the input or output tensor.
     pub(crate) fn declare_tensor(
         &mut self,
         output: bool,
         name: &str,
+        element: Element,
         shape: Vec<usize>,
         at: usize,
     ) -> Result<(), Fault> {
@@ -95,12 +150,7 @@ impl Variables {
                 format!("a tensor of shape {shape:?} must have between 1 and {MAX_INDEX} elements"),
             ));
         };
-        if self.tensors.iter().flatten().any(|tensor| tensor.name == name) {
-            return Err(Fault::new(
-                at,
-                format!("`{}` is declared twice; give the tensors different names", shorten(name)),
-            ));
-        }
+        self.check_free(name, at)?;
         let what = if output { "output" } else { "input" };
         let place = &mut self.tensors[usize::from(output)];
         if place.is_some() {
@@ -109,7 +159,7 @@ impl Variables {
                 format!("a second {what} tensor is not supported; use networks with one of each"),
             ));
         }
-        *place = Some(Group { count, name: name.into(), shape: Some(shape), places: vec![at] });
+        *place = Some(Group { count, name: name.into(), shape: Some(shape), places: vec![at], element });
         Ok(())
     }
 
@@ -125,6 +175,13 @@ impl Variables {
             }
             let flat = indices.iter().zip(shape).fold(0, |flat, (index, side)| flat * side + index) as u32;
             return Ok(Some(if output == 1 { Variable::Output(flat) } else { Variable::Input(flat) }));
+        }
+        if self.hidden.contains(name) {
+            let problem = format!(
+                "`{}` is a hidden tensor, which cannot be constrained; cut the network there to make it the output",
+                shorten(name)
+            );
+            return Err(Fault::new(at, problem));
         }
         let Some(variable) = numbered(name) else {
             return match indices {
@@ -164,7 +221,8 @@ fn without_gaps(found: BTreeMap<u32, usize>, letter: &str, what: &str, end: usiz
             format!("{letter}_{last} is declared, {letter}_{missing} is not; declare every {what} from {letter}_0 on",);
         return Err(Fault::new(place, problem));
     }
-    Ok(Group { count: found.len(), name: letter.into(), shape: None, places: found.into_values().collect() })
+    let (count, places) = (found.len(), found.into_values().collect());
+    Ok(Group { count, name: letter.into(), shape: None, places, element: Element::Real })
 }
 
 /// The variable that X_i or Y_i stands for.

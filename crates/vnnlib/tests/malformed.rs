@@ -25,7 +25,13 @@ fn every_error_says_where_and_how_to_mend_it() {
         ("(asert (<= X_0 1))", "line 3, column 2", "unknown command `asert`"),
         ("(assert (<= X_0))", "line 3, column 16", "expected a number or a variable, found `)`"),
         ("(assert (=< X_0 1))", "line 3, column 10", "use and, or, <=, >="),
-        ("(assert (not (<= X_0 1)))", "line 3, column 10", "`not` is no constraint"),
+        ("(assert (nor (<= X_0 1)))", "line 3, column 10", "`nor` is no constraint"),
+        ("(assert (not))", "line 3, column 13", "to begin a constraint"),
+        ("(assert (not (<= X_0 1) (<= X_0 1)))", "line 3, column 25", "to end (not …)"),
+        ("(assert (=> (<= X_0 1)))", "line 3, column 10", "needs 2 constraints"),
+        ("(assert (or maybe))", "line 3, column 10", "without constraints"),
+        ("(assert (ite (<= X_0 1) (<= Y_0 1) (<= Y_0 2)))", "line 3, column 10", "(=> condition first)"),
+        ("(assert (!= X_0 1 2))", "line 3, column 19", "compares two values"),
         ("(assert (and))", "line 3, column 10", "without constraints"),
         ("(assert (<= X_1 1))", "line 3, column 13", "add (declare-const X_1 Real)"),
         ("(assert (<= X 1))", "line 3, column 13", "neither a number nor a variable"),
@@ -33,13 +39,18 @@ fn every_error_says_where_and_how_to_mend_it() {
         ("(assert (<= X_0 inf))", "line 3, column 17", "neither a number"),
         ("(assert (<= X_0 NaN))", "line 3, column 17", "neither a number"),
         ("(assert (<= X_0 1e999))", "line 3, column 17", "too large"),
-        ("(assert (<= X_0 1.2.3))", "line 3, column 17", "neither a number"),
+        ("(assert (<= X_0 1.2.3))", "line 3, column 17", "`1.2.3` is a malformed number, neither a number"),
+        ("(assert (<= X_0 1e))", "line 3, column 17", "`1e` is a malformed number"),
+        ("(assert (<= X_0 --1))", "line 3, column 17", "`--1` is a malformed number"),
+        ("(assert (<= X_0 0x1p3))", "line 3, column 17", "`0x1p3` is a malformed number"),
+        ("(assert (<= (* 1/3 X_0) 1))", "line 3, column 16", "quotients as (/ 1 3)"),
+        ("(assert (<= Y_0\n  (+ Y_0 -.5e+1.)))", "line 4, column 10", "`-.5e+1.` is a malformed number"),
         ("(assert (<= (* 1e200 (* 1e200 Y_0)) 1))", "line 3, column 14", "overflows"),
         ("(assert (<= (* Y_0 X_0) 1))", "line 3, column 20", "not linear"),
         ("(assert (<= (/ 1 Y_0) 1))", "line 3, column 18", "divisor"),
         ("(assert (<= (/ Y_0 0) 1))", "line 3, column 20", "divisor"),
         ("(assert (<= (^ Y_0 2) 1))", "line 3, column 14", "use +, -, *"),
-        ("(assert (<= X_0 Y_0))", "line 3, column 9", "bound each input by numbers"),
+        ("(assert (<= X_0 Y_0))", "line 1, column 16", "X_0 has no lower bound"),
         ("(assert (<= X_0[0] 1))", "line 3, column 13", "not a tensor"),
         ("(declare-const X_0 Real)", "line 3, column 16", "declared twice"),
         ("(declare-const Z_0 Real)", "line 3, column 16", "inputs are X_0"),
@@ -65,8 +76,18 @@ fn every_error_says_where_and_how_to_mend_it() {
     let network = |inside: &str| error(&format!("{second}(declare-network f {inside})"));
     assert!(network("(declare-input X Real [2])").contains("no output tensor"));
     assert!(network("(declare-input X Real [99999999,99999999])").contains("elements"));
-    assert!(network("(declare-input X int8 [2])").contains("use Real"));
-    assert!(network("(declare-hidden X Real [2])").contains("one input and one output"));
+    for (element, part) in [("complex64", "use float32"), ("string", "use float32"), ("float8", "is unknown")] {
+        let message = network(&format!("(declare-input X {element} [2])"));
+        assert!(message.starts_with("p.vnnlib, line 2, column 37: ") && message.contains(part), "{message}");
+    }
+    assert!(network("(declare-noise X Real [2])").contains("no part of a network"));
+    assert!(network("(isomorphic-to g)").contains("one network"));
+    assert!(network("(declare-hidden X Real [2] \"h\") (declare-input X Real [2])").contains("declared twice"));
+    let whole = "(declare-input X Real [1]) (declare-output Y Real [1])";
+    assert!(network(&format!("{whole}) (declare-network g {whole}")).contains("a second network"));
+    let hidden = format!("{whole} (declare-hidden H Real [2] \"h\")) (assert (<= H[0] 1)");
+    assert!(network(&hidden).contains("`H` is a hidden tensor"));
+    assert!(error("(vnnlib-version <3.0>)").contains("use <2.0>"));
     assert!(network("(declare-input X Real [2]) (declare-input Z Real [2])").contains("second input"));
     let element = "(declare-network f (declare-input X Real [2]) (declare-output Y Real [1]))(assert (<= X[2] 0))";
     assert!(error(&format!("{second}{element}")).contains("no element of a tensor of shape [2]"));
@@ -98,6 +119,54 @@ fn large_expansions_are_refused_before_they_are_made() {
     assert!(error(&text).contains("numbers; split the property"));
 }
 
+/// Alternatives that are negated multiply like any others, and are counted before.
+#[test]
+fn hostile_negations_and_sums_are_refused() {
+    let mut text = format!("{HEAD}{BOX}");
+    for _ in 0..200 {
+        text.push_str("(assert (not (and (<= Y_0 1) (<= Y_0 2) (=> (>= Y_0 3) false))))\n");
+    }
+    assert!(error(&text).contains("split the property"));
+    let mut text = format!("{HEAD}{BOX}(assert (or ");
+    (0..2000).for_each(|i| write!(text, "(<= (+ Y_0 (* {i}.5 X_0)) 1)").unwrap());
+    text.push_str("))");
+    assert!(error(&text).contains("more than 1024 different linear combinations of inputs; split the property"));
+}
+
+#[test]
+fn packed_files_are_read_and_bombs_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let packed = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let text = format!("{HEAD}{BOX}(assert (<= Y_0 0))");
+    let plain = Property::parse(text.as_bytes(), "p").unwrap();
+    // Two members are one file.
+    let (first, second) = text.split_at(30);
+    let members = [packed(first.as_bytes()), packed(second.as_bytes())].concat();
+    write("a.vnnlib.gz", &packed(text.as_bytes()));
+    write("b.vnnlib", text.as_bytes());
+    write("c.vnnlib", &members);
+    write("d.vnnlib.gz", text.as_bytes());
+    let read = |name: &str| Property::read(&folder.path().join(name));
+    for name in ["a.vnnlib.gz", "a.vnnlib", "b.vnnlib", "b.vnnlib.gz", "c.vnnlib", "d.vnnlib.gz", "d.vnnlib"] {
+        assert_eq!(read(name).unwrap(), plain, "{name}");
+    }
+    let message = |name: &str| read(name).unwrap_err().to_string();
+    write("torn.vnnlib.gz", &packed(text.as_bytes())[..40]);
+    assert!(message("torn.vnnlib.gz").contains("torn.vnnlib.gz: cannot be unpacked"));
+    write("wrong.vnnlib.gz", &packed(b"(assert (<= X_0 1.2.3))"));
+    assert!(message("wrong.vnnlib").contains("wrong.vnnlib, line 1, column 13: "), "{}", message("wrong.vnnlib"));
+    write("bomb.vnnlib.gz", &packed(&vec![b' '; (tightrope_vnnlib::MAX_BYTES + 1) as usize]));
+    assert!(message("bomb.vnnlib.gz").contains("unpacked; give a VNN-LIB property"));
+    assert!(message("none.vnnlib").contains("none.vnnlib: cannot be read"));
+    write("list.csv.gz", &packed(b"n.onnx,p.vnnlib,1\n"));
+    assert_eq!(Instance::read_list(&folder.path().join("list.csv")).unwrap().len(), 1);
+}
+
 #[test]
 fn reading_ends_with_the_time() {
     let mut text = format!("{HEAD}{BOX}(assert (or ");
@@ -115,7 +184,7 @@ fn reading_ends_with_the_time() {
 
 #[test]
 fn deep_nesting_is_refused() {
-    for (open, close) in [("(and ", ")"), ("(or ", ")")] {
+    for (open, close) in [("(and ", ")"), ("(or ", ")"), ("(not ", ")"), ("(=> true ", ")")] {
         let text = format!("{HEAD}(assert {}(<= X_0 1){})", open.repeat(1_000_000), close.repeat(1_000_000));
         assert!(error(&text).contains("nested more than 200 deep"));
     }
@@ -167,6 +236,10 @@ fn fragments() -> impl Strategy<Value = String> {
         "(<= ",
         "(>= ",
         "(= ",
+        "(not ",
+        "(=> ",
+        "(!= ",
+        "true",
         "(* ",
         "(- ",
         "X_0",
@@ -187,6 +260,8 @@ fn fragments() -> impl Strategy<Value = String> {
         "(vnnlib-version <2.0>)",
         "(declare-network f ",
         "(declare-input X Real [2])",
+        "(declare-input X int8 [2])",
+        "(declare-hidden H Real [2] \"h\")",
         "(declare-output Y Real [1])",
         "X[1]",
         "é",

@@ -1,6 +1,6 @@
 //! The properties of the verification competition.
 
-use tightrope_testkit::shared::vnncomp;
+use tightrope_testkit::shared::{vnncomp, vnncomp_later};
 use tightrope_vnnlib::Property;
 
 #[test]
@@ -42,4 +42,25 @@ fn a_competition_property_by_its_numbers() {
     let second = Property::read(&folder.path().join("acasxu/prop_2.vnnlib")).unwrap();
     assert_eq!(second.cases[0].unsafe_outputs.len(), 1);
     assert_eq!(second.cases[0].unsafe_outputs[0][2].coefficients, [-1.0, 0.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn every_property_of_later_years_is_read() {
+    let Some(folder) = vnncomp_later() else { return };
+    let mut instances = 0;
+    for category in std::fs::read_dir(folder.path().join("dev")).unwrap() {
+        let category = category.unwrap().path();
+        let list = std::fs::read(category.join("instances.json")).unwrap();
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&list).unwrap();
+        for instance in &list {
+            let path = category.join(instance["vnnlib"].as_str().unwrap());
+            let property = Property::read(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert!(!property.cases.is_empty() && property.contradiction.is_none(), "{}", path.display());
+            let width = property.outputs + property.sums.len();
+            let rows = || property.cases.iter().flat_map(|case| case.unsafe_outputs.iter().flatten());
+            assert!(rows().count() > 0 && rows().all(|row| row.coefficients.len() == width), "{}", path.display());
+            instances += 1;
+        }
+    }
+    assert_eq!(instances, 64);
 }

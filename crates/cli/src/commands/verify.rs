@@ -26,6 +26,9 @@ use crate::values;
     after_help = "Example:\n  tightrope verify network.onnx property.vnnlib --timeout 60 --witness counterexample.txt\n  \
                         tightrope verify network.onnx property.vnnlib --certificate proof.cert\n  \
                         tightrope verify instances.csv --results-file results.csv --resume\n\n\
+                        What is read: VNN-LIB 1.0 and 2.0 (one network, one input and one output tensor), plain or packed by \
+                        gzip; linear constraints on inputs, on outputs and on both, under and, or, not and =>. A list may name \
+                        the plain file where only the packed one is there, and the other way round.\n\n\
                         What is proved: the network is read as a function of real numbers with exactly the numbers of \
                         its file (f64 ones, products and quotients included), numbers of the property as the nearest f64; \
                         < and > are strict, and a property whose input bounds leave no point holds, with a warning. A \
@@ -39,7 +42,7 @@ pub struct Options {
     /// network,property,seconds with paths relative to it.
     #[arg(value_name = "MODEL|INSTANCES.csv")]
     model: PathBuf,
-    /// VNN-LIB property: what a counterexample satisfies.
+    /// VNN-LIB property (.vnnlib or .vnnlib.gz): what a counterexample satisfies.
     #[arg(value_name = "PROPERTY.vnnlib")]
     property: Option<PathBuf>,
     /// Time limit in seconds [default: 300], for reading, search, certificate and its check together; of a list, an
@@ -76,7 +79,7 @@ pub struct Options {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Search")]
 pub struct SearchOptions {
-    /// What is split.
+    /// What is split first; where that takes long and few inputs vary, the other kind of splits has its turns.
     #[arg(long, value_enum, default_value = "auto")]
     branching: BranchingChoice,
     /// Subproblems bounded at a time.
@@ -358,6 +361,9 @@ impl<'a> Job<'a> {
                         Some(certificate) => answer.certificate = certificate,
                         None => answer.verdict = Verdict::Unknown,
                     }
+                } else if self.settings.proof {
+                    self.context
+                        .note("no certificate: proofs do not cover properties that were split between whole inputs");
                 }
             }
             Outcome::Violated { input, output, fractions } => {

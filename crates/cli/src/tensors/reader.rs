@@ -1,4 +1,4 @@
-//! Input batches: `x` [N, …input shape] and `y` [N] of a safetensors file, checked against a network.
+//! Input batches: `x` [N, …input shape] and `y` (or `label`) [N] of a safetensors file, checked against a network.
 
 use std::path::Path;
 
@@ -29,7 +29,8 @@ pub struct Inputs<T> {
 }
 
 impl<T: Real> Arrays<T> {
-    /// Reads `x` (F32 or F64, `[N, …]`) and `y` (an integer type, `[N]`).
+    /// Reads `x` (F32 or F64, `[N, …]`) and `y` (an integer type, `[N]`). Where `y` is none or something else, as the outputs
+    /// that other programs store beside their inputs, the labels are `label`.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         Arrays::read_as(path, |_| Ok(()))
     }
@@ -48,8 +49,21 @@ impl<T: Real> Arrays<T> {
                 anyhow::anyhow!("{place}: no tensor `{name}`; it holds {names}; name the inputs `x` and the labels `y`")
             })
         };
-        let (x, y) = (tensor("x")?, tensor("y")?);
         let named = |name: &str| format!("{place}, tensor `{name}`");
+        let x = tensor("x")?;
+        let is_list = |y: &TensorView<'_>| is_integer(y.dtype()) && y.shape().len() == 1;
+        let (y_name, y) = match (file.tensor("y"), file.tensor("label")) {
+            (Ok(y), Err(_)) if !is_integer(y.dtype()) && y.shape().len() > 1 => bail!(
+                "{}: has type {:?} and shape {:?}, which are outputs, not labels; store each sample's class as `label`, I64 [N]",
+                named("y"),
+                y.dtype(),
+                y.shape()
+            ),
+            (Ok(y), Ok(label)) if !is_list(&y) => ("label", label),
+            (Err(_), Ok(label)) => ("label", label),
+            (Ok(y), _) => ("y", y),
+            (Err(_), Err(_)) => ("y", tensor("y")?),
+        };
         let shape = match x.shape() {
             [0, ..] => Err(anyhow::anyhow!("holds no samples; give at least one")),
             [_, shape @ ..] if !shape.is_empty() && !shape.contains(&0) => fits(x.shape()).map(|()| shape.to_vec()),
@@ -58,17 +72,20 @@ impl<T: Real> Arrays<T> {
         let shape = shape.with_context(|| named("x"))?;
         let x = finite_values(&x, shape.iter().product()).with_context(|| named("x"))?;
         let samples = x.len() / shape.iter().product::<usize>();
-        let y = integers(&y, samples).with_context(|| named("y"))?;
+        let y = integers(&y, samples).with_context(|| named(y_name))?;
         Ok(Arrays { x, shape, y })
     }
 }
 
 impl<T: Real> Inputs<T> {
-    /// Reads `x` (F32 or F64, `[N, …input shape]` or `[N, d]`) and `y` (an integer type, `[N]`).
+    /// Reads `x` (F32 or F64, `[N, …input shape]`, or d numbers a sample in another shape) and the labels; see
+    /// [`Arrays::read`].
     pub fn read(path: &Path, network: &Network) -> anyhow::Result<Self> {
         let (shape, d) = (network.input_shape(), network.input_len());
         let arrays = Arrays::read_as(path, |found| match found {
-            [_, rest @ ..] if rest == shape || rest == [d] => Ok(()),
+            [_, rest @ ..] if rest == shape || rest.iter().product::<usize>() == d && !is_reordered(rest, shape) => {
+                Ok(())
+            }
             other => bail!("has shape {other:?}, but the network reads {shape:?}; store it as [N, {}]", list(shape)),
         })?;
         let y = labels(&arrays.y, network.output_len()).with_context(|| format!("{}, tensor `y`", path.display()))?;
@@ -79,6 +96,20 @@ impl<T: Real> Inputs<T> {
     pub fn len(&self) -> usize {
         self.y.len()
     }
+}
+
+/// Whether the axes are those of `shape` in another order: pixels before channels, most likely.
+fn is_reordered(found: &[usize], shape: &[usize]) -> bool {
+    let long = |shape: &[usize]| shape.iter().copied().filter(|&side| side > 1).collect::<Vec<_>>();
+    let (mut found, mut own) = (long(found), long(shape));
+    let differ = found != own;
+    found.sort_unstable();
+    own.sort_unstable();
+    differ && found == own
+}
+
+fn is_integer(kind: Dtype) -> bool {
+    matches!(kind, Dtype::I64 | Dtype::I32 | Dtype::U8)
 }
 
 /// The values of `x`, of `d` elements a sample.

@@ -58,6 +58,7 @@ fn extend<T: Real>(
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::Flatten => {
                 let map = plan.map(id);
                 let mut y = map.apply(Weights::Signed, &values[node.inputs[0]], batch);
@@ -121,6 +122,7 @@ pub(super) fn retreat<T: Real>(
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights.as_deref_mut() {

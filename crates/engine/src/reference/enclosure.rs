@@ -78,7 +78,12 @@ fn finite<T: Real>(
             sum
         }
         Layer::Input => unreachable!("the input has no enclosure but the box"),
-        Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
+        Layer::Conv2d(_)
+        | Layer::Linear(_)
+        | Layer::Affine(_)
+        | Layer::BatchNorm(_)
+        | Layer::AvgPool2d(_)
+        | Layer::Gather(_) => {
             let map = plan.map(id);
             let half = T::from_f64(0.5);
             let center: Vec<T> = input.lower.iter().zip(&input.upper).map(|(&l, &u)| half * (l + u)).collect();

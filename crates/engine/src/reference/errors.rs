@@ -44,6 +44,7 @@ impl<T: Real> Errors<T> {
                 | Layer::Affine(_)
                 | Layer::BatchNorm(_)
                 | Layer::AvgPool2d(_)
+                | Layer::Gather(_)
                 | Layer::Flatten => plan.map(id).apply(Weights::Absolute, &self.radii[node.inputs[0]], batch),
             };
             self.radii.push(radii);
@@ -117,6 +118,7 @@ impl<T: Real> Errors<T> {
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::Flatten => {
                 let (input, map) = (node.inputs[0], plan.map(id));
                 if let Some(weights) = weights {

@@ -66,6 +66,7 @@ impl<T: Real> Intervals<T> {
                     | Layer::Affine(_)
                     | Layer::BatchNorm(_)
                     | Layer::AvgPool2d(_)
+                    | Layer::Gather(_)
                     | Layer::Flatten => {
                         let (input, map) = (node.inputs[0], plan.map(id));
                         let mut center = map.apply(Weights::Signed, &result.center[input], batch);
@@ -166,6 +167,7 @@ impl<T: Real> Intervals<T> {
                 | Layer::Affine(_)
                 | Layer::BatchNorm(_)
                 | Layer::AvgPool2d(_)
+                | Layer::Gather(_)
                 | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], plan.map(id));
                     if let Some(weights) = weights.as_deref_mut() {

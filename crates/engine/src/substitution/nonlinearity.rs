@@ -32,6 +32,7 @@ impl<T: Real> Nonlinearity<T> {
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::Flatten
             | Layer::Add => None,
         }
@@ -103,6 +104,7 @@ impl Sites {
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Flatten
             | Layer::Add => None,

@@ -155,6 +155,7 @@ impl Plan {
                 Layer::Input
                 | Layer::Add
                 | Layer::AvgPool2d(_)
+                | Layer::Gather(_)
                 | Layer::MaxPool2d(_)
                 | Layer::Activation(
                     Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },

@@ -8,6 +8,7 @@ mod avg_pool2d;
 mod batch_norm;
 mod conv2d;
 mod flatten;
+mod gather;
 mod linear;
 mod max_pool2d;
 mod window;
@@ -17,6 +18,7 @@ pub use affine::Affine;
 pub use avg_pool2d::AvgPool2d;
 pub use batch_norm::BatchNorm;
 pub use conv2d::Conv2d;
+pub use gather::Gather;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
 
@@ -42,6 +44,8 @@ pub enum Layer {
     BatchNorm(BatchNorm),
     /// Mean over windows.
     AvgPool2d(AvgPool2d),
+    /// Sums of selected elements.
+    Gather(Gather),
     /// Maximum over windows.
     MaxPool2d(MaxPool2d),
     /// An elementwise function.
@@ -98,6 +102,7 @@ impl Layer {
             Layer::Affine(_) => "affine",
             Layer::BatchNorm(_) => "batchnorm",
             Layer::AvgPool2d(_) => "avgpool2d",
+            Layer::Gather(_) => "gather",
             Layer::MaxPool2d(_) => "maxpool2d",
             Layer::Activation(activation) => activation.kind(),
             Layer::Flatten => "flatten",
@@ -114,6 +119,7 @@ impl Layer {
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::Flatten
             | Layer::Add => true,
             Layer::MaxPool2d(_) | Layer::Activation(_) => false,
@@ -148,6 +154,7 @@ impl Layer {
             Layer::BatchNorm(norm) => norm.needs(),
             Layer::Input
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
@@ -164,6 +171,7 @@ impl Layer {
             Layer::BatchNorm(norm) => Some(norm.start()),
             Layer::Input
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
@@ -194,6 +202,7 @@ impl Layer {
             }
             Layer::Input
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
@@ -212,6 +221,7 @@ impl Layer {
             | Layer::Affine(_)
             | Layer::BatchNorm(_)
             | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten => 1..=1,
@@ -241,6 +251,7 @@ impl Layer {
             Layer::Affine(affine) => affine.output_shape(inputs[0]),
             Layer::BatchNorm(norm) => norm.output_shape(inputs[0]),
             Layer::AvgPool2d(pool) => pool.output_shape(inputs[0]),
+            Layer::Gather(gather) => gather.output_shape(inputs[0]),
             Layer::MaxPool2d(pool) => pool.output_shape(inputs[0]),
             Layer::Activation(activation) => activation.check().map(|()| inputs[0].to_vec()),
             Layer::Flatten => Ok(flatten::output_shape(inputs[0])),
@@ -257,6 +268,7 @@ impl Layer {
             Kind::Affine => Layer::Affine(Affine::read(reading)?),
             Kind::BatchNorm => Layer::BatchNorm(BatchNorm::read(reading)?),
             Kind::AvgPool2d => Layer::AvgPool2d(AvgPool2d::read(reading)?),
+            Kind::Gather => Layer::Gather(Gather::read(reading)?),
             Kind::MaxPool2d => Layer::MaxPool2d(MaxPool2d::read(reading)?),
             Kind::Relu => Layer::Activation(Activation::Relu),
             Kind::LeakyRelu => Layer::Activation(leaky_relu::read(reading)),
@@ -277,6 +289,7 @@ impl Layer {
             Layer::Affine(affine) => affine.write(text, names),
             Layer::BatchNorm(norm) => norm.write(text, names),
             Layer::AvgPool2d(pool) => pool.write(text),
+            Layer::Gather(gather) => gather.write(text),
             Layer::MaxPool2d(pool) => pool.write(text),
             Layer::Activation(activation) => activation.write(text),
             Layer::Flatten | Layer::Add => {}
@@ -292,6 +305,7 @@ impl Layer {
             Layer::Affine(_) => Kind::Affine,
             Layer::BatchNorm(_) => Kind::BatchNorm,
             Layer::AvgPool2d(_) => Kind::AvgPool2d,
+            Layer::Gather(_) => Kind::Gather,
             Layer::MaxPool2d(_) => Kind::MaxPool2d,
             Layer::Activation(activation) => activation.text_kind(),
             Layer::Flatten => Kind::Flatten,
@@ -309,6 +323,7 @@ impl Kind {
             Kind::Affine => Affine::KEYS,
             Kind::BatchNorm => BatchNorm::KEYS,
             Kind::AvgPool2d => AvgPool2d::KEYS,
+            Kind::Gather => Gather::KEYS,
             Kind::MaxPool2d => MaxPool2d::KEYS,
             Kind::LeakyRelu => leaky_relu::KEYS,
             Kind::Clip => clip::KEYS,

@@ -106,7 +106,7 @@ fn arithmetic(
         let (operator, what) = match step {
             Step::Add => ("Add", "shift"),
             Step::Subtract | Step::SubtractFrom => ("Sub", "mean"),
-            Step::Multiply => ("Mul", "scale"),
+            Step::Multiply | Step::MultiplyByRest => ("Mul", "scale"),
             Step::Divide => ("Div", "std"),
         };
         let (dims, values) = laid_out(&node.shape, affine.inner, values);

@@ -7,6 +7,7 @@
 
 mod activation;
 mod affine;
+mod gather;
 mod graph;
 
 use std::path::Path;
@@ -130,6 +131,11 @@ fn layer(
             let mut attributes = window(pool.kernel, pool.stride, pool.padding);
             attributes.push(int("count_include_pad", i64::from(pool.count_include_pad)));
             ("AveragePool", attributes)
+        }
+        Layer::Gather(gather) => {
+            let input = std::mem::take(&mut inputs[0]);
+            let elements = network.node(node.inputs[0]).len();
+            return gather::write(graph, node, (gather, elements), input, output);
         }
         Layer::MaxPool2d(pool) => ("MaxPool", window(pool.kernel, pool.stride, pool.padding)),
         Layer::Affine(affine) => {

@@ -1,11 +1,13 @@
-//! Relu, LeakyRelu, Sigmoid, Tanh and Clip.
+//! Relu, LeakyRelu, PRelu, Sigmoid, HardSigmoid, Tanh, Clip, Abs, Max and Min.
 
 use tightrope_network::Activation as Function;
 
+use super::affine::{Step, constant};
 use super::draft::{Activation, Operation};
-use super::graph::Importer;
+use super::graph::{Importer, Operand};
 use super::node::Node;
 use crate::error::Problem;
+use crate::tensor::Tensor;
 
 impl<'a> Importer<'a> {
     pub fn relu(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
@@ -26,35 +28,120 @@ impl<'a> Importer<'a> {
     pub fn leaky_relu(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(1, 1)?;
         let alpha = node.float("alpha", 0.01)?;
-        if !(0.0..1.0).contains(&alpha) {
-            return Err(node.problem(format!(
-                "alpha = {alpha}; slopes from 0 up to but not including 1 are supported; train the model with one"
-            )));
+        let input = self.activation(node, 0)?;
+        let result = self.leaky(node, input, &constant(node, vec![], vec![alpha.into()]))?;
+        self.alias(node, result)
+    }
+
+    /// As LeakyRelu, with slopes that broadcast to the input.
+    pub fn p_relu(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(2, 2)?;
+        let (input, slopes) = (self.activation(node, 0)?, self.constant_operand(node, 1)?);
+        let result = self.leaky(node, input, &slopes)?;
+        self.alias(node, result)
+    }
+
+    /// x above 0 and s·x below: one activation where all s are one number in [0, 1), else s·x + (1 − s)·max(x, 0).
+    fn leaky(&mut self, node: &Node<'a>, mut input: Activation, slopes: &Tensor) -> Result<Activation, Problem> {
+        let values = slopes.reals()?;
+        let Some(&first) = values.first() else { return Err(node.problem("has no slopes")) };
+        if values.iter().all(|&slope| slope == first) && (0.0..1.0).contains(&first) {
+            return self.function(node, &input, Function::LeakyRelu { slope: first });
         }
-        self.elementwise(node, Function::LeakyRelu { slope: alpha.into() })
+        input.sole = false;
+        let above = self.function(node, &input, Function::Relu)?;
+        let above = self.step(node, Step::MultiplyByRest, &above, slopes)?;
+        let linear = self.step(node, Step::Multiply, &input, slopes)?;
+        self.add(node, &[above, linear])
+    }
+
+    /// min(max(alpha·x + beta, 0), 1).
+    pub fn hard_sigmoid(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        let (alpha, beta) = (node.float("alpha", 0.2)?, node.float("beta", 0.5)?);
+        let input = self.activation(node, 0)?;
+        let scaled = self.scalar_step(node, Step::Multiply, &input, alpha.into())?;
+        let shifted = self.scalar_step(node, Step::Add, &scaled, beta.into())?;
+        let result = self.function(node, &shifted, Function::Clip { lower: 0.0, upper: 1.0 })?;
+        self.alias(node, result)
+    }
+
+    /// 2·max(x, 0) − x.
+    pub fn abs(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        let mut input = self.activation(node, 0)?;
+        input.sole = false;
+        let above = self.function(node, &input, Function::Relu)?;
+        let above = self.scalar_step(node, Step::Multiply, &above, 2.0)?;
+        let result = self.difference(node, above, &input)?;
+        self.alias(node, result)
+    }
+
+    /// max(a, b) = b + max(a − b, 0) and min(a, b) = a − max(a − b, 0), of two operands or more.
+    pub fn extreme(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, usize::MAX)?;
+        let (mut terms, mut constants) = (Vec::new(), Vec::new());
+        for index in 0..node.proto.input.len() {
+            match self.operand(node, index)? {
+                Operand::Activation(activation) => terms.push(Activation { sole: false, ..activation }),
+                Operand::Constant(tensor) => constants.push(tensor),
+            }
+        }
+        let is_max = node.proto.op_type == "Max";
+        let Some((first, others)) = terms.split_first() else { return Err(node.problem("has no input")) };
+        let mut result = first.clone();
+        for other in others {
+            let difference = self.difference(node, result.clone(), other)?;
+            let excess = self.function(node, &difference, Function::Relu)?;
+            result = match is_max {
+                true => self.add(node, &[other.clone(), excess])?,
+                false => self.difference(node, result, &excess)?,
+            };
+            result.sole = false;
+        }
+        for tensor in constants {
+            result = match is_max {
+                true => self.at_least(node, &result, &tensor)?,
+                false => self.at_most(node, &result, &tensor)?,
+            };
+        }
+        self.alias(node, result)
+    }
+
+    /// max(x, c) = c + max(x − c, 0).
+    fn at_least(&mut self, node: &Node<'a>, input: &Activation, c: &Tensor) -> Result<Activation, Problem> {
+        let below = self.step(node, Step::Subtract, input, c)?;
+        let excess = self.function(node, &below, Function::Relu)?;
+        self.step(node, Step::Add, &excess, c)
+    }
+
+    /// min(x, c) = c − max(c − x, 0).
+    fn at_most(&mut self, node: &Node<'a>, input: &Activation, c: &Tensor) -> Result<Activation, Problem> {
+        let room = self.step(node, Step::SubtractFrom, input, c)?;
+        let kept = self.function(node, &room, Function::Relu)?;
+        self.step(node, Step::SubtractFrom, &kept, c)
     }
 
     /// max(x, min) then min(·, max): both ends are attributes up to opset 10 and constant inputs from then on.
     pub fn clip(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(1, 3)?;
         let (lower, upper) = (self.end(node, "min", 1)?, self.end(node, "max", 2)?);
-        match (lower, upper) {
-            (None, None) => {
-                let activation = self.activation(node, 0)?;
-                self.alias(node, activation)
+        let input = self.activation(node, 0)?;
+        let result = match (lower, upper) {
+            (None, None) => input,
+            (Some(0.0), None) => self.function(node, &input, Function::Relu)?,
+            (Some(lower), Some(upper)) if lower < upper => {
+                self.function(node, &input, Function::Clip { lower, upper })?
             }
-            (Some(0.0), None) => self.elementwise(node, Function::Relu),
-            (Some(lower), Some(upper)) if lower < upper => self.elementwise(node, Function::Clip { lower, upper }),
-            (Some(lower), Some(upper)) => Err(node.problem(format!(
-                "min = {lower} is not below max = {upper}, so that its output is constant; remove it from the model"
-            ))),
-            (Some(lower), None) => Err(node.problem(format!(
-                "min = {lower} without a max is not supported; give both, or min = 0 alone, or shift a Relu"
-            ))),
-            (None, Some(upper)) => Err(node.problem(format!(
-                "max = {upper} without a min is not supported; give both, or write it as max − Relu(max − x)"
-            ))),
-        }
+            (Some(lower), Some(upper)) => {
+                return Err(node.problem(format!(
+                    "min = {lower} is not below max = {upper}, so that its output is constant; remove it from the model"
+                )));
+            }
+            (Some(lower), None) => self.at_least(node, &input, &constant(node, vec![], vec![lower]))?,
+            (None, Some(upper)) => self.at_most(node, &input, &constant(node, vec![], vec![upper]))?,
+        };
+        self.alias(node, result)
     }
 
     /// One end of a Clip; none where it is left out or is the largest float32, which early opsets say for infinity.
@@ -78,8 +165,15 @@ impl<'a> Importer<'a> {
 
     /// Lets the node's output be `function` of each element of its first input.
     fn elementwise(&mut self, node: &Node<'a>, function: Function) -> Result<(), Problem> {
-        let Activation { draft, view, .. } = self.activation(node, 0)?;
-        let shape = self.drafts.get(draft).shape.clone();
-        self.layer(node, Operation::Activation(function), vec![draft], shape, view)
+        let input = self.activation(node, 0)?;
+        let result = self.function(node, &input, function)?;
+        self.alias(node, result)
+    }
+
+    /// `function` of each element, in whichever order they are.
+    pub fn function(&mut self, node: &Node<'a>, input: &Activation, function: Function) -> Result<Activation, Problem> {
+        let shape = self.drafts.get(input.draft).shape.clone();
+        let draft = self.push(node, Operation::Activation(function), vec![input.draft], shape)?;
+        Ok(Activation { draft, sole: true, ..input.clone() })
     }
 }

@@ -1,15 +1,17 @@
-//! Add, Sub, Mul, Div, Sum and BatchNormalization.
+//! Add, Sub, Mul, Div, Neg, Sum and BatchNormalization.
 
 use std::rc::Rc;
 
 use tightrope_exact::Enclosure;
 
+use super::arrange::broadcast;
 use super::draft::{Activation, Operation};
 use super::graph::{Importer, Operand};
 use super::node::Node;
 use super::numbers::Numbers;
 use crate::error::Problem;
-use crate::tensor::{self, Tensor};
+use crate::proto::code;
+use crate::tensor::{self, Data, Tensor};
 
 /// One arithmetic operation of an activation with a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Step {
     Multiply,
     /// x / c.
     Divide,
+    /// (1 − c)·x.
+    MultiplyByRest,
 }
 
 impl Step {
@@ -36,6 +40,10 @@ impl Step {
             Step::SubtractFrom => (scale.negated(), shift.negated().plus(&c)),
             Step::Multiply => (scale.times(&c), shift.times(&c)),
             Step::Divide => (scale.over(&c)?, shift.over(&c)?),
+            Step::MultiplyByRest => {
+                let rest = Enclosure::from(1.0).plus(&c.negated());
+                (scale.times(&rest), shift.times(&rest))
+            }
         })
     }
 }
@@ -44,7 +52,7 @@ impl<'a> Importer<'a> {
     pub fn arithmetic(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(2, 2)?;
         let operator = node.proto.op_type.as_str();
-        match (self.operand(node, 0)?, self.operand(node, 1)?) {
+        let result = match (self.operand(node, 0)?, self.operand(node, 1)?) {
             (Operand::Activation(input), Operand::Constant(tensor)) => {
                 let step = match operator {
                     "Add" => Step::Add,
@@ -52,7 +60,7 @@ impl<'a> Importer<'a> {
                     "Mul" => Step::Multiply,
                     _ => Step::Divide,
                 };
-                self.step(node, step, input, &tensor)
+                self.step(node, step, &input, &tensor)?
             }
             (Operand::Constant(tensor), Operand::Activation(input)) => {
                 let step = match operator {
@@ -61,65 +69,135 @@ impl<'a> Importer<'a> {
                     "Mul" => Step::Multiply,
                     _ => return Err(node.problem("divides by an activation, which is not an affine operation")),
                 };
-                self.step(node, step, input, &tensor)
+                self.step(node, step, &input, &tensor)?
             }
             (Operand::Activation(left), Operand::Activation(right)) => match operator {
-                "Add" => self.add(node, &[left, right]),
-                "Sub" => {
-                    let (draft, inner) = (self.drafts.get(right.draft), right.len());
-                    let negation = Operation::Affine {
-                        inner,
-                        scale: vec![-1.0].into(),
-                        shift: vec![0.0].into(),
-                        weight: None,
-                        bias: None,
-                    };
-                    let (name, shape) = (format!("{}.negate", node.label()), draft.shape.clone());
-                    let negated = self.drafts.push(&name, negation, vec![right.draft], shape);
-                    let draft = negated.map_err(|e| node.problem(e))?;
-                    self.add(node, &[left, Activation { draft, ..right }])
+                "Add" => self.add(node, &[left, right])?,
+                "Sub" => self.difference(node, left, &right)?,
+                _ => {
+                    return Err(node.problem(
+                        "multiplies or divides two values that depend on the input; only constants are supported",
+                    ));
                 }
-                _ => Err(node.problem("multiplies or divides two activations; only constants are supported")),
             },
             (Operand::Constant(_), Operand::Constant(_)) => {
-                Err(node.problem("both inputs are constants; simplify the model so that constants are folded"))
+                return Err(node.problem("both inputs are constants; simplify the model so that constants are folded"));
             }
-        }
+        };
+        self.alias(node, result)
+    }
+
+    /// left − right.
+    pub fn difference(&mut self, node: &Node<'a>, left: Activation, right: &Activation) -> Result<Activation, Problem> {
+        let negated = self.scalar_step(node, Step::Multiply, right, -1.0)?;
+        self.add(node, &[left, negated])
+    }
+
+    pub fn neg(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        let input = self.activation(node, 0)?;
+        let negated = self.scalar_step(node, Step::Multiply, &input, -1.0)?;
+        self.alias(node, negated)
     }
 
     pub fn sum(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
-        node.check_arity(2, usize::MAX)?;
-        let terms: Vec<Activation> =
-            (0..node.proto.input.len()).map(|index| self.activation(node, index)).collect::<Result<_, _>>()?;
-        self.add(node, &terms)
+        node.check_arity(1, usize::MAX)?;
+        let (mut terms, mut constants) = (Vec::new(), Vec::new());
+        for index in 0..node.proto.input.len() {
+            match self.operand(node, index)? {
+                Operand::Activation(activation) => terms.push(activation),
+                Operand::Constant(tensor) => constants.push(tensor),
+            }
+        }
+        let mut sum = match &terms[..] {
+            [only] => only.clone(),
+            terms => self.add(node, terms)?,
+        };
+        for tensor in constants {
+            sum = self.step(node, Step::Add, &sum, &tensor)?;
+        }
+        self.alias(node, sum)
     }
 
-    /// The sum of activations of equal shape.
-    fn add(&mut self, node: &Node<'a>, terms: &[Activation]) -> Result<(), Problem> {
-        let view = terms[0].view.clone();
-        if let Some(other) = terms.iter().find(|term| term.view != view) {
-            return Err(node.problem(format!(
-                "its inputs have shapes {view:?} and {:?} without the batch; they must be equal",
-                other.view
-            )));
+    /// The sum of activations whose shapes broadcast to one.
+    pub fn add(&mut self, node: &Node<'a>, terms: &[Activation]) -> Result<Activation, Problem> {
+        let mut dims = terms[0].dims.to_vec();
+        for term in &terms[1..] {
+            dims = broadcast(&dims, &term.dims).ok_or_else(|| {
+                node.problem(format!(
+                    "its inputs have shapes {dims:?} and {:?}, which do not fit each other",
+                    term.dims
+                ))
+            })?;
         }
-        let mut inputs: Vec<usize> = terms.iter().map(|term| term.draft).collect();
+        let mut all = Vec::new();
+        for term in terms {
+            all.push(self.expanded(node, term, &dims)?);
+        }
+        let order = all[0].order.clone();
+        if all.iter().any(|term| term.order != order) {
+            for term in &mut all {
+                *term = self.plain(node, term)?;
+            }
+        }
+        let order = all[0].order.clone();
+        let mut inputs: Vec<usize> = all.iter().map(|term| term.draft).collect();
         let shape = self.drafts.get(inputs[0]).shape.clone();
         if inputs.iter().any(|&input| self.drafts.get(input).shape != shape) {
             let name = format!("{}.flatten", node.label());
             inputs = inputs.into_iter().map(|input| self.drafts.flat(&name, input)).collect();
         }
         let shape = self.drafts.get(inputs[0]).shape.clone();
-        self.layer(node, Operation::Add, inputs, shape, view)
+        let sum = self.layer(node, Operation::Add, inputs, shape, dims)?;
+        Ok(Activation { order, ..sum })
+    }
+
+    /// A step with one number for all elements.
+    pub fn scalar_step(
+        &mut self,
+        node: &Node<'a>,
+        step: Step,
+        input: &Activation,
+        value: f64,
+    ) -> Result<Activation, Problem> {
+        self.step(node, step, input, &constant(node, vec![], vec![value]))
+    }
+
+    /// A number added to each element.
+    pub fn shifted(&mut self, node: &Node<'a>, input: &Activation, values: Vec<f64>) -> Result<Activation, Problem> {
+        self.step(node, Step::Add, input, &constant(node, input.dims.to_vec(), values))
     }
 
     /// Applies one step with a constant: as the bias of the layer before, into the affine layer before, or as a new layer.
-    fn step(&mut self, node: &Node<'a>, step: Step, input: Activation, tensor: &Rc<Tensor>) -> Result<(), Problem> {
-        let Some((values, inner)) = tensor.per_channel(&input.view, &mut self.budget)? else {
-            return Err(node.problem(format!(
-                "its constant `{}` of shape {:?} does not fit an activation of shape {:?} without the batch",
-                tensor.name, tensor.dims, input.view
-            )));
+    pub fn step(
+        &mut self,
+        node: &Node<'a>,
+        step: Step,
+        input: &Activation,
+        tensor: &Tensor,
+    ) -> Result<Activation, Problem> {
+        let full = broadcast(&input.dims, &tensor.dims).ok_or_else(|| {
+            node.problem(format!(
+                "its constant `{}` of shape {:?} does not fit an activation of shape {:?}",
+                tensor.name, tensor.dims, input.dims
+            ))
+        })?;
+        let input = self.expanded(node, input, &full)?;
+        let (values, inner) = match (&input.order, tensor.per_channel(&full, &mut self.budget)?) {
+            (None, Some(found)) => found,
+            (Some(_), Some((values, inner))) if values.len() == 1 => (values, inner),
+            (Some(order), Some((values, inner))) => {
+                tensor::spend(&mut self.budget, input.len(), &tensor.name)?;
+                let mut all = vec![0.0; input.len()];
+                order.iter().enumerate().for_each(|(element, &place)| all[place as usize] = values[element / inner]);
+                in_blocks(&all)
+            }
+            (_, None) => {
+                return Err(node.problem(format!(
+                    "its constant `{}` of shape {:?} does not fit an activation of shape {full:?}",
+                    tensor.name, tensor.dims
+                )));
+            }
         };
         let takes_bias = match &self.drafts.get(input.draft).operation {
             Operation::Linear { weight, bias: None } => values.len() == weight.shape[0] && inner == 1,
@@ -135,7 +213,7 @@ impl<'a> Importer<'a> {
                 Operation::Linear { bias, .. } | Operation::Conv2d { bias, .. } => *bias = Some(vector),
                 _ => {}
             }
-            return self.alias(node, input);
+            return Ok(input);
         }
         let identity = (Enclosure::from(1.0), Enclosure::from(0.0));
         let (before, inner, values) = match &self.drafts.get(input.draft).operation {
@@ -170,18 +248,25 @@ impl<'a> Importer<'a> {
             && input.sole
         {
             (*old_inner, *old_scale, *old_shift) = (inner, scale, shift);
-            return self.alias(node, input);
+            return Ok(input);
         }
         let shape = self.drafts.get(input.draft).shape.clone();
         let operation = Operation::Affine { inner, scale, shift, weight: None, bias: None };
-        self.layer(node, operation, vec![input.draft], shape, input.view)
+        let draft = self.push(node, operation, vec![input.draft], shape)?;
+        Ok(Activation { draft, sole: true, ..input })
     }
 
     /// y = scale·(x − mean)/√(var + epsilon) + B per channel, the statistics being fixed.
     pub fn batch_normalization(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(5, 5)?;
         let input = self.activation(node, 0)?;
-        let channels = input.view[0];
+        let input = self.plain(node, &input)?;
+        let &[1, channels, ..] = &input.dims[..] else {
+            return Err(node.problem(format!(
+                "its input has shape {:?}; it needs [1, channels, …], so put a batch axis of 1 before it",
+                input.dims
+            )));
+        };
         let epsilon = Enclosure::from(f64::from(node.float("epsilon", 1e-5)?));
         node.float("momentum", 0.9)?;
         if node.int("training_mode", 0)? != 0 || node.int("spatial", 1)? != 1 {
@@ -234,8 +319,22 @@ impl<'a> Importer<'a> {
         let inner = input.len() / channels;
         let shape = self.drafts.get(input.draft).shape.clone();
         let operation = Operation::Affine { inner, scale, shift, weight, bias };
-        self.layer(node, operation, vec![input.draft], shape, input.view)
+        let normalised = self.layer(node, operation, vec![input.draft], shape, input.dims.to_vec())?;
+        self.alias(node, normalised)
     }
+}
+
+/// A constant that the importer makes itself.
+pub fn constant(node: &Node<'_>, dims: Vec<usize>, values: Vec<f64>) -> Tensor {
+    let name = node.label().to_string();
+    Tensor { name, dims, data: Data::Real(values), kind: code::TENSOR_DOUBLE, trainable: false }
+}
+
+/// Values in blocks of equal ones as long as all blocks can be: one of each, and their length.
+fn in_blocks(values: &[f64]) -> (Vec<f64>, usize) {
+    let changes = (1..values.len()).filter(|&i| values[i] != values[i - 1]);
+    let inner = changes.fold(values.len(), greatest_common_divisor);
+    (values.iter().copied().step_by(inner.max(1)).collect(), inner)
 }
 
 fn greatest_common_divisor(a: usize, b: usize) -> usize {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use tightrope_exact::Enclosure;
 use tightrope_network::{
-    Activation as Function, Affine, AvgPool2d, Conv2d, Layer, Linear, MaxPool2d, Model, NetworkBuilder, ParameterId,
-    Place, Weights,
+    Activation as Function, Affine, AvgPool2d, Conv2d, Gather, Layer, Linear, MaxPool2d, Model, NetworkBuilder,
+    ParameterId, Place, Weights,
 };
 
 use super::numbers::Numbers;
@@ -28,6 +28,7 @@ pub enum Operation {
     Affine { inner: usize, scale: Numbers, shift: Numbers, weight: Option<Weight>, bias: Option<Weight> },
     AvgPool2d(AvgPool2d),
     MaxPool2d(MaxPool2d),
+    Gather(Gather),
     Activation(Function),
     Flatten,
     Add,
@@ -46,8 +47,10 @@ pub struct Draft {
 pub struct Activation {
     /// Index of the layer.
     pub draft: usize,
-    /// Shape in the graph without the batch: the same elements in the same order as the layer's, perhaps other axes.
-    pub view: Rc<[usize]>,
+    /// Shape in the graph, the batch of one sample included.
+    pub dims: Rc<[usize]>,
+    /// The element of the layer that each element of the graph's tensor is, where that is another order.
+    pub order: Option<Rc<[u32]>>,
     /// True if nothing else reads the layer, so that it may be changed.
     pub sole: bool,
 }
@@ -55,7 +58,12 @@ pub struct Activation {
 impl Activation {
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.view.iter().product()
+        self.dims.iter().product()
+    }
+
+    /// The element of the layer that element `index` is.
+    pub fn source(&self, index: usize) -> usize {
+        self.order.as_ref().map_or(index, |order| order[index] as usize)
     }
 }
 
@@ -94,25 +102,24 @@ impl Drafts {
         self.0.len() - 1
     }
 
-    /// A layer whose own shape is the activation's view: a flatten is undone, and the input takes the
-    /// shape that its only reader sees. None if the elements would have to be laid out anew.
-    pub fn shaped(&mut self, activation: &Activation) -> Option<usize> {
-        let fits = |draft: &Draft| draft.shape[..] == activation.view[..];
-        let draft = &mut self.0[activation.draft];
+    /// A layer with the elements of `id` in their order and of the given shape: a flatten is undone, and the input takes
+    /// the shape that its only reader sees, if `sole` says so. None if a new layer has to be made.
+    pub fn shaped(&mut self, id: usize, shape: &[usize], sole: bool) -> Option<usize> {
+        let fits = |draft: &Draft| draft.shape[..] == *shape;
+        let draft = &mut self.0[id];
         match draft.operation {
-            _ if fits(draft) => Some(activation.draft),
+            _ if fits(draft) => Some(id),
             Operation::Flatten => Some(draft.inputs[0]).filter(|&below| fits(&self.0[below])),
-            Operation::Input if activation.sole => {
-                draft.shape = activation.view.to_vec();
-                Some(activation.draft)
+            Operation::Input if sole => {
+                draft.shape = shape.to_vec();
+                Some(id)
             }
             _ => None,
         }
     }
 
-    /// Builds the network that ends in layer `output`, without the layers that it does not need.
-    pub fn build(mut self, output: usize) -> Result<Model, Problem> {
-        let output = self.flat("flatten", output);
+    /// Builds the network that ends in the flat layer `output`, without the layers that it does not need.
+    pub fn build(self, output: usize) -> Result<Model, Problem> {
         let mut needed = vec![false; self.0.len()];
         needed[output] = true;
         for id in (0..=output).rev() {
@@ -159,6 +166,7 @@ impl Drafts {
                 }
                 Operation::AvgPool2d(pool) => Layer::AvgPool2d(pool),
                 Operation::MaxPool2d(pool) => Layer::MaxPool2d(pool),
+                Operation::Gather(gather) => Layer::Gather(gather),
                 Operation::Activation(function) => Layer::Activation(function),
                 Operation::Flatten => Layer::Flatten,
                 Operation::Add => Layer::Add,

@@ -1,14 +1,18 @@
 //! Walks the graph: finds the input and output, resolves tensors, dispatches on the operator.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tightrope_network::Model;
 
+use super::arrange::own_shape;
 use super::draft::{Activation, Draft, Drafts, Operation, Weight};
 use super::node::Node;
 use super::numbers::Numbers;
+use super::order;
+use crate::element;
 use crate::error::Problem;
+use crate::external::Files;
 use crate::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, code};
 use crate::tensor::{self, Data, Tensor};
 
@@ -23,9 +27,20 @@ enum Value<'a> {
 }
 
 /// One operand of a node.
+#[derive(Clone)]
 pub enum Operand {
     Constant(Rc<Tensor>),
     Activation(Activation),
+}
+
+impl Operand {
+    /// Its shape in the graph.
+    pub fn dims(&self) -> &[usize] {
+        match self {
+            Operand::Constant(tensor) => &tensor.dims,
+            Operand::Activation(activation) => &activation.dims,
+        }
+    }
 }
 
 /// The state of an import.
@@ -33,102 +48,92 @@ pub struct Importer<'a> {
     pub drafts: Drafts,
     values: HashMap<&'a str, Value<'a>>,
     uses: HashMap<&'a str, usize>,
-    /// True if the input's batch is fixed to 1.
-    pub single: bool,
+    pub files: &'a Files<'a>,
+    /// Version of the operators.
+    pub opset: i64,
     /// Values that may still be allocated.
     pub budget: usize,
 }
 
 /// Reads a graph; parameters and constants may take `budget` values together.
-pub fn read(graph: &GraphProto, budget: usize) -> Result<Model, Problem> {
+pub fn read(graph: &GraphProto, opset: i64, files: &Files<'_>, budget: usize) -> Result<Model, Problem> {
     if graph.node.len() > MAX_NODES {
         return Err(Problem::Model(format!("its graph has {} nodes; at most {MAX_NODES} are read", graph.node.len())));
     }
     let initializers: HashMap<&str, &TensorProto> =
         graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-    let input = {
-        let inputs: Vec<&ValueInfoProto> =
-            graph.input.iter().filter(|input| !initializers.contains_key(input.name.as_str())).collect();
-        match inputs[..] {
-            [input] => input,
-            _ => return Err(Problem::Model(format!("its graph has {} inputs; it must have one", inputs.len()))),
-        }
-    };
     let [output] = &graph.output[..] else {
         return Err(Problem::Model(format!("its graph has {} outputs; it must have one", graph.output.len())));
     };
-    let needed = needed_nodes(graph, &output.name)?;
+    let needed = order::needed(graph, &output.name)?;
+    let input = order::free_input(graph, &needed, |name| initializers.contains_key(name))?;
     let mut uses: HashMap<&str, usize> = HashMap::from([(output.name.as_str(), 1)]);
     for name in needed.iter().flat_map(|node| &node.input) {
         *uses.entry(name).or_default() += 1;
     }
-    let (shape, single) = input_shape(input)?;
+    let dims = input_dims(input, output)?;
     let sole = uses.get(input.name.as_str()) == Some(&1);
-    let start = Activation { draft: 0, view: shape.clone().into(), sole };
+    let shape = own_shape(&dims);
+    let start = Activation { draft: 0, dims: dims.into(), order: None, sole };
     let first = Draft { name: "input".into(), operation: Operation::Input, inputs: vec![], shape };
     let mut values: HashMap<&str, Value> =
         initializers.into_iter().map(|(name, tensor)| (name, Value::Initializer(tensor))).collect();
     values.insert(&input.name, Value::Activation(start));
-    let mut importer = Importer { drafts: Drafts(vec![first]), values, uses, single, budget };
+    let mut importer = Importer { drafts: Drafts(vec![first]), values, uses, files, opset, budget };
+    let mut last = None;
     for node in needed {
         importer.node(node)?;
+        last = Some(node);
     }
-    match importer.values.get(output.name.as_str()) {
-        Some(Value::Activation(activation)) => importer.drafts.build(activation.draft),
+    match (importer.values.get(output.name.as_str()), last) {
+        (Some(Value::Activation(activation)), Some(last)) => {
+            let activation = activation.clone();
+            let mut node = Node::new(last);
+            node.label = "flatten";
+            let mut flat = importer.laid(&node, &activation, &[activation.len()])?;
+            if flat == 0 {
+                // A network has a layer, if only one that passes its input on.
+                flat = importer.push(&node, Operation::Flatten, vec![0], vec![activation.len()])?;
+            }
+            importer.drafts.build(flat)
+        }
         _ => Err(Problem::Model(format!("its output `{}` does not depend on its input", output.name))),
     }
 }
 
-/// The nodes that `output` depends on, in file order.
-fn needed_nodes<'a>(graph: &'a GraphProto, output: &'a str) -> Result<Vec<&'a NodeProto>, Problem> {
-    let mut wanted: HashSet<&str> = HashSet::from([output]);
-    let mut needed = Vec::new();
-    for node in graph.node.iter().rev() {
-        if node.output.iter().any(|name| wanted.contains(name.as_str())) {
-            wanted.extend(node.input.iter().map(String::as_str));
-            needed.push(node);
-        }
-    }
-    if needed.is_empty() {
-        return Err(Problem::Model(format!("no node makes its output `{output}`")));
-    }
-    needed.reverse();
-    Ok(needed)
-}
-
-/// The input's shape without the batch, and whether the batch is fixed to 1.
-fn input_shape(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Problem> {
+/// The input's shape for one sample: the batch, where there is one, is 1.
+fn input_dims(input: &ValueInfoProto, output: &ValueInfoProto) -> Result<Vec<usize>, Problem> {
     let fail = |problem: String| Err(Problem::Model(format!("its input `{}` {problem}", input.name)));
     let Some(tensor) = input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()) else {
         return fail("is no tensor".into());
     };
-    if ![code::TENSOR_FLOAT, code::TENSOR_DOUBLE].contains(&tensor.elem_type) {
-        return fail(format!("has data type {}; it must be float32", tensor::type_name(tensor.elem_type)));
+    if element::class(tensor.elem_type) != Some(element::Class::Real) {
+        return fail(format!("has data type {}; it must be float32", element::name(tensor.elem_type)));
     }
     let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-    let [batch, rest @ ..] = dims else {
+    let [first, rest @ ..] = dims else {
         return fail("has no shape; export the model with one".into());
     };
-    if rest.is_empty() {
-        return fail("has one axis; it needs a batch axis and at least one more".into());
-    }
-    let single = match batch.dim_value {
-        // Some exporters write −1 or 0 where the batch is open.
-        None | Some(-1 | 0) => false,
-        Some(1) => true,
-        Some(other) if other > 0 && rest.len() == 2 => {
-            return fail(format!(
-                "has the shape {:?}, whose first axis is read as a fixed batch of {other}; if it is an image without a batch \
-                 axis, export the model with one, [1, {other}, …]; else with a batch of 1 or a dynamic one",
-                dims.iter().map(|dim| dim.dim_value.unwrap_or(-1)).collect::<Vec<_>>()
-            ));
-        }
-        Some(other) if other > 0 => {
-            return fail(format!("has a fixed batch of {other}; export the model with a batch of 1 or a dynamic one"));
-        }
-        Some(other) => return fail(format!("has the impossible batch {other}; the file is damaged")),
-    };
+    let out = output.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()?.shape.as_ref());
+    let out = out.map_or(&[][..], |shape| &shape.dim);
     let mut shape = Vec::new();
+    match first.dim_value {
+        // Some exporters write −1 or 0 where the batch is open.
+        None | Some(-1 | 0) if rest.is_empty() => {
+            return fail(
+                "has one axis of unknown length; export the model with its length, or with a batch axis".into(),
+            );
+        }
+        None | Some(-1 | 0) => shape.push(1),
+        // Whoever asks for a batch of several samples gets them back one by one.
+        Some(batch) if batch > 1 && !rest.is_empty() && out.len() > 1 && out[0].dim_value == Some(batch) => {
+            return fail(format!("has a fixed batch of {batch}; export the model with a batch of 1 or a dynamic one"));
+        }
+        Some(side) => match usize::try_from(side) {
+            Ok(side) => shape.push(side),
+            Err(_) => return fail(format!("has the impossible batch {side}; the file is damaged")),
+        },
+    }
     for (axis, dim) in rest.iter().enumerate() {
         match dim.dim_value.map(usize::try_from) {
             Some(Ok(side)) if side > 0 => shape.push(side),
@@ -139,7 +144,7 @@ fn input_shape(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Problem> {
         }
     }
     match tensor::elements(&shape) {
-        Some(_) => Ok((shape, single)),
+        Some(_) => Ok(shape),
         None => fail(format!("has the impossible shape {shape:?}")),
     }
 }
@@ -151,33 +156,59 @@ impl<'a> Importer<'a> {
             "" | "ai.onnx" => proto.op_type.as_str(),
             _ => "",
         };
+        let outputs = proto.output.iter().enumerate().filter(|(_, name)| self.uses.contains_key(name.as_str()));
+        node.used = outputs.map(|(index, _)| index).collect();
+        if self.fold(&mut node, operator)? {
+            return node.check_attributes();
+        }
         match operator {
+            "Abs" => self.abs(&mut node)?,
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(&mut node)?,
             "Sum" => self.sum(&mut node)?,
+            "Neg" => self.neg(&mut node)?,
+            "Max" | "Min" => self.extreme(&mut node)?,
             "BatchNormalization" => self.batch_normalization(&mut node)?,
             "Conv" => self.conv(&mut node)?,
+            "ConvTranspose" => self.conv_transpose(&mut node)?,
             "Gemm" => self.gemm(&mut node)?,
             "MatMul" => self.mat_mul(&mut node)?,
             "AveragePool" => self.average_pool(&mut node)?,
             "GlobalAveragePool" => self.global_average_pool(&mut node)?,
             "MaxPool" => self.max_pool(&mut node)?,
             "GlobalMaxPool" => self.global_max_pool(&mut node)?,
+            "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" => self.reduce(&mut node)?,
             "Relu" => self.relu(&mut node)?,
             "LeakyRelu" => self.leaky_relu(&mut node)?,
+            "PRelu" => self.p_relu(&mut node)?,
             "Sigmoid" => self.sigmoid(&mut node)?,
+            "HardSigmoid" => self.hard_sigmoid(&mut node)?,
             "Tanh" => self.tanh(&mut node)?,
             "Clip" => self.clip(&mut node)?,
             "Flatten" => self.flatten(&mut node)?,
             "Reshape" => self.reshape(&mut node)?,
+            "Squeeze" => self.squeeze(&mut node)?,
+            "Unsqueeze" => self.unsqueeze(&mut node)?,
             "Transpose" => self.transpose(&mut node)?,
+            "Expand" => self.expand(&mut node)?,
+            "Tile" => self.tile(&mut node)?,
+            "Slice" => self.slice(&mut node)?,
+            "Split" => self.split(&mut node)?,
+            "Concat" => self.concat(&mut node)?,
+            "Gather" => self.gather(&mut node)?,
+            "Pad" => self.pad(&mut node)?,
+            "DepthToSpace" | "SpaceToDepth" => self.depth_space(&mut node)?,
+            "Resize" | "Upsample" => self.resize(&mut node)?,
+            "Dropout" => self.dropout(&mut node)?,
             "Identity" => self.identity(&mut node)?,
             "Cast" => self.cast(&mut node)?,
+            "Shape" => self.shape(&mut node)?,
             "Constant" => self.constant(&mut node)?,
             _ => {
                 let domain = if operator.is_empty() { format!("{}::", proto.domain) } else { String::new() };
                 return Err(Problem::Operator {
                     node: node.label().into(),
                     operator: format!("{domain}{}", proto.op_type),
+                    advice: super::advice(operator),
                 });
             }
         }
@@ -190,7 +221,9 @@ impl<'a> Importer<'a> {
         let tensor = match self.values.get(name) {
             Some(Value::Activation(activation)) => return Ok(Operand::Activation(activation.clone())),
             Some(Value::Constant(tensor)) => return Ok(Operand::Constant(tensor.clone())),
-            Some(Value::Initializer(proto)) => Rc::new(Tensor::decode(proto, name, true)?),
+            Some(&Value::Initializer(proto)) => {
+                Rc::new(Tensor::decode(proto, name, true, self.files, &mut self.budget)?)
+            }
             None => {
                 return Err(node.problem(format!(
                     "reads `{name}`, which is no initializer and no output of an earlier node; the file is damaged"
@@ -241,36 +274,62 @@ impl<'a> Importer<'a> {
         tensor::spend(&mut self.budget, numbers.len() + FINER * numbers.finer.len(), name)
     }
 
-    fn bind(&mut self, node: &Node<'a>, value: Value<'a>) -> Result<(), Problem> {
-        let name = node.proto.output[0].as_str();
+    /// True if nothing that `operand` names is computed from the network's input.
+    pub fn is_constant(&self, name: &str) -> bool {
+        matches!(self.values.get(name), Some(Value::Initializer(_) | Value::Constant(_)))
+    }
+
+    fn bind(&mut self, node: &Node<'a>, output: usize, value: Value<'a>) -> Result<(), Problem> {
+        let name = node.proto.output[output].as_str();
         if self.values.insert(name, value).is_some() {
             return Err(node.problem(format!("makes `{name}`, which exists already; the file is damaged")));
         }
         Ok(())
     }
 
-    /// Lets the node's output be a new layer that reads `inputs`.
+    /// Appends a layer that reads `inputs` and is called after the node.
+    pub fn push(
+        &mut self,
+        node: &Node<'a>,
+        operation: Operation,
+        inputs: Vec<usize>,
+        shape: Vec<usize>,
+    ) -> Result<usize, Problem> {
+        self.drafts.push(node.label(), operation, inputs, shape).map_err(|e| node.problem(e))
+    }
+
+    /// A new layer as an activation of shape `dims`.
     pub fn layer(
         &mut self,
         node: &Node<'a>,
         operation: Operation,
         inputs: Vec<usize>,
         shape: Vec<usize>,
-        view: Rc<[usize]>,
-    ) -> Result<(), Problem> {
-        let draft = self.drafts.push(node.label(), operation, inputs, shape).map_err(|e| node.problem(e))?;
-        self.alias(node, Activation { draft, view, sole: true })
+        dims: Vec<usize>,
+    ) -> Result<Activation, Problem> {
+        let draft = self.push(node, operation, inputs, shape)?;
+        Ok(Activation { draft, dims: dims.into(), order: None, sole: true })
     }
 
-    /// Lets the node's output be another view of a layer; `activation.sole` as it was for the input.
-    pub fn alias(&mut self, node: &Node<'a>, mut activation: Activation) -> Result<(), Problem> {
-        activation.sole &= self.uses.get(node.proto.output[0].as_str()) == Some(&1);
-        self.bind(node, Value::Activation(activation))
+    /// Lets the node's first output be an activation; its `sole` as it was for the input.
+    pub fn alias(&mut self, node: &Node<'a>, activation: Activation) -> Result<(), Problem> {
+        self.bind_operand(node, 0, Operand::Activation(activation))
+    }
+
+    /// Lets an output of the node be `operand`.
+    pub fn bind_operand(&mut self, node: &Node<'a>, output: usize, operand: Operand) -> Result<(), Problem> {
+        match operand {
+            Operand::Constant(tensor) => self.bind(node, output, Value::Constant(tensor)),
+            Operand::Activation(mut activation) => {
+                activation.sole &= self.uses.get(node.proto.output[output].as_str()) == Some(&1);
+                self.bind(node, output, Value::Activation(activation))
+            }
+        }
     }
 
     /// Lets the node's output be a constant.
     pub fn bind_constant(&mut self, node: &Node<'a>, tensor: Tensor) -> Result<(), Problem> {
-        self.bind(node, Value::Constant(Rc::new(tensor)))
+        self.bind(node, 0, Value::Constant(Rc::new(tensor)))
     }
 
     fn identity(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
@@ -287,39 +346,39 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// From one floating-point type to another: nothing for an activation, whose arithmetic is read as exact; a constant
-    /// is rounded as the operator does it.
+    /// Inference passes its first input on.
+    fn dropout(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 3)?;
+        node.float("ratio", 0.5)?;
+        node.int("seed", 0)?;
+        if node.input(2).is_some() && self.constant_operand(node, 2)?.integers()? != [0] {
+            return Err(node.problem("is in training mode; export the model for inference"));
+        }
+        let operand = self.operand(node, 0)?;
+        self.bind_operand(node, 0, operand)
+    }
+
+    /// From one floating-point type to another: nothing for an activation, whose arithmetic is read as exact.
     fn cast(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(1, 1)?;
         node.int("saturate", 1)?;
         let to = node.int("to", 0)?;
-        let (single, double) = (i64::from(code::TENSOR_FLOAT), i64::from(code::TENSOR_DOUBLE));
-        if to != single && to != double {
-            let name = i32::try_from(to).map_or_else(|_| to.to_string(), tensor::type_name);
-            return Err(node.problem(format!("casts to {name}; only casts to float32 and float64 are supported")));
+        let kind = i32::try_from(to).unwrap_or(0);
+        if element::class(kind) != Some(element::Class::Real) {
+            let name = i32::try_from(to).map_or_else(|_| to.to_string(), element::name);
+            return Err(node.problem(format!(
+                "casts what depends on the input to {name}; only casts to floating-point types are supported"
+            )));
         }
-        match self.operand(node, 0)? {
-            Operand::Activation(activation) => self.alias(node, activation),
-            Operand::Constant(constant) => {
-                tensor::spend(&mut self.budget, constant.len(), &constant.name)?;
-                let round = |value: f64| if to == single { f64::from(value as f32) } else { value };
-                let values: Vec<f64> = match &constant.data {
-                    Data::Real(values) => values.iter().map(|&value| round(value)).collect(),
-                    Data::Integer(values) => values.iter().map(|&value| round(value as f64)).collect(),
-                };
-                constant.check_finite(&values)?;
-                let name = node.proto.output[0].clone();
-                let tensor = Tensor { name, data: Data::Real(values), ..Tensor::clone(&constant) };
-                self.bind_constant(node, tensor)
-            }
-        }
+        let activation = self.activation(node, 0)?;
+        self.alias(node, activation)
     }
 
     fn constant(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(0, 0)?;
         let name = node.proto.output[0].clone();
         let tensor = if let Some(proto) = node.tensor("value")? {
-            Tensor::decode(proto, &name, false)?
+            Tensor::decode(proto, &name, false, self.files, &mut self.budget)?
         } else {
             let (dims, data) = if node.has("value_float") {
                 (vec![], Data::Real(vec![f64::from(node.float("value_float", 0.0)?)]))
@@ -332,7 +391,8 @@ impl<'a> Importer<'a> {
             } else {
                 return Err(node.problem("has no dense value of floats or integers"));
             };
-            let tensor = Tensor { name, dims, data, trainable: false };
+            let kind = if matches!(data, Data::Real(_)) { code::TENSOR_FLOAT } else { code::TENSOR_INT64 };
+            let tensor = Tensor { name, dims, data, kind, trainable: false };
             if let Data::Real(values) = &tensor.data {
                 tensor.check_finite(values)?;
             }

@@ -1,7 +1,7 @@
 //! From an ONNX graph to a model.
 //!
-//! Axis 0 of every activation is the batch. Nodes are read in file order, which ONNX requires to be
-//! topological. Reshapes that keep the order of elements only change how later nodes see a layer.
+//! The graph is read for a batch of one, so that shapes are known and whatever is computed from shapes and constants is
+//! itself a constant ([`fold`]). Reshapes and new orders of elements only change how later nodes see a layer ([`arrange`]).
 //! Constants next to each other are folded: Sub then Div becomes one affine layer, MatMul then Add of
 //! a vector one linear layer with bias. Constants keep the precision of the file, and what is computed from them is exact
 //! or enclosed ([`numbers`]), so that a proof about the model is one about the file. A tensor that several nodes use as a parameter becomes one
@@ -9,16 +9,26 @@
 
 mod activation;
 mod affine;
+mod arrange;
+mod compressed;
+mod conv;
+mod cut;
 mod draft;
+mod fold;
 mod graph;
 mod linear;
 mod node;
 mod numbers;
+mod order;
 mod pool;
+mod reduce;
+mod resize;
 mod scan;
 mod shape;
 mod window;
 
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod tests;
 
@@ -28,38 +38,84 @@ use prost::Message;
 use tightrope_network::Model;
 
 use crate::error::{OnnxError, Problem};
+use crate::external::Files;
 use crate::proto::ModelProto;
 
 pub(crate) use affine::Step;
 pub(crate) use draft::Names;
 
-/// The operators that [`import`] reads.
-pub const SUPPORTED_OPERATORS: [&str; 24] = [
+/// The operators that [`import`] reads of values that depend on the network's input. Of constants alone, it computes more.
+pub const SUPPORTED_OPERATORS: [&str; 50] = [
+    "Abs",
     "Add",
     "AveragePool",
     "BatchNormalization",
     "Cast",
     "Clip",
+    "Concat",
     "Constant",
     "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
     "Div",
+    "Dropout",
+    "Expand",
     "Flatten",
+    "Gather",
     "Gemm",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "HardSigmoid",
     "Identity",
     "LeakyRelu",
     "MatMul",
+    "Max",
     "MaxPool",
+    "Min",
     "Mul",
+    "Neg",
+    "PRelu",
+    "Pad",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
     "Relu",
     "Reshape",
+    "Resize",
+    "Shape",
     "Sigmoid",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
     "Sub",
     "Sum",
     "Tanh",
+    "Tile",
     "Transpose",
+    "Unsqueeze",
+    "Upsample",
 ];
+
+/// What to do instead of an operator that is not read, where more can be said than to name those that are.
+pub(crate) fn advice(operator: &str) -> &'static str {
+    match operator {
+        "Softmax" | "LogSoftmax" | "ArgMax" => "take the logits before it for the output",
+        "Elu" | "Selu" | "Celu" | "Gelu" | "Softplus" | "Softsign" | "Mish" | "HardSwish" | "Swish" | "Erf" => {
+            "train the model with Relu, LeakyRelu, Sigmoid or Tanh in its place"
+        }
+        "Exp" | "Log" | "Pow" | "Sqrt" | "Reciprocal" | "Sin" | "Cos" => {
+            "of constants it is computed, of what depends on the input it has no bounds here"
+        }
+        "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" => {
+            "its statistics depend on the input; train the model with batch norm in its place"
+        }
+        "If" | "Loop" | "Scan" => "export the model with fixed shapes, so that control flow is unrolled",
+        "LSTM" | "GRU" | "RNN" => "gates multiply two values that depend on the input, which has no bounds here",
+        _ => "simplify the model, or write it with the operators that are",
+    }
+}
 
 /// The versions of ONNX's own operators whose meaning is known here.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
@@ -67,7 +123,8 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 /// Most values that an import may keep in parameters and constants together.
 const BUDGET: usize = 1 << 28;
 
-/// Reads an ONNX file.
+/// Reads an ONNX file, also one that gzip has compressed, and the files of its external data beside it. Where `path` is
+/// absent and `path`.gz is not, that one is read.
 ///
 /// The model's [`weights`](Model::weights) are the file's numbers, in its own precision.
 ///
@@ -80,10 +137,11 @@ const BUDGET: usize = 1 << 28;
 /// If the file is missing or damaged, needs another operator or form, or holds NaN or infinity.
 pub fn import(path: &Path) -> Result<Model, OnnxError> {
     let origin = path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => import_bytes(&bytes, &origin),
-        Err(error) => Err(Problem::from(error).at(origin)),
-    }
+    let read_file = || -> Result<Model, Problem> {
+        let bytes = compressed::read(path)?;
+        read(&bytes, &Files::beside(Some(path)), BUDGET)
+    };
+    read_file().map_err(|problem| problem.at(origin))
 }
 
 /// Reads an ONNX file's content; `origin` names it in errors. See [`import`].
@@ -91,11 +149,12 @@ pub fn import(path: &Path) -> Result<Model, OnnxError> {
 /// # Errors
 /// As [`import`].
 pub fn import_bytes(bytes: &[u8], origin: &str) -> Result<Model, OnnxError> {
-    read(bytes, BUDGET).map_err(|problem| problem.at(origin))
+    let read = || read(&compressed::unpacked(bytes)?, &Files::beside(None), BUDGET);
+    read().map_err(|problem| problem.at(origin))
 }
 
 /// Reads a model that keeps at most `budget` values in parameters and constants.
-fn read(bytes: &[u8], budget: usize) -> Result<Model, Problem> {
+fn read(bytes: &[u8], files: &Files<'_>, budget: usize) -> Result<Model, Problem> {
     scan::check(bytes)?;
     let model = ModelProto::decode(bytes)?;
     let Some(graph) = &model.graph else {
@@ -112,5 +171,5 @@ fn read(bytes: &[u8], budget: usize) -> Result<Model, Problem> {
             OPSETS.end()
         )));
     }
-    graph::read(graph, budget)
+    graph::read(graph, opset, files, budget)
 }

@@ -6,20 +6,25 @@ use crate::proto::{AttributeProto, NodeProto, TensorProto, code};
 /// A node with its attributes, each of which has to be asked for.
 pub struct Node<'a> {
     pub proto: &'a NodeProto,
+    /// Its name, or that of its first output where it has none.
+    pub label: &'a str,
+    /// The outputs that something reads.
+    pub used: Vec<usize>,
     asked: Vec<&'static str>,
 }
 
 impl<'a> Node<'a> {
     pub fn new(proto: &'a NodeProto) -> Self {
-        Node { proto, asked: Vec::new() }
+        let label = match proto.output.first() {
+            Some(output) if proto.name.is_empty() => output,
+            _ => &proto.name,
+        };
+        Node { proto, label, used: vec![0], asked: Vec::new() }
     }
 
-    /// The node's name, or that of its first output where it has none.
+    /// What the node is called in messages and its layers after.
     pub fn label(&self) -> &'a str {
-        match self.proto.output.first() {
-            Some(output) if self.proto.name.is_empty() => output,
-            _ => &self.proto.name,
-        }
+        self.label
     }
 
     /// An error that names this node.
@@ -32,15 +37,18 @@ impl<'a> Node<'a> {
         self.proto.input.get(index).map(String::as_str).filter(|name| !name.is_empty())
     }
 
-    /// Fails unless the node has one output and between `least` and `most` inputs.
+    /// Fails unless the node's first output alone is read and it has between `least` and `most` inputs.
     pub fn check_arity(&self, least: usize, most: usize) -> Result<(), Problem> {
         let inputs = self.proto.input.len();
         if inputs > most || (0..least).any(|index| self.input(index).is_none()) {
             return Err(self.problem(format!("has {inputs} inputs; it takes {least} to {most}")));
         }
-        let used = self.proto.output.iter().filter(|name| !name.is_empty()).count();
-        if used != 1 || self.proto.output[0].is_empty() {
-            return Err(self.problem(format!("has {used} outputs; it must have one, as in inference mode")));
+        // Others, as the mask of a dropout, may be there if nothing reads them.
+        if self.used != [0] {
+            return Err(self.problem(format!(
+                "has {} outputs that are read; only the first is supported, as in inference mode",
+                self.used.len()
+            )));
         }
         Ok(())
     }

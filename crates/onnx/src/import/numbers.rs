@@ -47,6 +47,18 @@ impl Numbers {
         self.finer.get(&index).cloned().unwrap_or_else(|| self.values[index].into())
     }
 
+    /// The numbers `sources` of these.
+    pub fn picked(&self, sources: impl Iterator<Item = usize>) -> Self {
+        let mut list = Numbers::default();
+        for source in sources {
+            if let Some(finer) = self.finer.get(&source) {
+                list.finer.insert(list.values.len(), finer.clone());
+            }
+            list.values.push(self.values[source]);
+        }
+        list
+    }
+
     /// Appends a number.
     pub fn push(&mut self, number: Enclosure) {
         let value = number.value.to_f64();

@@ -39,10 +39,12 @@ pub enum Family {
     Activations,
     /// Max pooling of the input, of a layer or of an activation, and sometimes twice.
     MaxPooled,
+    /// Elements re-ordered, dropped, repeated and summed.
+    Gathered,
 }
 
 impl Family {
-    /// Those without activations other than ReLU and without max pooling.
+    /// Those of layers with weights, poolings by averages, sums and ReLU.
     pub const RELU: [Family; 13] = [
         Family::Dense,
         Family::Conv,
@@ -60,24 +62,26 @@ impl Family {
     ];
 
     /// All of them.
-    pub const ALL: [Family; 15] = {
-        let mut all = [Family::Activations; 15];
+    pub const ALL: [Family; 16] = {
+        let mut all = [Family::Activations; 16];
         let mut index = 0;
         while index < Family::RELU.len() {
             all[index] = Family::RELU[index];
             index += 1;
         }
         all[14] = Family::MaxPooled;
+        all[15] = Family::Gathered;
         all
     };
 
     /// What its networks are made of.
     pub fn recipe(self) -> Recipe {
         use Piece::{
-            Activation, AvgPool, BatchNorm, Conv, DepthwiseConv, Flatten, GroupedConv, Hidden, Logits, MaxPool,
+            Activation, AvgPool, BatchNorm, Conv, DepthwiseConv, Flatten, Gather, GroupedConv, Hidden, Logits, MaxPool,
             Normalise, OneOf, Relu, Residual, SameConv, TwoActivations,
         };
         const ANY: Piece = OneOf(&[&[Conv], &[GroupedConv], &[AvgPool], &[Residual], &[BatchNorm], &[SameConv]]);
+        const PERHAPS_GATHER: Piece = OneOf(&[&[], &[Gather]]);
         const PERHAPS_RELU: Piece = OneOf(&[&[], &[Relu]]);
         let head = [Flatten, Hidden, Relu, Logits];
         let body: &[Piece] = match self {
@@ -89,6 +93,7 @@ impl Family {
             Family::PooledInput => &[AvgPool, Conv, Relu],
             Family::PooledFeatures => &[Conv, Relu, AvgPool],
             Family::Residual => &[Conv, Relu, Residual, Relu],
+            Family::Gathered => &[PERHAPS_GATHER, SameConv, PERHAPS_RELU, Gather, SameConv, Relu, PERHAPS_GATHER],
             Family::Composed => &[Conv, AvgPool, Residual, Relu],
             Family::AffineLast | Family::ConvLast => &[Conv, Relu],
             Family::Linear => &[BatchNorm, Conv],
@@ -112,6 +117,7 @@ impl Family {
             | Family::PooledInput
             | Family::PooledFeatures
             | Family::Residual
+            | Family::Gathered
             | Family::Composed
             | Family::Mixed
             | Family::Activations

@@ -1,6 +1,6 @@
 //! What random networks are made of, one arm per piece: a new layer kind is one more here.
 
-use tightrope_network::{Activation, AvgPool2d, Conv2d, Layer, MaxPool2d};
+use tightrope_network::{Activation, AvgPool2d, Conv2d, Gather, Layer, MaxPool2d};
 
 use super::network::{Constants, Draw};
 use crate::networks::Chain;
@@ -26,6 +26,8 @@ pub enum Piece {
     AvgPool,
     /// A max pooling with random geometry that fits its image.
     MaxPool,
+    /// Sums of random elements, or the elements in another order, as an image.
+    Gather,
     /// x + conv(relu(conv(x))), at times with batch norm and at times with x counted twice.
     Residual,
     /// An affine layer of constants.
@@ -65,6 +67,7 @@ impl Piece {
             }
             Piece::AvgPool => avg_pool(chain, draw),
             Piece::MaxPool => max_pool(chain, draw),
+            Piece::Gather => gather(chain, draw),
             Piece::Residual => residual(chain, draw),
             Piece::Normalise => normalise(chain, draw),
             Piece::BatchNorm => batch_norm(chain, draw),
@@ -132,6 +135,39 @@ fn max_pool(chain: Chain, draw: &Draw<'_>) -> Chain {
             return chain.layer(Layer::MaxPool2d(pool));
         }
     }
+}
+
+fn gather(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let Draw { rng, knobs, .. } = draw;
+    let elements = chain.shape().iter().product::<usize>();
+    let shape = if rng.coin() {
+        chain.shape().to_vec()
+    } else {
+        vec![rng.within(&knobs.channels), rng.within(&knobs.sides), rng.within(&knobs.sides)]
+    };
+    let outputs: usize = shape.iter().product();
+    let any = |_| rng.below(elements) as u32;
+    let gather = match rng.below(3) {
+        0 => Gather::one_each(shape, (0..outputs).map(any).collect()),
+        1 => {
+            // Steps that share no factor with the length meet every element.
+            let shared = |step: usize| (2..=elements).any(|d| elements.is_multiple_of(d) && step.is_multiple_of(d));
+            let step = (1..).filter(|&step| !shared(step)).nth(rng.below(3)).unwrap_or(1);
+            Gather::one_each(shape, (0..outputs).map(|i| (i * step % elements) as u32).collect())
+        }
+        _ => {
+            let (mut counts, mut sources) = (Vec::new(), Vec::new());
+            for _ in 0..outputs {
+                let mut own: Vec<u32> = (0..rng.below(4)).map(any).collect();
+                own.sort_unstable();
+                own.dedup();
+                counts.push(own.len());
+                sources.extend(own);
+            }
+            Gather::sums(shape, &counts, sources)
+        }
+    };
+    chain.layer(Layer::Gather(gather))
 }
 
 /// Any activation but ReLU.

@@ -1,31 +1,28 @@
 //! The order of things: units, bounds, attack on what they leave, branch and bound, case by case.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use num_bigint::BigInt;
 use rayon::prelude::*;
-use tightrope_certificate::{Proof, TreeBuilder};
+use tightrope_certificate::{Proof, Statement};
 use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
 use super::attack::CaseAttack;
 use super::bound::ascent::Ascent;
-use super::bound::handle::Handle;
 use super::bound::prepared::{Learned, Prepared};
-use super::bound::root::{Layers, Root, Setting};
-use super::boxes::Boxes;
+use super::bound::root::Setting;
 use super::endgame::Endgame;
+use super::integers::decide_whole;
+use super::mixed::End;
 use super::point::{Found, Judge, Point};
 use super::problem::{Conjunction, conjunctions};
 use super::record::Recorder;
 use super::settings::{Branching, Decision, Outcome, Progress, Settings, Statistics};
-use super::tree::branch::Choice;
-use super::tree::region::Regions;
-use super::tree::{End, Round, Tree};
 use super::units::units;
 use crate::VerifyError;
+use crate::replay::statement;
 
 /// Decides whether `property` holds for `network` with `weights`, read as a function of real numbers.
 ///
@@ -42,8 +39,32 @@ pub fn decide(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Decision, VerifyError> {
     let start = Instant::now();
+    // Constraints on inputs are constraints on the outputs of a network that has sums of its inputs among them.
+    let Some(Statement { network, weights, property: all }) = statement(network, weights, property)? else {
+        return decide_outputs(network, weights, property, settings, progress, start);
+    };
+    let mut decision = decide_outputs(&network, &weights, &all, settings, progress, start)?;
+    if let Outcome::Violated { output, .. } = &mut decision.outcome {
+        output.truncate(property.outputs);
+    }
+    Ok(decision)
+}
+
+/// [`decide`] for a property of outputs alone.
+fn decide_outputs(
+    network: &Network,
+    weights: &Weights,
+    property: &Property,
+    settings: &Settings,
+    progress: &(dyn Fn(Progress) + Sync),
+    start: Instant,
+) -> Result<Decision, VerifyError> {
     check(network, weights, property, settings)?;
-    decide_prepared(&Prepared::new(network, weights)?, property, settings, None, progress, start)
+    let prepared = Prepared::new(network, weights)?;
+    match property.whole {
+        true => decide_whole(&prepared, property, settings, progress, start),
+        false => decide_prepared(&prepared, property, settings, None, progress, start),
+    }
 }
 
 /// [`decide`] for a network that is loaded; a search over the box of the only case goes on from what is `learned` about it.
@@ -175,30 +196,32 @@ fn check(network: &Network, weights: &Weights, property: &Property, settings: &S
 const FIRST_STARTS: usize = 2;
 const FIRST_TARGETS: usize = 32;
 /// Cases beyond which bounds come first everywhere.
-const FIRST_CASES: usize = 64;
+pub(super) const FIRST_CASES: usize = 64;
 /// Cases worked on at a time; fixed, so that results do not depend on the number of threads.
 const BLOCK: usize = 64;
 
 /// One call.
-struct Work<'a> {
-    prepared: &'a Prepared<'a>,
-    property: &'a Property,
-    settings: &'a Settings,
+pub(super) struct Work<'a> {
+    pub prepared: &'a Prepared<'a>,
+    pub property: &'a Property,
+    pub settings: &'a Settings,
     /// About the box of the only case.
-    learned: Option<&'a Learned>,
-    progress: &'a (dyn Fn(Progress) + Sync),
-    start: Instant,
-    deadline: Instant,
+    pub learned: Option<&'a Learned>,
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+    pub start: Instant,
+    pub deadline: Instant,
 }
 
 /// The search of one case.
 #[derive(Clone, Copy)]
-struct CaseSearch<'a> {
-    index: usize,
-    setting: &'a Setting<'a>,
-    conjunctions: &'a [Conjunction],
-    attack: &'a CaseAttack<'a>,
-    endgame: &'a Endgame<'a>,
+pub(super) struct CaseSearch<'a> {
+    pub index: usize,
+    pub setting: &'a Setting<'a>,
+    pub conjunctions: &'a [Conjunction],
+    pub attack: &'a CaseAttack<'a>,
+    pub endgame: &'a Endgame<'a>,
+    /// Inputs of positive width.
+    pub varying: usize,
 }
 
 /// What is known about one case.
@@ -322,7 +345,9 @@ impl<'a> Work<'a> {
                 None => CaseEnd::Unknown(f64::NEG_INFINITY),
             });
         }
-        let search = CaseSearch { index, setting: &setting, conjunctions: &list, attack: &attack, endgame: &endgame };
+        let varying = case.lower.iter().zip(&case.upper).filter(|(l, u)| l < u).count();
+        let (attack, endgame) = (&attack, &endgame);
+        let search = CaseSearch { index, setting: &setting, conjunctions: &list, attack, endgame, varying };
         if self.attacks_first() {
             let first = self.settings.attack_restarts.min(FIRST_STARTS);
             let all: Vec<usize> = (0..list.len()).collect();
@@ -332,10 +357,10 @@ impl<'a> Work<'a> {
             }
         }
         let mut recorder = proof.map(|proof| Recorder::new(proof, &self.prepared.exact.pre, list.len()));
-        let end = if self.splits_inputs(case) {
+        let end = if self.splits_inputs(varying) {
             self.by_inputs(search, recorder.as_mut(), statistics)
         } else {
-            self.by_relus(search, recorder.as_mut(), statistics)
+            self.by_neurons(search, recorder.as_mut(), statistics)
         };
         Ok(match end {
             End::Refuted => {
@@ -355,8 +380,8 @@ impl<'a> Work<'a> {
         self.settings.attack_restarts > 0 && self.property.cases.len() <= FIRST_CASES
     }
 
-    fn splits_inputs(&self, case: &Case) -> bool {
-        let varying = case.lower.iter().zip(&case.upper).filter(|(l, u)| l < u).count();
+    /// Whether a search over `varying` inputs splits them first.
+    fn splits_inputs(&self, varying: usize) -> bool {
         match self.settings.branching {
             Branching::Input => true,
             Branching::Auto => self.settings.branch && varying <= self.settings.input_split_limit,
@@ -364,143 +389,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn by_inputs(
-        &self,
-        search: CaseSearch<'_>,
-        mut recorder: Option<&mut Recorder<'_>>,
-        statistics: &mut Statistics,
-    ) -> End {
-        let begin = Instant::now();
-        // Margins from interval arithmetic alone are wider, but where cases are many all that comes before the boxes counts.
-        let rounding = match self.property.cases.len() > FIRST_CASES {
-            true => search.setting.plain_rounding(),
-            false => search.setting.root(&self.ascent(0), self.deadline).rounding,
-        };
-        statistics.root_seconds += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let boxes = Boxes {
-            setting: search.setting,
-            rounding: &rounding,
-            conjunctions: search.conjunctions,
-            attack: search.attack,
-            endgame: search.endgame,
-            attack_open: &|open| self.attack_rest(&search, open, &mut Statistics::default()),
-            batch: self.settings.batch,
-            queue_bytes: self.settings.queue_bytes,
-            deadline: self.deadline,
-        };
-        let nodes = vec![TreeBuilder::ROOT; search.conjunctions.len()];
-        let refinement = recorder.as_deref_mut().map(|recorder| recorder.refinement(&[], true, |_, _| false));
-        let end = boxes.search(&nodes, recorder.zip(refinement), &mut self.reporter(search.index, statistics));
-        statistics.branch_seconds += begin.elapsed().as_secs_f64();
-        end
-    }
-
-    fn by_relus(
-        &self,
-        search: CaseSearch<'_>,
-        mut recorder: Option<&mut Recorder<'_>>,
-        statistics: &mut Statistics,
-    ) -> End {
-        let begin = Instant::now();
-        let mut ascent = self.ascent(0);
-        let mut root = match self.learned {
-            Some(learned) => Arc::clone(&learned.root),
-            None => Arc::new(search.setting.root(&ascent, self.deadline)),
-        };
-        let bias = biases(&self.prepared.fast);
-        // Bounds first, and the attack on what they leave open: most conjunctions of a long list need no more.
-        let mut left: Vec<usize> = {
-            let tree = self.tree(search, &root, &bias, recorder.is_some());
-            tree.begin(&ascent, self.learned, None, &[]).iter().map(|(_, subproblem)| subproblem.conjunction).collect()
-        };
-        if !left.is_empty() {
-            left.sort_unstable();
-            statistics.root_seconds += begin.elapsed().as_secs_f64();
-            if let Some(found) = self.attack_rest(&search, &left, statistics) {
-                return End::Violated(found);
-            }
-        }
-        let begin = Instant::now();
-        if !left.is_empty() && self.settings.root_iterations > 0 {
-            ascent = self.ascent(self.settings.root_iterations);
-            if self.learned.is_none() {
-                let share = self.settings.timeout.mul_f64(self.settings.root_share.clamp(0.0, 1.0));
-                root = Arc::new(search.setting.root(&ascent, (begin + share).min(self.deadline)));
-            }
-        }
-        let nodes: Vec<usize> = match recorder.as_deref_mut() {
-            Some(recorder) => {
-                let exact = search.setting.exact;
-                let has_choice =
-                    |p: usize, i: usize| exact.has_choice(p, root.layers.lower[p][i], root.layers.upper[p][i]);
-                let refinement = recorder.refinement(&root.derivation(), true, has_choice);
-                (0..search.conjunctions.len()).map(|c| recorder.refine(c, TreeBuilder::ROOT, refinement)).collect()
-            }
-            None => Vec::new(),
-        };
-        let tree = self.tree(search, &root, &bias, recorder.is_some());
-        let open = tree.begin(&ascent, self.learned, recorder.as_deref_mut(), &nodes);
-        statistics.root_seconds += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let end = if open.is_empty() {
-            End::Refuted
-        } else if !self.settings.branch {
-            let worst = open.iter().map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min);
-            End::of(Some(worst), self.deadline)
-        } else {
-            tree.search(open, recorder, &mut self.reporter(search.index, statistics))
-        };
-        statistics.branch_seconds += begin.elapsed().as_secs_f64();
-        end
-    }
-
-    fn tree<'t>(&self, search: CaseSearch<'t>, root: &'t Root, bias: &'t [Vec<f32>], keep: bool) -> Tree<'t> {
-        Tree {
-            setting: search.setting,
-            root,
-            conjunctions: search.conjunctions,
-            attack: search.attack,
-            endgame: search.endgame,
-            regions: Regions {
-                setting: search.setting,
-                root,
-                conjunctions: search.conjunctions,
-                bias,
-                ascent: self.ascent(self.settings.region_iterations),
-                keep,
-            },
-            ascent: self.ascent(self.settings.node_iterations),
-            choice: match self.settings.branching {
-                Branching::Babsr => Choice::Babsr,
-                _ => Choice::Filtered(self.settings.candidates),
-            },
-            batch: self.settings.batch,
-            queue_bytes: self.settings.queue_bytes,
-            unstable: unstable(&self.prepared.exact, &root.layers),
-            bias,
-            deadline: self.deadline,
-        }
-    }
-
-    /// Adds up what the search of one case reports.
-    fn reporter<'s>(&'s self, case: usize, statistics: &'s mut Statistics) -> impl FnMut(&Round) + 's {
-        let before = statistics.subproblems;
-        move |round| {
-            statistics.subproblems = before + round.subproblems;
-            statistics.peak_open = statistics.peak_open.max(round.open);
-            (self.progress)(Progress {
-                case,
-                cases: self.property.cases.len(),
-                subproblems: statistics.subproblems,
-                open: round.open,
-                lower_bound: round.lower_bound,
-                seconds: self.start.elapsed().as_secs_f64(),
-            });
-        }
-    }
-
-    fn attack(
+    pub(super) fn attack(
         &self,
         search: &CaseSearch<'_>,
         targets: &[usize],
@@ -515,14 +404,19 @@ impl<'a> Work<'a> {
     }
 
     /// The rest of the random starts, on the conjunctions that bounds have left open.
-    fn attack_rest(&self, search: &CaseSearch<'_>, open: &[usize], statistics: &mut Statistics) -> Option<Found> {
+    pub(super) fn attack_rest(
+        &self,
+        search: &CaseSearch<'_>,
+        open: &[usize],
+        statistics: &mut Statistics,
+    ) -> Option<Found> {
         let all = self.attacks_first() && search.conjunctions.len() <= FIRST_TARGETS;
         let done = if all { FIRST_STARTS } else { 0 };
         let restarts = done.min(self.settings.attack_restarts)..self.settings.attack_restarts;
         self.attack(search, open, restarts, statistics)
     }
 
-    fn ascent(&self, iterations: usize) -> Ascent {
+    pub(super) fn ascent(&self, iterations: usize) -> Ascent {
         Ascent {
             iterations,
             slope_rate: self.settings.slope_rate as f32,
@@ -535,24 +429,4 @@ impl<'a> Work<'a> {
 
 fn certificate(error: tightrope_certificate::CertificateError) -> VerifyError {
     VerifyError::Usage(error.to_string())
-}
-
-/// (position, element) of the neurons whose lines have shares to optimise.
-fn unstable(program: &Handle<'_, f64>, layers: &Layers) -> Vec<(usize, usize)> {
-    let mut list = Vec::new();
-    for (position, (lower, upper)) in layers.lower.iter().zip(&layers.upper).enumerate() {
-        let has_choice = |&i: &usize| program.has_choice(position, lower[i], upper[i]);
-        list.extend((0..lower.len()).filter(has_choice).map(|i| (position, i)));
-    }
-    list
-}
-
-/// The bias of the layer of each pre-activation, by position; 0 where it is no affine layer's output.
-fn biases(program: &Handle<'_, f32>) -> Vec<Vec<f32>> {
-    let bias = |&id: &usize| {
-        let zero = vec![0.0; program.network.node(program.network.node(id).inputs.first().copied().unwrap_or(0)).len()];
-        let [_, bias] = program.at.summands(id, &zero).unwrap_or_default();
-        if bias.is_empty() { vec![0.0; program.network.node(id).len()] } else { bias }
-    };
-    program.pre.iter().map(bias).collect()
 }

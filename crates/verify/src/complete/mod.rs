@@ -6,12 +6,15 @@ mod boxes;
 mod decide;
 mod endgame;
 mod exact;
+mod integers;
+mod mixed;
 mod point;
 mod problem;
 mod record;
 mod settings;
 mod tree;
 mod units;
+mod ways;
 
 pub use bound::alpha::{AlphaBounds, AlphaCrown, AlphaSettings};
 pub(crate) use bound::handle::{Handle, check_kinds};

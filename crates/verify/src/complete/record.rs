@@ -3,7 +3,7 @@
 use num_bigint::{BigInt, Sign};
 use tightrope_certificate::{
     BoundProof, CaseProof, CertificateError, ExactLeaf, LayerRefinement, LayerSlopes, Leaf, Neuron, Proof, Refinement,
-    RefinementId, Side, Slopes, SlopesId, Tree, TreeBuilder,
+    RefinementId, Side, Slopes, SlopesId, Step, Tree, TreeBuilder,
 };
 use tightrope_engine::Multiplier;
 
@@ -16,12 +16,17 @@ pub(crate) struct Recorder<'a> {
     proof: &'a mut Proof,
     pre: &'a [usize],
     trees: Vec<TreeBuilder>,
+    /// Slopes and refinements that the proof had before.
+    before: [usize; 2],
+    /// Whether conjunctions have two trees, so that some of what was added since then is of no use.
+    mixed: bool,
 }
 
 impl<'a> Recorder<'a> {
     /// A recorder for `conjunctions` trees over a network with pre-activations `pre`.
     pub(crate) fn new(proof: &'a mut Proof, pre: &'a [usize], conjunctions: usize) -> Self {
-        Recorder { proof, pre, trees: vec![TreeBuilder::new(); conjunctions] }
+        let before = [proof.slopes.len(), proof.refinements.len()];
+        Recorder { proof, pre, trees: vec![TreeBuilder::new(); conjunctions], before, mixed: false }
     }
 
     /// The pre-activation neuron at a position.
@@ -140,14 +145,116 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// The root of another way to refute each conjunction.
+    pub(crate) fn alternatives(&mut self) -> Vec<usize> {
+        self.mixed = true;
+        self.trees.iter_mut().map(TreeBuilder::alternative).collect()
+    }
+
+    /// Takes the other way for a conjunction.
+    pub(crate) fn take(&mut self, conjunction: usize, alternative: usize) {
+        self.trees[conjunction].replace_root(alternative);
+    }
+
     /// Adds the finished trees to the proof.
     pub(crate) fn finish(self) -> Result<(), CertificateError> {
         let conjunctions: Result<Vec<Tree>, _> = self.trees.into_iter().map(TreeBuilder::finish).collect();
-        self.proof.cases.push(CaseProof { conjunctions: conjunctions? });
+        let mut conjunctions = conjunctions?;
+        if self.mixed {
+            forget_unused(self.proof, self.before, &mut conjunctions);
+        }
+        self.proof.cases.push(CaseProof { conjunctions });
         Ok(())
+    }
+}
+
+/// Drops the slopes and refinements beyond the first `before` that `trees` do not use.
+fn forget_unused(proof: &mut Proof, before: [usize; 2], trees: &mut [Tree]) {
+    let steps = || trees.iter().flat_map(|tree| &tree.steps);
+    let mut refinements = vec![false; proof.refinements.len()];
+    for step in steps() {
+        if let Step::Refine(id) = step {
+            refinements[id.0 as usize] = true;
+        }
+    }
+    let mut slopes = vec![false; proof.slopes.len()];
+    let of_bounds = |refinement: &Refinement| -> Vec<SlopesId> {
+        refinement.layers.iter().flat_map(|layer| &layer.bounds).filter_map(|bound| bound.slopes).collect()
+    };
+    let of_leaves = steps().filter_map(|step| match step {
+        Step::Leaf(leaf) => leaf.slopes,
+        Step::Exact(leaf) => leaf.slopes,
+        Step::SplitRelu(_) | Step::SplitNeuron { .. } | Step::SplitInput { .. } | Step::Refine(_) => None,
+    });
+    let used = proof.refinements.iter().zip(&refinements).filter(|(_, used)| **used);
+    let of_refinements = used.flat_map(|(refinement, _)| of_bounds(refinement));
+    of_leaves.chain(of_refinements).for_each(|id| slopes[id.0 as usize] = true);
+    let [slopes, refinements] = [(slopes, before[0]), (refinements, before[1])].map(|(used, before)| {
+        let mut next = 0;
+        let places = used.iter().enumerate().map(|(place, &used)| {
+            let kept = used || place < before;
+            next += u32::from(kept);
+            kept.then(|| next - 1)
+        });
+        places.collect::<Vec<Option<u32>>>()
+    });
+    let mut place = 0..;
+    proof.slopes.retain(|_| place.next().is_some_and(|place: usize| slopes[place].is_some()));
+    let mut place = 0..;
+    proof.refinements.retain(|_| place.next().is_some_and(|place: usize| refinements[place].is_some()));
+    let renumber = |id: &mut u32, places: &[Option<u32>]| {
+        if let Some(place) = places[*id as usize] {
+            *id = place;
+        }
+    };
+    for bound in proof.refinements.iter_mut().skip(before[1]).flat_map(|r| &mut r.layers).flat_map(|l| &mut l.bounds) {
+        bound.slopes.iter_mut().for_each(|id| renumber(&mut id.0, &slopes));
+    }
+    for step in trees.iter_mut().flat_map(|tree| &mut tree.steps) {
+        match step {
+            Step::Leaf(leaf) => leaf.slopes.iter_mut().for_each(|id| renumber(&mut id.0, &slopes)),
+            Step::Exact(leaf) => leaf.slopes.iter_mut().for_each(|id| renumber(&mut id.0, &slopes)),
+            Step::Refine(id) => renumber(&mut id.0, &refinements),
+            Step::SplitRelu(_) | Step::SplitNeuron { .. } | Step::SplitInput { .. } => {}
+        }
     }
 }
 
 fn rows(weights: &[f32]) -> Vec<(u32, f64)> {
     weights.iter().enumerate().filter(|(_, w)| **w > 0.0).map(|(r, &w)| (r as u32, f64::from(w))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tightrope_certificate::{
+        BoundProof, LayerRefinement, LayerSlopes, Leaf, Proof, Refinement, RefinementId, Side, Slopes, SlopesId, Step,
+        Tree,
+    };
+
+    use super::forget_unused;
+
+    #[test]
+    fn what_no_tree_uses_is_dropped_and_the_rest_renumbered() {
+        let slopes = |value: f32| {
+            let layer = LayerSlopes { node: 1, neurons: vec![0], values: vec![value] };
+            Slopes { layers: vec![layer] }
+        };
+        let refinement = |id: u32| {
+            let slopes = Some(SlopesId(id));
+            let bound = BoundProof { index: 0, side: Side::Lower, slopes, multipliers: Vec::new() };
+            Refinement { layers: vec![LayerRefinement { node: 1, crown: false, bounds: vec![bound] }] }
+        };
+        let mut proof = Proof {
+            slopes: [0.0, 0.1, 0.2, 0.3, 0.4].map(slopes).to_vec(),
+            refinements: [0, 2, 4].map(refinement).to_vec(),
+            ..Proof::default()
+        };
+        let leaf = Leaf { rows: vec![(0, 1.0)], slopes: Some(SlopesId(3)), multipliers: Vec::new() };
+        let mut trees = vec![Tree { steps: vec![Step::Refine(RefinementId(2)), Step::Leaf(leaf.clone())] }];
+        forget_unused(&mut proof, [1, 1], &mut trees);
+        assert_eq!(proof.slopes, [0.0, 0.3, 0.4].map(slopes));
+        assert_eq!(proof.refinements, [0, 2].map(refinement));
+        let leaf = Leaf { slopes: Some(SlopesId(1)), ..leaf };
+        assert_eq!(trees[0].steps, [Step::Refine(RefinementId(1)), Step::Leaf(leaf)]);
+    }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tightrope_certificate::Proof;
 
-/// How branch and bound chooses what to split.
+/// How branch and bound chooses what to split first; where that takes long and inputs are few
+/// ([`Settings::mixed_split_limit`]), the other kind of splits has its turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Branching {
     /// Inputs if few of them vary ([`Settings::input_split_limit`]), neurons by filtered smart branching otherwise.
@@ -29,6 +30,9 @@ pub struct Settings {
     pub branching: Branching,
     /// Most inputs of positive width for which [`Branching::Auto`] splits inputs.
     pub input_split_limit: usize,
+    /// Most inputs of positive width for which splits of inputs and of neurons help each other out where a search takes
+    /// long; 0 for never.
+    pub mixed_split_limit: usize,
     /// Most neurons whose children are bounded to choose one ([`Branching::Fsb`]).
     pub candidates: usize,
     /// Optimisation steps of the root's slopes, intermediate layers included.
@@ -72,6 +76,7 @@ impl Default for Settings {
             batch: 256,
             branching: Branching::Auto,
             input_split_limit: 20,
+            mixed_split_limit: 50,
             candidates: 6,
             root_iterations: 20,
             node_iterations: 20,

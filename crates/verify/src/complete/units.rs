@@ -32,7 +32,12 @@ pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<
     };
     for (id, node) in nodes.iter().enumerate() {
         let passes_on = match &node.layer {
-            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add | Layer::AvgPool2d(_) => true,
+            Layer::Activation(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Flatten
+            | Layer::Add
+            | Layer::AvgPool2d(_)
+            | Layer::Gather(_) => true,
             Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) => false,
         };
         if passes_on {
@@ -83,7 +88,12 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
                 (sum, top)
             }
             Layer::Input | Layer::BatchNorm(_) => not_covered(node),
-            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::AvgPool2d(_) | Layer::Flatten => {
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
+            | Layer::Flatten => {
                 let [product, bias] = program.at.summands(id, input)?;
                 let (product, unit) = normalised(product, *unit)?;
                 let (bias, bias_unit) = normalised(bias, 0)?;

@@ -7,11 +7,12 @@
 mod channel;
 mod conv;
 mod dense;
+mod gather;
 mod pool;
 
 use std::sync::Arc;
 
-use tightrope_network::{BatchNorm, Layer, Network, NodeId, ParameterId, ParameterLayout};
+use tightrope_network::{BatchNorm, Gather, Layer, Network, NodeId, ParameterId, ParameterLayout};
 
 use super::lanes::{dot, sum};
 use crate::Real;
@@ -24,6 +25,7 @@ enum Kind {
     Conv(Box<ConvGeometry>),
     Channel { inner: usize },
     Pool(Box<PoolGeometry>),
+    Gather(Gather),
     Identity,
 }
 
@@ -106,6 +108,7 @@ impl<T: Real> Map<T> {
                 Vec::new(),
                 Source::Constant,
             ),
+            Layer::Gather(gather) => (Kind::Gather(gather.clone()), Vec::new(), Vec::new(), Source::Constant),
             Layer::Affine(affine) => {
                 let factor = |c: usize| affine.weight.map_or(T::ONE, |w| layout.slice(theta, w)[c]);
                 let summand = |c: usize| affine.bias.map_or(T::ZERO, |b| layout.slice(theta, b)[c]);
@@ -160,7 +163,11 @@ impl<T: Real> Map<T> {
 
     /// True if each output element depends on one input element only, so that interval bounds through it are exact.
     pub(super) fn is_diagonal(&self) -> bool {
-        matches!(self.kind, Kind::Channel { .. } | Kind::Identity)
+        match &self.kind {
+            Kind::Channel { .. } | Kind::Identity => true,
+            Kind::Gather(gather) => gather.single().is_some(),
+            Kind::Dense { .. } | Kind::Conv(_) | Kind::Pool(_) => false,
+        }
     }
 
     /// The weights of each of `channels` outputs.
@@ -183,6 +190,7 @@ impl<T: Real> Map<T> {
             Kind::Conv(geometry) => geometry.apply(self.weights(which), x, batch, &mut y, None),
             Kind::Channel { inner } => channel::scale(self.weights(which), *inner, x, &mut y),
             Kind::Pool(geometry) => geometry.apply(x, batch, &mut y),
+            Kind::Gather(gather) => gather::apply(gather, self.inputs, x, &mut y),
             Kind::Identity => y.copy_from_slice(x),
         }
         y
@@ -196,7 +204,7 @@ impl<T: Real> Map<T> {
                 geometry.apply(&self.signed, x, batch, &mut y, Some(mask));
                 y
             }
-            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Identity => {
+            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Gather(_) | Kind::Identity => {
                 self.apply(Weights::Signed, x, batch)
             }
         }
@@ -206,7 +214,7 @@ impl<T: Real> Map<T> {
     pub(super) fn window_reach(&self, mask: &[bool]) -> Vec<bool> {
         match &self.kind {
             Kind::Conv(geometry) => geometry.window_reach(mask),
-            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Identity => {
+            Kind::Dense { .. } | Kind::Channel { .. } | Kind::Pool(_) | Kind::Gather(_) | Kind::Identity => {
                 unreachable!("only convolutions have windows")
             }
         }
@@ -219,6 +227,7 @@ impl<T: Real> Map<T> {
             Kind::Conv(geometry) => geometry.transpose(self.weights(which), y, batch, x),
             Kind::Channel { inner } => channel::scale(self.weights(which), *inner, y, x),
             Kind::Pool(geometry) => geometry.transpose(y, batch, x),
+            Kind::Gather(gather) => gather::transpose(gather, self.inputs, y, x),
             Kind::Identity => x.iter_mut().zip(y).for_each(|(x, &y)| *x += y),
         }
     }
@@ -229,7 +238,7 @@ impl<T: Real> Map<T> {
             Kind::Dense { inputs, outputs } => dense::weight_gradient(*inputs, *outputs, x, y, batch, gradient),
             Kind::Conv(geometry) => geometry.weight_gradient(x, y, batch, gradient),
             Kind::Channel { inner } => channel::weight_gradient(*inner, x, y, gradient),
-            Kind::Pool(_) | Kind::Identity => {}
+            Kind::Pool(_) | Kind::Gather(_) | Kind::Identity => {}
         }
     }
 

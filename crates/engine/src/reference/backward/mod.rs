@@ -187,6 +187,7 @@ impl<T: Real> Walk<'_, T> {
                 | Layer::Affine(_)
                 | Layer::BatchNorm(_)
                 | Layer::AvgPool2d(_)
+                | Layer::Gather(_)
                 | Layer::Flatten => {
                     let (input, map) = (node.inputs[0], self.plan.map(id));
                     if let Some(weights) = sinks.weights.as_deref_mut() {

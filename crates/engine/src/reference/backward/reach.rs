@@ -54,9 +54,12 @@ pub(super) fn reach<T: Real>(plan: &Plan<T>, start: NodeId, rows: &[T], count: u
                 Reach::Some(mask) => Reach::Some(plan.map(id).window_reach(mask)),
                 Reach::Nothing | Reach::Everything => Reach::Everything,
             },
-            Layer::Input | Layer::Linear(_) | Layer::AvgPool2d(_) | Layer::MaxPool2d(_) | Layer::Flatten => {
-                Reach::Everything
-            }
+            Layer::Input
+            | Layer::Linear(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Gather(_)
+            | Layer::MaxPool2d(_)
+            | Layer::Flatten => Reach::Everything,
         };
         node.inputs.iter().for_each(|&input| result[input].merge(&passed));
     }

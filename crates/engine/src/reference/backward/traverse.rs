@@ -55,7 +55,12 @@ pub(in crate::reference) fn traverse<T: Real>(
                 others.iter().for_each(|&input| accumulate(&mut coefficients[input], row.clone()));
                 accumulate(&mut coefficients[last], row);
             }
-            Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) | Layer::AvgPool2d(_) => {
+            Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::AvgPool2d(_)
+            | Layer::Gather(_) => {
                 let map = plan.map(id);
                 map.bias_dot(&row, &mut values);
                 let target = &mut coefficients[node.inputs[0]];

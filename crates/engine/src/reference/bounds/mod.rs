@@ -191,6 +191,7 @@ impl<T: Real> Group<T> {
                 | Layer::Affine(_)
                 | Layer::BatchNorm(_)
                 | Layer::AvgPool2d(_)
+                | Layer::Gather(_)
                 | Layer::Flatten
                 | Layer::Add => None,
             }

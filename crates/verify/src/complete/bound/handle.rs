@@ -47,6 +47,7 @@ pub(crate) fn check_kinds(network: &Network) -> Result<(), VerifyError> {
         | Layer::Linear(_)
         | Layer::Affine(_)
         | Layer::AvgPool2d(_)
+        | Layer::Gather(_)
         | Layer::MaxPool2d(_)
         | Layer::Activation(_)
         | Layer::Flatten
@@ -252,6 +253,7 @@ impl<T: Real> Handle<'_, T> {
             Layer::Linear(linear) => linear.in_features * linear.out_features,
             Layer::Conv2d(conv) => node.len() * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1],
             Layer::AvgPool2d(pool) => node.len() * pool.kernel[0] * pool.kernel[1],
+            Layer::Gather(gather) => gather.terms(),
             Layer::Affine(_) | Layer::BatchNorm(_) => node.len(),
             Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => 0,
         };

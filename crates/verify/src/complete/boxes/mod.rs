@@ -3,6 +3,7 @@
 
 mod combination;
 mod outputs;
+pub(crate) mod search;
 mod whole;
 
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use super::point::Found;
 use super::problem::Conjunction;
 use super::record::Recorder;
 use super::tree::queue::Queue;
-use super::tree::{End, Round};
 use outputs::{Best, Outputs};
 use whole::{Whole, WholeEnd};
 
@@ -80,66 +80,6 @@ pub(crate) struct Boxes<'a> {
 }
 
 impl Boxes<'_> {
-    /// Searches from the whole box; `nodes` are the conjunctions' nodes in the recorded trees.
-    pub(crate) fn search(
-        &self,
-        nodes: &[usize],
-        mut recorder: Option<(&mut Recorder<'_>, RefinementId)>,
-        report: &mut dyn FnMut(&Round),
-    ) -> End {
-        let mut queue = Queue::new(self.queue_bytes);
-        let node = |c: usize| nodes.get(c).copied().unwrap_or_default();
-        let whole = Item {
-            lower: self.setting.lower.clone(),
-            upper: self.setting.upper.clone(),
-            open: (0..self.conjunctions.len()).map(|c| (c, node(c))).collect(),
-            parent: None,
-            bound: f64::NEG_INFINITY,
-            whole: None,
-        };
-        queue.push(f64::NEG_INFINITY, whole.bytes(), whole);
-        let mut stuck: Option<f64> = None;
-        let least = |a: Option<f64>, b: f64| a.map_or(b, |a: f64| a.min(b));
-        let mut round = Round { subproblems: 0, open: 1, lower_bound: f64::NEG_INFINITY };
-        while queue.len() > 0 {
-            report(&round);
-            if Instant::now() >= self.deadline {
-                return End::Timeout(least(stuck, queue.worst()));
-            }
-            let chunks = queue.pop_chunks(4 * self.batch, CHUNK);
-            self.decide_wholes(chunks.iter().flatten().map(|(_, item)| item), &mut recorder);
-            let mut found = None;
-            let kept = chunks.into_iter().map(|chunk| without_decided(chunk, &mut found));
-            let chunks: Vec<Vec<Item>> = kept.filter(|chunk| !chunk.is_empty()).collect();
-            let results: Vec<(Vec<BoundedBox>, Option<Found>)> =
-                chunks.into_par_iter().map(|chunk| self.bound(chunk)).collect();
-            for (boxes, counterexample) in results {
-                found = found.or(counterexample);
-                for bounded in boxes {
-                    round.subproblems += 1;
-                    if let Some(bound) = self.branch(bounded, &mut queue, &mut recorder) {
-                        stuck = Some(least(stuck, bound));
-                    }
-                }
-            }
-            if let Some(found) = found {
-                return End::Violated(found);
-            }
-            if round.subproblems == 1 && queue.len() > 0 {
-                let mut open: Vec<usize> = queue.iter().flat_map(|item| &item.open).map(|&(c, _)| c).collect();
-                open.sort_unstable();
-                open.dedup();
-                if let Some(found) = (self.attack_open)(&open) {
-                    return End::Violated(found);
-                }
-            }
-            round.open = queue.len();
-            round.lower_bound = least(stuck, queue.worst());
-        }
-        report(&round);
-        End::of(stuck, self.deadline)
-    }
-
     /// Records what is refuted and cuts the box for the rest; the bound if it is too small to be cut.
     fn branch(
         &self,

@@ -6,6 +6,7 @@ pub(crate) mod leaf;
 pub(crate) mod linear;
 pub(crate) mod queue;
 pub(crate) mod region;
+pub(crate) mod search;
 pub(crate) mod subproblem;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::bound::root::{Root, Setting};
 use super::bound::split::Split as Side;
 use super::endgame::Endgame;
 use super::exact::Refutation;
+use super::mixed::Round;
 use super::point::Found;
 use super::problem::Conjunction;
 use super::record::Recorder;
@@ -66,37 +68,6 @@ enum NodeStatus {
     Stuck,
     /// Where a neuron is split and the children (below, above).
     Split(Side, Box<[BoundedSubproblem; 2]>),
-}
-
-/// How the search ended.
-pub(crate) enum End {
-    /// Every conjunction is refuted.
-    Refuted,
-    /// A counterexample.
-    Violated(Found),
-    /// Some subproblems can be split no further.
-    Stuck(f64),
-    /// Time is out.
-    Timeout(f64),
-}
-
-impl End {
-    /// The end of a search whose queue is empty, `stuck` being the worst bound of what was left open, if anything was.
-    pub(crate) fn of(stuck: Option<f64>, deadline: Instant) -> Self {
-        match stuck {
-            None => End::Refuted,
-            // What is left at the end of the time was not looked at.
-            Some(bound) if Instant::now() >= deadline => End::Timeout(bound),
-            Some(bound) => End::Stuck(bound),
-        }
-    }
-}
-
-/// What the search reports after each round.
-pub(crate) struct Round {
-    pub subproblems: usize,
-    pub open: usize,
-    pub lower_bound: f64,
 }
 
 /// Branch and bound over one case.
@@ -220,46 +191,6 @@ impl<'a> Tree<'a> {
             node: nodes.get(conjunction).copied().unwrap_or_default(),
         };
         (f64::NEG_INFINITY, subproblem, dense)
-    }
-
-    /// Searches until everything is refuted, a counterexample is found, or time is out.
-    pub(crate) fn search(
-        &self,
-        open: Vec<(f64, Subproblem)>,
-        mut recorder: Option<&mut Recorder<'_>>,
-        statistics: &mut dyn FnMut(&Round),
-    ) -> End {
-        let mut queue = Queue::new(self.queue_bytes);
-        open.into_iter().for_each(|(bound, sub)| queue.push(bound, sub.bytes(), sub));
-        let mut stuck: Option<f64> = None;
-        let least = |a: Option<f64>, b: f64| a.map_or(b, |a| a.min(b));
-        let mut round = Round { subproblems: 0, open: queue.len(), lower_bound: queue.worst() };
-        while queue.len() > 0 {
-            statistics(&round);
-            if Instant::now() >= self.deadline {
-                return End::Timeout(least(stuck, queue.worst()));
-            }
-            let chunks = queue.pop_chunks(self.batch, CHUNK);
-            self.cut_regions(chunks.iter().flatten().map(|(_, subproblem)| subproblem));
-            let results: Vec<(Vec<Split>, Option<Found>)> =
-                chunks.into_par_iter().map(|chunk| self.split(chunk, recorder.is_some())).collect();
-            let mut found = None;
-            for (splits, counterexample) in results {
-                found = found.or(counterexample);
-                for split in splits {
-                    if let Some(bound) = self.settle(split, &mut queue, recorder.as_deref_mut(), &mut round) {
-                        stuck = Some(least(stuck, bound));
-                    }
-                }
-            }
-            if let Some(found) = found {
-                return End::Violated(found);
-            }
-            round.open = queue.len();
-            round.lower_bound = least(stuck, queue.worst());
-        }
-        statistics(&round);
-        End::of(stuck, self.deadline)
     }
 
     /// Records what became of a subproblem and queues its children; the bound if it can be split no further.
