@@ -57,7 +57,9 @@ def sides(module, method, batch, gradients):
 
     def call(bound):
         if gradients:
-            return lambda: torch.autograd.grad((bound() ** 2).sum(), parameters if bound is ours else list(lirpa.parameters()))
+            return lambda: torch.autograd.grad(
+                (bound() ** 2).sum(), parameters if bound is ours else list(lirpa.parameters())
+            )
         return lambda: _without(bound)
 
     with torch.no_grad():
@@ -89,7 +91,9 @@ def overhead(module, seconds):
             net.bounds(array, EPS, method.lower(), y=labels, upper=False)
             total.append(time.perf_counter() - start)
         a, b = min(inside), min(total)
-        print(f"{method}: {1e3 * b:.3f} ms a call from Python, {1e3 * a:.3f} ms in the engine, {100 * (b / a - 1):.1f} % more")
+        print(
+            f"{method}: {1e3 * b:.3f} ms a call from Python, {1e3 * a:.3f} ms in the engine, {100 * (b / a - 1):.1f} % more"
+        )
 
 
 def main():
@@ -103,7 +107,9 @@ def main():
     tightrope.set_threads(options.threads)
     torch.manual_seed(0)
     failed = False
-    print("| network | bounds | | ms an image (batch) | auto_LiRPA (batch) | ratio | largest difference |\n|---|---|---|---|---|---|---|")
+    print(
+        "| network | bounds | | ms an image (batch) | auto_LiRPA (batch) | ratio | largest difference |\n|---|---|---|---|---|---|---|"
+    )
     for name, build in networks(torch).items():
         if options.only not in (None, name):
             continue
@@ -119,7 +125,10 @@ def main():
                 (a, p), (b, q) = best
                 failed |= difference > 1e-5
                 what = "with gradients" if gradients else "alone"
-                print(f"| {name.upper()} | {method} | {what} | {a:.4f} ({p}) | {b:.4f} ({q}) | {b / a:.1f} | {difference:.0e} |", flush=True)
+                print(
+                    f"| {name.upper()} | {method} | {what} | {a:.4f} ({p}) | {b:.4f} ({q}) | {b / a:.1f} | {difference:.0e} |",
+                    flush=True,
+                )
     print()
     overhead(networks(torch)["cnn3"](), options.seconds)
     sys.exit("margins differ by more than 1e-5" if failed else 0)

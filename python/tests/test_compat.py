@@ -16,7 +16,9 @@ def c(torch):
 @pytest.fixture
 def net(torch):
     nn = torch.nn
-    return nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3)
+    )
 
 
 def test_methods_by_their_names(torch, c, net):

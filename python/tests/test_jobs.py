@@ -26,7 +26,11 @@ def test_training_tells_what_happens(trained):
     again = tightrope.train(SMALL, progress=lambda kind, event: events.append((kind, event)))
     assert again.metrics[-1]["loss"] == trained.metrics[-1]["loss"]
     kinds = [kind for kind, _ in events]
-    assert kinds[0] == "started" and kinds.count("epoch") == 2 and kinds.count("step") == events[0][1]["steps_per_epoch"] * 2
+    assert (
+        kinds[0] == "started"
+        and kinds.count("epoch") == 2
+        and kinds.count("step") == events[0][1]["steps_per_epoch"] * 2
+    )
     assert trained.finished and len(trained.rows) == 2 and "test_certified_accuracy" in trained.rows[1]
     assert trained.to_dict()["metrics"] == trained.metrics and "<table>" in trained._repr_html_()
 
@@ -105,7 +109,9 @@ def test_bad_configurations_are_told_as_by_the_command(error, change, mend):
 def test_certifications_are_logged_and_resumed(tmp_path, trained):
     log, options = tmp_path / "certify.jsonl", {"stages": ["pgd", "crown"], "limit": 300}
     seen = []
-    stopped = tightrope.certify(trained.network, "digits", 0.02, log=log, progress=lambda k, e: seen.append(e) or False, **options)
+    stopped = tightrope.certify(
+        trained.network, "digits", 0.02, log=log, progress=lambda k, e: seen.append(e) or False, **options
+    )
     assert stopped is None and 0 < seen[0]["decided"] < 300
     with pytest.raises(tightrope.VerificationError):
         tightrope.certify(trained.network, "digits", 0.03, log=log, resume=True, **options)

@@ -140,7 +140,11 @@ def test_models_come_and_go_as_files(rng, tmp_path):
     net, x = convolutional(rng), rng.uniform(0, 1, (2, 1, 6, 6)).astype("f4")
     net.save(tmp_path / "model")
     content = net.to_onnx(tmp_path / "model.onnx")
-    for other in (Network.from_file(tmp_path / "model"), Network.from_onnx(tmp_path / "model.onnx"), Network.from_onnx(content)):
+    for other in (
+        Network.from_file(tmp_path / "model"),
+        Network.from_onnx(tmp_path / "model.onnx"),
+        Network.from_onnx(content),
+    ):
         assert np.array_equal(other.bounds(x, 0.1).lower, net.bounds(x, 0.1).lower)
         assert other.checksum == net.checksum
     (tmp_path / "bad.onnx").write_bytes(content[: len(content) // 2])
@@ -155,7 +159,11 @@ def test_parameters_are_checked(rng):
     net = dense(rng)
     other = net.with_parameters({"0.bias": np.ones(8, "f4")})
     assert (other.parameters["0.bias"] == 1).all() and (net.parameters["0.bias"] != 1).any()
-    for change, mend in (({"x": [1]}, "no parameter"), ({"0.bias": [1.0]}, "shape"), ({"0.bias": [np.nan] * 8}, "0.bias")):
+    for change, mend in (
+        ({"x": [1]}, "no parameter"),
+        ({"0.bias": [1.0]}, "shape"),
+        ({"0.bias": [np.nan] * 8}, "0.bias"),
+    ):
         with pytest.raises(ModelError, match=mend):
             net.with_parameters(change)
 

@@ -119,7 +119,9 @@ def test_radii_may_differ_and_boxes_have_gradients(torch, t, mlp):
     assert torch.autograd.gradcheck(lambda x, e: t.bounds(mlp, x, e).lower, (x, each))
     every = torch.rand(3, 4, dtype=torch.float64).mul(0.1).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, e: t.bounds(mlp, x, e, clip=(0, 1)).lower, (x, every))
-    assert torch.autograd.gradcheck(lambda a, b: t.bounds(mlp, a, box=b).lower, (x, (x + every).detach().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda a, b: t.bounds(mlp, a, box=b).lower, (x, (x + every).detach().requires_grad_())
+    )
     for i in range(3):
         one = t.bounds(mlp, x[i : i + 1], each[i].item()).lower
         assert torch.allclose(one[0], t.bounds(mlp, x, each).lower[i])

@@ -156,7 +156,9 @@ class BoundedModule(torch.nn.Module):
         if ptb is None:
             region = {"eps": 0.0}
         elif ptb.norm == np.inf and (ptb.x_L is not None or ptb.x_U is not None):
-            ends = [side if end is None else end for end, side in ((ptb.x_L, center - ptb.eps), (ptb.x_U, center + ptb.eps))]
+            ends = [
+                side if end is None else end for end, side in ((ptb.x_L, center - ptb.eps), (ptb.x_U, center + ptb.eps))
+            ]
             center, region = ends[0].expand_as(center), {"box": ends[1].expand_as(center)}
         else:
             region = {"eps": ptb.eps, "norm": ptb.norm}

@@ -291,7 +291,9 @@ def _config(config: str | os.PathLike[str] | dict[str, Any], profile: str) -> tu
             with open(path, encoding="utf-8") as file:
                 return file.read(), path, []
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a recipe's name or a TOML file") from None
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror}); give a recipe's name or a TOML file"
+            ) from None
     return recipe(path, profile), f"(recipe {path})", []
 
 

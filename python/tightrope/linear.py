@@ -58,12 +58,7 @@ class _Rows:
             return apply
         raise NotImplementedError(f"linear bounds through layers of kind {kind}")
 
-    def shape(self, name: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-        return shapes[name]
-
-    def back(
-        self, rows: torch.Tensor, slopes: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def back(self, rows: torch.Tensor, slopes: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Lower linear bounds A ``[N, R, *input]`` and bias ``[N, R]`` of rows ``[N, R, K]``."""
         batch, count = rows.shape[:2]
         shapes: dict[str, tuple[int, ...]] = {"input": self.input_shape}

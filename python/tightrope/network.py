@@ -30,7 +30,7 @@ def as_array(value: Any, name: str = "x") -> np.ndarray:
         dtype = str(value.dtype).removeprefix("torch.")
         if dtype in ("float16", "bfloat16") or dtype.startswith(("float8", "complex")):
             raise InputError(f"{name}: {dtype} is not computed with; give {name}.float() or {name}.double()")
-        if value.layout != type(value.layout) and "strided" not in str(value.layout):
+        if str(value.layout) != "torch.strided":
             raise InputError(f"{name}: a sparse tensor; give {name}.to_dense()")
         value = value.detach().cpu().numpy()
     array = np.asarray(value)
@@ -267,7 +267,9 @@ class Network:
         if array.shape == shape:
             array = array[None]
         if array.ndim == 0 or array.shape[1:] != shape and array.shape[1:] != (int(np.prod(shape)),):
-            raise InputError(f"{name} has shape {list(array.shape)}, but the network reads [N, {', '.join(map(str, shape))}]")
+            raise InputError(
+                f"{name} has shape {list(array.shape)}, but the network reads [N, {', '.join(map(str, shape))}]"
+            )
         if array.shape[0] == 0:
             raise InputError(f"{name} holds no sample; give at least one")
         return array

@@ -17,7 +17,17 @@ import torch
 
 from tightrope import _tightrope
 from tightrope.errors import ConfigError, InputError, UnsupportedModule
-from tightrope.network import Bounds, LayerBounds, Network, as_array, clip_range, label_list, norm_name, radius, spec_rows
+from tightrope.network import (
+    Bounds,
+    LayerBounds,
+    Network,
+    as_array,
+    clip_range,
+    label_list,
+    norm_name,
+    radius,
+    spec_rows,
+)
 from tightrope.trace import Traced, trace
 
 __all__ = ["GaussianSmoothing", "bounds", "certified_loss", "network"]
@@ -36,7 +46,9 @@ def network(module: torch.nn.Module, example: torch.Tensor) -> Network:
 def _traced(module: torch.nn.Module, x: torch.Tensor) -> Traced:
     """The structure of ``module``, traced once for each input shape and mode."""
     for name, part in module.named_modules():
-        if part.training and isinstance(part, (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)):
+        if part.training and isinstance(
+            part, (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
+        ):
             raise UnsupportedModule(
                 f"`{name}` ({type(part).__name__}) is in training mode, in which it is no function of one input; call "
                 "module.eval() first"
@@ -76,7 +88,9 @@ class _Bounds(torch.autograd.Function):
         call = ctx.call
         _, need_x, need_eps, need_matrix, *need = ctx.needs_input_grad
         theta, x, eps, matrix = call.pull(cotangents, any(need), need_x or need_eps, need_matrix)
-        tensor = lambda values, like: torch.from_numpy(np.ascontiguousarray(values)).reshape(like[0]).to(like[1]).to(like[2])
+        tensor = lambda values, like: (
+            torch.from_numpy(np.ascontiguousarray(values)).reshape(like[0]).to(like[1]).to(like[2])
+        )
         gradients, start = [], 0
         for wanted, shape, device, dtype in zip(need, ctx.shapes, ctx.devices, ctx.types):
             size = shape.numel()

@@ -216,7 +216,9 @@ class _Builder:
         if isinstance(part, nn.Conv2d):
             if part.padding_mode != "zeros":
                 raise self.refuse(f'padding_mode="{part.padding_mode}"; use zeros')
-            return self.conv(x, own("weight"), own("bias"), part.stride, part.padding, part.dilation, part.groups, shape)
+            return self.conv(
+                x, own("weight"), own("bias"), part.stride, part.padding, part.dilation, part.groups, shape
+            )
         if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
             return self.batch_norm(target, part, x, shape)
         if isinstance(part, nn.AvgPool2d):
@@ -225,7 +227,9 @@ class _Builder:
         if isinstance(part, nn.MaxPool2d):
             if part.return_indices:
                 raise self.refuse("return_indices=True")
-            return self.max_pool(x, part.kernel_size, part.stride, part.padding, part.dilation, part.ceil_mode, shape=shape)
+            return self.max_pool(
+                x, part.kernel_size, part.stride, part.padding, part.dilation, part.ceil_mode, shape=shape
+            )
         if isinstance(part, nn.AdaptiveAvgPool2d):
             return self.global_pool(x, shape)
         if isinstance(part, (nn.Flatten, nn.Unflatten)):
@@ -293,7 +297,20 @@ class _Builder:
                 pooled = self.emit("avgpool2d", [x], (x.shape[0], 1, 1), kernel=list(x.shape[1:]))
                 return pooled if len(shape) == 3 else self.reshape(pooled, shape)
             raise self.refuse("means are read over height and width only")
-        if name in ("add", "iadd", "sub", "isub", "mul", "imul", "truediv", "div", "true_divide", "itruediv", "neg", "rsub"):
+        if name in (
+            "add",
+            "iadd",
+            "sub",
+            "isub",
+            "mul",
+            "imul",
+            "truediv",
+            "div",
+            "true_divide",
+            "itruediv",
+            "neg",
+            "rsub",
+        ):
             if kwargs.get("alpha", 1) != 1 or kwargs.get("rounding_mode"):
                 raise self.refuse("sums with a factor alpha, and rounded quotients")
             return self.arithmetic(name.lstrip("i"), args, shape)
@@ -318,7 +335,15 @@ class _Builder:
         return self.emit("linear", [x], shape, out_features=shape[0], **fields)
 
     def conv(
-        self, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, shape: tuple[int, ...]
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        shape: tuple[int, ...],
     ) -> _Value:
         if len(x.shape) != 3:
             raise self.refuse("convolutions read [N, C, H, W]")
@@ -358,7 +383,9 @@ class _Builder:
         fields = {"kernel": _pair(kernel), "stride": _pair(stride or kernel), "padding": _pair(padding)}
         return self.emit("avgpool2d", [x], shape, count_include_pad=bool(include), **fields)
 
-    def max_pool(self, x: _Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, shape: Any) -> _Value:
+    def max_pool(
+        self, x: _Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, shape: Any
+    ) -> _Value:
         if ceil or _pair(dilation) != [1, 1]:
             raise self.refuse("max pooling with ceil_mode or dilation")
         fields = {"kernel": _pair(kernel), "stride": _pair(stride or kernel), "padding": _pair(padding)}
@@ -419,7 +446,9 @@ class _Builder:
 
         def flat(get: Any) -> Getter:
             def read(module: nn.Module) -> torch.Tensor:
-                like = torch.empty((1, count, *(1 for _ in x.shape[1:])) if channels else sides, dtype=self.dtype(module))
+                like = torch.empty(
+                    (1, count, *(1 for _ in x.shape[1:])) if channels else sides, dtype=self.dtype(module)
+                )
                 return get(module, like).reshape(-1)
 
             return read
@@ -439,5 +468,3 @@ class _Builder:
 
 def _pair(sides: Any) -> list[int]:
     return [sides, sides] if isinstance(sides, int) else [int(side) for side in sides]
-
-

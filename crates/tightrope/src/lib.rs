@@ -1,8 +1,9 @@
 //! Trains neural networks that are provably robust to input perturbations, and proves it.
 //!
 //! Five verbs, a few lines each: [`load`] a model, [`bound`] its margins (or search [`certified_radii`]), [`train`] a
-//! network, [`certify`] a data set, [`verify`] a property. What they work on comes from the crates below, which are re-exported: [`network`], [`engine`],
-//! [`onnx`], [`data`], [`training`], [`attack`], [`verification`], [`vnnlib`], [`certificate`].
+//! network, [`certify`] a data set, [`verify`] a property. What they work on comes from the crates below, which are
+//! re-exported: [`network`], [`engine`], [`onnx`], [`data`], [`training`], [`attack`], [`verification`], [`vnnlib`],
+//! [`certificate`].
 //!
 //! A network trained by interval bounds on the embedded digits, and the share of test images that is certified:
 //!
