@@ -10,7 +10,6 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use tightrope_attack::Target;
-use tightrope_data::Dataset;
 use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
 use tightrope_statistics::Proportion;
