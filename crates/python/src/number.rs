@@ -90,7 +90,7 @@ pub fn values<T: Number>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
 
 /// Hands the values of a contiguous array of `T` to `read`, without a copy.
 pub fn with_values<T: Number, R>(array: &Bound<'_, PyAny>, read: impl FnOnce(&[T]) -> R) -> PyResult<R> {
-    let array: PyReadonlyArrayDyn<'_, T> = array.extract().map_err(PyErr::from)?;
+    let array: PyReadonlyArrayDyn<'_, T> = array.extract()?;
     let values = array.as_slice().map_err(|error| errors::input(array.py(), error.to_string()))?;
     Ok(read(values))
 }
