@@ -57,7 +57,8 @@ fn read(path: &Path) -> Result<Model, Error> {
     let is_onnx = extension == "onnx" || name.ends_with(".onnx.gz");
     let none = |problem| Err(Error::NoModel { path: path.into(), problem });
     // Lists name plain files that lie there compressed.
-    if !path.exists() && !(is_onnx && path.with_file_name(format!("{name}.gz")).exists()) {
+    let packed = is_onnx && path.with_file_name(format!("{name}.gz")).exists();
+    if !path.exists() && !packed {
         return none("no such file or folder");
     }
     let model = if path.is_dir() || extension == "safetensors" {

@@ -82,10 +82,11 @@ impl Search for BoxSearch<'_, '_> {
             if let Some(found) = found {
                 return Some(End::Violated(found));
             }
-            if self.round.subproblems == 1 && self.queue.len() > 0 {
-                if let Some(found) = (boxes.attack_open)(&self.open()) {
-                    return Some(End::Violated(found));
-                }
+            if self.round.subproblems == 1
+                && self.queue.len() > 0
+                && let Some(found) = (boxes.attack_open)(&self.open())
+            {
+                return Some(End::Violated(found));
             }
             self.round.open = self.queue.len();
             self.round.lower_bound = least(self.stuck, self.queue.worst());
