@@ -100,12 +100,12 @@ impl<T: Real> Inputs<T> {
 
 /// Whether the axes are those of `shape` in another order: pixels before channels, most likely.
 fn is_reordered(found: &[usize], shape: &[usize]) -> bool {
-    let long = |shape: &[usize]| shape.iter().copied().filter(|&side| side > 1).collect::<Vec<_>>();
-    let (mut found, mut own) = (long(found), long(shape));
-    let differ = found != own;
-    found.sort_unstable();
-    own.sort_unstable();
-    differ && found == own
+    let sorted = |shape: &[usize]| {
+        let mut sides = shape.to_vec();
+        sides.sort_unstable();
+        sides
+    };
+    found != shape && sorted(found) == sorted(shape)
 }
 
 fn is_integer(kind: Dtype) -> bool {
