@@ -73,6 +73,9 @@ fn half_planes_of_inputs_and_mixed_constraints_are_decided() {
             let property = real(&mixed(least + offset));
             assert_eq!(property.sums.len(), 2);
             let found = decide(&model.network, &model.weights(), &property, &settings(branching), &|_| ()).unwrap();
+            let clipped = Settings { proof: false, ..settings(branching) };
+            let clipped = decide(&model.network, &model.weights(), &property, &clipped, &|_| ()).unwrap();
+            assert_eq!(matches!(clipped.outcome, Outcome::Holds { .. }), offset < 0.0, "{clipped:?}");
             match found.outcome {
                 Outcome::Violated { input, output, .. } => {
                     assert_eq!(output.len(), 2);

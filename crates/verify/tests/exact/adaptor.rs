@@ -38,7 +38,7 @@ pub struct Answer {
     pub between_doubles: bool,
 }
 
-/// Decides, and checks the certificate.
+/// Decides, with a proof and without, and checks the certificate.
 pub fn decide_bytes(onnx: &[u8], vnnlib: &[u8]) -> Answer {
     let answer =
         |verdict| Answer { verdict, certificate: Err("none".into()), counterexample: None, between_doubles: false };
@@ -48,6 +48,13 @@ pub fn decide_bytes(onnx: &[u8], vnnlib: &[u8]) -> Answer {
         let settings = Settings { timeout: limit(), proof: true, ..Settings::default() };
         let decision =
             decide(&model.network, &model.weights(), &property, &settings, &|_| {}).map_err(|e| e.to_string())?;
+        // Without a proof the search clips boxes; what it says must be the same.
+        let settings = Settings { proof: false, ..settings };
+        let clipped =
+            decide(&model.network, &model.weights(), &property, &settings, &|_| {}).map_err(|e| e.to_string())?;
+        if std::mem::discriminant(&clipped.outcome) != std::mem::discriminant(&decision.outcome) {
+            return Err(format!("{:?} without a proof, {:?} with one", clipped.outcome, decision.outcome));
+        }
         Ok(match decision.outcome {
             Outcome::Holds { proof } => {
                 let certificate = proof.ok_or_else(|| "none".to_string()).and_then(|proof| {

@@ -1,6 +1,7 @@
 //! Branch and bound over the input box, for networks with few inputs: boxes in batches, CROWN ∩ interval bounds of every
 //! layer recomputed in f64 for each.
 
+mod clip;
 mod combination;
 mod outputs;
 pub(crate) mod search;
@@ -63,6 +64,8 @@ struct BoundedBox {
     exact: Vec<Option<Refutation>>,
     /// Influence of each input on the bounds that are not positive.
     influence: Vec<f64>,
+    /// What holds all of its unsafe points, where that was asked for.
+    left: Option<(Vec<f64>, Vec<f64>)>,
 }
 
 /// Branch and bound over the inputs of one case.
@@ -87,7 +90,7 @@ impl Boxes<'_> {
         queue: &mut Queue<Item>,
         recorder: &mut Option<(&mut Recorder<'_>, RefinementId)>,
     ) -> Option<f64> {
-        let BoundedBox { item, layers, best, exact, influence } = bounded;
+        let BoundedBox { mut item, layers, best, exact, mut influence, left } = bounded;
         let mut open = Vec::new();
         let mut worst = f64::INFINITY;
         for ((&(c, node), best), exact) in item.open.iter().zip(&best).zip(&exact) {
@@ -112,11 +115,27 @@ impl Boxes<'_> {
         if open.is_empty() {
             return None;
         }
-        let Some((index, at)) = longest(&item, &influence) else { return Some(worst) };
         let whole = item
             .whole
             .clone()
             .or_else(|| Whole::new(self.endgame, (&item.lower, &item.upper), &layers, &open).map(Arc::new));
+        let shrunk = left.as_ref().is_some_and(|(lower, upper)| (lower, upper) != (&item.lower, &item.upper));
+        if let Some((lower, upper)) = left {
+            let widths = |item: &Item| item.lower.iter().zip(&item.upper).map(|(l, u)| u - l).collect::<Vec<f64>>();
+            let before = widths(&item);
+            (item.lower, item.upper) = (lower, upper);
+            let shares = widths(&item).into_iter().zip(before);
+            influence.iter_mut().zip(shares).for_each(|(i, (new, old))| *i *= if old > 0.0 { new / old } else { 1.0 });
+        }
+        let Some((index, at)) = longest(&item, &influence) else {
+            if !shrunk {
+                return Some(worst);
+            }
+            // What is left of it cannot be cut, but was not looked at.
+            let item = Item { open, parent: Some(Arc::new(layers)), bound: worst, whole, ..item };
+            queue.push(worst, item.bytes(), item);
+            return None;
+        };
         if let Some(whole) = &whole {
             whole.spend(self.cost(&item, &layers));
         }
@@ -172,8 +191,9 @@ impl Boxes<'_> {
 
     /// Bounds a chunk of boxes, and tries the minimisers as counterexamples.
     ///
-    /// A conjunction whose bound is within rounding of 0 is decided exactly.
-    fn bound(&self, chunk: Vec<Item>) -> (Vec<BoundedBox>, Option<Found>) {
+    /// A conjunction whose bound is within rounding of 0 is decided exactly. What bounds leave of the box is of use where no
+    /// proof is recorded: its checker sees boxes cut in two only.
+    fn bound(&self, chunk: Vec<Item>, clips: bool) -> (Vec<BoundedBox>, Option<Found>) {
         if Instant::now() >= self.deadline {
             return (chunk.into_iter().map(Self::untouched).collect(), None);
         }
@@ -215,10 +235,11 @@ impl Boxes<'_> {
             Layers { lower: of(&|i| &i.lower), upper: of(&|i| &i.upper) }
         });
         let layers: Vec<Layers> = layers.collect();
-        let Outputs { best, influences, points, targets } = self.outputs(&chunk, ends, &lines);
+        let Outputs { best, influences, points, targets, left } = self.outputs(&chunk, ends, &lines, clips);
         let mut found = if targets.is_empty() { None } else { self.attack.check(&points, &targets) };
         let mut boxes = Vec::with_capacity(sets);
-        for (((item, layers), best), influence) in chunk.into_iter().zip(layers).zip(best).zip(influences) {
+        let rest = layers.into_iter().zip(best).zip(influences).zip(left);
+        for (item, (((layers, best), influence), left)) in chunk.into_iter().zip(rest) {
             let mut exact = Vec::with_capacity(best.len());
             for (&(c, _), best) in item.open.iter().zip(&best) {
                 let needed = || best.near || longest(&item, &influence).is_none();
@@ -236,7 +257,7 @@ impl Boxes<'_> {
                 });
             }
             let best = best.into_iter().map(Some).collect();
-            boxes.push(BoundedBox { item, layers, best, exact, influence });
+            boxes.push(BoundedBox { item, layers, best, exact, influence, left });
         }
         (boxes, found)
     }
@@ -289,7 +310,8 @@ impl Boxes<'_> {
         let best = vec![None; open];
         // Without influences it is not cut.
         let influence = Vec::new();
-        BoundedBox { item, layers: Layers::default(), best, exact: (0..open).map(|_| None).collect(), influence }
+        let exact = (0..open).map(|_| None).collect();
+        BoundedBox { item, layers: Layers::default(), best, exact, influence, left: None }
     }
 }
 

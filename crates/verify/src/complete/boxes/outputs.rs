@@ -2,6 +2,7 @@
 
 use tightrope_engine::{NodeLines, Trace};
 
+use super::clip::clipped;
 use super::combination::{RowForm, best_weights};
 use super::{Boxes, Item, domain};
 use crate::complete::bound::handle::Handle;
@@ -35,6 +36,8 @@ pub(super) struct Outputs {
     pub points: Vec<f64>,
     /// The conjunction of each.
     pub targets: Vec<usize>,
+    /// Per box what holds all of its unsafe points; none where it was not asked for.
+    pub left: Vec<Option<(Vec<f64>, Vec<f64>)>>,
 }
 
 /// Rows over some boxes, bounded.
@@ -48,8 +51,15 @@ struct BoundedRows {
 }
 
 impl Boxes<'_> {
-    /// Bounds the open conjunctions of each box.
-    pub(super) fn outputs(&self, chunk: &[Item], ends: (&[f64], &[f64]), lines: &[NodeLines<f64>]) -> Outputs {
+    /// Bounds the open conjunctions of each box; if it `clips`, also what these bounds leave of the box. A conjunction of
+    /// which they leave nothing is refuted.
+    pub(super) fn outputs(
+        &self,
+        chunk: &[Item],
+        ends: (&[f64], &[f64]),
+        lines: &[NodeLines<f64>],
+        clips: bool,
+    ) -> Outputs {
         let d = self.setting.exact.network.input_len();
         // Every row by itself, then mixtures where no row is enough and a mixture promises to be.
         let mut of = Vec::new();
@@ -66,17 +76,32 @@ impl Boxes<'_> {
         }
         let single = self.bound_rows(&of, &weights, ends, lines);
         let mut best: Vec<Vec<Best>> = Vec::with_capacity(chunk.len());
+        let mut left = Vec::with_capacity(chunk.len());
         let (mut mixed_of, mut mixed_weights, mut mixed_places) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = 0;
         for (set, item) in chunk.iter().enumerate() {
             let mut list = Vec::with_capacity(item.open.len());
+            let mut hull: Option<(Vec<f64>, Vec<f64>)> = None;
             for (entry, &(c, _)) in item.open.iter().enumerate() {
                 let rows = self.conjunctions[c].len();
                 let places = next..next + rows;
                 next += rows;
                 let lowered = |place: usize| self.lowered(&single, place);
                 let place = places.clone().max_by(|&a, &b| lowered(a).total_cmp(&lowered(b))).unwrap_or_default();
-                let found = self.best(&single, place, weights[place].1.clone());
+                let mut found = self.best(&single, place, weights[place].1.clone());
+                if clips && found.bound <= 0.0 {
+                    let form = |place: usize| (single.form(place, item), 2.0 * single.errors[place]);
+                    let forms: Vec<(RowForm<'_>, f64)> = places.clone().map(form).collect();
+                    match clipped(&forms, &item.lower, &item.upper) {
+                        // Anything above 0.
+                        None => found.bound = f64::MIN_POSITIVE,
+                        Some((lower, upper)) => {
+                            let hull = hull.get_or_insert_with(|| (lower.clone(), upper.clone()));
+                            hull.0.iter_mut().zip(&lower).for_each(|(h, l)| *h = h.min(*l));
+                            hull.1.iter_mut().zip(&upper).for_each(|(h, u)| *h = h.max(*u));
+                        }
+                    }
+                }
                 if rows > 1 && found.bound <= 0.0 {
                     let form = |place: usize| single.form(place, item);
                     let forms: Vec<RowForm<'_>> = places.map(form).collect();
@@ -90,6 +115,7 @@ impl Boxes<'_> {
                 list.push(found);
             }
             best.push(list);
+            left.push(hull);
         }
         let mut mixed = self.bound_rows(&mixed_of, &mixed_weights, ends, lines);
         let singles = single.values.len();
@@ -125,7 +151,7 @@ impl Boxes<'_> {
             }
             influences.push(influence);
         }
-        Outputs { best, influences, points, targets }
+        Outputs { best, influences, points, targets, left }
     }
 
     /// Bounds combinations (conjunction, weights) of rows over the boxes `of`.

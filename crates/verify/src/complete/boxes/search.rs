@@ -60,13 +60,14 @@ impl Search for BoxSearch<'_, '_> {
                 return None;
             }
             let mut recorder = recorder.as_deref_mut().zip(self.refinement);
+            let clips = recorder.is_none();
             let chunks = self.queue.pop_chunks(4 * boxes.batch, CHUNK);
             boxes.decide_wholes(chunks.iter().flatten().map(|(_, item)| item), &mut recorder);
             let mut found = None;
             let kept = chunks.into_iter().map(|chunk| without_decided(chunk, &mut found));
             let chunks: Vec<Vec<Item>> = kept.filter(|chunk| !chunk.is_empty()).collect();
             let results: Vec<(Vec<BoundedBox>, Option<Found>)> =
-                chunks.into_par_iter().map(|chunk| boxes.bound(chunk)).collect();
+                chunks.into_par_iter().map(|chunk| boxes.bound(chunk, clips)).collect();
             for (bounded, counterexample) in results {
                 found = found.or(counterexample);
                 for bounded in bounded {
