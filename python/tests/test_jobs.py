@@ -201,7 +201,8 @@ def test_ctrl_c_stops_within_a_fraction_of_a_second(job, tmp_path):
     process.send_signal(signal.SIGINT)
     stopped = float(process.stdout.readline())
     process.wait(timeout=30)
-    assert stopped - sent < 0.2 + 0.3 * (os.getloadavg()[0] > 2)
+    # On a machine with more to run than cores, the process waits for its turn as well.
+    assert stopped - sent < 0.2 * max(1.0, os.getloadavg()[0] / os.cpu_count())
 
 
 def test_other_threads_run_meanwhile(trained):
