@@ -63,6 +63,9 @@ pub(crate) type Other<'s> = (Box<dyn Search + 's>, Vec<(usize, usize)>);
 /// The other search may take this part of the work of the first.
 const SHARE: u64 = 3;
 
+/// A bound nearer to 0 than this is short of a proof by rounding alone, which other splits have as well.
+const WITHIN_ROUNDING: f64 = 1e-9;
+
 /// Goes on with `first`; each time that its work has grown by half, beginning with `patience`, the other search gets its
 /// share, and what is left once the first is stuck. `other` makes it for the conjunctions that are open when it is needed,
 /// if there is one, and tells the roots of their other trees where proofs are recorded.
@@ -83,7 +86,7 @@ pub(crate) fn search_both<'s>(
             let all = if unmade.is_none() && second.is_none() { u64::MAX } else { limit };
             let mut tell = |round: &Round| report(&Round { subproblems: round.subproblems + aside, ..*round });
             match first.advance(recorder.as_deref_mut(), &mut tell, all) {
-                Some(End::Stuck(bound)) => stuck = Some(bound),
+                Some(End::Stuck(bound)) if bound.abs() > WITHIN_ROUNDING => stuck = Some(bound),
                 Some(end) => return end,
                 None => {}
             }
