@@ -169,6 +169,12 @@ def test_properties_are_decided_and_certified(tmp_path, absolute):
     found = tightrope.verify(absolute, path)
     point = np.float64([found.counterexample["input"]])
     assert found.verdict == "violated" and not found.holds and absolute(point)[0, 0] <= 0.25
+    tightrope.verify(absolute, path, certificate=certificate)
+    assert not certificate.exists(), "an earlier proof is not left beside another verdict"
+    kept = path.read_text()
+    with pytest.raises(tightrope.ConfigError, match="is a file that is read"):
+        tightrope.verify(absolute, path, certificate=tmp_path / "." / path.name)
+    assert path.read_text() == kept
     path.write_text("(assert (<= X_0")
     with pytest.raises(tightrope.PropertyError):
         tightrope.verify(absolute, path)

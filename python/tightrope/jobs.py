@@ -255,11 +255,18 @@ def verify(
 ) -> Verification:
     """Decides whether the VNN-LIB file ``property`` holds for the network, read as a function of real numbers.
 
-    With ``certificate`` a proof that ``check`` accepts is written to that path if it holds.
+    With ``certificate`` a proof that ``check`` accepts is written to that path if it holds; otherwise what an earlier call
+    left there is removed, since it does not belong to this verdict.
     """
     path = None if certificate is None else os.fspath(certificate)
+    inputs = [property] if isinstance(net, Network) else [property, net]
+    if path is not None and any(os.path.realpath(path) == os.path.realpath(read) for read in inputs):
+        raise ConfigError(f"certificate {path} is a file that is read; give it another name")
     answer = _tightrope.verify(_network(net)._handle, os.fspath(property), timeout, branching, restarts, seed, path)
-    return Verification(json.loads(answer))
+    found = Verification(json.loads(answer))
+    if path is not None and found.certificate is None and os.path.isfile(path):
+        os.remove(path)
+    return found
 
 
 def check(
