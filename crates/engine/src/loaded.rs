@@ -1,6 +1,7 @@
 //! The handle of a network with its numbers in place.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tightrope_network::{Network, NodeId};
 
@@ -18,8 +19,8 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// The network.
     fn network(&self) -> &Network;
 
-    /// θ, `[|θ|]`.
-    fn theta(&self) -> &[T];
+    /// θ, `[|θ|]`, to be shared: whoever holds it keeps it as it is, and the handle copies it when it is changed.
+    fn theta(&self) -> &Arc<Vec<T>>;
 
     /// The buffers, laid out as [`Network::buffers`]: the statistics that batch norms use everywhere but in
     /// [`Loaded::forward_batch`].
@@ -37,11 +38,21 @@ pub trait Loaded<T: Real>: Send + Sync {
     /// As [`crate::Engine::load`].
     fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError>;
 
-    /// Puts another θ in place, the buffers stay; tapes of the old one must not be used any more.
+    /// Changes θ where it lies, the buffers stay; tapes of the old one must not be used any more. What a step of an
+    /// optimiser writes is so written once.
+    ///
+    /// # Errors
+    /// If the engine cannot prepare the new θ.
+    fn change(&mut self, edit: &mut dyn FnMut(&mut [T])) -> Result<(), EngineError>;
+
+    /// Puts another θ in place, as [`Loaded::change`].
     ///
     /// # Errors
     /// If the length is not that of the network's parameters; θ then stays as it is.
-    fn update(&mut self, theta: &[T]) -> Result<(), EngineError>;
+    fn update(&mut self, theta: &[T]) -> Result<(), EngineError> {
+        EngineError::check_length("θ", theta.len(), self.theta().len())?;
+        self.change(&mut |own| own.copy_from_slice(theta))
+    }
 
     /// Logits `[N, K]`.
     ///

@@ -77,12 +77,12 @@ impl Engine<f32> for Fused {
     fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
         match Plan::new(network) {
             Ok(plan) if plan.has_norms() => Ok(Box::new(LoadedNormed::new(
-                LoadedFused::new(self.clone(), network, plan, theta.to_vec())?,
+                LoadedFused::new(self.clone(), network, plan, Arc::new(theta.to_vec()))?,
                 buffers,
             )?)),
             Ok(plan) => {
                 EngineError::check_length("the buffers", buffers.len(), 0)?;
-                Ok(Box::new(LoadedFused::new(self.clone(), network, plan, theta.to_vec())?))
+                Ok(Box::new(LoadedFused::new(self.clone(), network, plan, Arc::new(theta.to_vec()))?))
             }
             Err(_) => Reference.load(network, theta, buffers),
         }

@@ -6,7 +6,7 @@
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tightrope_engine::{
     BatchPass, BoundRequest, Bounds, Charges, Cotangents, Domain, Engine, EngineError, Gradients, LayerBounds, Loaded,
@@ -42,7 +42,7 @@ pub struct LoadedFused {
     network: Network,
     pub(crate) plan: Plan,
     tables: Tables,
-    theta: Vec<f32>,
+    theta: Arc<Vec<f32>>,
     packed: Packed,
     /// For requests that the kernels lack, once there is one.
     reference: OnceLock<Box<dyn Loaded<f32>>>,
@@ -58,7 +58,7 @@ fn panels(isa: Isa, planes: usize, images: usize) -> Shape {
 
 impl LoadedFused {
     /// `network` at `theta`.
-    pub fn new(engine: Fused, network: &Network, plan: Plan, theta: Vec<f32>) -> Result<Self, EngineError> {
+    pub fn new(engine: Fused, network: &Network, plan: Plan, theta: Arc<Vec<f32>>) -> Result<Self, EngineError> {
         EngineError::check_length("θ", theta.len(), network.parameters().total())?;
         Ok(LoadedFused {
             engine,
@@ -253,7 +253,7 @@ impl Loaded<f32> for LoadedFused {
         &self.network
     }
 
-    fn theta(&self) -> &[f32] {
+    fn theta(&self) -> &Arc<Vec<f32>> {
         &self.theta
     }
 
@@ -264,16 +264,15 @@ impl Loaded<f32> for LoadedFused {
     fn with_buffers(&self, buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
         EngineError::check_length("the buffers", buffers.len(), 0)?;
         let (engine, plan) = (self.engine.clone(), self.plan.clone());
-        Ok(Box::new(LoadedFused::new(engine, &self.network, plan, self.theta.clone())?))
+        Ok(Box::new(LoadedFused::new(engine, &self.network, plan, Arc::clone(&self.theta))?))
     }
 
     fn load(&self, network: &Network, theta: &[f32], buffers: &[f32]) -> Result<Box<dyn Loaded<f32>>, EngineError> {
         self.engine.load(network, theta, buffers)
     }
 
-    fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
-        EngineError::check_length("θ", theta.len(), self.theta.len())?;
-        self.theta.copy_from_slice(theta);
+    fn change(&mut self, edit: &mut dyn FnMut(&mut [f32])) -> Result<(), EngineError> {
+        edit(Arc::make_mut(&mut self.theta).as_mut_slice());
         self.packed.clear(&self.engine.scratch);
         self.reference = OnceLock::new();
         Ok(())

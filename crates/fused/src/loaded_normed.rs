@@ -51,7 +51,7 @@ impl LoadedNormed {
             return Ok(folded);
         }
         let (plan, theta) = (folded_plan(&self.bare.plan), self.folding().theta());
-        let loaded = LoadedFused::new(self.bare.engine.clone(), self.bare.network(), plan, theta)?;
+        let loaded = LoadedFused::new(self.bare.engine.clone(), self.bare.network(), plan, Arc::new(theta))?;
         Ok(self.folded.get_or_init(|| loaded))
     }
 
@@ -124,7 +124,7 @@ impl Loaded<f32> for LoadedNormed {
         self.bare.network()
     }
 
-    fn theta(&self) -> &[f32] {
+    fn theta(&self) -> &Arc<Vec<f32>> {
         self.bare.theta()
     }
 
@@ -140,13 +140,13 @@ impl Loaded<f32> for LoadedNormed {
         self.bare.engine.load(network, theta, buffers)
     }
 
-    fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
-        match Arc::get_mut(&mut self.bare) {
-            Some(bare) => bare.update(theta)?,
-            None => {
-                let (engine, plan) = (self.bare.engine.clone(), self.bare.plan.clone());
-                self.bare = Arc::new(LoadedFused::new(engine, self.bare.network(), plan, theta.to_vec())?);
-            }
+    fn change(&mut self, edit: &mut dyn FnMut(&mut [f32])) -> Result<(), EngineError> {
+        if Arc::get_mut(&mut self.bare).is_none() {
+            let (engine, plan, theta) = (self.bare.engine.clone(), self.bare.plan.clone(), Arc::clone(self.bare.theta()));
+            self.bare = Arc::new(LoadedFused::new(engine, self.bare.network(), plan, theta)?);
+        }
+        if let Some(bare) = Arc::get_mut(&mut self.bare) {
+            bare.change(edit)?;
         }
         (self.folded, self.reference) = (OnceLock::new(), OnceLock::new());
         Ok(())
@@ -231,7 +231,7 @@ impl Loaded<f32> for LoadedNormed {
         loss: &MemberLoss<'_, f32>,
     ) -> Result<Vec<[f64; 2]>, EngineError> {
         let (engine, plan) = (self.bare.engine.clone(), self.bare.plan.clone());
-        let bare = LoadedFused::new(engine, self.network(), plan, self.theta().to_vec())?;
+        let bare = LoadedFused::new(engine, self.network(), plan, Arc::clone(self.theta()))?;
         let mut own = LoadedNormed::new(bare, &self.buffers)?;
         members_in_turn(&mut own, perturbation, pairs, request, loss)
     }

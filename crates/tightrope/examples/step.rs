@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = format!("model = \"{model}\"\neps = 0.1\nmethod.name = \"{name}\"\ninit = \"default\"\n");
     let config = Config::parse(&text, "(arguments)", &[])?;
     let network = config.network(&shape, 10)?;
-    let mut theta = config.initialisation()?.theta(&network, 1);
+    let theta = config.initialisation()?.theta(&network, 1);
     let mut images = vec![0.0; batch * network.input_len()];
     Stream::new(2, Purpose::Test, 0, 0).uniform(0, &mut images);
     if let [folder] = rest {
@@ -63,8 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (start, before) = (Instant::now(), processor_seconds()?);
         let minibatch = Minibatch::new(&images, &labels, threat, 1.0, 0, steps);
         let step = estimate(&*method, &minibatch, &*at, &mut *sample, estimator, false)?;
-        optimiser.update(&mut theta, &step.estimate.gradient, 5e-4);
-        at.update(&theta)?;
+        at.change(&mut |theta| optimiser.update(theta, &step.estimate.gradient, 5e-4))?;
         let used = if threads == 1 { processor_seconds()? - before } else { start.elapsed().as_secs_f64() };
         first.get_or_insert(step.estimate.loss);
         best = best.min(used);

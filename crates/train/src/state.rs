@@ -1,5 +1,7 @@
 //! Everything that changes during a run: what a checkpoint holds.
 
+use std::sync::Arc;
+
 use crate::average::Average;
 use crate::methods::Evaluated;
 use crate::optimiser::Optimiser;
@@ -7,8 +9,8 @@ use crate::optimiser::Optimiser;
 /// Parameters, optimiser and position of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// The mean parameters θ.
-    pub theta: Vec<f32>,
+    /// The mean parameters θ, shared with the handle that is trained on.
+    pub theta: Arc<Vec<f32>>,
     /// The buffers: running statistics of batch norms, or population ones after an epoch.
     pub buffers: Vec<f32>,
     /// Optimiser.
@@ -45,7 +47,7 @@ pub struct Tally {
 impl State {
     /// The state before the first step.
     pub fn new(theta: Vec<f32>, buffers: Vec<f32>, optimiser: Optimiser) -> Self {
-        State { theta, buffers, optimiser, average: None, epoch: 0, position: 0, step: 0, tally: Tally::default() }
+        State { theta: Arc::new(theta), buffers, optimiser, average: None, epoch: 0, position: 0, step: 0, tally: Tally::default() }
     }
 
     /// θ and buffers of the model that is evaluated and saved: the average, where there is one.

@@ -277,13 +277,15 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             let watch = Watch { job, scheduled: &scheduled };
             watch.loss(&state, loss)?;
             watch.norm(&state, norm)?;
-            state.optimiser.update(&mut state.theta, &gradient, scheduled.lr);
+            // The handle's is the only one then, and changes where it lies.
+            state.theta = Arc::default();
+            at.change(&mut |theta| state.optimiser.update(theta, &gradient, scheduled.lr))?;
+            state.theta = Arc::clone(at.theta());
             watch.finite(&state, "a parameter", &state.theta)?;
             for (statistics, samples) in &step.statistics {
                 statistics::advance(&job.network, &mut state.buffers, statistics, *samples);
             }
             watch.finite(&state, "a statistic of a batch norm", &state.buffers)?;
-            at.update(&state.theta)?;
             state.tally.add(&step.tally);
             state.position += 1;
             state.step += 1;

@@ -51,7 +51,7 @@ impl Loaded<f32> for LoadedSlow {
         self.inner.network()
     }
 
-    fn theta(&self) -> &[f32] {
+    fn theta(&self) -> &Arc<Vec<f32>> {
         self.inner.theta()
     }
 
@@ -67,8 +67,8 @@ impl Loaded<f32> for LoadedSlow {
         self.inner.load(network, theta, buffers)
     }
 
-    fn update(&mut self, theta: &[f32]) -> Result<(), EngineError> {
-        self.inner.update(theta)
+    fn change(&mut self, edit: &mut dyn FnMut(&mut [f32])) -> Result<(), EngineError> {
+        self.inner.change(edit)
     }
 
     fn forward(&self, inputs: &[f32]) -> Result<Vec<f32>, EngineError> {

@@ -327,7 +327,7 @@ impl<T: Real> Engine<T> for Reference {
 
 /// A network with its maps in place.
 struct LoadedReference<T> {
-    theta: Arc<[T]>,
+    theta: Arc<Vec<T>>,
     buffers: Vec<T>,
     plan: Plan<T>,
 }
@@ -335,7 +335,7 @@ struct LoadedReference<T> {
 impl<T: Real> LoadedReference<T> {
     fn new(network: Arc<Network>, theta: &[T], buffers: &[T]) -> Result<Self, EngineError> {
         let plan = Plan::new(network, theta, buffers)?;
-        Ok(LoadedReference { plan, theta: theta.into(), buffers: buffers.to_vec() })
+        Ok(LoadedReference { plan, theta: Arc::new(theta.to_vec()), buffers: buffers.to_vec() })
     }
 
     /// The clean pass of each group of samples.
@@ -355,7 +355,7 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         &self.plan.network
     }
 
-    fn theta(&self) -> &[T] {
+    fn theta(&self) -> &Arc<Vec<T>> {
         &self.theta
     }
 
@@ -367,8 +367,9 @@ impl<T: Real> Loaded<T> for LoadedReference<T> {
         Reference.load(network, theta, buffers)
     }
 
-    fn update(&mut self, theta: &[T]) -> Result<(), EngineError> {
-        *self = LoadedReference::new(Arc::clone(&self.plan.network), theta, &self.buffers)?;
+    fn change(&mut self, edit: &mut dyn FnMut(&mut [T])) -> Result<(), EngineError> {
+        edit(Arc::make_mut(&mut self.theta).as_mut_slice());
+        self.plan = Plan::new(Arc::clone(&self.plan.network), &self.theta, &self.buffers)?;
         Ok(())
     }
 

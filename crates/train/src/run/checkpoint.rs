@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -213,7 +214,7 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
         Ok::<_, TrainError>(Average { theta, buffers, count })
     };
     Ok(State {
-        theta: floats("theta", parameters)?,
+        theta: Arc::new(floats("theta", parameters)?),
         buffers: buffers_of("buffers")?,
         optimiser: state.optimiser,
         average: header.averaged.map(average).transpose()?,
