@@ -127,7 +127,6 @@ def test_arrays_that_are_not_contiguous_or_of_other_kinds(rng):
         (np.zeros((2, 4), "f4"), {"y": [0, 3]}, "sample 1 has label 3"),
         (np.zeros((2, 4), "f4"), {"y": [0, -1]}, "below 0"),
         (np.zeros((2, 4), "f4"), {"C": np.ones((2, 5, 4), "f4")}, "C has shape"),
-        (np.zeros((2, 4), "f4"), {"method": "alpha-crown", "norm": 2}, "boxes"),
         (np.full((2, 4), 1e38, "f4"), {"eps": 1e38}, "overflow"),
     ],
 )

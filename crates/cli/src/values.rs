@@ -172,22 +172,16 @@ fn method_names() -> Vec<&'static str> {
 /// The help of an option that takes a bounding method.
 pub fn method_help() -> String {
     let relaxations = Relaxation::ALL.map(Relaxation::listed).join(", ");
-    format!("{relaxations}, or {ALPHA_CROWN} (slopes of all layers optimised, never looser than crown; ℓ∞ only)")
+    format!("{relaxations}, or {ALPHA_CROWN} (slopes of all layers optimised, never looser than crown)")
 }
 
 /// The help of an option that takes stages.
 pub fn stage_help() -> String {
     let default: Vec<&str> = Stage::DEFAULT.iter().map(|stage| stage.name()).collect();
     format!(
-        "Stages in order: {} [default: {}; {} for ℓ∞ only]",
+        "Stages in order: {} [default: {}]",
         Stage::names().join(", "),
-        default.join(","),
-        Stage::DEFAULT
-            .iter()
-            .filter(|stage| stage.needs_box())
-            .map(|stage| stage.name())
-            .collect::<Vec<_>>()
-            .join(" and ")
+        default.join(",")
     )
 }
 

@@ -78,6 +78,7 @@ impl Problem {
             lower: &self.lower,
             upper: &self.upper,
             box_of: SetOf::Listed(&self.sets),
+            ball: None,
             lines: &self.lines,
             lines_of: SetOf::Listed(&self.sets),
             slopes,

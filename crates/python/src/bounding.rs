@@ -95,10 +95,6 @@ impl Question<'_> {
             let message = "method alpha-crown: optimised bounds have no gradient here; use crown, or torch.no_grad()";
             return Err(errors::input(py, message));
         }
-        if alpha && region.ball.is_some() {
-            let message = "method alpha-crown bounds boxes, that is norm inf, only; use crown for other norms";
-            return Err(errors::input(py, message));
-        }
         let alpha = alpha.then(|| AlphaSettings {
             iterations: self.alpha_steps,
             timeout: self.alpha_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),

@@ -87,7 +87,7 @@ pub fn certify(
         |name: &String| name.parse::<Stage>().map_err(|problem| named(py, "ConfigError", format!("stages: {problem}")));
     let stages = match stages {
         Some(names) => names.iter().map(stage).collect::<PyResult<_>>()?,
-        None => Stage::default_for(threat.norm),
+        None => Stage::DEFAULT.to_vec(),
     };
     let (steps, restarts, seed) = attack;
     let cascade = Cascade {

@@ -1,7 +1,7 @@
 //! α-CROWN over the samples of a batch, to be met with the engine's CROWN bounds.
 
 use rayon::prelude::*;
-use tightrope_engine::{LayerBounds, Real, Region};
+use tightrope_engine::{Ball, LayerBounds, Real, Region};
 use tightrope_verify::VerifyError;
 use tightrope_verify::complete::{AlphaBounds, AlphaCrown, AlphaSettings};
 
@@ -12,10 +12,10 @@ pub struct Optimised {
 }
 
 impl Optimised {
-    /// Bounds the rows (`rows(sample)`, `[R, K]` over the logits) over each box of `region`, several samples at a time.
+    /// Bounds the rows (`rows(sample)`, `[R, K]` over the logits) over each set of `region`, several samples at a time.
     ///
     /// # Errors
-    /// If rows and boxes do not fit the network.
+    /// If rows and sets do not fit the network.
     pub fn new<T: Real>(
         alpha: &AlphaCrown<'_>,
         region: &Region<T>,
@@ -28,7 +28,12 @@ impl Optimised {
             let (lower, upper): (Vec<f64>, Vec<f64>) = sides
                 .map(|(center, radius)| (center.to_f64() - radius.to_f64(), center.to_f64() + radius.to_f64()))
                 .unzip();
-            alpha.bound(&lower, &upper, &rows(i), settings)
+            let ball = region.ball.as_ref().map(|ball| Ball {
+                norm: ball.norm,
+                center: ball.center[i * d..(i + 1) * d].iter().map(|c| c.to_f64()).collect(),
+                epsilon: ball.epsilon.to_f64(),
+            });
+            alpha.bound((&lower, &upper), ball.as_ref(), &rows(i), settings)
         };
         let samples = (0..region.batch()).into_par_iter().map(bound).collect::<Result<_, _>>()?;
         Ok(Optimised { samples })

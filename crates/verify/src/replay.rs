@@ -90,7 +90,7 @@ fn replay_outputs(model: &Model, property: &Property, input: &[f64]) -> Result<R
             ends.map(|(x, (l, u))| (l - x).max(x - u).max(0.0)).fold(0.0, f64::max)
         };
         let is_inside = case.contains(input);
-        let judge = Judge { program: &program, weights: &weights, exact: &exact, case };
+        let judge = Judge { program: &program, weights: &weights, exact: &exact, case, ball: None };
         for rows in &case.unsafe_outputs {
             let meets = |y: &[f64]| rows.iter().all(|row| satisfied(row, y));
             if is_inside {

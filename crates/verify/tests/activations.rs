@@ -131,7 +131,7 @@ fn no_point_contradicts_bounds_and_proofs() {
             let least = values.into_iter().fold(f64::INFINITY, f64::min);
             // Bounds.
             let alpha = AlphaCrown::new(&model.network, &weights).unwrap();
-            let bound = alpha.bound(&lower, &upper, &c, &AlphaSettings::default()).unwrap().rows[0];
+            let bound = alpha.bound((&lower, &upper), None, &c, &AlphaSettings::default()).unwrap().rows[0];
             let region = Region::boxes(&lower, &upper, d).unwrap();
             let spec = Spec::Matrix { rows: 1, matrix: wide.clone(), offset: Vec::new() };
             let theta: Vec<f64> = model.theta.iter().map(|&v| v.into()).collect();

@@ -41,7 +41,7 @@ fn compare(case: &str, images: usize) -> usize {
             }
             let range = image * d..(image + 1) * d;
             let settings = AlphaSettings::default();
-            let margins = alpha.bound(&lower[range.clone()], &upper[range], &rows, &settings).unwrap().rows;
+            let margins = alpha.bound((&lower[range.clone()], &upper[range]), None, &rows, &settings).unwrap().rows;
             for (r, (&rival, &margin)) in rivals.iter().zip(&margins).enumerate() {
                 let crown = crown.lower[image * k + rival];
                 // Ours has the margin for rounding errors taken off.

@@ -91,10 +91,6 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
             !options.gradients,
             "--gradients: optimised bounds have no gradient here; leave it out, or use --method crown"
         );
-        ensure!(
-            options.norm == NormChoice::Inf,
-            "--method alpha-crown bounds boxes, that is --norm inf, only; use --method crown for other norms"
-        );
     }
     let engine = T::engine(options.engine)?;
     let clip = options.clip.as_deref().map(clip_range).transpose()?;

@@ -79,7 +79,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let threat = origin.threat(&options.perturbation)?;
     let usual = AlphaBudget::default();
     let cascade = Cascade {
-        stages: options.stages.clone().unwrap_or_else(|| Stage::default_for(threat.norm)),
+        stages: options.stages.clone().unwrap_or_else(|| Stage::DEFAULT.to_vec()),
         attack: options.attack.attack(context.seed.unwrap_or(0))?,
         threat,
         timeout: Some(options.timeout),

@@ -1,7 +1,7 @@
 //! Sets over which rows are bounded one by one: boxes, lines, slopes and split multipliers of each row's own.
 
-use super::NodeLines;
-use crate::Real;
+use super::{CutBox, NodeLines};
+use crate::{Ball, Real};
 
 /// A signed multiplier of a neuron z split at a point p, of one row: −β where z ≥ p, +β where z ≤ p. Adding
 /// value·(z − p) does not raise the row there.
@@ -47,6 +47,8 @@ pub struct Domain<'a, T> {
     pub upper: &'a [T],
     /// Which box a row uses.
     pub box_of: SetOf<'a>,
+    /// An ℓ2 or ℓ1 ball around `[d]` that cuts every box.
+    pub ball: Option<&'a Ball<T>>,
     /// Lines by site, at least those before the rows' start.
     pub lines: &'a [NodeLines<T>],
     /// Which lines a row uses.
@@ -68,15 +70,31 @@ pub struct Trace<T> {
 }
 
 impl<T: Real> Domain<'_, T> {
-    /// The minimisers `[count, d]` for coefficients on the input; the middle of the box where a coefficient is 0.
+    /// The box of a row.
+    fn ends(&self, row: usize, d: usize) -> (&[T], &[T]) {
+        let set = self.box_of.of(row) * d;
+        (&self.lower[set..set + d], &self.upper[set..set + d])
+    }
+
+    /// The row's box cut by the ball, if there is one.
+    pub(crate) fn cut(&self, row: usize, d: usize) -> Option<CutBox<'_, T>> {
+        let (lower, upper) = self.ends(row, d);
+        self.ball.map(|ball| CutBox { ball, lower, upper })
+    }
+
+    /// The minimisers `[count, d]` for coefficients on the input; the middle of the box where a coefficient is 0, or the
+    /// ball's.
     pub fn minimisers(&self, rows: &[T], count: usize) -> Vec<T> {
         let d = rows.len() / count;
         let half = T::from_f64(0.5);
         let mut points = Vec::with_capacity(rows.len());
         for (index, row) in rows.chunks_exact(d).enumerate() {
-            let set = self.box_of.of(index) * d;
-            points.extend(row.iter().enumerate().map(|(i, &a)| {
-                let (l, u) = (self.lower[set + i], self.upper[set + i]);
+            if let Some(cut) = self.cut(index, d) {
+                cut.minimiser(row, &mut points);
+                continue;
+            }
+            let (lower, upper) = self.ends(index, d);
+            points.extend(row.iter().zip(lower.iter().zip(upper)).map(|(&a, (&l, &u))| {
                 if a > T::ZERO {
                     l
                 } else if a < T::ZERO {

@@ -5,6 +5,7 @@
 
 mod ascent;
 mod charges;
+mod cut;
 mod domain;
 mod interval;
 mod lines;
@@ -12,6 +13,7 @@ mod nonlinearity;
 
 pub use ascent::{AdamStep, SlopeAscent};
 pub use charges::Charges;
+pub(crate) use cut::CutBox;
 pub(crate) use charges::{GENEROUS, gamma, lane_sum};
 pub use domain::{Domain, Multiplier, SetOf, Trace};
 pub use interval::OutwardInterval;

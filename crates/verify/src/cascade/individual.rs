@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use tightrope_attack::{Target, ThreatModel};
+use tightrope_engine::{Ball, Norm};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
 use crate::cascade::Open;
@@ -12,7 +13,7 @@ use crate::cascade::log::Verdict;
 use crate::complete::{AlphaCrown, AlphaSettings, Outcome, Settings, decide_prepared};
 use crate::{Stage, VerifyError};
 
-/// One sample with the exact box of its perturbations.
+/// One sample with the exact set of its perturbations: a box, or a box that a ball cuts.
 pub(crate) struct SampleQuery<'a> {
     pub target: &'a Target<'a>,
     pub threat: &'a ThreatModel,
@@ -24,6 +25,12 @@ pub(crate) struct SampleQuery<'a> {
 impl SampleQuery<'_> {
     fn sides(&self) -> (Vec<f64>, Vec<f64>) {
         self.x.iter().map(|&value| self.threat.interval(value)).unzip()
+    }
+
+    fn ball(&self) -> Option<Ball<f64>> {
+        let center = || self.x.iter().map(|&value| value.into()).collect();
+        let ThreatModel { norm, epsilon, .. } = *self.threat;
+        (norm != Norm::Inf).then(|| Ball { norm, center: center(), epsilon })
     }
 
     /// The nearest point of f32 numbers in the box.
@@ -53,7 +60,7 @@ impl SampleQuery<'_> {
             row[rival] = -1.0;
         }
         let settings = AlphaSettings { iterations, timeout: self.left, goal: GOAL, ..AlphaSettings::default() };
-        let (bounds, learned) = alpha.learn(&lower, &upper, &rows, &settings)?;
+        let (bounds, learned) = alpha.learn((&lower, &upper), self.ball().as_ref(), &rows, &settings)?;
         sample.improve(rivals.into_iter().zip(bounds.rows), Stage::AlphaCrown);
         sample.learned = Some(Arc::new(learned));
         Ok(())
@@ -75,14 +82,19 @@ impl SampleQuery<'_> {
         };
         let case = Case::closed(lower, upper, rivals.iter().map(reaches).collect());
         let property = Property::new(self.x.len(), classes, vec![case]);
+        let ball = self.ball();
+        let attack_restarts = if ball.is_some() { 0 } else { Settings::default().attack_restarts };
         let settings = Settings {
+            attack_restarts,
             timeout: self.left.unwrap_or(Duration::MAX),
             queue_bytes: QUEUE_BYTES,
             seed,
             ..Settings::default()
         };
         let learned = sample.learned.take();
-        let decision = decide_prepared(&alpha.prepared, &property, &settings, learned.as_deref(), &|_| (), start)?;
+        let prepared = &alpha.prepared;
+        let decision =
+            decide_prepared(prepared, &property, ball.as_ref(), &settings, learned.as_deref(), &|_| (), start)?;
         match decision.outcome {
             // The proof says that every margin is above 0, not by how much.
             Outcome::Holds { .. } => {

@@ -152,18 +152,13 @@ impl Cascade {
         Ok(records.into_iter().flatten().collect())
     }
 
-    /// Fails if a stage stands twice or cannot bound the perturbations.
+    /// Fails if a stage stands twice.
     ///
     /// # Errors
-    /// Which stage, and why.
+    /// Which stage.
     pub fn check_stages(&self) -> Result<(), VerifyError> {
         if let Some((position, stage)) = self.stages.iter().enumerate().find(|(i, s)| self.stages[..*i].contains(s)) {
             return Err(VerifyError::Usage(format!("stage `{stage}` stands twice (again as number {})", position + 1)));
-        }
-        if let Some(stage) = self.stages.iter().find(|stage| stage.needs_box() && self.threat.norm != Norm::Inf) {
-            return Err(VerifyError::Usage(format!(
-                "stage `{stage}` bounds boxes only, that is ℓ∞ perturbations; leave it out for other norms"
-            )));
         }
         Ok(())
     }
@@ -175,7 +170,7 @@ impl Cascade {
 
     /// The stages up to the first that takes samples one by one, and the others.
     fn parts(&self) -> (&[Stage], &[Stage]) {
-        let first = self.stages.iter().position(|stage| stage.needs_box());
+        let first = self.stages.iter().position(|stage| stage.is_individual());
         self.stages.split_at(first.unwrap_or(self.stages.len()))
     }
 
@@ -299,7 +294,7 @@ impl Cascade {
         stage: Stage,
         overruns: &Overruns,
     ) -> Result<(), VerifyError> {
-        if !stage.needs_box() {
+        if !stage.is_individual() {
             return self.batched_stage(target, samples, &mut [sample], stage);
         }
         let start = Instant::now();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tightrope_engine::{Norm, Relaxation};
+use tightrope_engine::Relaxation;
 use tightrope_network::choice_text;
 
 /// One stage of the certification cascade.
@@ -30,13 +30,8 @@ impl Stage {
         Stage::Bab,
     ];
 
-    /// The cascade for perturbations of `norm` when none is asked for: [`Self::DEFAULT`] without stages that need a box.
-    pub fn default_for(norm: Norm) -> Vec<Stage> {
-        Stage::DEFAULT.into_iter().filter(|stage| norm == Norm::Inf || !stage.needs_box()).collect()
-    }
-
-    /// True for stages that work on boxes, thus ℓ∞ perturbations, only; they take samples one by one.
-    pub fn needs_box(self) -> bool {
+    /// True for stages that take samples one by one.
+    pub fn is_individual(self) -> bool {
         matches!(self, Stage::AlphaCrown | Stage::Bab)
     }
 
@@ -84,8 +79,6 @@ impl FromStr for Stage {
 
 #[cfg(test)]
 mod tests {
-    use tightrope_engine::Norm;
-
     use super::Stage;
 
     #[test]
@@ -94,11 +87,5 @@ mod tests {
             assert_eq!(stage.name().parse(), Ok(stage));
         }
         assert!("crwn".parse::<Stage>().unwrap_err().contains("unknown stage"));
-    }
-
-    #[test]
-    fn balls_get_the_stages_that_can_bound_them() {
-        assert_eq!(Stage::default_for(Norm::Inf), Stage::DEFAULT);
-        assert_eq!(Stage::default_for(Norm::L2), Stage::DEFAULT[..4]);
     }
 }

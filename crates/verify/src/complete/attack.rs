@@ -9,6 +9,7 @@ use tightrope_attack::search::{Evaluated, Search};
 use tightrope_engine::Real;
 use tightrope_noise::{Purpose, Stream};
 
+use super::ball;
 use super::bound::handle::Handle;
 use super::bound::root::Setting;
 use super::point::{Found, Judge, seen_in_single};
@@ -50,12 +51,16 @@ impl<'a> CaseAttack<'a> {
         point.iter().enumerate().map(coordinate).collect()
     }
 
-    /// Tries points `[count, d]` of the box, each against its conjunction in `targets`.
+    /// Tries points `[count, d]` of the box, drawn into the ball, each against its conjunction in `targets`.
     pub(crate) fn check(&self, points: &[f64], targets: &[usize]) -> Option<Found> {
         let program = self.judge.program;
         let d = self.single.dimension();
         let chunk = rows_per_pass(program);
         let mut weak = None;
+        let mut points = points.to_vec();
+        if let Some(ball) = self.judge.ball {
+            points.chunks_exact_mut(d).for_each(|point| ball::drawn_in(ball, point));
+        }
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
             let output = program.outputs(points);
             let outputs = output.chunks_exact(output.len() / targets.len());
@@ -96,6 +101,11 @@ impl<'a> CaseAttack<'a> {
         deadline: Instant,
     ) -> Option<Found> {
         let d = self.single.dimension();
+        if self.judge.ball.is_some() {
+            // Steps of this descent would leave it; an attack that knows the ball comes before.
+            let inside = points.chunks_exact(d).flat_map(|point| self.widened(&self.single.cut(point.to_vec())));
+            return self.check(&inside.collect::<Vec<f64>>(), targets);
+        }
         let chunk = rows_per_pass(self.fast);
         let sizes = StepSizes { first, last: first / 50.0, steps };
         let mut search = CaseDescent { attack: self, targets, deadline, strong: None, weak: None };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use num_bigint::BigInt;
 use rayon::prelude::*;
 use tightrope_certificate::{Proof, Statement};
+use tightrope_engine::Ball;
 use tightrope_exact::Dyadic;
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
@@ -63,14 +64,16 @@ fn decide_outputs(
     let prepared = Prepared::new(network, weights)?;
     match property.whole {
         true => decide_whole(&prepared, property, settings, progress, start),
-        false => decide_prepared(&prepared, property, settings, None, progress, start),
+        false => decide_prepared(&prepared, property, None, settings, None, progress, start),
     }
 }
 
-/// [`decide`] for a network that is loaded; a search over the box of the only case goes on from what is `learned` about it.
+/// [`decide`] for a network that is loaded; the `ball` cuts the box of every case, and a search over the only case goes on
+/// from what is `learned` about it. Only boxes have proofs.
 pub(crate) fn decide_prepared(
     prepared: &Prepared<'_>,
     property: &Property,
+    ball: Option<&Ball<f64>>,
     settings: &Settings,
     learned: Option<&Learned>,
     progress: &(dyn Fn(Progress) + Sync),
@@ -78,14 +81,19 @@ pub(crate) fn decide_prepared(
 ) -> Result<Decision, VerifyError> {
     let (network, weights) = (prepared.network, prepared.weights);
     let work = || {
-        let usual = || Work::new(prepared, property, settings, learned, progress, start).run();
+        if ball.is_some() && settings.proof {
+            return Err(VerifyError::Usage("certificates are about boxes: ask for none over balls of other norms".into()));
+        }
+        let usual = || Work::new(prepared, (property, ball), settings, learned, progress, start).run();
         let Some(units) = units(prepared, property) else { return usual() };
         let (input, output) = (units[0], units[network.output()]);
+        let scaled_ball = ball.map(|ball| ball_in_units(ball, input));
         match (network.in_units(weights, &units), in_units(property, input, output)) {
-            (Some(model), Some(property)) => {
+            (Some(model), Some(property)) if scaled_ball.as_ref().is_none_or(Option::is_some) => {
+                let ball = scaled_ball.flatten();
                 let weights = model.weights();
                 let prepared = Prepared::new(&model.network, &weights)?;
-                let decision = Work::new(&prepared, &property, settings, None, progress, start).run()?;
+                let decision = Work::new(&prepared, (&property, ball.as_ref()), settings, None, progress, start).run()?;
                 Ok(in_usual_units(decision, units, output))
             }
             _ => usual(),
@@ -103,16 +111,25 @@ pub(crate) fn decide_prepared(
 /// The property for inputs in units of 2^input and outputs in units of 2^output; none if that leaves f64.
 fn in_units(property: &Property, input: i32, output: i32) -> Option<Property> {
     let mut property = property.clone();
-    let convert = |value: &mut f64, unit: i32| {
-        let scaled = Dyadic::from(*value).scaled(-i64::from(unit));
-        *value = scaled.to_f64();
-        (value.is_finite() && Dyadic::from(*value) == scaled).then_some(())
-    };
     for case in &mut property.cases {
         case.lower.iter_mut().chain(&mut case.upper).try_for_each(|end| convert(end, input))?;
         case.unsafe_outputs.iter_mut().flatten().try_for_each(|row| convert(&mut row.bound, output))?;
     }
     Some(property)
+}
+
+/// A ball around inputs in units of 2^input; none if that leaves f64.
+fn ball_in_units(ball: &Ball<f64>, input: i32) -> Option<Ball<f64>> {
+    let mut ball = ball.clone();
+    ball.center.iter_mut().chain([&mut ball.epsilon]).try_for_each(|value| convert(value, input))?;
+    Some(ball)
+}
+
+/// A number in units of 2^unit; none if that leaves f64.
+fn convert(value: &mut f64, unit: i32) -> Option<()> {
+    let scaled = Dyadic::from(*value).scaled(-i64::from(unit));
+    *value = scaled.to_f64();
+    (value.is_finite() && Dyadic::from(*value) == scaled).then_some(())
 }
 
 /// A fraction times 2^unit.
@@ -204,6 +221,8 @@ const BLOCK: usize = 64;
 pub(super) struct Work<'a> {
     pub prepared: &'a Prepared<'a>,
     pub property: &'a Property,
+    /// The ball that cuts every case's box.
+    pub ball: Option<&'a Ball<f64>>,
     pub settings: &'a Settings,
     /// About the box of the only case.
     pub learned: Option<&'a Learned>,
@@ -235,7 +254,7 @@ enum CaseEnd {
 impl<'a> Work<'a> {
     fn new(
         prepared: &'a Prepared<'a>,
-        property: &'a Property,
+        (property, ball): (&'a Property, Option<&'a Ball<f64>>),
         settings: &'a Settings,
         learned: Option<&'a Learned>,
         progress: &'a (dyn Fn(Progress) + Sync),
@@ -246,6 +265,7 @@ impl<'a> Work<'a> {
         Work {
             prepared,
             property,
+            ball,
             settings,
             learned: learned.filter(|_| property.cases.len() == 1),
             progress,
@@ -329,10 +349,10 @@ impl<'a> Work<'a> {
             return Ok(CaseEnd::Holds);
         }
         let setting =
-            Setting::new(&self.prepared.fast, &self.prepared.exact, &case.lower, &case.upper, self.settings.sound);
+            Setting::new(&self.prepared.fast, &self.prepared.exact, (&case.lower, &case.upper), self.ball, self.settings.sound);
         let list = conjunctions(case);
         let Prepared { exact, weights, exact_network, .. } = self.prepared;
-        let judge = Judge { program: exact, weights, exact: exact_network, case };
+        let judge = Judge { program: exact, weights, exact: exact_network, case, ball: self.ball };
         let attack = CaseAttack::new(&setting, judge, &list);
         let endgame = Endgame::new(&setting, &attack, &list, self.deadline);
         if list.iter().any(|conjunction| conjunction.len() == 0) {

@@ -36,7 +36,7 @@ pub(crate) fn decide_whole(
             return Ok(Decision { outcome: Outcome::Timeout { lower_bound }, statistics });
         }
         let settings = Settings { timeout, proof: settings.proof && splits == 0, ..settings.clone() };
-        let decision = decide_prepared(prepared, &part, &settings, None, progress, now)?;
+        let decision = decide_prepared(prepared, &part, None, &settings, None, progress, now)?;
         add(&mut statistics, &decision.statistics);
         match decision.outcome {
             Outcome::Holds { proof: found } => proof = found,
@@ -86,7 +86,7 @@ fn rounded(prepared: &Prepared<'_>, property: &Property, input: &[f64]) -> Optio
     let whole: Vec<f64> = input.iter().map(|x| x.round() + 0.0).collect();
     let Prepared { exact, weights, exact_network, .. } = prepared;
     property.cases.iter().find_map(|case| {
-        let judge = Judge { program: exact, weights, exact: exact_network, case };
+        let judge = Judge { program: exact, weights, exact: exact_network, case, ball: None };
         case.unsafe_outputs.iter().find_map(|rows| judge.confirm(&whole, rows))
     })
 }

@@ -1,6 +1,7 @@
 //! Complete verification: decides properties by attack, optimised bounds and branch and bound.
 
 mod attack;
+mod ball;
 mod bound;
 mod boxes;
 mod decide;

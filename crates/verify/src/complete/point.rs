@@ -3,12 +3,14 @@
 use std::sync::OnceLock;
 
 use tightrope_certificate::ExactNetwork;
+use tightrope_engine::Ball;
 use tightrope_engine::OutwardInterval;
 use tightrope_engine::Real;
 use tightrope_exact::{Dyadic, Enclosure};
 use tightrope_network::Weights;
 use tightrope_vnnlib::{Case, Constraint};
 
+use super::ball;
 use super::bound::handle::Handle;
 
 /// numerators / denominator.
@@ -57,6 +59,8 @@ pub(crate) struct Judge<'a> {
     /// Made when it is needed first.
     pub exact: &'a OnceLock<Option<ExactNetwork>>,
     pub case: &'a Case,
+    /// The ball that cuts the case's box.
+    pub ball: Option<&'a Ball<f64>>,
 }
 
 /// Most products of an evaluation that is done exactly: a few seconds.
@@ -81,7 +85,7 @@ impl Judge<'_> {
     ///
     /// Interval arithmetic at the point decides unless it is too close; then exact arithmetic does.
     pub(crate) fn confirm(&self, input: &[f64], rows: &[Constraint]) -> Option<Found> {
-        if !self.case.contains(input) {
+        if !self.case.contains(input) || self.ball.is_some_and(|ball| !ball::contains(ball, input)) {
             return None;
         }
         let output = self.enclosed(input);
@@ -145,7 +149,7 @@ impl Judge<'_> {
         }
         // No f64 point will do; the real one does if exact arithmetic says so once more, from the input on, and if it is
         // surely inside where an end is but near the exact one.
-        if !self.is_surely_inside(point) {
+        if self.ball.is_some() || !self.is_surely_inside(point) {
             return None;
         }
         let output = self.exact()?.output(&point.numerators, &point.denominator);

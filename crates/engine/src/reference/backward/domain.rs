@@ -52,7 +52,7 @@ impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
     }
 
     fn finish(&mut self, rows: Vec<T>, values: &mut [T]) {
-        self.domain.minimum(&rows, values);
+        self.domain.minimum(&rows, values, &mut self.errors);
         if let Some(trace) = self.trace.as_deref_mut() {
             trace.input = rows;
         }
@@ -136,10 +136,16 @@ impl<T: Real> Domain<'_, T> {
         }
     }
 
-    /// values += min over each row's box of row·x.
-    fn minimum(&self, rows: &[T], values: &mut [T]) {
+    /// values += min over each row's set of row·x; `errors` grow by the size of terms that the charges know nothing of.
+    fn minimum(&self, rows: &[T], values: &mut [T], errors: &mut [T]) {
         let d = rows.len() / values.len();
-        for (index, (row, value)) in rows.chunks_exact(d).zip(values).enumerate() {
+        for (index, (row, (value, error))) in rows.chunks_exact(d).zip(values.iter_mut().zip(errors)).enumerate() {
+            if let Some(cut) = self.cut(index, d) {
+                let (least, size) = cut.minimum(row);
+                *value += least;
+                *error += size;
+                continue;
+            }
             let set = self.box_of.of(index) * d;
             let (lower, upper) = (&self.lower[set..set + d], &self.upper[set..set + d]);
             *value += box_minimum(row, lower, upper);

@@ -28,6 +28,7 @@ impl<T: Real> Group<T> {
                 lower: &lower,
                 upper: &upper,
                 box_of: SetOf::Only,
+                ball: None,
                 lines: &lines,
                 lines_of: SetOf::Only,
                 slopes: Some(&slopes),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use tightrope_engine::SlopeAscent;
+use tightrope_engine::{Ball, SlopeAscent};
 use tightrope_network::{Network, Weights};
 
-use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
+use super::ascent::{Ascent, Start, Variables};
 use super::prepared::{Learned, Prepared, RowSlopes};
 use super::root::{Root, Setting, chunk_rows, doubles};
 use crate::VerifyError;
@@ -44,7 +44,7 @@ pub struct AlphaBounds {
     pub layer_upper: Vec<Vec<f64>>,
 }
 
-/// A network made ready for α-CROWN (Xu et al. 2021) over input boxes.
+/// A network made ready for α-CROWN (Xu et al. 2021) over input boxes, cut by ℓ2 or ℓ1 balls or not.
 ///
 /// Every intermediate bound starts as CROWN met with IBP and is optimised where its neuron is unstable; the best bound
 /// met counts. Bounds are evaluated in f64 and lowered by the rigorous margin for rounding errors of complete verification.
@@ -64,25 +64,26 @@ impl<'a> AlphaCrown<'a> {
         self.prepared.network.output_len()
     }
 
-    /// Lower bounds of `rows` (`[R, K]` over the logits) over the box [`lower`, `upper`] (`[d]` each).
+    /// Lower bounds of `rows` (`[R, K]` over the logits) over the box [`lower`, `upper`] (`[d]` each), or the part of it that
+    /// lies in the `ball`.
     ///
     /// # Errors
-    /// If lengths do not fit the network or [lower, upper] is no box of finite numbers.
+    /// If lengths do not fit the network, or [lower, upper] is no box and the ball none of finite numbers.
     pub fn bound(
         &self,
-        lower: &[f64],
-        upper: &[f64],
+        ends: (&[f64], &[f64]),
+        ball: Option<&Ball<f64>>,
         rows: &[f32],
         settings: &AlphaSettings,
     ) -> Result<AlphaBounds, VerifyError> {
-        Ok(self.learn(lower, upper, rows, settings)?.0)
+        Ok(self.learn(ends, ball, rows, settings)?.0)
     }
 
-    /// [`Self::bound`], and what a search over the same box can go on from.
+    /// [`Self::bound`], and what a search over the same set can go on from.
     pub(crate) fn learn(
         &self,
-        lower: &[f64],
-        upper: &[f64],
+        (lower, upper): (&[f64], &[f64]),
+        ball: Option<&Ball<f64>>,
         rows: &[f32],
         settings: &AlphaSettings,
     ) -> Result<(AlphaBounds, Learned), VerifyError> {
@@ -98,6 +99,13 @@ impl<'a> AlphaCrown<'a> {
         if let Some(i) = (0..d).find(|&i| !(lower[i].is_finite() && upper[i].is_finite() && lower[i] <= upper[i])) {
             return Err(VerifyError::Usage(format!("input {i}: [{}, {}] is no interval", lower[i], upper[i])));
         }
+        if let Some(ball) = ball {
+            let radius = ball.epsilon >= 0.0 && ball.epsilon.is_finite();
+            if ball.center.len() != d || !radius || ball.center.iter().any(|c| !c.is_finite()) {
+                let problem = "the ball needs a finite centre with a value for each input and a finite radius of at least 0";
+                return Err(VerifyError::Usage(problem.into()));
+            }
+        }
         let start = Instant::now();
         // Longer than any run lasts.
         let timeout = settings.timeout.unwrap_or(Duration::MAX).min(Duration::from_secs(1 << 32));
@@ -108,7 +116,7 @@ impl<'a> AlphaCrown<'a> {
             decay: settings.decay as f32,
             deadline: start + timeout,
         };
-        let setting = Setting::new(&self.prepared.fast, &self.prepared.exact, lower, upper, true);
+        let setting = Setting::new(&self.prepared.fast, &self.prepared.exact, (lower, upper), ball, true);
         let root = setting.root(&ascent, start + timeout.mul_f64(0.6));
         let (bounds, slopes) = self.rows(&setting, &root, &ascent, rows, settings.goal as f32);
         // Not those of nodes that only max poolings read.
@@ -131,14 +139,7 @@ impl<'a> AlphaCrown<'a> {
     ) -> (Vec<f64>, Vec<RowSlopes>) {
         let Prepared { fast, exact, .. } = &self.prepared;
         let (output, k) = (fast.network.output(), self.outputs());
-        let relaxation = LinearRelaxation {
-            program: fast,
-            start: output,
-            lower: &setting.lower32,
-            upper: &setting.upper32,
-            lines: &root.lines32,
-            own_lines: false,
-        };
+        let relaxation = setting.relaxation(output, &root.lines32, false);
         let size = chunk_rows(fast, output) / 2 + 1;
         let chunks: Vec<(Vec<f64>, Vec<RowSlopes>)> = rows
             .par_chunks(size * k)
@@ -192,7 +193,7 @@ mod tests {
         let (lower, upper) = (vec![0.3; 64], vec![0.5; 64]);
         let bound = |iterations| {
             let settings = AlphaSettings { iterations, ..AlphaSettings::default() };
-            alpha.bound(&lower, &upper, &rows, &settings).unwrap()
+            alpha.bound((&lower, &upper), None, &rows, &settings).unwrap()
         };
         let (still, climbed) = (bound(0), bound(20));
         for (position, (a, b)) in still.layer_lower.iter().zip(&climbed.layer_lower).enumerate() {
@@ -225,7 +226,7 @@ mod tests {
         let weights = Weights::from_single(&theta);
         let alpha = AlphaCrown::new(&network, &weights).unwrap();
         let bound = |lower: &[f64], upper: &[f64], rows: &[f32]| {
-            alpha.bound(lower, upper, rows, &AlphaSettings::default()).unwrap_err().to_string()
+            alpha.bound((lower, upper), None, rows, &AlphaSettings::default()).unwrap_err().to_string()
         };
         assert!(bound(&[0.0; 63], &[1.0; 64], &[0.0; 4]).contains("63"));
         assert!(bound(&[0.0; 64], &[1.0; 64], &[0.0; 5]).contains("5 coefficients"));

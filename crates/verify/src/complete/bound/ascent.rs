@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use tightrope_engine::{AdamStep, Domain, Multiplier, NodeLines, SetOf, Trace};
+use tightrope_engine::{AdamStep, Ball, Domain, Multiplier, NodeLines, SetOf, Trace};
 use tightrope_network::NodeId;
 
 use super::handle::Handle;
@@ -62,6 +62,8 @@ pub(crate) struct LinearRelaxation<'a> {
     pub lower: &'a [f32],
     /// Upper ends.
     pub upper: &'a [f32],
+    /// The ball that cuts it.
+    pub ball: Option<&'a Ball<f32>>,
     /// Lines before the start, shared (one set) or one set per row.
     pub lines: &'a [NodeLines<f32>],
     /// True for one set per row.
@@ -281,6 +283,7 @@ impl<'a> LinearRelaxation<'a> {
             lower: self.lower,
             upper: self.upper,
             box_of: SetOf::Only,
+            ball: self.ball,
             lines: self.lines,
             lines_of: if self.own_lines { SetOf::Listed(active) } else { SetOf::Only },
             slopes: Some(&current.slopes),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tightrope_engine::{Charges, Domain, Multiplier, NodeLines, OutwardInterval, SetOf};
+use tightrope_engine::{Ball, Charges, Domain, Multiplier, NodeLines, OutwardInterval, SetOf};
 use tightrope_network::NodeId;
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
@@ -12,7 +12,7 @@ use super::handle::Handle;
 use super::split::widened;
 use crate::complete::problem::Conjunction;
 
-/// A network in both precisions with one input box.
+/// A network in both precisions with one input box, cut by a ball or not.
 pub(crate) struct Setting<'a> {
     /// For optimisation.
     pub fast: &'a Handle<'a, f32>,
@@ -26,6 +26,10 @@ pub(crate) struct Setting<'a> {
     pub lower32: Vec<f32>,
     /// The same in f32.
     pub upper32: Vec<f32>,
+    /// The ball that cuts the box, if one does.
+    pub ball: Option<Ball<f64>>,
+    /// The same in f32.
+    pub ball32: Option<Ball<f32>>,
     /// Whether the margin for rounding errors is subtracted.
     pub sound: bool,
 }
@@ -105,11 +109,16 @@ impl<'a> Setting<'a> {
     pub(crate) fn new(
         fast: &'a Handle<'a, f32>,
         exact: &'a Handle<'a, f64>,
-        lower: &[f64],
-        upper: &[f64],
+        (lower, upper): (&[f64], &[f64]),
+        ball: Option<&Ball<f64>>,
         sound: bool,
     ) -> Self {
-        let single = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
+        let single = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let ball32 = |ball: &Ball<f64>| Ball {
+            norm: ball.norm,
+            center: single(&ball.center),
+            epsilon: ball.epsilon as f32,
+        };
         Setting {
             fast,
             exact,
@@ -117,6 +126,8 @@ impl<'a> Setting<'a> {
             upper: upper.to_vec(),
             lower32: single(lower),
             upper32: single(upper),
+            ball: ball.cloned(),
+            ball32: ball.map(ball32),
             sound,
         }
     }
@@ -230,14 +241,7 @@ impl<'a> Setting<'a> {
         }
         let n = interval.lower.len();
         let ascent = Ascent { deadline: until, ..*ascent };
-        let relaxation = LinearRelaxation {
-            program: self.fast,
-            start: id,
-            lower: &self.lower32,
-            upper: &self.upper32,
-            lines: &root.lines32,
-            own_lines: false,
-        };
+        let relaxation = self.relaxation(id, &root.lines32, false);
         let rounding = root.rounding_to(interval);
         let chunks: Vec<Option<Chunk>> = rows
             .par_chunks(chunk_rows(self.fast, id) / 2 + 1)
@@ -284,6 +288,7 @@ impl<'a> Setting<'a> {
             lower: &self.lower,
             upper: &self.upper,
             box_of: SetOf::Only,
+            ball: self.ball.as_ref(),
             lines,
             lines_of: SetOf::Only,
             slopes,
@@ -297,11 +302,23 @@ impl<'a> Setting<'a> {
             lower: &self.lower32,
             upper: &self.upper32,
             box_of: SetOf::Only,
+            ball: self.ball32.as_ref(),
             lines,
             lines_of: SetOf::Only,
             slopes: None,
             multipliers: None,
         }
+    }
+
+    /// The relaxation up to `start` that an ascent climbs on, with one set of lines or one for each row.
+    pub(crate) fn relaxation<'g>(
+        &'g self,
+        start: NodeId,
+        lines: &'g [NodeLines<f32>],
+        own_lines: bool,
+    ) -> LinearRelaxation<'g> {
+        let (lower, upper, ball) = (&self.lower32[..], &self.upper32[..], self.ball32.as_ref());
+        LinearRelaxation { program: self.fast, start, lower, upper, ball, lines, own_lines }
     }
 
     /// Bounds with their margins taken off.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use tightrope_certificate::RefinementId;
-use tightrope_engine::{Charges, Domain, NodeLines, OutwardInterval, SetOf};
+use tightrope_engine::{Ball, Charges, Domain, NodeLines, OutwardInterval, SetOf};
 
 use super::attack::CaseAttack;
 use super::bound::root::{Layers, Setting};
@@ -288,7 +288,7 @@ impl Boxes<'_> {
                 rows[2 * place * n + e % n] = 1.0;
                 rows[(2 * place + 1) * n + e % n] = -1.0;
             }
-            let domain = domain(lower, upper, lines, &of);
+            let domain = domain((lower, upper), self.setting.ball.as_ref(), lines, &of);
             let (values, errors) = program.at.substitute(&domain, id, rows, of.len(), None, Some(self.rounding));
             let values = self.setting.lowered(values, &errors);
             for (&e, pair) in elements.iter().zip(values.chunks_exact(2)) {
@@ -315,11 +315,18 @@ impl Boxes<'_> {
     }
 }
 
-fn domain<'a>(lower: &'a [f64], upper: &'a [f64], lines: &'a [NodeLines<f64>], of: &'a [u32]) -> Domain<'a, f64> {
+/// Boxes of an item each, cut by the case's ball if it has one.
+fn domain<'a>(
+    (lower, upper): (&'a [f64], &'a [f64]),
+    ball: Option<&'a Ball<f64>>,
+    lines: &'a [NodeLines<f64>],
+    of: &'a [u32],
+) -> Domain<'a, f64> {
     Domain {
         lower,
         upper,
         box_of: SetOf::Listed(of),
+        ball,
         lines,
         lines_of: SetOf::Listed(of),
         slopes: None,

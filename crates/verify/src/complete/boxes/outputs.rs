@@ -173,7 +173,7 @@ impl Boxes<'_> {
             let (bound, absolute, absolute_bound) = self.conjunctions[*c].combine_exact(weights, &mut rows);
             offsets.push((bound, self.rounding.combination(output, &absolute, absolute_bound)));
         }
-        let domain = domain(lower, upper, lines, of);
+        let domain = domain((lower, upper), self.setting.ball.as_ref(), lines, of);
         let mut trace = Trace::default();
         let (mut values, mut errors) =
             program.at.substitute(&domain, output, rows, of.len(), Some(&mut trace), Some(self.rounding));

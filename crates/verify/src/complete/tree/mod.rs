@@ -298,6 +298,7 @@ impl<'a> Tree<'a> {
                 lower: &self.setting.lower32,
                 upper: &self.setting.upper32,
                 box_of: SetOf::Only,
+                ball: self.setting.ball32.as_ref(),
                 lines: &lines,
                 lines_of: SetOf::Own,
                 slopes: None,

@@ -207,14 +207,7 @@ impl Regions<'_> {
             splits: vec![splits.to_vec(); rows.len()],
             weights: Vec::new(),
         };
-        let relaxation = LinearRelaxation {
-            program: fast,
-            start: id,
-            lower: &self.setting.lower32,
-            upper: &self.setting.upper32,
-            lines: &narrow,
-            own_lines: false,
-        };
+        let relaxation = self.setting.relaxation(id, &narrow, false);
         let reached = self.ascent.run(relaxation, Start::Rows(&unit_rows::<f32>(rows, n)), variables, 0.0);
         let known = |(i, is_upper): (usize, bool)| if is_upper { -interval.upper[i] } else { interval.lower[i] };
         let gain = |(i, _): (usize, bool)| GAIN * (interval.upper[i] - interval.lower[i]);

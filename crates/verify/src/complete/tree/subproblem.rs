@@ -85,14 +85,7 @@ pub(crate) const GOAL: f32 = 1e-4;
 
 impl<'a> Tree<'a> {
     pub(crate) fn relaxation<'g>(&'g self, lines: &'g [NodeLines<f32>], own_lines: bool) -> LinearRelaxation<'g> {
-        LinearRelaxation {
-            program: self.setting.fast,
-            start: self.setting.fast.network.output(),
-            lower: &self.setting.lower32,
-            upper: &self.setting.upper32,
-            lines,
-            own_lines,
-        }
+        self.setting.relaxation(self.setting.fast.network.output(), lines, own_lines)
     }
 
     /// Lines and variables of rows.
