@@ -178,11 +178,7 @@ pub fn method_help() -> String {
 /// The help of an option that takes stages.
 pub fn stage_help() -> String {
     let default: Vec<&str> = Stage::DEFAULT.iter().map(|stage| stage.name()).collect();
-    format!(
-        "Stages in order: {} [default: {}]",
-        Stage::names().join(", "),
-        default.join(",")
-    )
+    format!("Stages in order: {} [default: {}]", Stage::names().join(", "), default.join(","))
 }
 
 /// The help of a flag that sets the configuration key `path`, which tells what it is and its default.

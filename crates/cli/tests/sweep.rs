@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::path::Path;
+
 use serde_json::Value;
 use support::{fails, succeeds, text};
+use tightrope_testkit::peer;
 
 const RECIPE: &str = "dataset = \"digits\"\nmodel = \"cnn3-tiny\"\nlimit_train = 64\n\n\
                       [train]\nepochs = 1\nbatch = 32\neval_limit = 64\n";
@@ -63,4 +66,24 @@ fn trials_are_asked_for_and_told() {
     assert!(output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"trial\":0,\"configuration\":0,\"status\":\"done\"}\n");
     assert!(succeeds(&["sweep", "show", out]).contains("hypervolume 0.3750"));
+}
+
+#[test]
+fn optuna_proposes_and_the_sweep_keeps_the_book() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (recipe, out) = (path("recipe.toml"), path("sweep"));
+    let longer = "eps = 0.02\n".to_string() + &RECIPE.replace("= 64", "= 256").replace("epochs = 1", "epochs = 8");
+    std::fs::write(&recipe, longer).unwrap();
+    succeeds(&["sweep", text(&recipe), "--prepare", "--out", text(&out)]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer/optuna_search.py");
+    let arguments = [env!("CARGO_BIN_EXE_tightrope"), text(&out), text(&recipe), "8"];
+    let Some(best) = peer::python(&script, "optuna", &arguments) else { return };
+    let found: Value = serde_json::from_str(&succeeds(&["sweep", "show", text(&out), "--json"])).unwrap();
+    assert_eq!((&found["trials"], &found["done"]), (&8.into(), &8.into()), "{found}");
+    // Both call the same trials best, and not all: each of Optuna's trials is a configuration of its own.
+    let mut front: Vec<u64> = found["front"].as_array().unwrap().iter().map(|c| c.as_u64().unwrap()).collect();
+    front.sort_unstable();
+    assert_eq!(serde_json::from_str::<Vec<u64>>(&best).unwrap(), front, "{found}");
+    assert!(front.len() < 8, "{found}");
 }

@@ -110,6 +110,6 @@ fn members_are_their_definition() {
         }
         // Members are addressed, not sequential.
         assert_eq!(at.members(perturbation, 5..6, &wanted, &loss).unwrap()[0], losses[2]);
-        assert_eq!(at.theta(), theta, "members leave θ as it is");
+        assert_eq!(**at.theta(), theta, "members leave θ as it is");
     }
 }

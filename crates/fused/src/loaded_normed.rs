@@ -142,7 +142,8 @@ impl Loaded<f32> for LoadedNormed {
 
     fn change(&mut self, edit: &mut dyn FnMut(&mut [f32])) -> Result<(), EngineError> {
         if Arc::get_mut(&mut self.bare).is_none() {
-            let (engine, plan, theta) = (self.bare.engine.clone(), self.bare.plan.clone(), Arc::clone(self.bare.theta()));
+            let (engine, plan, theta) =
+                (self.bare.engine.clone(), self.bare.plan.clone(), Arc::clone(self.bare.theta()));
             self.bare = Arc::new(LoadedFused::new(engine, self.bare.network(), plan, theta)?);
         }
         if let Some(bare) = Arc::get_mut(&mut self.bare) {

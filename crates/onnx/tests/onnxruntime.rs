@@ -2,29 +2,21 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
 
 use common::{batch_norms, random_model};
 use tightrope_network::{Description, Initialisation, Layer, Model, Normalisation, Preset};
 use tightrope_onnx::{export, import};
 use tightrope_testkit::evaluate::logits;
+use tightrope_testkit::peer;
 use tightrope_testkit::random::{Family, Rng, draws, network};
 
-/// Runs a script of `tests/peer` on `folder`; false, said on stderr, where Python or a module is absent and not required.
+/// Runs a script of `tests/peer` on `folder`; false where it cannot be run and need not be.
 fn python(script: &str, modules: &str, folder: &Path, arguments: &[&str]) -> bool {
-    let program = std::env::var_os("TIGHTROPE_PYTHON").unwrap_or_else(|| "python3".into());
-    let present = Command::new(&program).arg("-c").arg(format!("import {modules}")).output();
-    if !present.is_ok_and(|output| output.status.success()) {
-        let message = format!("no Python with {modules}; install them with pip");
-        assert!(std::env::var_os("TIGHTROPE_REQUIRE_PEERS").is_none_or(|v| v != "1"), "{message}");
-        eprintln!("SKIPPED: {message}");
-        return false;
-    }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer").join(script);
-    let output = Command::new(&program).arg(script).arg(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    true
+    let all: Vec<&OsStr> = [folder.as_os_str()].into_iter().chain(arguments.iter().map(OsStr::new)).collect();
+    peer::python(&script, modules, &all).is_some()
 }
 
 fn read(path: &Path) -> Vec<f64> {

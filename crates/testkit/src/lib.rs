@@ -5,6 +5,7 @@ pub mod differences;
 pub mod evaluate;
 pub mod golden;
 pub mod networks;
+pub mod peer;
 pub mod random;
 pub mod sampling;
 pub mod shared;

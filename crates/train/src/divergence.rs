@@ -171,7 +171,11 @@ mod tests {
             (vec!["train.lr=3"], &late, ["the learning rate, 0.6, where parameters have the size", "lower train.lr"]),
             (vec![], &|state: &mut State| Arc::make_mut(&mut state.theta)[0] = f32::NAN, ["size inf", "train.lr"]),
             (vec![], &|state: &mut State| Arc::make_mut(&mut state.theta).fill(2e4), ["size 2e4", "train.lr"]),
-            (vec![], &|state: &mut State| (state.step, Arc::make_mut(&mut state.theta)[0]) = (0, 1e9), ["it starts from", "init_from"]),
+            (
+                vec![],
+                &|state: &mut State| (state.step, Arc::make_mut(&mut state.theta)[0]) = (0, 1e9),
+                ["it starts from", "init_from"],
+            ),
             (vec!["smoothing.kind=rgs", "smoothing.sigma=5"], &late, ["standard deviation 5", "smoothing.sigma"]),
             (
                 vec!["smoothing.kind=pgpe", "smoothing.population=6"],

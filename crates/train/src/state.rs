@@ -47,7 +47,16 @@ pub struct Tally {
 impl State {
     /// The state before the first step.
     pub fn new(theta: Vec<f32>, buffers: Vec<f32>, optimiser: Optimiser) -> Self {
-        State { theta: Arc::new(theta), buffers, optimiser, average: None, epoch: 0, position: 0, step: 0, tally: Tally::default() }
+        State {
+            theta: Arc::new(theta),
+            buffers,
+            optimiser,
+            average: None,
+            epoch: 0,
+            position: 0,
+            step: 0,
+            tally: Tally::default(),
+        }
     }
 
     /// θ and buffers of the model that is evaluated and saved: the average, where there is one.

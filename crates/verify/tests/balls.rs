@@ -100,9 +100,8 @@ fn no_point_of_a_ball_leaves_optimised_bounds_which_are_tighter_than_those_of_th
         let upper: Vec<f64> = center.iter().map(|c| (c + epsilon).min(high)).collect();
         let rows = [1.0, -1.0, 0.0, 0.0, 1.0, -1.0, -1.0, 0.0, 0.5];
         let ball = Ball { norm, center: center.clone(), epsilon };
-        let bound = |ball: Option<&Ball<f64>>| {
-            alpha.bound((&lower, &upper), ball, &rows, &AlphaSettings::default()).unwrap()
-        };
+        let bound =
+            |ball: Option<&Ball<f64>>| alpha.bound((&lower, &upper), ball, &rows, &AlphaSettings::default()).unwrap();
         let (cut, boxed) = (bound(Some(&ball)), bound(None));
         for (cut, boxed) in cut.rows.iter().zip(&boxed.rows) {
             assert!(cut > boxed, "{norm:?} {clip:?}: {cut} over the ball, {boxed} over the box");

@@ -73,16 +73,14 @@ impl<T: Real> CutBox<'_, T> {
         if cut > boxed && size.is_finite() { (cut, four * size) } else { (boxed, four * self.size(a)) }
     }
 
-    /// Appends a point of the set where a·x is least, to within rounding; the middle of the box where that is the set and a
-    /// coefficient is 0.
+    /// Appends a point of the set where a·x is least, to within rounding; nearest to the centre where a coefficient is 0.
     pub(crate) fn minimiser(&self, a: &[T], point: &mut Vec<T>) {
         let multiplier = self.multiplier(a);
-        let half = T::from_f64(0.5);
         if multiplier == T::ZERO {
             return point.extend(a.iter().enumerate().map(|(i, &a)| match a.signum0() {
                 sign if sign > T::ZERO => self.lower[i],
                 sign if sign < T::ZERO => self.upper[i],
-                _ => (self.lower[i] + self.upper[i]) * half,
+                _ => self.ball.center[i].max(self.lower[i]).min(self.upper[i]),
             }));
         }
         match self.ball.norm {

@@ -82,8 +82,8 @@ impl<T: Real> Domain<'_, T> {
         self.ball.map(|ball| CutBox { ball, lower, upper })
     }
 
-    /// The minimisers `[count, d]` for coefficients on the input; the middle of the box where a coefficient is 0, or the
-    /// ball's.
+    /// The minimisers `[count, d]` for coefficients on the input; where a coefficient is 0, the middle of the box or, if a ball
+    /// cuts it, the value nearest to the ball's centre.
     pub fn minimisers(&self, rows: &[T], count: usize) -> Vec<T> {
         let d = rows.len() / count;
         let half = T::from_f64(0.5);

@@ -13,8 +13,8 @@ mod nonlinearity;
 
 pub use ascent::{AdamStep, SlopeAscent};
 pub use charges::Charges;
-pub(crate) use cut::CutBox;
 pub(crate) use charges::{GENEROUS, gamma, lane_sum};
+pub(crate) use cut::CutBox;
 pub use domain::{Domain, Multiplier, SetOf, Trace};
 pub use interval::OutwardInterval;
 pub use lines::NodeLines;

@@ -83,9 +83,7 @@ impl SampleQuery<'_> {
         let case = Case::closed(lower, upper, rivals.iter().map(reaches).collect());
         let property = Property::new(self.x.len(), classes, vec![case]);
         let ball = self.ball();
-        let attack_restarts = if ball.is_some() { 0 } else { Settings::default().attack_restarts };
         let settings = Settings {
-            attack_restarts,
             timeout: self.left.unwrap_or(Duration::MAX),
             queue_bytes: QUEUE_BYTES,
             seed,

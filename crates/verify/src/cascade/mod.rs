@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tightrope_attack::{Attack, Samples, Target, ThreatModel, margin};
-use tightrope_engine::{BoundRequest, Norm, Relaxation, Spec};
+use tightrope_engine::{BoundRequest, Relaxation, Spec};
 
 use self::individual::{SampleQuery, in_order};
 use self::log::{CertifyLog, SampleRecord, Verdict};

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tightrope_attack::InputBox;
 use tightrope_attack::pgd::{self, StepSizes};
-use tightrope_attack::search::{Evaluated, Search};
+use tightrope_attack::search::{Evaluated, FeasibleSet, Search};
 use tightrope_engine::Real;
 use tightrope_noise::{Purpose, Stream};
 
-use super::ball;
+use super::ball::{self, CaseSet};
 use super::bound::handle::Handle;
 use super::bound::root::Setting;
 use super::point::{Found, Judge, seen_in_single};
@@ -29,36 +29,41 @@ pub(crate) struct CaseAttack<'a> {
     conjunctions: &'a [Conjunction],
     lower: &'a [f64],
     upper: &'a [f64],
-    /// The box in f32.
-    single: InputBox<f32>,
+    /// The same in f32, cut by the judge's ball.
+    set: CaseSet<'a>,
 }
 
 impl<'a> CaseAttack<'a> {
     /// For the case with `setting` and `conjunctions`.
     pub(crate) fn new(setting: &'a Setting<'a>, judge: Judge<'a>, conjunctions: &'a [Conjunction]) -> Self {
         let (lower, upper) = (&setting.lower[..], &setting.upper[..]);
-        let single = InputBox::inside(lower.iter().copied().zip(upper.iter().copied()));
-        CaseAttack { fast: setting.fast, judge, conjunctions, lower, upper, single }
+        let sides = InputBox::inside(lower.iter().copied().zip(upper.iter().copied()));
+        let set = CaseSet { sides, ball: judge.ball };
+        CaseAttack { fast: setting.fast, judge, conjunctions, lower, upper, set }
     }
 
-    /// An f32 point as one of the exact box, whose ends are those of the box.
+    /// An f32 point as one of the exact set, whose ends are those of the box.
     fn widened(&self, point: &[f32]) -> Vec<f64> {
         let coordinate = |(i, &p): (usize, &f32)| match p {
-            p if p <= self.single.low[i] => self.lower[i],
-            p if p >= self.single.high[i] => self.upper[i],
+            p if p <= self.set.sides.low[i] => self.lower[i],
+            p if p >= self.set.sides.high[i] => self.upper[i],
             p => f64::from(p),
         };
-        point.iter().enumerate().map(coordinate).collect()
+        let mut widened: Vec<f64> = point.iter().enumerate().map(coordinate).collect();
+        if let Some(ball) = self.set.ball {
+            ball::drawn_in(ball, &mut widened);
+        }
+        widened
     }
 
     /// Tries points `[count, d]` of the box, drawn into the ball, each against its conjunction in `targets`.
     pub(crate) fn check(&self, points: &[f64], targets: &[usize]) -> Option<Found> {
         let program = self.judge.program;
-        let d = self.single.dimension();
+        let d = self.set.sides.dimension();
         let chunk = rows_per_pass(program);
         let mut weak = None;
         let mut points = points.to_vec();
-        if let Some(ball) = self.judge.ball {
+        if let Some(ball) = self.set.ball {
             points.chunks_exact_mut(d).for_each(|point| ball::drawn_in(ball, point));
         }
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
@@ -89,7 +94,8 @@ impl<'a> CaseAttack<'a> {
 
     /// Descends from `points` (`[count, d]`), each towards its conjunction in `targets`, for `steps` steps.
     ///
-    /// A step moves every coordinate against the sign of the gradient by a share of the box's width that falls
+    /// A step moves every coordinate against the sign of the gradient by a share of the box's width (over a ball, the point
+    /// against the gradient by a share of the ball's) that falls
     /// geometrically from `first` to a fiftieth of it. A counterexample that f32 arithmetic does not see ends the
     /// search only after the last step, as one that it sees is worth more to whoever runs the network.
     pub(crate) fn descend(
@@ -100,18 +106,13 @@ impl<'a> CaseAttack<'a> {
         first: f64,
         deadline: Instant,
     ) -> Option<Found> {
-        let d = self.single.dimension();
-        if self.judge.ball.is_some() {
-            // Steps of this descent would leave it; an attack that knows the ball comes before.
-            let inside = points.chunks_exact(d).flat_map(|point| self.widened(&self.single.cut(point.to_vec())));
-            return self.check(&inside.collect::<Vec<f64>>(), targets);
-        }
+        let d = self.set.sides.dimension();
         let chunk = rows_per_pass(self.fast);
         let sizes = StepSizes { first, last: first / 50.0, steps };
         let mut search = CaseDescent { attack: self, targets, deadline, strong: None, weak: None };
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
             search.targets = targets;
-            let points = points.chunks_exact(d).flat_map(|point| self.single.cut(point.to_vec())).collect();
+            let points = points.chunks_exact(d).flat_map(|point| self.set.project(point.to_vec())).collect();
             let Ok(()) = pgd::descend(&mut search, steps, sizes, (0..targets.len()).collect(), points);
             if search.strong.is_some() || search.is_late() {
                 break;
@@ -129,7 +130,7 @@ impl<'a> CaseAttack<'a> {
         seed: u64,
         deadline: Instant,
     ) -> Option<Found> {
-        let d = self.single.dimension();
+        let d = self.set.sides.dimension();
         let mut draws = vec![0.0; d];
         for restart in restarts {
             let mut points = Vec::with_capacity(targets.len() * d);
@@ -138,7 +139,7 @@ impl<'a> CaseAttack<'a> {
                     0 => draws.fill(0.5),
                     _ => Stream::new(seed, Purpose::Attack, target as u64, restart as u64).uniform(0, &mut draws),
                 }
-                points.extend(self.single.point_at(&draws));
+                points.extend(self.set.sides.point_at(&draws));
             }
             // Alternating coarse and fine steps.
             let first = if restart % 2 == 0 { 0.25 } else { 0.05 };
@@ -152,7 +153,7 @@ impl<'a> CaseAttack<'a> {
 
     /// The `count` conjunctions of `targets` that the middle of the box comes nearest to, nearest first.
     pub(crate) fn nearest(&self, targets: &[usize], count: usize) -> Vec<usize> {
-        let middle = self.single.point_at(&vec![0.5; self.single.dimension()]);
+        let middle = self.set.sides.point_at(&vec![0.5; self.set.sides.dimension()]);
         let y = &self.fast.outputs(&middle);
         let excess = |target: usize| {
             let conjunction = &self.conjunctions[target];
@@ -186,7 +187,7 @@ impl CaseDescent<'_, '_> {
     /// start's row with the largest excess, or none as soon as the search is over.
     fn look(&mut self, starts: &[usize], points: &[f32], outputs: &[f32], is_last: bool) -> Option<Vec<Option<usize>>> {
         let attack = self.attack;
-        let rows = points.chunks_exact(attack.single.dimension());
+        let rows = points.chunks_exact(attack.set.sides.dimension());
         let rows = starts.iter().zip(rows.zip(outputs.chunks_exact(outputs.len() / starts.len())));
         let mut worst_rows = Vec::with_capacity(starts.len());
         for (&start, (point, y)) in rows {
@@ -218,13 +219,13 @@ impl CaseDescent<'_, '_> {
 /// The loss of a point is the largest excess of its conjunction's rows.
 impl<'a> Search<f32> for CaseDescent<'_, 'a> {
     type Set<'s>
-        = &'s InputBox<f32>
+        = &'s CaseSet<'a>
     where
         Self: 's;
     type Error = Infallible;
 
-    fn set(&self, _: usize) -> &InputBox<f32> {
-        &self.attack.single
+    fn set(&self, _: usize) -> &CaseSet<'a> {
+        &self.attack.set
     }
 
     fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Vec<Evaluated<f32>>, Infallible> {
@@ -232,7 +233,7 @@ impl<'a> Search<f32> for CaseDescent<'_, 'a> {
             self.finish(active, points)?;
             return Ok(Vec::new());
         }
-        let (fast, d) = (self.attack.fast, self.attack.single.dimension());
+        let (fast, d) = (self.attack.fast, self.attack.set.sides.dimension());
         let mut losses = Vec::with_capacity(active.len());
         let gradients = fast.gradient(points, |outputs| {
             let worst_rows = self.look(active, points, outputs, false)?;

@@ -1,5 +1,7 @@
-//! An ℓ2 or ℓ1 ball that cuts the box of a case: its points, exactly, and points drawn into it.
+//! An ℓ2 or ℓ1 ball that cuts the box of a case: its points, exactly, and descents that stay in it.
 
+use tightrope_attack::InputBox;
+use tightrope_attack::search::FeasibleSet;
 use tightrope_engine::{Ball, Norm};
 use tightrope_exact::Dyadic;
 
@@ -17,6 +19,31 @@ pub(crate) fn contains(ball: &Ball<f64>, input: &[f64]) -> bool {
     match ball.norm {
         Norm::L1 => distance <= radius,
         Norm::L2 | Norm::Inf => distance <= &radius * &radius,
+    }
+}
+
+/// The f32 points of a case: of its box, cut by the ball if there is one.
+pub(crate) struct CaseSet<'a> {
+    pub sides: InputBox<f32>,
+    pub ball: Option<&'a Ball<f64>>,
+}
+
+/// Steps are measured in the widths of the box or, along the gradient itself, in the width of the ball.
+impl FeasibleSet<f32> for CaseSet<'_> {
+    fn step(&self, point: &[f32], gradient: &[f32], size: f64) -> Vec<f32> {
+        let Some(ball) = self.ball else { return self.sides.step(point, gradient, size) };
+        let steepness = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let scale = if steepness > 0.0 { (2.0 * ball.epsilon * size / steepness) as f32 } else { 0.0 };
+        self.project(point.iter().zip(gradient).map(|(p, g)| p - scale * g).collect())
+    }
+
+    fn project(&self, point: Vec<f32>) -> Vec<f32> {
+        let point = self.sides.cut(point);
+        let Some(ball) = self.ball else { return point };
+        // The box holds the centre, so the way there stays in it.
+        let mut exact: Vec<f64> = point.iter().map(|&p| p.into()).collect();
+        drawn_in(ball, &mut exact);
+        self.sides.cut(exact.into_iter().map(|x| x as f32).collect())
     }
 }
 

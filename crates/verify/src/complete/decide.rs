@@ -82,7 +82,9 @@ pub(crate) fn decide_prepared(
     let (network, weights) = (prepared.network, prepared.weights);
     let work = || {
         if ball.is_some() && settings.proof {
-            return Err(VerifyError::Usage("certificates are about boxes: ask for none over balls of other norms".into()));
+            return Err(VerifyError::Usage(
+                "certificates are about boxes: ask for none over balls of other norms".into(),
+            ));
         }
         let usual = || Work::new(prepared, (property, ball), settings, learned, progress, start).run();
         let Some(units) = units(prepared, property) else { return usual() };
@@ -93,7 +95,8 @@ pub(crate) fn decide_prepared(
                 let ball = scaled_ball.flatten();
                 let weights = model.weights();
                 let prepared = Prepared::new(&model.network, &weights)?;
-                let decision = Work::new(&prepared, (&property, ball.as_ref()), settings, None, progress, start).run()?;
+                let decision =
+                    Work::new(&prepared, (&property, ball.as_ref()), settings, None, progress, start).run()?;
                 Ok(in_usual_units(decision, units, output))
             }
             _ => usual(),
@@ -348,8 +351,13 @@ impl<'a> Work<'a> {
             }
             return Ok(CaseEnd::Holds);
         }
-        let setting =
-            Setting::new(&self.prepared.fast, &self.prepared.exact, (&case.lower, &case.upper), self.ball, self.settings.sound);
+        let setting = Setting::new(
+            &self.prepared.fast,
+            &self.prepared.exact,
+            (&case.lower, &case.upper),
+            self.ball,
+            self.settings.sound,
+        );
         let list = conjunctions(case);
         let Prepared { exact, weights, exact_network, .. } = self.prepared;
         let judge = Judge { program: exact, weights, exact: exact_network, case, ball: self.ball };

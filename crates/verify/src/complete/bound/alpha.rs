@@ -102,7 +102,8 @@ impl<'a> AlphaCrown<'a> {
         if let Some(ball) = ball {
             let radius = ball.epsilon >= 0.0 && ball.epsilon.is_finite();
             if ball.center.len() != d || !radius || ball.center.iter().any(|c| !c.is_finite()) {
-                let problem = "the ball needs a finite centre with a value for each input and a finite radius of at least 0";
+                let problem =
+                    "the ball needs a finite centre with a value for each input and a finite radius of at least 0";
                 return Err(VerifyError::Usage(problem.into()));
             }
         }

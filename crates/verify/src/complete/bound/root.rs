@@ -114,11 +114,8 @@ impl<'a> Setting<'a> {
         sound: bool,
     ) -> Self {
         let single = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
-        let ball32 = |ball: &Ball<f64>| Ball {
-            norm: ball.norm,
-            center: single(&ball.center),
-            epsilon: ball.epsilon as f32,
-        };
+        let ball32 =
+            |ball: &Ball<f64>| Ball { norm: ball.norm, center: single(&ball.center), epsilon: ball.epsilon as f32 };
         Setting {
             fast,
             exact,

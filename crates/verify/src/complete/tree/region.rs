@@ -13,7 +13,7 @@ use tightrope_certificate::RefinementId;
 use tightrope_engine::{NodeLines, OutwardInterval, Trace};
 
 use super::branch::{Neuron, shared_choice};
-use crate::complete::bound::ascent::{Ascent, LinearRelaxation, Start, Variables};
+use crate::complete::bound::ascent::{Ascent, Start, Variables};
 use crate::complete::bound::root::{Derived, Layers, Root, Setting, chunk_rows, doubles, open_rows, unit_rows};
 use crate::complete::bound::split::{Split, widened};
 use crate::complete::problem::Conjunction;
