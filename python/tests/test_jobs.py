@@ -180,6 +180,15 @@ def test_properties_are_decided_and_certified(tmp_path, absolute):
         tightrope.verify(absolute, path)
 
 
+def test_the_time_limit_of_a_verification_is_one_of_all_its_parts(tmp_path, absolute):
+    path, certificate = tmp_path / "p.vnnlib", tmp_path / "p.cert"
+    path.write_text(PROPERTY.format(low=-1.0, bound=-1e-3))
+    found = tightrope.verify(absolute, path, timeout=1e-9, certificate=certificate)
+    assert found.verdict == "timeout" and found.certificate is None and not certificate.exists()
+    found = tightrope.verify(absolute, path, certificate=certificate)
+    assert found.holds and found.remark is None and certificate.exists()
+
+
 JOBS = {
     "train": "tightrope.train({'dataset': 'digits', 'model': 'cnn5', 'method': {'name': 'crown'}, 'train': {'epochs': 500}})",
     "bounds": "[net.bounds(x, .1, 'alpha-crown', alpha_steps=10**6) for _ in range(10**6)]",

@@ -1,5 +1,8 @@
 """Networks and bounds on arrays, without torch."""
 
+import ast
+import inspect
+import pathlib
 import subprocess
 import sys
 import threading
@@ -9,6 +12,7 @@ import pytest
 import tightrope
 from hypothesis import given, settings, strategies as st
 from tightrope import InputError, ModelError, Network
+from tightrope.network import as_array
 
 RELAXATIONS = ["ibp", "hbox", "crown-ibp", "zonotope", "crown", "deeppoly", "crown-meet-ibp", "crown-skip-ibp"]
 
@@ -37,7 +41,7 @@ def convolutional(rng):
 
 def test_bounds_of_a_network_that_can_be_computed_by_hand():
     net = Network.from_layers((2,), [("linear", np.eye(2), None), "relu", ("linear", [[1, 1]], None)])
-    lower, upper = net.bounds(np.float32([[1, -2]]), 0.5)
+    lower, upper = net.bounds(np.float32([[1, -2]]), 0.5, clip=None)
     assert lower.tolist() == [[0.5]] and upper.tolist() == [[1.5]]
     assert net(np.float32([[1, -2]])).tolist() == [[1.0]]
 
@@ -48,7 +52,7 @@ def test_no_point_of_a_region_leaves_the_bounds(seed, method, norm):
     rng = np.random.default_rng(seed)
     net, eps = dense(rng), rng.uniform(0, 0.5)
     x = rng.uniform(0, 1, (3, 4))
-    bounds = net.bounds(x, eps, method, norm=norm)
+    bounds = net.bounds(x, eps, method, norm=norm, clip=None)
     d = rng.normal(size=(200, 3, 4))
     size = np.abs(d).max(2) if norm == "inf" else np.linalg.norm(d, norm, axis=2)
     for points in x + eps * d / size[..., None] * rng.uniform(0, 1, (200, 3, 1)):
@@ -82,9 +86,16 @@ def test_layers_have_the_shapes_of_the_network(rng):
     assert (optimised.lower >= layer.lower).all()
 
 
+def test_regions_are_cut_to_the_range_of_images_unless_told_otherwise(rng):
+    net, x = dense(rng), rng.uniform(0, 1, (3, 4))
+    cut = net.bounds(np.maximum(x - 0.25, 0), box=np.minimum(x + 0.25, 1))
+    assert np.allclose(net.bounds(x, 0.25).lower, cut.lower) and np.allclose(net.bounds(x, 0.25).upper, cut.upper)
+    assert (net.bounds(x, 0.25, clip=None).lower < cut.lower - 1e-6).any()
+
+
 def test_boxes_are_balls_of_other_words(rng):
     net, x = dense(rng), rng.uniform(0, 1, (3, 4))
-    ball, box = net.bounds(x, 0.25), net.bounds(x - 0.25, box=x + 0.25)
+    ball, box = net.bounds(x, 0.25, clip=None), net.bounds(x - 0.25, box=x + 0.25)
     assert np.allclose(ball.lower, box.lower) and np.allclose(ball.upper, box.upper)
 
 
@@ -103,6 +114,8 @@ def test_arrays_that_are_not_contiguous_or_of_other_kinds(rng):
         assert np.array_equal(net.bounds(other, 0.1).lower, wanted)
     assert np.array_equal(net.bounds(x.reshape(6, 36), 0.1).lower, wanted)
     assert np.array_equal(net.bounds(x[0], 0.1).lower, net.bounds(x[:1], 0.1).lower)
+    for held in (x, x.astype("f8"), x[::-1][::-1]):
+        assert np.shares_memory(as_array(held), held), "contiguous numbers are read where they lie"
     whole = (x * 2).astype("i8")
     assert np.array_equal(net.bounds(whole, 0.1).lower, net.bounds(whole.astype("f4"), 0.1).lower)
 
@@ -122,12 +135,12 @@ def test_arrays_that_are_not_contiguous_or_of_other_kinds(rng):
         (np.zeros((2, 4), "f4"), {"method": "crwn"}, "unknown method `crwn`; use one of ibp"),
         (np.zeros((2, 4), "f4"), {"norm": 3}, "norm 3"),
         (np.zeros((2, 4), "f4"), {"clip": (1, 0)}, "low < high"),
-        (np.full((2, 4), 7, "f4"), {"clip": (0, 1)}, "outside the data range"),
+        (np.full((2, 4), 7, "f4"), {}, "outside the data range"),
         (np.zeros((2, 4), "f4"), {"y": [0]}, "2 samples need whole numbers"),
         (np.zeros((2, 4), "f4"), {"y": [0, 3]}, "sample 1 has label 3"),
         (np.zeros((2, 4), "f4"), {"y": [0, -1]}, "below 0"),
         (np.zeros((2, 4), "f4"), {"C": np.ones((2, 5, 4), "f4")}, "C has shape"),
-        (np.full((2, 4), 1e38, "f4"), {"eps": 1e38}, "overflow"),
+        (np.full((2, 4), 1e38, "f4"), {"eps": 1e38, "clip": None}, "overflow"),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_mend(rng, x, options, mend):
@@ -210,6 +223,21 @@ def test_import_is_quick_and_without_torch(tmp_path):
     runs = [run().stdout.split() for _ in range(5)]
     assert all(torch == "False" for _, torch in runs)
     assert min(float(seconds) for seconds, _ in runs) < 0.2
+
+
+def test_the_stub_tells_what_the_module_holds():
+    compiled = tightrope._tightrope
+    tree = ast.parse(pathlib.Path(tightrope.__file__).with_name("_tightrope.pyi").read_text(encoding="utf-8"))
+    public = lambda names: {name for name in names if not name.startswith("_")}
+    told = {part.name: part for part in tree.body if isinstance(part, (ast.FunctionDef, ast.ClassDef))}
+    assert set(told) == public(dir(compiled))
+    for name, part in told.items():
+        if isinstance(part, ast.ClassDef):
+            assert {method.name for method in part.body} == public(dir(getattr(compiled, name)))
+        else:
+            stated = [argument.arg for argument in part.args.args]
+            assert stated == list(inspect.signature(getattr(compiled, name)).parameters), name
+    assert pathlib.Path(tightrope.__file__).with_name("py.typed").exists()
 
 
 def test_the_docstring_example_runs():

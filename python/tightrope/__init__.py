@@ -6,7 +6,7 @@
 
 >>> import numpy as np, tightrope
 >>> net = tightrope.Network.from_layers((2,), [("linear", np.eye(2), None), "relu", ("linear", np.ones((1, 2)), None)])
->>> bounds = net.bounds(np.float32([[1.0, -2.0]]), 0.5)
+>>> bounds = net.bounds(np.float32([[1.0, -2.0]]), 0.5, clip=None)
 >>> bounds.lower.tolist(), bounds.upper.tolist()
 ([[0.5]], [[1.5]])
 """

@@ -154,14 +154,14 @@ class BoundedModule(torch.nn.Module):
         center = x.as_subclass(torch.Tensor)
         region: dict[str, Any]
         if ptb is None:
-            region = {"eps": 0.0}
+            region = {"eps": 0.0, "clip": None}
         elif ptb.norm == np.inf and (ptb.x_L is not None or ptb.x_U is not None):
             ends = [
                 side if end is None else end for end, side in ((ptb.x_L, center - ptb.eps), (ptb.x_U, center + ptb.eps))
             ]
             center, region = ends[0].expand_as(center), {"box": ends[1].expand_as(center)}
         else:
-            region = {"eps": ptb.eps, "norm": ptb.norm}
+            region = {"eps": ptb.eps, "norm": ptb.norm, "clip": None}
         if C is not None:
             C = C.to(center)
         if linear:

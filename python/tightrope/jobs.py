@@ -69,7 +69,8 @@ class Attack(Result):
 
 class Verification(Result):
     """The answer about a property: ``verdict`` (holds, violated, unknown or timeout), ``counterexample``, ``lower_bound``,
-    ``certificate`` (its path, if one was written), ``statistics`` and ``seconds``."""
+    ``certificate`` (its path, if one was written), ``remark`` (why one that was asked for is missing, or why the verdict says
+    less than the search did), ``statistics`` and ``seconds``."""
 
     @property
     def holds(self) -> bool:
@@ -255,8 +256,10 @@ def verify(
 ) -> Verification:
     """Decides whether the VNN-LIB file ``property`` holds for the network, read as a function of real numbers.
 
-    With ``certificate`` a proof that ``check`` accepts is written to that path if it holds; otherwise what an earlier call
-    left there is removed, since it does not belong to this verdict.
+    ``timeout`` (seconds) bounds everything together: reading the property, the search, the certificate and its check. If it
+    ends the check, the verdict stands and ``remark`` tells that there is no certificate. With ``certificate`` a proof that
+    ``check`` accepts is written to that path if it holds; otherwise what an earlier call left there is removed, since it does
+    not belong to this verdict.
     """
     path = None if certificate is None else os.fspath(certificate)
     inputs = [property] if isinstance(net, Network) else [property, net]

@@ -57,12 +57,9 @@ def _traced(module: torch.nn.Module, x: torch.Tensor) -> Traced:
         raise InputError(f"the example has shape {list(x.shape)}; give a batch [N, ...]")
     known = _TRACED.setdefault(module, {})
     key = (tuple(x.shape[1:]), tuple(name for name, _ in module.named_parameters()))
-    if key in known:
-        return known[key]
-    traced = trace(module, x)
-    if not traced.fixed:
-        known[key] = traced
-    return traced
+    if key not in known or not known[key].serves(module):
+        known[key] = trace(module, x)
+    return known[key]
 
 
 class _Bounds(torch.autograd.Function):
@@ -221,7 +218,7 @@ def bounds(
     *,
     method: str = "crown",
     norm: Any = "inf",
-    clip: Any = None,
+    clip: Any = (0.0, 1.0),
     C: Any = None,
     y: Any = None,
     layers: bool = False,

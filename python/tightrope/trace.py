@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import importlib.util
 import json
 import operator
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -31,6 +31,13 @@ class Traced:
     """Mean and variance of each batch norm, in network order."""
     fixed: tuple[str, ...] = ()
     """Parameters of the module that an export has merged into others: the structure serves for their present values only."""
+    kept: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    """The module's buffers as an export found them; it has put them among the structure's constants."""
+
+    def serves(self, module: nn.Module) -> bool:
+        """Whether the structure is still that of ``module``, whatever its parameters."""
+        own = dict(module.named_buffers())
+        return not self.fixed and all(name in own and _same(own[name], values) for name, values in self.kept)
 
     def tensors(self, module: nn.Module) -> list[torch.Tensor]:
         """θ: the parameters in the network's order, with their gradients' history."""
@@ -58,27 +65,42 @@ def trace(module: nn.Module, example: torch.Tensor) -> Traced:
 
 
 def _exported(module: nn.Module, sample: torch.Tensor) -> Traced:
-    """By way of an ONNX file in memory; its initializers keep the parameters' names."""
-    content = io.BytesIO()
+    """By way of ``torch.export`` and an ONNX model in memory, whose initializers keep the parameters' names.
+
+    The exporter refuses what depends on the values of its input, as branches do; a trace of one run would take one of them.
+    """
+    if importlib.util.find_spec("onnxscript") is None:
+        raise UnsupportedModule("torch's exporter needs the package onnxscript, which is not there: pip install onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        options: dict[str, Any] = {"do_constant_folding": False, "input_names": ["input"]}
-        if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= (2, 5):
-            options["dynamo"] = False
-        torch.onnx.export(module, (sample,), content, **options)
-    handle = _tightrope.Network.from_onnx_bytes(content.getvalue(), f"the export of {type(module).__name__}")
+        # Unoptimised: parameters that are merged into others have no gradient.
+        program = torch.onnx.export(module, (sample,), dynamo=True, optimize=False, verbose=False)
+    content = program.model_proto.SerializeToString()
+    handle = _tightrope.Network.from_onnx_bytes(content, f"the export of {type(module).__name__}")
     own = dict(module.named_parameters())
-    theta, start, getters, found = handle.theta(False), 0, [], set()
+    theta, start, getters, found = handle.theta(True), 0, [], set()
     for name, shape in handle.parameters:
         values = torch.from_numpy(theta[start : start + prod(shape)].reshape(shape).copy())
         start += prod(shape)
         parameter = own.get(name)
-        if parameter is not None and list(parameter.shape) == shape and torch.equal(parameter.detach().cpu(), values):
+        if parameter is not None and _same(parameter, values):
             found.add(name)
             getters.append(lambda m, name=name: m.get_parameter(name))
         else:
-            getters.append(lambda m, values=values: values)
-    return Traced(handle, getters, [], tuple(sorted(set(own) - found)))
+            getters.append(lambda m, values=values: values.to(_dtype(m)))
+    merged = {name for name, _ in module.named_parameters()} - found
+    kept = [(name, buffer.detach().clone()) for name, buffer in module.named_buffers()]
+    return Traced(handle, getters, [], tuple(sorted(merged)), kept)
+
+
+def _same(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether both have the same shape and values, in whatever precision and on whatever device."""
+    return tensor.shape == other.shape and torch.equal(tensor.detach().cpu().double(), other.cpu().double())
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """Of the module's parameters; constants follow it."""
+    return next((p.dtype for p in module.parameters()), torch.float32)
 
 
 class _Recorder(torch.fx.Interpreter):
@@ -447,7 +469,7 @@ class _Builder:
         def flat(get: Any) -> Getter:
             def read(module: nn.Module) -> torch.Tensor:
                 like = torch.empty(
-                    (1, count, *(1 for _ in x.shape[1:])) if channels else sides, dtype=self.dtype(module)
+                    (1, count, *(1 for _ in x.shape[1:])) if channels else sides, dtype=_dtype(module)
                 )
                 return get(module, like).reshape(-1)
 
@@ -459,11 +481,6 @@ class _Builder:
         if bias is not None:
             fields["bias"] = self.parameter(f"{self.node}.bias", flat(bias))
         return self.emit("affine", [x], x.shape, inner=inner, scale=[1.0] * count, shift=[0.0] * count, **fields)
-
-    @staticmethod
-    def dtype(module: nn.Module) -> torch.dtype:
-        """Of the module's parameters; constants follow it."""
-        return next((p.dtype for p in module.parameters()), torch.float32)
 
 
 def _pair(sides: Any) -> list[int]:

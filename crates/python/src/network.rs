@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use rustix::time::{ClockId, clock_gettime};
 use tightrope::Model;
 use tightrope::engine::Loaded;
 use tightrope::network::{Description, Weights};
@@ -167,13 +167,18 @@ impl Network {
         if question.is_double()? { self.bound::<f64>(py, &question) } else { self.bound::<f32>(py, &question) }
     }
 
-    /// Seconds that the engine spends on a question, without what Python adds: what the overhead of calls is measured by.
-    fn seconds(&self, py: Python<'_>, question: Question<'_>) -> PyResult<f64> {
+    /// Seconds of processor time, of all threads together, in which the engine answers a question: what the overhead of calls is
+    /// measured by.
+    fn processor_seconds(&self, py: Python<'_>, question: Question<'_>) -> PyResult<f64> {
         let (shared, owned) = (Arc::clone(&self.0), question.owned::<f32>(&self.0)?);
+        let clock = || {
+            let time = clock_gettime(ClockId::ProcessCPUTime);
+            time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+        };
         let timed = move || -> Result<f64, tightrope::Error> {
-            let start = Instant::now();
+            let start = clock();
             owned.answer(&shared)?;
-            Ok(start.elapsed().as_secs_f64())
+            Ok(clock() - start)
         };
         running::in_pool(py, timed)?.map_err(|error| raise(py, error))
     }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
-use tightrope::certificate::{self, Certificate, CertificateError};
-use tightrope::verification::complete::{Branching, Decision, Outcome, Settings, decide};
-use tightrope::verification::replay_counterexample;
-use tightrope::{Error, Model, Property};
+use tightrope::certificate::{self, Certificate};
+use tightrope::verification::complete::Branching;
+use tightrope::vnnlib::VnnlibError;
+use tightrope::{Error, Property, Settings, Verified};
 
 use crate::errors::{named, raise};
 use crate::network::{Network, Shared};
@@ -62,67 +62,29 @@ fn answer(
     stop: &Stop,
 ) -> Result<Value, Error> {
     let start = Instant::now();
-    let property = Property::read(property)?;
-    let model = shared.model.frozen()?;
     let observe = |_| {
         if stop.load(Ordering::Relaxed) {
             std::panic::resume_unwind(Box::new(Stopped));
         }
     };
-    let decision = decide(&model.network, &model.weights(), &property, settings, &observe)?;
-    let mut answer = told(&model, &property, &decision)?;
-    if let (Outcome::Holds { proof: Some(proof) }, Some(path)) = (decision.outcome, certificate) {
-        let weights = model.weights();
-        let made = Certificate::new(&model.network, &weights, &property, proof)?;
-        // A proof that the independent checker refuses proves nothing, whatever the search says.
-        match certificate::check(&made, &model.network, &weights, &property, None) {
-            Ok(_) => {
-                made.write(path)?;
-                answer["certificate"] = json!(path.display().to_string());
-            }
-            Err(CertificateError::Network(problem)) => answer["remark"] = json!(problem.to_string()),
-            Err(CertificateError::Proof { place, problem }) => {
-                answer["verdict"] = json!("unknown");
-                answer["remark"] = json!(format!("the proof found does not pass the checker ({place}: {problem})"));
-            }
-            Err(error) => return Err(error.into()),
+    let found = match Property::read_until(property, start.checked_add(settings.timeout)) {
+        Err(VnnlibError::Late { .. }) => Verified::late(),
+        property => {
+            let (property, timeout) = (property?, settings.timeout.saturating_sub(start.elapsed()));
+            let settings = Settings { timeout, ..settings.clone() };
+            tightrope::verify_watched(&shared.model, &property, &settings, &observe)?
         }
+    };
+    let mut answer = found.document();
+    let mut written = None;
+    if let (Some(made), Some(path)) = (&found.certificate, certificate) {
+        made.write(path)?;
+        written = Some(path.display().to_string());
     }
+    answer["certificate"] = json!(written);
+    answer["remark"] = json!(found.remark);
     answer["seconds"] = json!(start.elapsed().as_secs_f64());
     Ok(answer)
-}
-
-/// The decision as JSON; a counterexample counts only if its replay confirms it.
-fn told(model: &Model, property: &Property, decision: &Decision) -> Result<Value, Error> {
-    let mut counterexample = Value::Null;
-    let finite = |bound: f64| Some(bound).filter(|bound| bound.is_finite());
-    let (verdict, lower_bound) = match &decision.outcome {
-        Outcome::Holds { .. } => ("holds", None),
-        Outcome::Violated { input, output, fractions } => {
-            let replay = replay_counterexample(model, property, input)?;
-            if replay.confirmed || fractions.is_some() {
-                counterexample = json!({
-                    "input": input, "output": output, "fractions": fractions,
-                    "unsafe_in_f64": replay.in_double, "unsafe_in_f32": replay.in_single,
-                });
-                ("violated", None)
-            } else {
-                ("unknown", None)
-            }
-        }
-        Outcome::Unknown { lower_bound } => ("unknown", finite(*lower_bound)),
-        Outcome::Timeout { lower_bound } => ("timeout", finite(*lower_bound)),
-    };
-    let statistics = &decision.statistics;
-    Ok(json!({
-        "verdict": verdict, "lower_bound": lower_bound, "counterexample": counterexample,
-        "contradiction": property.contradiction, "certificate": Value::Null, "remark": Value::Null,
-        "statistics": {
-            "subproblems": statistics.subproblems, "peak_open": statistics.peak_open,
-            "attack_seconds": statistics.attack_seconds, "root_seconds": statistics.root_seconds,
-            "branch_seconds": statistics.branch_seconds,
-        },
-    }))
 }
 
 /// Checks a certificate without any engine; what it proves as JSON.

@@ -47,7 +47,7 @@ pub use model::{checksum, load, load_exact, load_trainable};
 pub use optimised::{Optimised, lower_to, raise_to};
 pub use radius::{CertifiedRadius, certified_radii};
 pub use training_run::{dataset, train, train_on};
-pub use verifying::verify;
+pub use verifying::{Counterexample, Verified, verify, verify_watched};
 
 pub use tightrope_attack::ThreatModel;
 pub use tightrope_data::{Dataset, Split};
@@ -55,5 +55,5 @@ pub use tightrope_engine::{Bounds, Norm, Relaxation};
 pub use tightrope_network::{Model, Network};
 pub use tightrope_train::{Config, Outcome};
 pub use tightrope_verify::Stage;
-pub use tightrope_verify::complete::{Decision, Settings};
+pub use tightrope_verify::complete::Settings;
 pub use tightrope_vnnlib::Property;

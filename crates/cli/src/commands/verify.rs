@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tightrope_certificate::{Certificate, CertificateError, Proof, check};
-use tightrope_network::{Model, write_atomically};
-use tightrope_verify::complete::{Branching, Outcome, Settings, Statistics, decide};
-use tightrope_verify::{Replay, replay_counterexample};
+use tightrope::{Counterexample, Verified};
+use tightrope_network::write_atomically;
+use tightrope_verify::complete::{Branching, Progress, Settings};
 use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
 use crate::context::Context;
@@ -146,7 +145,7 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
     let answer = job.verify(&options.model, property_path)?;
     // The verdict first: whatever becomes of the files, it is not lost.
     context.print(&document(options, property_path, &answer), &text(&answer))?;
-    let witness = answer.counterexample.as_ref().map(Counterexample::witness);
+    let witness = answer.found.counterexample.as_ref().map(|c| witness(&c.input, &c.output));
     if let Some(path) = &options.witness {
         match &witness {
             Some(witness) => write(path, witness)?,
@@ -154,15 +153,15 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
         }
     }
     if let Some(path) = &options.results_file {
-        write(path, &format!("{}\n{}", answer.verdict.result(), witness.unwrap_or_default()))?;
+        write(path, &format!("{}\n{}", answer.found.verdict.result(), witness.unwrap_or_default()))?;
     }
     if let Some(path) = &options.certificate {
-        match &answer.certificate {
+        match &answer.found.certificate {
             Some(certificate) => certificate.write(path)?,
             None => remove_stale(path, "certificate", context)?,
         }
     }
-    Ok(exit_code(answer.verdict))
+    Ok(exit_code(answer.found.verdict))
 }
 
 /// Takes away what an earlier run left where this one has nothing to write: it does not belong to this verdict.
@@ -192,75 +191,34 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     write_atomically(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A point that violates a property.
-struct Counterexample {
-    input: Vec<f64>,
-    /// In f64.
-    output: Vec<f64>,
-    /// The point itself, where no f64 one is a counterexample and `input` is next to it.
-    fractions: Option<Vec<String>>,
-    replay: Replay,
+/// How programs see a counterexample.
+fn remarks(counterexample: &Counterexample) -> String {
+    let (replay, mut text) = (&counterexample.replay, String::new());
+    if counterexample.fractions.is_some() {
+        text.push_str("no f64 point is a counterexample, the real one beside the witness is (see --json)\n");
+    }
+    let seen = |seen: bool| if seen { "unsafe" } else { "not unsafe" };
+    text.push_str(&format!("replayed: unsafe in exact arithmetic, {} in f64", seen(replay.in_double)));
+    match replay.in_single {
+        None => text.push_str(", weights beyond f32\n"),
+        Some(single) => {
+            text.push_str(&format!(", {} in f32 at the nearest point", seen(single)));
+            text.push_str(&match replay.outside {
+                outside if outside > 0.0 => format!(" (up to {outside:.1e} outside the box)\n"),
+                _ => " (inside the box)\n".into(),
+            });
+        }
+    }
+    text
 }
 
-impl Counterexample {
-    fn witness(&self) -> String {
-        witness(&self.input, &self.output)
-    }
-
-    /// How programs see it.
-    fn remarks(&self) -> String {
-        let mut text = String::new();
-        if self.fractions.is_some() {
-            text.push_str("no f64 point is a counterexample, the real one beside the witness is (see --json)\n");
-        }
-        let seen = |seen: bool| if seen { "unsafe" } else { "not unsafe" };
-        text.push_str(&format!("replayed: unsafe in exact arithmetic, {} in f64", seen(self.replay.in_double)));
-        match self.replay.in_single {
-            None => text.push_str(", weights beyond f32\n"),
-            Some(single) => {
-                text.push_str(&format!(", {} in f32 at the nearest point", seen(single)));
-                text.push_str(&match self.replay.outside {
-                    outside if outside > 0.0 => format!(" (up to {outside:.1e} outside the box)\n"),
-                    _ => " (inside the box)\n".into(),
-                });
-            }
-        }
-        text
-    }
-}
-
-/// What a verification found.
+/// What a verification found, and how long it took.
 struct Answer {
-    verdict: Verdict,
-    /// Where undecided.
-    lower_bound: Option<f64>,
-    /// Where violated.
-    counterexample: Option<Counterexample>,
-    /// Where it holds because no input is left.
-    contradiction: Option<String>,
-    /// Where it holds and one was asked for.
-    certificate: Option<Certificate>,
-    statistics: Statistics,
+    found: Verified,
     /// Seconds to read the files.
     preparation: f64,
     /// Seconds after that.
     seconds: f64,
-}
-
-impl Answer {
-    /// Of a verification whose time was out while its files were read.
-    fn late(reading: Duration) -> Self {
-        Answer {
-            verdict: Verdict::Timeout,
-            lower_bound: Some(f64::NEG_INFINITY),
-            counterexample: None,
-            contradiction: None,
-            certificate: None,
-            statistics: Statistics::default(),
-            preparation: reading.as_secs_f64(),
-            seconds: 0.0,
-        }
-    }
 }
 
 /// One verification.
@@ -299,7 +257,10 @@ impl<'a> Job<'a> {
         let start = Instant::now();
         let deadline = start.checked_add(self.settings.timeout);
         let property = match Property::read_until(property_path, deadline) {
-            Err(VnnlibError::Late { .. }) => return Ok(Answer::late(start.elapsed())),
+            Err(VnnlibError::Late { .. }) => {
+                let preparation = start.elapsed().as_secs_f64();
+                return Ok(Answer { found: Verified::late(), preparation, seconds: 0.0 });
+            }
             property => property?,
         };
         let model = tightrope::load_exact(model_path)?;
@@ -317,115 +278,27 @@ impl<'a> Job<'a> {
             property.cases.iter().map(|case| case.unsafe_outputs.len()).sum::<usize>()
         ));
         let settings = Settings { timeout: self.settings.timeout.saturating_sub(preparation), ..self.settings.clone() };
-        let place = || format!("{} with {}", model_path.display(), property_path.display());
         let line = if self.live { Bar::line(self.context, "verify") } else { Bar::hidden() };
-        let decision = decide(&model.network, &model.weights(), &property, &settings, &|progress| {
-            line.message(format!(
-                "case {}/{}, {} subproblems, {} open, lower bound {}",
-                progress.case + 1,
-                progress.cases,
-                progress.subproblems,
-                progress.open,
-                if progress.lower_bound.is_finite() {
-                    format!("{:.6}", progress.lower_bound)
-                } else {
-                    "unknown".into()
-                }
-            ));
-            self.context.detail(&format!(
-                "case {}/{}: {} subproblems, {} open, lower bound {:.6}, {:.1} s",
-                progress.case + 1,
-                progress.cases,
-                progress.subproblems,
-                progress.open,
-                progress.lower_bound,
-                progress.seconds
-            ));
-        })
-        .with_context(place)?;
+        let found = tightrope::verify_watched(&model, &property, &settings, &|progress| self.tell(&line, &progress))
+            .with_context(|| format!("{} with {}", model_path.display(), property_path.display()))?;
         line.finish();
-        let mut answer = Answer {
-            verdict: Verdict::Holds,
-            lower_bound: None,
-            counterexample: None,
-            contradiction: property.contradiction.clone(),
-            certificate: None,
-            statistics: decision.statistics,
-            preparation: preparation.as_secs_f64(),
-            seconds: (start.elapsed() - preparation).as_secs_f64(),
-        };
-        match decision.outcome {
-            Outcome::Holds { proof } => {
-                if let Some(proof) = proof {
-                    match self.certify(&model, &property, proof, deadline)? {
-                        Some(certificate) => answer.certificate = certificate,
-                        None => answer.verdict = Verdict::Unknown,
-                    }
-                } else if self.settings.proof {
-                    self.context
-                        .note("no certificate: proofs do not cover properties that were split between whole inputs");
-                }
-            }
-            Outcome::Violated { input, output, fractions } => {
-                let replay = replay_counterexample(&model, &property, &input)?;
-                if replay.confirmed || fractions.is_some() {
-                    answer.verdict = Verdict::Violated;
-                    // What leaves f64 on the way says nothing of the result.
-                    let output = match replay.output.iter().all(|y| y.is_finite()) {
-                        true => replay.output.clone(),
-                        false => output,
-                    };
-                    answer.counterexample = Some(Counterexample { input, output, fractions, replay });
-                } else {
-                    self.context.note("a counterexample did not survive its replay from the file's numbers");
-                    answer.verdict = Verdict::Unknown;
-                }
-            }
-            Outcome::Unknown { lower_bound } => {
-                answer.verdict = Verdict::Unknown;
-                answer.lower_bound = Some(lower_bound);
-            }
-            Outcome::Timeout { lower_bound } => {
-                answer.verdict = Verdict::Timeout;
-                answer.lower_bound = Some(lower_bound);
-            }
+        if let Some(remark) = &found.remark {
+            self.context.note(remark);
         }
-        answer.seconds = (start.elapsed() - preparation).as_secs_f64();
-        Ok(answer)
+        let seconds = (start.elapsed() - preparation).as_secs_f64();
+        Ok(Answer { found, preparation: preparation.as_secs_f64(), seconds })
     }
 
-    /// The certificate of `proof`, which the checker has accepted: none inside if there was no time for that, or the checker
-    /// cannot read the network; none at all if it refuses the proof.
-    fn certify(
-        &self,
-        model: &Model,
-        property: &Property,
-        proof: Proof,
-        deadline: Option<Instant>,
-    ) -> anyhow::Result<Option<Option<Certificate>>> {
-        let weights = model.weights();
-        let certificate = Certificate::new(&model.network, &weights, property, proof)?;
-        match check(&certificate, &model.network, &weights, property, deadline) {
-            Ok(_) => Ok(Some(Some(certificate))),
-            Err(CertificateError::Late) => {
-                self.context.note(
-                    "no certificate: the time was out before its check had ended; the verdict stands without it; allow \
-                     more with --timeout",
-                );
-                Ok(Some(None))
-            }
-            Err(CertificateError::Network(problem)) => {
-                self.context.note(&format!("no certificate: the checker cannot read the network ({problem})"));
-                Ok(Some(None))
-            }
-            Err(CertificateError::Proof { place, problem }) => {
-                self.context.note(&format!(
-                    "the proof found does not pass the checker ({place}: {problem}), so nothing is said of the property"
-                ));
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
+    /// Shows how the search goes.
+    fn tell(&self, line: &Bar, progress: &Progress) {
+        let counts = format!("{} subproblems, {} open", progress.subproblems, progress.open);
+        let case = format!("case {}/{}", progress.case + 1, progress.cases);
+        let bound = match progress.lower_bound.is_finite() {
+            true => format!("{:.6}", progress.lower_bound),
+            false => "unknown".into(),
+        };
+        line.message(format!("{case}, {counts}, lower bound {bound}"));
+        self.context.detail(&format!("{case}: {counts}, lower bound {bound}, {:.1} s", progress.seconds));
     }
 }
 
@@ -433,54 +306,40 @@ fn document(options: &Options, property: &Path, answer: &Answer) -> Value {
     let path = |path: &Option<PathBuf>, written: bool| {
         path.as_ref().filter(|_| written).map(|path| path.display().to_string())
     };
-    let violated = answer.counterexample.is_some();
-    json!({
+    let found = &answer.found;
+    let mut document = json!({
         "model": options.model.display().to_string(),
         "property": property.display().to_string(),
-        "verdict": answer.verdict.name(),
-        "lower_bound": answer.lower_bound.filter(|bound| bound.is_finite()),
-        "counterexample": answer.counterexample.as_ref().map(|c| json!({
-            "input": c.input,
-            "output": c.output,
-            "fractions": c.fractions,
-            "unsafe_in_f64": c.replay.in_double,
-            "unsafe_in_f32": c.replay.in_single,
-            "f32_input": c.replay.single,
-            "f32_outside": Some(c.replay.outside).filter(|outside| outside.is_finite()),
-        })),
-        "contradiction": answer.contradiction,
-        "witness": path(&options.witness, violated),
+    });
+    let files = json!({
+        "witness": path(&options.witness, found.counterexample.is_some()),
         "results_file": path(&options.results_file, true),
-        "certificate": path(&options.certificate, answer.certificate.is_some()),
-        "statistics": statistics(&answer.statistics),
+        "certificate": path(&options.certificate, found.certificate.is_some()),
         "preparation_seconds": answer.preparation,
         "seconds": answer.seconds,
-    })
-}
-
-fn statistics(statistics: &Statistics) -> Value {
-    json!({
-        "subproblems": statistics.subproblems,
-        "peak_open": statistics.peak_open,
-        "attack_seconds": statistics.attack_seconds,
-        "root_seconds": statistics.root_seconds,
-        "branch_seconds": statistics.branch_seconds,
-    })
+    });
+    for part in [found.document(), files] {
+        if let (Value::Object(document), Value::Object(part)) = (&mut document, part) {
+            document.extend(part);
+        }
+    }
+    document
 }
 
 fn text(answer: &Answer) -> String {
-    let mut text = format!("{}\n", answer.verdict);
-    match answer.lower_bound {
+    let found = &answer.found;
+    let mut text = format!("{}\n", found.verdict);
+    match found.lower_bound {
         Some(bound) if bound.is_finite() => {
             text.push_str(&format!("lower bound {bound:.6}; above 0 the property would hold\n"));
         }
         Some(_) => text.push_str("no lower bound was found\n"),
         None => {}
     }
-    if let Some(counterexample) = &answer.counterexample {
-        text.push_str(&counterexample.remarks());
+    if let Some(counterexample) = &found.counterexample {
+        text.push_str(&remarks(counterexample));
     }
-    let count = answer.statistics.subproblems;
+    let count = found.statistics.subproblems;
     let noun = if count == 1 { "subproblem" } else { "subproblems" };
     text.push_str(&format!("{count} {noun}, {:.2} s\n", answer.seconds));
     text

@@ -54,7 +54,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
         let answer = catch_unwind(AssertUnwindSafe(|| job.verify(&network, &property)))
             .unwrap_or_else(|_| Err(anyhow!("{}: internal error", network.display())));
         let (verdict, preparation, seconds) = match &answer {
-            Ok(answer) => (answer.verdict, answer.preparation, answer.seconds),
+            Ok(answer) => (answer.found.verdict, answer.preparation, answer.seconds),
             Err(error) => {
                 complain(&format!("error: {error:#}"));
                 (Verdict::Error, 0.0, start.elapsed().as_secs_f64())

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""What a call of `Network.bounds` from Python costs beyond the engine's own work in Rust, in one process.
+
+    pip install ./python torch
+    python bench/python_overhead.py [--batch 128] [--threads 1] [--turns 40]
+
+The same question is asked by `Network.bounds` and of the engine alone, where a Rust program would ask it: arrays read, region
+made and network loaded already. The two take turns; times are processor time of the process, all threads together. The
+overhead is that between the fastest calls of both, and between their medians. Prints a Markdown table for docs/python.md.
+"""
+
+import argparse
+import pathlib
+import statistics
+import sys
+import time
+
+import torch
+
+import tightrope
+from tightrope import Network
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from compare import networks  # noqa: E402
+
+METHODS = ["ibp", "crown-ibp", "crown"]
+EPS = 0.1
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--batch", type=int, default=128)
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--turns", type=int, default=40)
+    options = options.parse_args()
+    torch.set_num_threads(1)
+    tightrope.set_threads(options.threads)
+    torch.manual_seed(0)
+    x, y = torch.rand(options.batch, 1, 28, 28).numpy(), [i % 10 for i in range(options.batch)]
+    print("| network | bounds | ms in the engine | ms from Python | overhead | of medians |\n|---|---|---|---|---|---|")
+    for name, build in networks(torch).items():
+        net = Network.from_torch(build(), torch.rand(1, 1, 28, 28))
+        for method in METHODS:
+            question = {
+                "x": x, "upper_end": None, "eps": EPS, "norm": "inf", "clip": (0.0, 1.0), "method": method, "labels": y,
+                "matrix": None, "rows": 0, "upper": False, "layers": False, "taped": False, "alpha_steps": 0,
+                "alpha_seconds": None,
+            }  # fmt: skip
+            inside, total = [], []
+            # The first turn warms both up.
+            for turn in range(options.turns + 1):
+                engine = net._handle.processor_seconds(question)
+                start = time.process_time()
+                net.bounds(x, EPS, method, clip=(0, 1), y=y, upper=False)
+                called = time.process_time() - start
+                if turn:
+                    inside.append(engine)
+                    total.append(called)
+            least, middle = ([f(side) for side in (inside, total)] for f in (min, statistics.median))
+            share = lambda pair: f"{100 * (pair[1] / pair[0] - 1):.1f} %"
+            print(
+                f"| {name.upper()} | {method.upper()} | {1e3 * least[0]:.3f} | {1e3 * least[1]:.3f} | {share(least)} | "
+                f"{share(middle)} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
