@@ -299,9 +299,9 @@ class Network:
         What is bounded: every logit; with labels ``y`` ``[N]`` the margins z_y − z_j (0 at the label); with ``C`` ``[R, K]``
         or ``[N, R, K]`` the rows of C·z. ``method``: ibp, hbox, crown-ibp, zonotope (deepz), crown (deeppoly),
         crown-meet-ibp, crown-skip-ibp or alpha-crown (``alpha_steps`` steps for each bound, at most ``alpha_seconds`` for
-        each sample; boxes only). ``norm``: "inf", 2 or 1. ``clip``: the data range that the balls are cut to, None for inputs
-        of any size. ``box``: the upper ends of boxes whose lower ends are ``x``, in place of ``eps`` and ``clip``. ``layers``: also the bounds of every
-        pre-activation. float64 inputs are bounded in double precision.
+        each sample). ``norm``: "inf", 2 or 1. ``clip``: the data range that the balls are cut to, None for inputs of any size.
+        ``box``: the upper ends of boxes whose lower ends are ``x``, in place of ``eps`` and ``clip``. ``layers``: also the
+        bounds of every pre-activation. float64 inputs are bounded in double precision.
 
         Raises ``InputError`` for what does not fit.
         """
