@@ -1,7 +1,7 @@
 //! What training, certifying and bounding need, from the passes that they make.
 
 use tightrope_data::Dataset;
-use tightrope_engine::{Engine, Relaxation};
+use tightrope_engine::{Engine, Intermediate, Relaxation};
 use tightrope_network::Network;
 use tightrope_train::methods::METHODS;
 use tightrope_train::{AverageKind, Config, Optimiser, SmoothingKind};
@@ -17,8 +17,10 @@ const UNBOUNDED: [&str; 2] = ["standard", "pgd"];
 const ATTACK: &str = "method.attack_steps";
 /// Samples of an evaluation that are bounded at a time.
 const EVALUATED: usize = 256;
-/// Coefficients that an optimisation of slopes keeps of a sample.
+/// Most coefficients that an optimisation of slopes keeps of a sample.
 const TRACED: usize = 1 << 20;
+/// Forms of θ that it keeps.
+const FORMS: usize = 4;
 
 /// Of a training run.
 pub fn training(network: &Network, engine: &dyn Engine<f32>, config: &Config, sets: &[&Dataset]) -> Estimate {
@@ -38,6 +40,10 @@ pub fn training(network: &Network, engine: &dyn Engine<f32>, config: &Config, se
     if !bounded || attacks {
         passes = passes.then(sizes.clean(batch, taped || attacks));
     }
+    if attacks {
+        // Forms of θ that bounds do not need.
+        passes.own += 6 * sizes.parameters;
+    }
     if let Some(evaluated) = sets.get(1).filter(|_| config.train.eval_every > 0) {
         let limit = config.train.eval_limit.filter(|&limit| limit > 0).unwrap_or(usize::MAX);
         let evaluated = EVALUATED.min(evaluated.len()).min(limit);
@@ -45,12 +51,12 @@ pub fn training(network: &Network, engine: &dyn Engine<f32>, config: &Config, se
     }
     // Minibatches: the one at hand and those made ahead.
     let minibatches = 4 * batch * config.train.accumulate * sizes.input;
-    let copies = copies(&sizes, config, attacks);
+    let copies = copies(&sizes, config);
     Estimate::of(sets, copies, passes.total().saturating_add(minibatches).saturating_mul(SINGLE))
 }
 
 /// Bytes of the parameters and of all that is as long.
-fn copies(sizes: &Sizes, config: &Config, attacks: bool) -> usize {
+fn copies(sizes: &Sizes, config: &Config) -> usize {
     let (whole, packed) = (sizes.parameters, sizes.packed());
     let moments = Optimiser::new(config.train.optimiser(), 0).tensors().len();
     // θ and what the optimiser remembers, twice more while a checkpoint is written; two handles, the gradient, the model.
@@ -60,10 +66,6 @@ fn copies(sizes: &Sizes, config: &Config, attacks: bool) -> usize {
     }
     if config.train.accumulate > 1 {
         numbers += whole;
-    }
-    // Kernels' forms of θ that bounds do not need.
-    if attacks {
-        numbers += 6 * whole;
     }
     numbers += match config.smoothing.kind {
         SmoothingKind::Grad => 0,
@@ -87,7 +89,7 @@ pub fn certification(network: &Network, engine: &dyn Engine<f32>, set: &Dataset,
                 packed = 3 * sizes.parameters;
             }
             Stage::Pgd => passes = passes.then(sizes.clean(batch, true)),
-            Stage::AlphaCrown | Stage::Bab => singly = sizes.threads * one_by_one(&sizes),
+            Stage::AlphaCrown | Stage::Bab => singly = one_by_one(&sizes),
         }
     }
     // θ and all f64 forms of it; the images in single precision, while the data set may hold bytes.
@@ -96,9 +98,10 @@ pub fn certification(network: &Network, engine: &dyn Engine<f32>, set: &Dataset,
     Estimate::of(&[set], parameters, working)
 }
 
-/// Bytes of a sample whose slopes are optimised, or that is branched on.
+/// Bytes of samples whose slopes are optimised, or that are branched on, one on each thread.
 fn one_by_one(sizes: &Sizes) -> usize {
-    (TRACED + 4 * LANES * sizes.neurons) * DOUBLE
+    let traced = TRACED.min(sizes.neurons * sizes.nodes);
+    (sizes.threads * (traced + 4 * LANES * sizes.neurons) + FORMS * sizes.parameters) * DOUBLE
 }
 
 /// What is written of bounds besides the margins.
@@ -126,12 +129,13 @@ pub fn bounding(
     let mut passes = sizes.bounds(relaxation, batch, wanted.gradients).then(sizes.clean(batch, false));
     if wanted.layers {
         // Of each chunk, of all chunks, and in the file's order.
-        passes.own += 5 * batch * 2 * sizes.neurons;
+        passes.own += 4 * batch * 2 * sizes.neurons;
     }
-    let singly = if wanted.optimised { sizes.threads * one_by_one(&sizes) } else { 0 };
-    // θ as it is read, in f64, for the engine, and packed.
+    let singly = if wanted.optimised { one_by_one(&sizes) } else { 0 };
+    // θ as it is read, in f64, for the engine, and as walks want it; then its gradient.
+    let packed = 3 * if relaxation.intermediate() == Intermediate::Interval { sizes.packed() } else { sizes.parameters };
     let gradient = if wanted.gradients { 3 * sizes.parameters } else { 0 };
-    let parameters = sizes.parameters * (SINGLE + 2 * DOUBLE) + (4 * sizes.parameters + gradient) * bytes;
+    let parameters = sizes.parameters * (SINGLE + 2 * DOUBLE) + (sizes.parameters + packed + gradient) * bytes;
     let inputs = samples * sizes.input * 3 * bytes;
     Estimate::of(&[], parameters, passes.total() * bytes + singly + inputs)
 }

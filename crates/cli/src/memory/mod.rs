@@ -15,7 +15,10 @@ pub use jobs::{Wanted, bounding, certification, training};
 const SINGLE: usize = 4;
 const DOUBLE: usize = 8;
 /// What the program itself takes.
-const PROGRAM: usize = 15_000_000;
+const PROGRAM: usize = 14_500_000;
+
+/// What reading a data set leaves behind.
+const READING: usize = 1_500_000;
 
 /// Bytes that a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,7 @@ pub struct Estimate {
 impl Estimate {
     /// Of data, bytes of parameters, and what the computation takes besides.
     fn of(sets: &[&Dataset], parameters: usize, working: usize) -> Self {
-        let data: usize = sets.iter().map(|set| set.bytes()).sum();
+        let data: usize = sets.iter().map(|set| set.bytes() + READING).sum();
         Estimate { sure: data.saturating_add(parameters).saturating_add(PROGRAM), working }
     }
 

@@ -18,6 +18,8 @@ const KEPT: usize = 1 << 18;
 const MANY: usize = 1 << 20;
 /// Samples that the reference engine takes at a time.
 const GROUP: usize = 16;
+/// Coefficients that it walks at a time.
+const CACHED: usize = 1 << 18;
 
 /// Numbers in memory, of whatever precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,14 +74,12 @@ impl Sizes {
     pub fn bounds(&self, relaxation: Relaxation, batch: usize, taped: bool) -> Numbers {
         match (self.fused, relaxation.last(), relaxation.intermediate()) {
             (false, Final::Interval, _) => self.plain(batch, taped, 2),
-            (false, Final::Backward, Intermediate::Interval) => {
-                self.plain(batch, taped, 2).then(self.plain_walks(self.classes))
-            }
+            (false, Final::Backward, Intermediate::Interval) => self.plain(batch, taped, 2),
             (
                 false,
                 Final::Backward,
                 Intermediate::Backward | Intermediate::Intersection | Intermediate::BackwardIfUnstable,
-            ) => self.plain(batch, taped, 2).then(self.plain_walks(self.neurons)),
+            ) => self.plain_walks(batch, taped),
             (true, Final::Interval, _) => {
                 let (images, chunk) = lanes(batch);
                 self.intervals(images, chunk, taped)
@@ -141,17 +141,18 @@ impl Sizes {
         Numbers { shared: 0, own: scratch + working * 3 * rows + kept + sums }
     }
 
-    /// A pass of the reference engine, of `ends` values for each of a node's.
+    /// A pass of the reference engine, of `ends` values for each of a node's; nothing stays behind.
     fn plain(&self, batch: usize, taped: bool, ends: usize) -> Numbers {
-        let groups = batch.div_ceil(GROUP);
-        let live = if taped { batch } else { batch.min(self.threads * GROUP) };
-        let sums = if taped { self.slots(groups) * self.parameters } else { 0 };
-        let pulled = if taped { batch.min(self.threads * GROUP) * 2 * ends * self.nodes } else { 0 };
-        Numbers { shared: 0, own: live * 2 * ends * self.nodes + pulled + sums }
+        let working = batch.min(self.threads * GROUP) * (4 * ends - 2) * self.nodes;
+        let kept = if taped { batch * ends * self.nodes } else { 0 };
+        let sums = if taped { self.slots(batch.div_ceil(GROUP)) * ends * self.parameters } else { 0 };
+        Numbers { shared: working + kept + sums, own: 0 }
     }
 
-    /// Walks of so many rows by the reference engine, as many at a time as an image takes.
-    fn plain_walks(&self, rows: usize) -> Numbers {
-        Numbers { shared: 0, own: self.threads * 4 * rows.min(ROWS) * self.nodes }
+    /// Walks by the reference engine, of as many rows at a time as a cache holds.
+    fn plain_walks(&self, batch: usize, taped: bool) -> Numbers {
+        let kept = if taped { batch * 2 * self.nodes } else { 0 };
+        let sums = if taped { self.threads * 2 * self.parameters } else { 0 };
+        Numbers { shared: self.threads * 2 * CACHED + kept + sums, own: 0 }
     }
 }
