@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Breaks what can be broken around the program and looks whether anything is lost: kill -9 at random moments of training
-# and certification, full disks, read-only folders, two processes on one folder.
+# Breaks what can be broken around the program and looks whether anything is lost: kill -9 at random moments of training,
+# certification, sweeps and the verification of lists, full disks, read-only folders, two processes on one folder.
 #
 #   bench/faults.sh [--long] [--seconds N] [--seed S] [PROGRAM]
 #
@@ -82,8 +82,10 @@ kill_until_done() {
 
 tiny=(--dataset digits --model cnn3-tiny --batch 32 --set train.eval_limit=64)
 settings=(--limit-train 640 --epochs 12 --smoothing rgs --set train.checkpoint_steps=3)
-# A certification's log without its times.
+# A certification's log without its times, the results of a list likewise, and those of a sweep.
 timeless() { sed -E 's/"seconds":[^,]*,"stage_seconds":\{[^}]*\}//' "$1"; }
+verdicts() { cut -d, -f1-3,5 "$1"; }
+trials() { sed -E 's/"(train|certify)_seconds":[^,]*,//g' "$1"; }
 
 echo "faults with seed $seed, $seconds s of kills, in $work"
 run train --out whole "${tiny[@]}" "${settings[@]}" || { fail "undisturbed training" log; exit 1; }
@@ -91,6 +93,27 @@ certify=(--limit 600 --timeout 1000 --eps 0.01)
 stages=(--stages ibp,crown)
 run certify whole "${certify[@]}" "${stages[@]}" --out certified || { fail "undisturbed certification" log; exit 1; }
 timeless certified/certify.jsonl >certified.timeless
+
+# A list of boxes around grey of growing width: the first hold, the last are violated.
+mkdir list
+run export whole --to onnx -o list/net.onnx || { fail "exporting" log; exit 1; }
+for width in $(seq 30); do
+    awk -v r="$width" 'BEGIN {
+        for (i = 0; i < 784; i++) printf "(declare-const X_%d Real)\n(assert (<= %.4f X_%d %.4f))\n", i, 0.5 - r / 200, i, 0.5 + r / 200
+        for (k = 0; k < 10; k++) printf "(declare-const Y_%d Real)\n", k
+        printf "(assert (or"; for (k = 1; k < 10; k++) printf " (and (>= Y_%d (+ Y_0 2.0)))", k; print "))"
+    }' >"list/box$width.vnnlib"
+    echo "net.onnx,box$width.vnnlib,1000" >>list/list.csv
+done
+verify=(verify list/list.csv --results-file)
+run "${verify[@]}" whole.csv || { fail "undisturbed verification of a list" log; exit 1; }
+verdicts whole.csv >whole.verdicts
+
+# Four trials.
+printf 'dataset = "digits"\nmodel = "cnn3-tiny"\nlimit_train = 320\n[train]\nepochs = 2\neval_limit = 64\n' >recipe.toml
+sweep=(sweep recipe.toml --grid train.lr=1e-3,2e-3 --seeds 2 --limit 100 --stages ibp)
+run "${sweep[@]}" --out whole-sweep || { fail "undisturbed sweep" log; exit 1; }
+trials whole-sweep/results.jsonl >whole.trials
 
 rounds=0
 until=$((SECONDS + seconds))
@@ -105,8 +128,14 @@ while [ $SECONDS -lt $until ] && [ $failed -eq 0 ]; do
     kill_until_done broken-certified/certify.jsonl 150 certify whole "${certify[@]}" "${stages[@]}" --out broken-certified ||
         fail "resumed certification" log
     timeless broken-certified/certify.jsonl | cmp -s - certified.timeless || fail "certification killed at random differs"
+    rm -f broken.csv
+    kill_until_done broken.csv 150 "${verify[@]}" broken.csv || fail "resumed verification of a list" log
+    verdicts broken.csv | cmp -s - whole.verdicts || fail "the results of a list killed at random differ"
+    rm -rf broken-sweep
+    kill_until_done broken-sweep/journal.jsonl 300 "${sweep[@]}" --out broken-sweep || fail "resumed sweep" log
+    trials broken-sweep/results.jsonl | cmp -s - whole.trials || fail "a sweep killed at random differs"
 done
-[ $failed -gt 0 ] || pass "$killed kills in $rounds rounds of training and certification: the same bytes"
+[ $failed -gt 0 ] || pass "$killed kills in $rounds rounds of training, certification, lists and sweeps: the same results"
 
 # Runs "$@", which must end with exit code 4 and say $1.
 refused() {
@@ -137,10 +166,15 @@ if mount -t tmpfs -o size=256k tmpfs "$disk" 2>/dev/null; then
     refused 'No space left' 'exporting to a full disk' export disk/run --to onnx -o disk/copy.onnx
     refused 'space' 'an attack that writes to a full disk' attack disk/run --limit 50 --steps 1 -o disk/worst.safetensors
     refused 'No space left' 'certifying on a full disk' certify disk/run --limit 600 --stages ibp
+    refused 'No space left' 'the results of a list on a full disk' "${verify[@]}" disk/results.csv
     [ "$(temporaries disk)" -eq 0 ] && pass 'no temporary file is left on it' || fail 'temporary files are left on a full disk'
     rm disk/filler
     if run certify disk/run --limit 600 --stages ibp --resume; then pass 'with space again, the certification goes on'; else
         fail 'resuming a certification after a full disk' log
+    fi
+    run "${verify[@]}" disk/results.csv --resume
+    if verdicts disk/results.csv | cmp -s - whole.verdicts; then pass 'and so does the verification of the list'; else
+        fail 'resuming a list after a full disk' log
     fi
     mount -o remount,ro "$disk"
     readonly_folder=disk
@@ -162,6 +196,9 @@ if [ -n "$readonly_folder" ]; then
     refused "$readonly_folder" 'certifying in a read-only folder' certify $model --limit 5 --out "$readonly_folder"
     refused "$readonly_folder" 'exporting to a read-only folder' export $model --to onnx -o "$readonly_folder/copy.onnx"
     refused "$readonly_folder" 'a quickstart in a read-only folder' quickstart --out "$readonly_folder/quick"
+    refused "$readonly_folder" 'a list in a read-only folder' "${verify[@]}" "$readonly_folder/new.csv"
+    refused "$readonly_folder" 'a witness in a read-only folder' verify list/net.onnx list/box1.vnnlib --witness "$readonly_folder/w"
+    refused "$readonly_folder" 'a sweep in a read-only folder' "${sweep[@]}" --out "$readonly_folder/sweep"
     [ "$before" = "$(find "$readonly_folder" | sort)" ] && pass 'nothing in it has changed' || fail 'a read-only folder has changed'
     [ "$readonly_folder" = disk ] || chmod -R u+w "$readonly_folder"
 else
@@ -188,6 +225,10 @@ for _ in 1 2 3 4; do
     rm -rf both
     at_once 'two trainings in one folder' train --out both "${tiny[@]}" "${settings[@]}"
     at_once 'two certifications into one log' certify both "${certify[@]}" "${stages[@]}"
+    rm -f both.csv
+    at_once 'two verifications into one file of results' "${verify[@]}" both.csv
+    rm -rf both-sweep
+    at_once 'two sweeps in one folder' "${sweep[@]}" --out both-sweep
     # Long enough that the second begins before the first ends.
     at_once 'two that replace one log' certify both "${certify[@]}" --stages pgd,ibp,crown --steps 400 --overwrite
     [ "$(wc -l <both/certify.jsonl)" -eq 601 ] && pass 'the log is whole' || fail 'the log is not whole'

@@ -34,7 +34,7 @@ pub struct SampleOptions {
     #[arg(long, value_name = "X.safetensors")]
     pub inputs: Option<PathBuf>,
     /// Only the first N samples [default: all].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     pub limit: Option<usize>,
     #[command(flatten)]
     pub folder: DataDir,

@@ -12,6 +12,8 @@ use signal_hook::flag;
 
 use crate::context::complain;
 
+/// What is at hand when a signal comes may take so long, where all files are whole at any moment.
+const GRACE: Duration = Duration::from_secs(5);
 /// How often a waiting thread looks for a signal.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -49,16 +51,24 @@ impl Interruption {
         (signal != 0).then(|| Interrupted { code: code(signal), advice })
     }
 
-    /// From a signal on, gives the command `grace` to end by itself; then ends the process with the words of `advice`.
+    /// Fails after a signal, with `advice` on how to go on.
+    pub fn check(&self, advice: impl Fn() -> String) -> Result<(), Interrupted> {
+        match self.came().then(|| self.ended(advice())).flatten() {
+            Some(interrupted) => Err(interrupted),
+            None => Ok(()),
+        }
+    }
+
+    /// From a signal on, gives the command a few seconds to end by itself; then ends the process with the words of `advice`.
     ///
     /// For commands whose files are whole at any moment, but which cannot stop at any moment.
-    pub fn end_after(&self, grace: Duration, advice: impl Fn() -> String + Send + 'static) {
+    pub fn end_soon(&self, advice: impl Fn() -> String + Send + 'static) {
         let interruption = self.clone();
         std::thread::spawn(move || {
             while !interruption.came() {
                 std::thread::sleep(POLL);
             }
-            std::thread::sleep(grace);
+            std::thread::sleep(GRACE);
             if let Some(interrupted) = interruption.ended(advice()) {
                 complain(&interrupted.to_string());
                 std::process::exit(interrupted.code.into());

@@ -19,7 +19,6 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::context::{Context, complain};
@@ -43,7 +42,7 @@ fn main() -> ExitCode {
 
 fn start() -> ExitCode {
     write_errors_are_errors();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             return match error.kind() {

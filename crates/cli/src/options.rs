@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::Error;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     attack, bounds, certify, check, completions, config, data, export, landscape, man, quickstart, recipe, report,
@@ -21,15 +22,36 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The command line of this process.
+    ///
+    /// # Errors
+    /// What is to be told instead of running a command: what is wrong with it, or the help that it asks for.
+    pub fn read() -> Result<Self, Error> {
+        Cli::from_arg_matches(&negative_numbers_are_values(Cli::command()).try_get_matches()?)
+    }
+}
+
+/// Lets a negative number after an option be its value, so that the error is about the number.
+fn negative_numbers_are_values(command: clap::Command) -> clap::Command {
+    let command =
+        command.mut_args(|argument| match argument.get_action().takes_values() && !argument.is_positional() {
+            true if !argument.is_allow_hyphen_values_set() => argument.allow_negative_numbers(true),
+            _ => argument,
+        });
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_string()).collect();
+    names.iter().fold(command, |command, name| command.mut_subcommand(name, negative_numbers_are_values))
+}
+
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Global {
     /// Seed of everything random [default: 0, or the recipe's].
-    #[arg(long, global = true, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
+    #[arg(long, global = true, value_name = "S", value_parser = values::seed)]
     pub seed: Option<u64>,
     /// Worker threads [default: one per core]; results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, global = true, value_name = "N", value_parser = values::count)]
     pub threads: Option<usize>,
     /// Where to compute; this version knows `cpu`.
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
@@ -111,10 +133,44 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use std::any::TypeId;
+
+    use clap::{Command, CommandFactory};
+
+    use super::{Cli, negative_numbers_are_values};
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        negative_numbers_are_values(Cli::command()).debug_assert();
+    }
+
+    /// The options of `command` and of those below it that take a whole number, with the commands that lead to them.
+    fn counts(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, String)>) {
+        let whole = [TypeId::of::<usize>(), TypeId::of::<u64>()];
+        for argument in command.get_arguments() {
+            let kind = argument.get_value_parser().type_id();
+            if let Some(name) = argument.get_long().filter(|_| whole.iter().any(|whole| kind == *whole)) {
+                found.push((path.to_vec(), format!("--{name}")));
+            }
+        }
+        for below in command.get_subcommands() {
+            counts(below, &[path, &[below.get_name().to_string()]].concat(), found);
+        }
+    }
+
+    #[test]
+    fn a_negative_number_is_refused_by_its_option_everywhere() {
+        let mut found = Vec::new();
+        counts(&Cli::command(), &["tightrope".to_string()], &mut found);
+        assert!(found.len() > 30, "{found:?}");
+        for (path, option) in found {
+            let command = negative_numbers_are_values(Cli::command());
+            let error = command.try_get_matches_from([&path[..], &[option.clone(), "-1".into()]].concat()).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains("'-1'") && text.contains(&option) && text.contains("whole number"),
+                "{path:?}: {text}"
+            );
+        }
     }
 }

@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use tightrope_network::{MODEL_FILE, NETWORK_FILE, output_target, remove_abandoned};
+use tightrope_network::{MODEL_FILE, NETWORK_FILE, output_target, remove_abandoned, temporary_path};
 
 /// Files of a run folder that commands read, or that cannot be made again.
 const RUN_FILES: [&str; 6] =
     [MODEL_FILE, NETWORK_FILE, "config.toml", "checkpoint.safetensors", "metrics.jsonl", "manifest.json"];
 
-/// Fails if one of `outputs`, each with the option that names it, cannot be a file, is one of `inputs` or belongs to
+/// Fails if one of `outputs`, each with the option that names it, cannot be written, is one of `inputs` or belongs to
 /// one (as the files of a run folder, or the description beside a .safetensors file), or stands twice.
 ///
 /// Also removes what processes that died left of earlier files of these names.
 pub fn check(outputs: &[(&str, &Path)], inputs: &[&Path]) -> anyhow::Result<()> {
     for (i, (option, output)) in outputs.iter().enumerate() {
         let named = || format!("{option} {}", output.display());
-        output_target(output).with_context(named)?;
+        let target = output_target(output).with_context(named)?;
         let place = place(output);
         if let Some((other, _)) = outputs[..i].iter().find(|(_, earlier)| self::place(earlier) == place) {
             bail!("{}: {other} writes the same file; name another", named());
@@ -27,9 +27,17 @@ pub fn check(outputs: &[(&str, &Path)], inputs: &[&Path]) -> anyhow::Result<()> 
                 bail!("{}: {part} ({}); name another file", named(), input.display());
             }
         }
+        probe(&target).with_context(|| format!("{}: cannot be written; choose another path", named()))?;
         remove_abandoned(output);
     }
     Ok(())
+}
+
+/// Makes the file that `target` will be written as, and takes it away again.
+fn probe(target: &Path) -> std::io::Result<()> {
+    let temporary = temporary_path(target);
+    std::fs::File::create(&temporary)?;
+    std::fs::remove_file(&temporary)
 }
 
 /// Fails if one of `inputs` is `folder` or lies in it, whose run is about to be replaced.

@@ -9,7 +9,7 @@ use tightrope_train::{EpochMetrics, Flow, Plan, Progress, StepReport};
 
 use crate::context::Context;
 use crate::interruption::Interruption;
-use crate::values::{percent, rounded};
+use crate::values::{counted, percent, rounded};
 
 /// How often `-v` tells of a step.
 const DETAIL_EVERY: Duration = Duration::from_secs(2);
@@ -132,12 +132,12 @@ impl<'a> Training<'a> {
 impl Progress for Training<'_> {
     fn started(&mut self, plan: &Plan) {
         let resumed =
-            if plan.steps_done > 0 { format!(", resumed after {} steps", plan.steps_done) } else { String::new() };
+            if plan.steps_done > 0 { format!(", resumed after step {}", plan.steps_done) } else { String::new() };
         self.line(&format!(
-            "training {} parameters on {} samples, {} epochs, in {}{resumed}",
-            plan.parameters,
-            plan.samples,
-            plan.epochs,
+            "training {} on {}, {}, in {}{resumed}",
+            counted(plan.parameters, "parameter", "parameters"),
+            counted(plan.samples, "sample", "samples"),
+            counted(plan.epochs, "epoch", "epochs"),
             self.folder.display()
         ));
         let steps = plan.epochs * plan.steps_per_epoch;

@@ -42,7 +42,7 @@ pub struct Perturbation {
     #[arg(long, value_enum)]
     pub norm: Option<NormChoice>,
     /// Data range that perturbed inputs stay in [default: a run folder's own, else 0 1].
-    #[arg(long, num_args = 2, value_names = ["LO", "HI"], allow_negative_numbers = true, conflicts_with = "no_clip")]
+    #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip")]
     pub clip: Option<Vec<f64>>,
     /// Let perturbed inputs leave the data range.
     #[arg(long)]
@@ -88,6 +88,11 @@ pub fn threat_text(threat: &ThreatModel) -> String {
 /// A relaxation's name in texts, with its aliases.
 pub fn relaxation_title(name: &str) -> String {
     name.parse::<Relaxation>().map_or_else(|_| name.into(), Relaxation::listed)
+}
+
+/// A number of things, with their name in the singular or the plural.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A share as a percentage.

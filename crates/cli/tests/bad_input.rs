@@ -148,7 +148,14 @@ fn inputs_that_do_not_fit() {
     let good_y = || integers("y", &[0, 9]);
     let whole: Tensor<'_> = ("x", Dtype::I32, vec![2, 1, 28, 28], vec![0; 2 * 784 * 4]);
     let real: Tensor<'_> = ("y", Dtype::F32, vec![2], vec![0; 8]);
-    let cases: [(&str, Vec<Tensor<'_>>, Vec<&str>); 10] = [
+    let single = || floats("x", &[1, 28, 28], &pixels[..784]);
+    let cases: [(&str, Vec<Tensor<'_>>, Vec<&str>); 12] = [
+        ("no batch axis", vec![floats("x", &[28, 28], &pixels[..784]), integers("y", &[3])], vec!["[N, 1, 28, 28]"]),
+        (
+            "no batch axis of labels",
+            vec![single(), ("y", Dtype::I64, vec![], 3_i64.to_le_bytes().to_vec())],
+            vec!["`y`", "[]", "1 sample;", "an axis for the samples"],
+        ),
         ("label above", vec![good_x(), integers("y", &[0, 10])], vec!["sample 1 has label 10", "classes 0 to 9"]),
         ("label below", vec![good_x(), integers("y", &[-1, 0])], vec!["sample 0 has label -1", "classes 0 to 9"]),
         ("labels too few", vec![good_x(), integers("y", &[0])], vec!["`y`", "[1]", "2 samples"]),
@@ -253,6 +260,8 @@ fn unknown_configuration_keys_are_named_with_the_nearest() {
     refused(folder.path(), &[&set[..], &["norm=3"]].concat(), &["use inf, 2 or 1"]);
     refused(folder.path(), &[&set[..], &["train.epochs=x"]].concat(), &["a whole number ≥ 0"]);
     refused(folder.path(), &[&set[..], &["train.epochs=-1"]].concat(), &["a whole number ≥ 0"]);
+    refused(folder.path(), &[&set[..], &["seed=18446744073709551615"]].concat(), &["--set seed=184", "2^63-1"]);
+    refused(folder.path(), &[&train[..], &["--batch", "-1"]].concat(), &["--batch", "whole number"]);
     refused(folder.path(), &[&set[..], &["smoothing.population=x"]].concat(), &["a whole number ≥ 0"]);
     refused(folder.path(), &[&set[..], &["train.lr=x"]].concat(), &["expected a number"]);
     let recipe_refused = |recipe: &Path, parts: &[&str]| {
@@ -340,6 +349,11 @@ fn inputs_and_other_outputs_are_not_written() {
         &["export", &path("net.safetensors"), "--to", "onnx", "-o", &path("net.json")],
         &["belongs to the input"],
     );
+    // The network of foreign weights.
+    std::fs::copy(path("run/model.safetensors"), path("foreign.safetensors")).unwrap();
+    std::fs::copy(path("run/network.json"), path("described.json")).unwrap();
+    let export = ["export", &path("foreign.safetensors"), "--network", &path("described.json"), "--to", "onnx"];
+    refused(folder.path(), &[&export[..], &["-o", &path("described.json")]].concat(), &["is the input itself"]);
     // Arrays in the folder of a run that is to be replaced.
     let train = ["train", "--inputs", &path("run/../run/x.safetensors"), "--out", &run, "--overwrite"];
     std::fs::copy(&inputs, path("run/x.safetensors")).unwrap();

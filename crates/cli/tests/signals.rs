@@ -118,6 +118,34 @@ fn nobody_waits_long_after_a_signal() {
     }
 }
 
+#[test]
+fn an_interrupted_list_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    tightrope_onnx::export(&support::model(), &path("net.onnx")).unwrap();
+    let mut property = String::new();
+    (0..784).for_each(|i| property.push_str(&format!("(declare-const X_{i} Real)(assert (<= 0 X_{i} 1))\n")));
+    (0..10).for_each(|i| property.push_str(&format!("(declare-const Y_{i} Real)\n")));
+    std::fs::write(path("far.vnnlib"), property + "(assert (>= Y_0 1e6))\n").unwrap();
+    let count = 200;
+    std::fs::write(path("list.csv"), "net.onnx,far.vnnlib,100\n".repeat(count)).unwrap();
+    let (list, results) = (path("list.csv"), path("results.csv"));
+    let verify = ["verify", text(&list), "--results-file", text(&results)];
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let before = lines(&results);
+        let child = if before == 0 { start(&verify) } else { start(&[&verify[..], &["--resume"]].concat()) };
+        wait_for(|| lines(&results) > before);
+        signal(&child, name);
+        let (_, errors) = ended(child, code);
+        let done = lines(&results);
+        assert!(done < count && errors.contains(&format!("interrupted: {done} of {count} instances are in")), "{errors}");
+        let next = errors.lines().find_map(|line| line.split_once("go on with: tightrope ")).unwrap().1;
+        assert!(next.starts_with("verify ") && next.ends_with(" --resume"), "{next}");
+    }
+    succeeds(&[&verify[..], &["--resume"]].concat());
+    assert_eq!(lines(&results), count);
+}
+
 /// Shells start background commands so that Ctrl-C, which is meant for another, does not reach them.
 #[cfg(target_os = "linux")]
 #[test]
@@ -198,6 +226,20 @@ fn limits_of_memory_and_files_end_with_an_error_that_says_what_was_needed() {
         ["attack", text(&onnx), "--inputs", text(&inputs), "--eps", "0.1", "--steps", "1", "-o", text(&adversarial)];
     refused("-f 10", &attack, "that it needs");
     assert!(!adversarial.exists());
+    // A verdict is told before its files are written, and each of these is tried.
+    let property = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= 0 X_0 1))(assert (>= Y_0 0))";
+    std::fs::write(folder.path().join("any.vnnlib"), property).unwrap();
+    let mut builder = tightrope_network::NetworkBuilder::new(&[1]).unwrap();
+    builder.linear("only", 1, false, builder.input()).unwrap();
+    let small = tightrope_network::Model::new(builder.build().unwrap(), vec![1.0]);
+    tightrope_onnx::export(&small, &folder.path().join("small.onnx")).unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_string();
+    let (net, any, witness, results) = (path("small.onnx"), path("any.vnnlib"), path("w"), path("r"));
+    let output = limited("-f 0", &["verify", &net, &any, "--witness", &witness, "--results-file", &results]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{errors}");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("violated\n"), "{errors}");
+    assert!(errors.contains(&witness) && errors.contains(&results), "{errors}");
     // Less than the data alone needs; it depends on the machine whether that is known before or found out.
     #[cfg(target_os = "linux")]
     refused("-v 40000", &[&train[..], &["--threads", "1", "--overwrite"]].concat(), "memory");

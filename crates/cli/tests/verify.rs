@@ -287,7 +287,85 @@ fn outputs_over_inputs_are_refused() {
         let (code, _, errors) = verify(folder.path(), arguments);
         assert!(code == Some(4) && errors.contains(part), "{errors}");
     }
+    // Of a list, whatever it names, also where it is asked to go on with the file.
+    std::fs::write(folder.path().join("list.csv"), "net.onnx,holds.vnnlib,20\n./net.onnx,violated.vnnlib,20\n").unwrap();
+    let before = files(folder.path());
+    for name in ["list.csv", "net.onnx", "./violated.vnnlib"] {
+        for more in [&[][..], &["--resume"]] {
+            let arguments = [&["list.csv", "--results-file", name][..], more].concat();
+            let (code, _, errors) = verify(folder.path(), &arguments);
+            assert!(code == Some(4) && errors.contains("is the input itself"), "{errors}");
+        }
+    }
     assert!(files(folder.path()) == before);
+}
+
+/// What stands behind the last line break of a file is cut off only if a kill may have left it.
+#[test]
+fn files_that_are_no_results_keep_their_last_line() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("list.csv"), "net.onnx,holds.vnnlib,20\n").unwrap();
+    let resume = ["list.csv", "--results-file", "results.csv", "--resume"];
+    let category = folder.path().file_name().unwrap().to_str().unwrap();
+    let row = format!("{category},net.onnx,holds.vnnlib,");
+    for text in ["notes without a line break".to_string(), format!("{row}0.001,unsat,0.002\nand more"), row[1..].into()] {
+        std::fs::write(path("results.csv"), &text).unwrap();
+        let (code, _, errors) = verify(folder.path(), &resume);
+        assert!(code == Some(4) && errors.contains("is no result; name another file"), "{errors}");
+        assert_eq!(std::fs::read_to_string(path("results.csv")).unwrap(), text);
+    }
+    for torn in ["", &row[..5], &row, &format!("{row}0.0")] {
+        std::fs::write(path("results.csv"), torn).unwrap();
+        assert_eq!(verify(folder.path(), &resume).0, Some(0), "{torn}");
+        assert_eq!(timeless(&path("results.csv")), [[category, "net.onnx", "holds.vnnlib", "unsat"]], "{torn}");
+    }
+}
+
+/// What is told under `-v` counts in the singular where there is one, and does not tell of a bound that is none.
+#[test]
+fn details_are_in_plain_words() {
+    let folder = folder();
+    let (code, _, errors) = verify(folder.path(), &["net.onnx", "hard.vnnlib", "-v"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("hard.vnnlib: 1 case, 1 conjunction\n"), "{errors}");
+    assert!(errors.contains("subproblem") && !errors.contains("inf"), "{errors}");
+    let (_, output, errors) = verify(folder.path(), &["net.onnx", "hard.vnnlib", "-v", "--timeout", "1e-9"]);
+    assert!(output.contains("no lower bound was found") && !errors.contains("inf"), "{output}{errors}");
+}
+
+/// A line on a terminal tells how the search goes, and nothing of it is left.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_how_the_search_goes() {
+    use std::io::Read;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    let folder = folder();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    tcsetwinsize(&master, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = std::fs::OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap();
+    // True at one point, which no split finds: the search lasts as long as it may.
+    let mut child = support::command(&["verify", "quotient.onnx", "unknown.vnnlib", "--branching", "babsr"])
+        .current_dir(folder.path())
+        .stderr(terminal)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    child.wait().unwrap();
+    // The other end is closed when the process is gone, which a read tells by an error.
+    let (mut shown, mut part) = (Vec::new(), [0; 4096]);
+    let mut reader = std::fs::File::from(master);
+    while let Ok(count @ 1..) = reader.read(&mut part) {
+        shown.extend_from_slice(&part[..count]);
+    }
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("case 1/") && shown.contains("open, lower bound"), "{shown:?}");
 }
 
 #[test]
@@ -311,6 +389,12 @@ fn bad_input_is_refused() {
     refused(&[&net, &holds, "--batch", "0"], &["--batch 0"]);
     refused(&[&net, &holds, "--branching", "best"], &["best", "auto"]);
     refused(&[&net, &holds, "--resume"], &["--resume"]);
+    // Before the search, of which nothing is told.
+    if Path::new("/proc/self").exists() {
+        for option in ["--witness", "--results-file", "--certificate"] {
+            refused(&[&net, &holds, option, "/proc/tightrope-out"], &[option, "cannot be written"]);
+        }
+    }
     for option in ["--witness", "--results-file", "--certificate"] {
         refused(&[&net, &holds, option, &path("missing/file")], &[option, "missing does not exist"]);
         refused(&[&net, &holds, option, &path("")], &[option, "is a folder"]);

@@ -180,6 +180,44 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
     }
 }
 
+/// A network whose layers are scaled by powers of two, or close to where numbers end, is certified as the plain one is.
+#[test]
+fn scaled_networks_are_certified_alike() {
+    let (model, inputs, labels) = small();
+    let (inputs, labels) = (&inputs[..20 * model.network.input_len()], &labels[..20]);
+    let cascade = Cascade { timeout: Some(std::time::Duration::from_secs(60)), ..cascade(0.02) };
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs, labels };
+    let certified = |factors: &[f32]| {
+        let mut scaled = model.clone();
+        let layers = scaled.network.parameters().iter().cloned().collect::<Vec<_>>();
+        let (mut layer, mut whole) = (0, 1.0);
+        for info in layers {
+            if info.name.ends_with("weight") {
+                layer += 1;
+                whole *= factors[layer - 1];
+            }
+            let factor = if info.name.ends_with("weight") { factors[layer - 1] } else { whole };
+            scaled.theta[info.range()].iter_mut().for_each(|value| *value *= factor);
+        }
+        let target = Target::new(&scaled, &Reference, &Reference).unwrap();
+        let records = cascade.certify(&target, &samples).unwrap();
+        records.iter().map(|record| (record.index, record.verdict)).collect::<Vec<_>>()
+    };
+    let layers = model.network.parameters().iter().filter(|info| info.name.ends_with("weight")).count();
+    let ends = |first: f32, last: f32| {
+        let mut factors = vec![1.0; layers];
+        (factors[0], factors[layers - 1]) = (first, last);
+        factors
+    };
+    let plain = certified(&vec![1.0; layers]);
+    assert!(plain.iter().any(|(_, verdict)| *verdict == Verdict::Verified));
+    let big = 60_f32.exp2();
+    for (first, last) in [(big, 1.0 / big), (1.0 / big, big), (big, 1.0), (1.0, 1.0 / big)] {
+        assert_eq!(certified(&ends(first, last)), plain, "{first:e}, {last:e}");
+    }
+}
+
 #[test]
 fn a_time_limit_leaves_later_stages_out() {
     let (model, inputs, labels) = small();

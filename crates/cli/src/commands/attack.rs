@@ -24,10 +24,10 @@ use crate::{outputs, table};
 #[derive(Clone, Debug, Args)]
 pub struct AttackOptions {
     /// Gradient steps of each restart.
-    #[arg(long, value_name = "N", default_value = "40", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "40", value_parser = values::count)]
     pub steps: usize,
     /// Random starts of the attack.
-    #[arg(long, value_name = "N", default_value = "3", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = values::count)]
     pub restarts: usize,
 }
 
@@ -56,7 +56,7 @@ pub struct Options {
     #[command(flatten)]
     attack: AttackOptions,
     /// Most target classes of a targeted attack, strongest rivals first; each gets all restarts.
-    #[arg(long, value_name = "N", default_value = "9", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "9", value_parser = values::count)]
     targets: usize,
     /// Engine.
     #[arg(long, value_enum, default_value = "auto")]

@@ -15,10 +15,11 @@ use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 
 use crate::context::Context;
 use crate::engines::{self, EngineChoice, Precision, PrecisionChoice};
+use crate::memory::{self, Wanted};
 use crate::outputs;
 use crate::progress::Bar;
 use crate::tensors::{Inputs, TensorShape, TensorWriter};
-use crate::values::{self, Method, NormChoice, clip_range};
+use crate::values::{self, Method, NormChoice, clip_range, counted};
 
 /// Samples per engine call, which bounds the memory.
 const CHUNK: usize = 64;
@@ -45,7 +46,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "inf")]
     norm: NormChoice,
     /// Intersect the ball with the data range.
-    #[arg(long, num_args = 2, value_names = ["LO", "HI"], allow_negative_numbers = true, conflicts_with = "no_clip")]
+    #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip")]
     clip: Option<Vec<f64>>,
     /// The bare ball (the default).
     #[arg(long)]
@@ -59,10 +60,10 @@ pub struct Options {
     #[arg(long)]
     layers: bool,
     /// Time limit of alpha-crown for each sample in seconds; what is not optimised by then keeps the bounds of crown.
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", value_parser = values::seconds)]
     alpha_seconds: Option<Duration>,
     /// Optimisation steps of alpha-crown on each bound.
-    #[arg(long, value_name = "N", default_value_t = AlphaSettings::default().iterations)]
+    #[arg(long, value_name = "N", value_parser = values::count, default_value_t = AlphaSettings::default().iterations)]
     alpha_steps: usize,
     /// Engine.
     #[arg(long, value_enum, default_value = "auto")]
@@ -101,6 +102,20 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
     let network = &model.network;
     let weights = model.weights();
     let inputs = Inputs::<T>::read(&options.inputs, network)?;
+    let size = if options.method == Method::AlphaCrown { OPTIMISED_CHUNK } else { CHUNK };
+    let wanted = Wanted {
+        layers: options.layers,
+        gradients: options.gradients,
+        optimised: options.method == Method::AlphaCrown,
+    };
+    let single = f32::engine(match options.engine {
+        EngineChoice::Reference => EngineChoice::Reference,
+        EngineChoice::Auto | EngineChoice::Fused => EngineChoice::Auto,
+    })?;
+    memory::tell(
+        context,
+        &memory::bounding(network, &*single, options.method.relaxation(), [inputs.len(), size], size_of::<T>(), wanted),
+    )?;
     let region = Region::ball(
         &inputs.x,
         network.input_len(),
@@ -124,7 +139,6 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
 
     let bar = Bar::new(context, "bounds", inputs.len());
     let mut totals = Totals { loss: 0.0, certified: 0, correct: 0, gradient: vec![T::ZERO; theta.len()] };
-    let size = if alpha.is_some() { OPTIMISED_CHUNK } else { CHUNK };
     for first in (0..inputs.len()).step_by(size) {
         let count = size.min(inputs.len() - first);
         let chunk = Chunk {
@@ -146,6 +160,7 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
         }
     }
     writer.finish()?;
+    memory::tell_peak(context);
     let document = json!({
         "output": options.output.display().to_string(),
         "samples": inputs.len(),
@@ -161,11 +176,11 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
         "seconds": start.elapsed().as_secs_f64(),
     });
     let text = format!(
-        "{} samples: {} correct, {} certified by {}; {}; mean certified loss {loss:.6}\nwritten to {}",
-        inputs.len(),
+        "{}: {} correct, {} certified by {}; {}; mean certified loss {loss:.6}\nwritten to {}",
+        counted(inputs.len(), "sample", "samples"),
         totals.correct,
         totals.certified,
-        options.method.name(),
+        values::relaxation_title(options.method.name()),
         values::threat_text(&ThreatModel { norm: options.norm.into(), epsilon: options.eps, clip }),
         options.output.display()
     );

@@ -27,9 +27,6 @@ use crate::progress::Bar;
 use crate::values::{self, Perturbation, percent, threat_text};
 use crate::{memory, outputs, shell, table};
 
-/// After a signal, what is at hand may take so long; the log is whole at any moment, so that nothing else is lost.
-const GRACE: Duration = Duration::from_secs(5);
-
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope certify runs/mnist\n  \
                         tightrope certify runs/mnist --limit 1000 --timeout 60 --resume\n  \
@@ -50,13 +47,13 @@ pub struct Options {
     #[command(flatten)]
     attack: AttackOptions,
     /// Time limit of each sample in seconds; one that is undecided then counts as unknown.
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true, default_value = "20")]
+    #[arg(long, value_name = "S", value_parser = values::seconds, default_value = "20")]
     timeout: Duration,
     /// Most seconds that alpha-crown takes of a sample's time [default: all that is left, a third if bab follows].
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", value_parser = values::seconds)]
     alpha_seconds: Option<Duration>,
     /// Steps in which alpha-crown optimises each bound [default: 20].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     alpha_steps: Option<usize>,
     /// Continue certify.jsonl where it ends.
     #[arg(long)]
@@ -116,6 +113,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let summary = certify(&job, &model, &samples, context, &interruption)?;
     let mut document = document(&summary, &job, &samples);
     document["from_run"] = origin.document();
+    memory::tell_peak(context);
     context.print(&document, &format!("{}{}", text(&summary, &job, &samples), origin.text()))
 }
 
@@ -153,8 +151,8 @@ pub fn certify(
     interruption: &Interruption,
 ) -> anyhow::Result<Summary> {
     let (cascade, set) = (&job.cascade, &samples.set);
-    memory::tell(context, &memory::certification(&model.network, set, &cascade.stages))?;
     let (engine, exact) = (f32::engine(job.engine)?, f64::engine(EngineChoice::Auto)?);
+    memory::tell(context, &memory::certification(&model.network, &*engine, set, &cascade.stages))?;
     let settings = tightrope::log_settings(cascade, model, set, engine.name());
     let (mut log, done) = open_log(job, &settings, context)?;
     if let Some(record) = done.iter().find(|record| record.index >= samples.all as u64) {
@@ -186,7 +184,7 @@ pub fn certify(
             format!("{done} of {all} samples are in {log}; go on with: {again}")
         }
     };
-    interruption.end_after(GRACE, advice.clone());
+    interruption.end_soon(advice.clone());
     let outcome = cascade.run(&target, &set.images(), &set.labels, &mut log, &done, |new| {
         new.iter().for_each(|record| seen.add(record));
         decided.store(seen.samples, Ordering::Relaxed);

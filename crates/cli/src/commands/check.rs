@@ -9,6 +9,7 @@ use tightrope_certificate::{Certificate, check};
 use tightrope_vnnlib::Property;
 
 use crate::context::Context;
+use crate::values::counted;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope check proof.cert network.onnx property.vnnlib\n\n\
@@ -64,10 +65,6 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         counted(report.leaves, "leaf", "leaves"),
     );
     context.print(&document, &text)
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Lower-case hexadecimal.

@@ -10,7 +10,7 @@ use tightrope_train::Config;
 use tightrope_weights::Mapping;
 
 use crate::context::Context;
-use crate::outputs;
+use crate::{outputs, values};
 
 /// `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,10 +49,10 @@ struct Foreign {
     #[arg(long, value_name = "NAME", requires = "network", conflicts_with = "shape")]
     dataset: Option<String>,
     /// Shape of the inputs that a preset is built for.
-    #[arg(long, value_name = "C,H,W", requires = "network", requires = "classes", value_delimiter = ',')]
+    #[arg(long, value_name = "C,H,W", requires = "network", requires = "classes", value_delimiter = ',', value_parser = values::count)]
     shape: Vec<usize>,
     /// Logits of a preset.
-    #[arg(long, value_name = "K", requires = "shape")]
+    #[arg(long, value_name = "K", requires = "shape", value_parser = values::count)]
     classes: Option<usize>,
     /// Put the input normalisation of --dataset before a preset's first layer.
     #[arg(long, requires = "dataset")]
@@ -128,7 +128,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
         written.push(("the description of -o", &*description));
     }
-    outputs::check(&written, &[&options.model])?;
+    let network = options.foreign.network.as_deref().map(Path::new);
+    let read: Vec<&Path> = [Some(&*options.model), network].into_iter().flatten().collect();
+    outputs::check(&written, &read)?;
     let model = match options.foreign.load(&options.model)? {
         Some(model) => model,
         None if is_state_dict(&options.model) => bail!(

@@ -4,7 +4,7 @@ mod directions;
 mod output;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -29,8 +29,6 @@ use crate::progress::Bar;
 use crate::values::{self, Perturbation};
 use crate::{shell, table};
 
-/// After a signal, what is at hand gets so long to end.
-const GRACE: Duration = Duration::from_secs(5);
 /// The epoch by which the batch is drawn: one that no run comes to.
 const EPOCH: u64 = u64::MAX;
 /// Points of a line, and along each side of a plane, unless told.
@@ -56,7 +54,7 @@ pub struct Options {
     #[arg(long, value_name = "S,…", value_delimiter = ',', value_parser = deviation, allow_hyphen_values = true)]
     sigma: Vec<f64>,
     /// Samples behind each value of a smoothed loss, in antithetic pairs: the same at every point and for every σ.
-    #[arg(long, value_name = "N", default_value = "64", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "64", value_parser = values::count)]
     samples: usize,
     /// `gradient` of the run's method, as long as the parameters; `random`, with the norm of every filter of the weights; or
     /// a run folder, which then lies at 1.
@@ -67,20 +65,20 @@ pub struct Options {
     plane: Option<String>,
     /// Ends of the line, or of both sides of the plane, as multiples of the direction [default: −0.1 0.1 along the gradient,
     /// −1 1 for random, −0.5 1.5 towards a run].
-    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], allow_negative_numbers = true)]
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
     range: Option<Vec<f64>>,
     /// Points of the line, or along each side of the plane [default: 101, and 21 for planes].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     points: Option<usize>,
     /// Standard deviation of the weight noise by which sensitivity is measured.
     #[arg(long, value_name = "S", default_value = "1e-3", value_parser = deviation, allow_hyphen_values = true)]
     noise: f64,
     /// Steps of the original line that are searched for jumps, and points for kinks: those that stand out most; of smoothed
     /// lines at most 4.
-    #[arg(long, value_name = "N", default_value = "24", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "24", value_parser = values::count)]
     search: usize,
     /// Images of the batch that the losses are means over, drawn by the seed.
-    #[arg(long, value_name = "N", default_value = "256", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = values::count)]
     images: usize,
     #[command(flatten)]
     samples_of: SampleOptions,
@@ -171,7 +169,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let again = shell::this_command(&[], &[]);
     let advice = format!("nothing is written; begin again with: {again}");
     let (told, bar) = (advice.clone(), Bar::new(context, "losses", per_method as usize * methods.len()));
-    interruption.end_after(GRACE, move || told.clone());
+    interruption.end_soon(move || told.clone());
     let observer = |losses: u64| {
         bar.advance(losses as usize);
         if interruption.came() { Flow::Stop } else { Flow::Continue }

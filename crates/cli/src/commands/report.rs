@@ -15,6 +15,7 @@ use crate::dataset::{DataDir, SampleOptions};
 use crate::origin::Origin;
 use crate::outputs;
 use crate::progress::Bar;
+use crate::values::counted;
 use crate::values::{self, Perturbation};
 
 /// Steps of the bisection of each radius.
@@ -34,7 +35,7 @@ pub struct Options {
     #[arg(short, long, value_name = "REPORT.html", default_value = "report.html")]
     output: PathBuf,
     /// Test images of each run to show with their largest certified radius; 0 for none.
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, default_value = "12")]
+    #[arg(long, value_name = "N", value_parser = values::count, default_value = "12")]
     samples: usize,
     #[command(flatten)]
     data: DataDir,
@@ -76,7 +77,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         ));
     }
     let count = report.runs.len();
-    text.push_str(&format!("written: {file} ({count} runs, {})", bytes_text(page.len())));
+    text.push_str(&format!("written: {file} ({}, {})", counted(count, "run", "runs"), bytes_text(page.len())));
     context.print(&document, &text)
 }
 

@@ -14,7 +14,7 @@ use tightrope_verify::Stage;
 use crate::context::Context;
 use crate::dataset::DataDir;
 use crate::interruption::Interruption;
-use crate::values::percent;
+use crate::values::{self, percent};
 use crate::{shell, table};
 
 /// What a folder of results is of.
@@ -57,7 +57,7 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["shard", "resume", "merge"])]
     show: bool,
     /// Trials at once; they share the threads.
-    #[arg(long, value_name = "J", default_value = "1")]
+    #[arg(long, value_name = "J", value_parser = values::count, default_value = "1")]
     jobs: usize,
     /// Folder of the study.
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["list", "print"])]

@@ -57,19 +57,19 @@ pub struct Options {
     method: Option<String>,
     #[arg(long, value_name = "S", help = values::key_help("smoothing.kind"))]
     smoothing: Option<String>,
-    #[arg(long, value_name = "S", allow_negative_numbers = true, help = values::key_help("smoothing.sigma"))]
+    #[arg(long, value_name = "S", help = values::key_help("smoothing.sigma"))]
     sigma: Option<f64>,
     /// Evaluations per step: losses (pgpe, even) or gradients (rgs) [default: 256 or 2].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     population: Option<usize>,
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help = values::key_help("train.epochs"))]
+    #[arg(long, value_name = "N", value_parser = values::count, help = values::key_help("train.epochs"))]
     epochs: Option<usize>,
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help = values::key_help("train.batch"))]
+    #[arg(long, value_name = "N", value_parser = values::count, help = values::key_help("train.batch"))]
     batch: Option<usize>,
-    #[arg(long, value_name = "R", allow_negative_numbers = true, help = values::key_help("train.lr"))]
+    #[arg(long, value_name = "R", help = values::key_help("train.lr"))]
     lr: Option<f64>,
     /// Train on the first N samples only [default: all].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     limit_train: Option<usize>,
     /// Any configuration key, such as warmup.end=10; may be repeated.
     #[arg(long, value_name = "key=value")]
@@ -114,6 +114,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         interruption: &interruption,
     };
     let outcome = run.train(context)?;
+    memory::tell_peak(context);
     context.print(&document(&outcome, &folder), &text(&outcome, &run))
 }
 
@@ -216,8 +217,8 @@ fn schedule_stays(before: &Config, now: &Config, context: &Context) {
     }
     let list: Vec<String> = now.train.milestones.iter().flatten().map(|&epoch| values::number(epoch)).collect();
     context.note(&format!(
-        "{} epochs instead of {}: train.milestones = [{}] and warmup.end = {} stay as the run began with them",
-        now.train.epochs,
+        "{} instead of {}: train.milestones = [{}] and warmup.end = {} stay as the run began with them",
+        values::counted(now.train.epochs, "epoch", "epochs"),
         before.train.epochs,
         list.join(", "),
         values::number(now.warmup.end.unwrap_or(now.warmup.start))
@@ -250,7 +251,7 @@ impl Run<'_> {
         let (train, test) = self.samples(context)?;
         let network = self.config.network_for(&train)?;
         let sets: Vec<&Dataset> = [Some(&train), test.as_ref()].into_iter().flatten().collect();
-        memory::tell(context, &memory::training(&network, self.config, &sets))?;
+        memory::tell(context, &memory::training(&network, &*engine, self.config, &sets))?;
         let begun = self.begin == Begin::Resume && self.folder.join(CHECKPOINT_FILE).is_file();
         let initial = match &*self.config.init_from {
             from if !from.is_empty() && !begun => Some(start(Path::new(from), &network)?),
@@ -272,7 +273,8 @@ impl Run<'_> {
         }
         let (name, threads) = (engine.name(), rayon::current_num_threads());
         context.detail(&format!(
-            "engine {name} ({kernels}), {threads} threads, command {}",
+            "engine {name} ({kernels}), {}, command {}",
+            values::counted(threads, "thread", "threads"),
             shell::this_command(&[], &[])
         ));
         engines::tell(context, &*engine, job.network(), &BoundRequest::lower(self.config.eval_relaxation()?));
@@ -378,10 +380,10 @@ fn text(outcome: &Outcome, run: &Run<'_>) -> String {
     let mut text = String::new();
     if let Some(test) = outcome.metrics.iter().rev().find_map(|epoch| epoch.test.as_ref()) {
         text.push_str(&format!(
-            "{} {}, {} samples: natural accuracy {}, certified by {} at ε = {}: {}\n",
+            "{} {}, {}: natural accuracy {}, certified by {} at ε = {}: {}\n",
             run.config.data_name(),
             test.split,
-            test.samples,
+            values::counted(test.samples, "sample", "samples"),
             values::percent(test.natural_accuracy),
             values::relaxation_title(&test.relaxation),
             values::number(test.eps),

@@ -18,7 +18,7 @@ use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 use crate::context::Context;
 use crate::outputs;
 use crate::progress::Bar;
-use crate::values;
+use crate::values::{self, counted};
 
 #[derive(Debug, Args)]
 #[command(
@@ -46,7 +46,7 @@ pub struct Options {
     property: Option<PathBuf>,
     /// Time limit in seconds [default: 300], for reading, search, certificate and its check together; of a list, an
     /// upper limit of each instance's own.
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", value_parser = values::seconds)]
     timeout: Option<Duration>,
     /// Write a counterexample, if there is one, as VNN-COMP does: ((X_0 …) … (Y_0 …)).
     #[arg(long, value_name = "FILE")]
@@ -82,10 +82,10 @@ pub struct SearchOptions {
     #[arg(long, value_enum, default_value = "auto")]
     branching: BranchingChoice,
     /// Subproblems bounded at a time.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     batch: Option<usize>,
     /// Random starts of the attack before the search; 0 for no attack.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     restarts: Option<usize>,
 }
 
@@ -145,22 +145,22 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
     let answer = job.verify(&options.model, property_path)?;
     // The verdict first: whatever becomes of the files, it is not lost.
     context.print(&document(options, property_path, &answer), &text(&answer))?;
+    // And each file, whatever becomes of the others.
     let witness = answer.found.counterexample.as_ref().map(|c| witness(&c.input, &c.output));
-    if let Some(path) = &options.witness {
-        match &witness {
-            Some(witness) => write(path, witness)?,
-            None => remove_stale(path, "witness", context)?,
-        }
-    }
-    if let Some(path) = &options.results_file {
-        write(path, &format!("{}\n{}", answer.found.verdict.result(), witness.unwrap_or_default()))?;
-    }
-    if let Some(path) = &options.certificate {
-        match &answer.found.certificate {
-            Some(certificate) => certificate.write(path)?,
-            None => remove_stale(path, "certificate", context)?,
-        }
-    }
+    let witness_written = options.witness.as_ref().map(|path| match &witness {
+        Some(witness) => write(path, witness),
+        None => remove_stale(path, "witness", context),
+    });
+    let results_written = options.results_file.as_ref().map(|path| {
+        write(path, &format!("{}\n{}", answer.found.verdict.result(), witness.as_deref().unwrap_or_default()))
+    });
+    let certificate_written = options.certificate.as_ref().map(|path| match &answer.found.certificate {
+        Some(certificate) => Ok(certificate.write(path)?),
+        None => remove_stale(path, "certificate", context),
+    });
+    let written = [witness_written, results_written, certificate_written].into_iter().flatten();
+    let failed: Vec<String> = written.filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\nerror: "));
     Ok(exit_code(answer.found.verdict))
 }
 
@@ -272,10 +272,10 @@ impl<'a> Job<'a> {
             ));
         }
         self.context.detail(&format!(
-            "{}: {} cases, {} conjunctions",
+            "{}: {}, {}",
             property_path.display(),
-            property.cases.len(),
-            property.cases.iter().map(|case| case.unsafe_outputs.len()).sum::<usize>()
+            counted(property.cases.len(), "case", "cases"),
+            counted(property.cases.iter().map(|case| case.unsafe_outputs.len()).sum(), "conjunction", "conjunctions")
         ));
         let settings = Settings { timeout: self.settings.timeout.saturating_sub(preparation), ..self.settings.clone() };
         let line = if self.live { Bar::line(self.context, "verify") } else { Bar::hidden() };
@@ -291,14 +291,19 @@ impl<'a> Job<'a> {
 
     /// Shows how the search goes.
     fn tell(&self, line: &Bar, progress: &Progress) {
-        let counts = format!("{} subproblems, {} open", progress.subproblems, progress.open);
-        let case = format!("case {}/{}", progress.case + 1, progress.cases);
         let bound = match progress.lower_bound.is_finite() {
             true => format!("{:.6}", progress.lower_bound),
             false => "unknown".into(),
         };
-        line.message(format!("{case}, {counts}, lower bound {bound}"));
-        self.context.detail(&format!("{case}: {counts}, lower bound {bound}, {:.1} s", progress.seconds));
+        let state = format!(
+            "case {}/{}: {}, {} open, lower bound {bound}",
+            progress.case + 1,
+            progress.cases,
+            counted(progress.subproblems, "subproblem", "subproblems"),
+            progress.open,
+        );
+        line.message(state.clone());
+        self.context.detail(&format!("{state}, {:.1} s", progress.seconds));
     }
 }
 
@@ -339,8 +344,7 @@ fn text(answer: &Answer) -> String {
     if let Some(counterexample) = &found.counterexample {
         text.push_str(&remarks(counterexample));
     }
-    let count = found.statistics.subproblems;
-    let noun = if count == 1 { "subproblem" } else { "subproblems" };
-    text.push_str(&format!("{count} {noun}, {:.2} s\n", answer.seconds));
+    let count = counted(found.statistics.subproblems, "subproblem", "subproblems");
+    text.push_str(&format!("{count}, {:.2} s\n", answer.seconds));
     text
 }

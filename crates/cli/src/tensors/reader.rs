@@ -8,6 +8,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use tightrope_engine::Real;
 use tightrope_network::Network;
 
+use crate::values::counted;
+
 /// Arrays as they stand in the file.
 #[derive(Clone, Debug)]
 pub struct Arrays<T> {
@@ -132,9 +134,14 @@ fn finite_values<T: Real>(tensor: &TensorView<'_>, d: usize) -> anyhow::Result<V
 
 fn integers(tensor: &TensorView<'_>, samples: usize) -> anyhow::Result<Vec<i64>> {
     if tensor.shape() != [samples] {
+        let single = match tensor.shape() {
+            [] | [1] => "; if all of `x` is one sample, give it an axis for the samples, [1, …], and store [1] here",
+            _ => "",
+        };
         bail!(
-            "has shape {:?}, but `x` holds {samples} samples; store one label per sample, [{samples}]",
-            tensor.shape()
+            "has shape {:?}, but `x` holds {}; store one label per sample, [{samples}]{single}",
+            tensor.shape(),
+            counted(samples, "sample", "samples")
         );
     }
     let data = tensor.data();

@@ -5,31 +5,83 @@ use crate::error::Problem;
 
 /// Most initializers, inputs and outputs together.
 const MAX_TENSORS: usize = 200_000;
-/// Number of the graph in a model, and of nodes, initializers, inputs and outputs in a graph (the ONNX schema).
-const GRAPH: u64 = 7;
-const NODE: u64 = 1;
-const OTHERS: [u64; 3] = [5, 11, 12];
+/// Most attributes, names and other small parts of them all together.
+const MAX_PARTS: usize = 400_000;
 
-/// Fails if the graph has more entries than any network that is read: empty ones take two bytes in the file and a hundred
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Node,
+    Tensor,
+    Part,
+    /// A message that comes once.
+    Single,
+}
+
+/// The fields of a message that are looked at: number, what an entry counts as, and its own fields (the ONNX schema).
+struct Message(&'static [(u64, Entry, Message)]);
+
+const PLAIN: Message = Message(&[]);
+const TENSOR: Message = Message(&[(13, Entry::Part, PLAIN)]);
+const VALUE: Message =
+    Message(&[(2, Entry::Single, Message(&[(1, Entry::Single, Message(&[(2, Entry::Single, SHAPE)]))]))]);
+const SHAPE: Message = Message(&[(1, Entry::Part, PLAIN)]);
+const NODE: Message = Message(&[
+    (1, Entry::Part, PLAIN),
+    (2, Entry::Part, PLAIN),
+    (5, Entry::Part, Message(&[(5, Entry::Single, TENSOR)])),
+]);
+const GRAPH: Message = Message(&[
+    (1, Entry::Node, NODE),
+    (5, Entry::Tensor, TENSOR),
+    (11, Entry::Tensor, VALUE),
+    (12, Entry::Tensor, VALUE),
+]);
+const MODEL: Message = Message(&[(7, Entry::Single, GRAPH), (8, Entry::Part, PLAIN)]);
+
+/// Fails if the model has more entries than any network that is read: empty ones take two bytes in the file and a hundred
 /// times that in memory. What is no such file at all is left to the decoder.
 pub fn check(bytes: &[u8]) -> Result<(), Problem> {
-    let (mut nodes, mut tensors) = (0, 0);
-    for (field, content) in Fields(bytes) {
-        if field != GRAPH {
-            continue;
-        }
-        for (field, _) in Fields(content) {
-            nodes += usize::from(field == NODE);
-            tensors += usize::from(OTHERS.contains(&field));
-        }
-    }
+    let mut counts = Counts::default();
+    counts.count(bytes, &MODEL);
+    let Counts { nodes, tensors, parts } = counts;
+    let too_many = |count: usize, what: &str, most: usize| {
+        Err(Problem::Model(format!("its graph has {count} {what}; at most {most} are read")))
+    };
     if nodes > MAX_NODES {
-        return Err(Problem::Model(format!("its graph has {nodes} nodes; at most {MAX_NODES} are read")));
+        return too_many(nodes, "nodes", MAX_NODES);
     }
     if tensors > MAX_TENSORS {
-        return Err(Problem::Model(format!("its graph has {tensors} tensors; at most {MAX_TENSORS} are read")));
+        return too_many(tensors, "tensors", MAX_TENSORS);
+    }
+    if parts > MAX_PARTS {
+        return too_many(parts, "attributes, names and dimensions", MAX_PARTS);
     }
     Ok(())
+}
+
+/// How many entries there are of each sort.
+#[derive(Default)]
+struct Counts {
+    nodes: usize,
+    tensors: usize,
+    parts: usize,
+}
+
+impl Counts {
+    /// Adds those in `bytes`, the content of a `message`.
+    fn count(&mut self, bytes: &[u8], message: &Message) {
+        for (number, content) in Fields(bytes) {
+            let Some((_, entry, inner)) = message.0.iter().find(|(known, ..)| *known == number) else { continue };
+            match entry {
+                Entry::Node => self.nodes += 1,
+                Entry::Tensor => self.tensors += 1,
+                Entry::Part => self.parts += 1,
+                Entry::Single => {}
+            }
+            self.count(content, inner);
+        }
+    }
 }
 
 /// The fields of a message, (number, content), the content empty for plain numbers; ends where the bytes make no sense.
@@ -82,18 +134,38 @@ impl<'a> Iterator for Fields<'a> {
 mod tests {
     use super::check;
 
-    /// A model whose graph has `count` empty entries of one field.
-    fn model(field: u8, count: usize) -> Vec<u8> {
-        let graph: Vec<u8> = [field << 3 | 2, 0].repeat(count);
-        let mut bytes = vec![7 << 3 | 2];
-        let mut length = graph.len();
+    /// A message with one field of this content.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![number << 3 | 2];
+        let mut length = content.len();
         while length >= 0x80 {
             bytes.push(length as u8 | 0x80);
             length >>= 7;
         }
         bytes.push(length as u8);
-        bytes.extend(graph);
+        bytes.extend(content);
         bytes
+    }
+
+    /// A model whose graph has `count` empty entries of one field.
+    fn model(number: u8, count: usize) -> Vec<u8> {
+        field(7, &[number << 3 | 2, 0].repeat(count))
+    }
+
+    #[test]
+    fn many_empty_parts_are_counted_wherever_they_are() {
+        let empty = |number: u8, count: usize| [number << 3 | 2, 0].repeat(count);
+        let nested =
+            |path: &[u8], content: Vec<u8>| path.iter().rev().fold(content, |inner, &number| field(number, &inner));
+        // Attributes, names, external data of initializers and of attributes, dimensions; versions of operators.
+        for (path, number) in [(&[7, 1][..], 5), (&[7, 1], 1), (&[7, 1], 2), (&[7, 5], 13), (&[7, 1, 5, 5], 13)]
+            .into_iter()
+            .chain([(&[7, 11, 2, 1, 2][..], 1), (&[7, 12, 2, 1, 2], 1), (&[], 8)])
+        {
+            assert!(check(&nested(path, empty(number, 300_000))).is_ok(), "{path:?}");
+            let message = check(&nested(path, empty(number, 16_000_000))).unwrap_err().to_string();
+            assert!(message.contains("at most 400000 are read"), "{path:?}: {message}");
+        }
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl Config {
             let mut single = Table::new();
             insert(&mut single, path, parsed(value));
             check_keys(&single, &origin)?;
+            if value.parse::<i64>().is_err() && value.parse::<i128>().is_ok() {
+                return Err(fail(&origin, format!("whole numbers go from {} to {} (2^63-1)", i64::MIN, i64::MAX)));
+            }
             merge(&mut table, single);
             // What is wrong from here on is wrong by this override, unless it was before.
             if let Err(error) = read(&table)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tightrope_network::{output_target, remove_abandoned, temporary_path};
+use tightrope_network::{number_text, output_target, remove_abandoned, temporary_path};
 
 use crate::VerifyError;
 
@@ -97,7 +97,11 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} there, {} now", self.setting, self.logged, self.now)
+        let short = |value: &Value| match value.as_f64() {
+            Some(number) if value.is_f64() => number_text(number),
+            _ => value.to_string(),
+        };
+        write!(f, "{}: {} there, {} now", self.setting, short(&self.logged), short(&self.now))
     }
 }
 

@@ -66,10 +66,10 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", default_value = "0.1")]
     validation: f64,
     /// Certify only the first N samples [default: all].
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = values::count)]
     pub(super) limit: Option<usize>,
     /// Time limit of each sample in seconds.
-    #[arg(long, value_name = "S", value_parser = values::seconds, allow_negative_numbers = true, default_value = "20")]
+    #[arg(long, value_name = "S", value_parser = values::seconds, default_value = "20")]
     pub(super) timeout: Duration,
     #[arg(long, value_delimiter = ',', value_parser = values::stage, help = values::stage_help())]
     stages: Option<Vec<Stage>>,

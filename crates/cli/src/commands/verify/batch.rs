@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
@@ -13,8 +15,10 @@ use tightrope_vnnlib::{Instance, Verdict};
 use super::results::{ResultsFile, Row};
 use super::{Job, Options};
 use crate::context::{Context, complain};
+use crate::interruption::Interruption;
 use crate::progress::Bar;
-use crate::table;
+use crate::values::counted;
+use crate::{outputs, shell, table};
 
 /// Verifies every instance of the list.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
@@ -27,6 +31,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
         !options.resume || options.results_file.is_some(),
         "--resume continues a results file; name it with --results-file FILE"
     );
+    let interruption = Interruption::watch()?;
     let list = &options.model;
     let instances = Instance::read_list(list)?;
     ensure!(!instances.is_empty(), "{}: holds no instances; write lines network,property,seconds", list.display());
@@ -35,7 +40,12 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
         list.canonicalize()?.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let category = category.unwrap_or_default();
     let mut file = match &options.results_file {
-        Some(path) => Some(ResultsFile::open(path, options.resume, &instances)?),
+        Some(path) => {
+            let named = instances.iter().flat_map(|instance| [&instance.network, &instance.property]);
+            let read: Vec<PathBuf> = std::iter::once(list.clone()).chain(named.map(|name| folder.join(name))).collect();
+            outputs::check(&[("--results-file", path)], &read.iter().map(|path| &**path).collect::<Vec<_>>())?;
+            Some(ResultsFile::open(path, options.resume, &category, &instances)?)
+        }
         None => None,
     };
     let mut rows = file.as_mut().map(|file| std::mem::take(&mut file.done)).unwrap_or_default();
@@ -44,6 +54,21 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let bar = Bar::new(context, "verify", instances.len());
     bar.place(rows.len() as u64);
+    let done = Arc::new(AtomicUsize::new(rows.len()));
+    let advice = {
+        let (all, done, results) = (instances.len(), Arc::clone(&done), options.results_file.clone());
+        move || {
+            let done = done.load(Ordering::Relaxed);
+            match &results {
+                Some(path) => {
+                    let again = shell::this_command(&[], &["--resume"]);
+                    format!("{done} of {all} instances are in {}; go on with: {again}", path.display())
+                }
+                None => format!("{done} of {all} instances were decided; what is to go on needs --results-file FILE"),
+            }
+        }
+    };
+    interruption.end_soon(advice.clone());
     let verify = |instance: &Instance| -> anyhow::Result<Row> {
         let own = Duration::from_secs_f64(instance.timeout.min(1e9));
         let timeout = options.timeout.map_or(own, |limit| limit.min(own));
@@ -79,6 +104,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
                 rows[place] = verify(instance)?;
                 file.rewrite(&rows)?;
             }
+            interruption.check(&advice)?;
         }
     }
     for instance in &instances[rows.len()..] {
@@ -88,6 +114,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
         }
         bar.advance(1);
         rows.push(row);
+        done.store(rows.len(), Ordering::Relaxed);
+        if rows.len() < instances.len() {
+            interruption.check(&advice)?;
+        }
     }
     bar.finish();
     report(options, context, &rows)?;
@@ -116,6 +146,6 @@ fn report(options: &Options, context: &Context, rows: &[Row]) -> anyhow::Result<
     let mut text = table::render(&rows.iter().map(line).collect::<Vec<_>>());
     let tally =
         Verdict::ALL.iter().map(|&verdict| format!("{} {verdict}", count(verdict))).collect::<Vec<_>>().join(", ");
-    text.push_str(&format!("\n{} instances: {tally}\n", rows.len()));
+    text.push_str(&format!("\n{}: {tally}\n", counted(rows.len(), "instance", "instances")));
     context.print(&document, &text)
 }

@@ -33,8 +33,8 @@ pub struct ResultsFile {
 }
 
 impl ResultsFile {
-    /// Opens the file; with `resume`, keeps its whole lines, which must be those of the first `instances`.
-    pub fn open(path: &Path, resume: bool, instances: &[Instance]) -> anyhow::Result<Self> {
+    /// Opens the file; with `resume`, keeps its whole lines, which must be those of the first `instances` of `category`.
+    pub fn open(path: &Path, resume: bool, category: &str, instances: &[Instance]) -> anyhow::Result<Self> {
         let place = || format!("--results-file {}", path.display());
         let path = output_target(path).with_context(place)?;
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path).with_context(place)?;
@@ -46,6 +46,8 @@ impl ResultsFile {
         // A line that a kill cut short has no line break.
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let done = rows(&text[..whole], instances).with_context(place)?;
+        check_torn(&text[whole..], category, instances.get(done.len()))
+            .with_context(|| format!("{}: row {} is no result; name another file", place(), done.len() + 1))?;
         file.set_len(whole as u64).with_context(place)?;
         Ok(ResultsFile { file, path, done })
     }
@@ -109,6 +111,21 @@ fn rows(text: &[u8], instances: &[Instance]) -> anyhow::Result<Vec<Row>> {
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Fails if what stands behind the last line break is not what a kill leaves of the row of `next`: it belongs to somebody,
+/// and is not to be cut off.
+fn check_torn(text: &[u8], category: &str, next: Option<&Instance>) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let next = next.context("it stands behind the results of the whole list")?;
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record([category, &next.network, &next.property, ""])?;
+    let mut begin = writer.into_inner()?;
+    begin.pop();
+    ensure!(begin.starts_with(text) || text.starts_with(&begin), "it is not the beginning of the list's next row");
+    Ok(())
 }
 
 fn parse(record: &csv::StringRecord) -> Option<Row> {
