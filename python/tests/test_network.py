@@ -112,7 +112,10 @@ def test_arrays_that_are_not_contiguous_or_of_other_kinds(rng):
     wanted = net.bounds(x, 0.1).lower
     for other in (np.asfortranarray(x), np.repeat(x, 2, 0)[::2], x.astype(">f4"), x[:, :, ::-1][:, :, ::-1]):
         assert np.array_equal(net.bounds(other, 0.1).lower, wanted)
-    assert np.array_equal(net.bounds(x.reshape(6, 36), 0.1).lower, wanted)
+    for vectors in (x.reshape(6, 36), x.reshape(6, 1, 36, 1)):
+        assert np.array_equal(net.bounds(vectors, 0.1).lower, wanted)
+    with pytest.raises(InputError, match="reads"):
+        net.bounds(x.reshape(6, 6, 6, 1), 0.1)
     assert np.array_equal(net.bounds(x[0], 0.1).lower, net.bounds(x[:1], 0.1).lower)
     for held in (x, x.astype("f8"), x[::-1][::-1]):
         assert np.shares_memory(as_array(held), held), "contiguous numbers are read where they lie"

@@ -261,12 +261,14 @@ class Network:
         return content
 
     def inputs(self, x: Any, name: str = "x") -> np.ndarray:
-        """``x`` as a contiguous array ``[N, *input_shape]``; a single input becomes a batch of one."""
+        """``x`` as a contiguous array of N inputs, ``[N, *input_shape]`` or vectors; a single input becomes a batch of one."""
         array = as_array(x, name)
         shape = self.input_shape
         if array.shape == shape:
             array = array[None]
-        if array.ndim == 0 or array.shape[1:] != shape and array.shape[1:] != (int(np.prod(shape)),):
+        sides = array.shape[1:]
+        vectors = max(sides, default=1) == np.prod(sides) == np.prod(shape)
+        if array.ndim == 0 or sides != shape and not vectors:
             raise InputError(
                 f"{name} has shape {list(array.shape)}, but the network reads [N, {', '.join(map(str, shape))}]"
             )

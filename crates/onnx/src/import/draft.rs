@@ -102,15 +102,16 @@ impl Drafts {
         self.0.len() - 1
     }
 
-    /// A layer with the elements of `id` in their order and of the given shape: a flatten is undone, and the input takes
-    /// the shape that its only reader sees, if `sole` says so. None if a new layer has to be made.
+    /// A layer with the elements of `id` in their order and of the given shape: a flatten is undone, and an input that is a
+    /// vector takes the shape that its only reader sees, if `sole` says so. None if a new layer has to be made, as for images
+    /// in another shape: what the network reads stays what the file says.
     pub fn shaped(&mut self, id: usize, shape: &[usize], sole: bool) -> Option<usize> {
         let fits = |draft: &Draft| draft.shape[..] == *shape;
         let draft = &mut self.0[id];
         match draft.operation {
             _ if fits(draft) => Some(id),
             Operation::Flatten => Some(draft.inputs[0]).filter(|&below| fits(&self.0[below])),
-            Operation::Input if sole => {
+            Operation::Input if sole && draft.shape.iter().filter(|&&side| side > 1).count() <= 1 => {
                 draft.shape = shape.to_vec();
                 Some(id)
             }

@@ -443,6 +443,20 @@ fn reshapes_to_images() {
     assert_eq!(found, ["input", "gather", "conv2d", "flatten", "linear", "add"]);
 }
 
+/// Whoever has images to give finds the file's shape again.
+#[test]
+fn images_in_another_shape_stay_the_input() {
+    let nodes =
+        vec![node("Reshape", &["x", "s"], "i"), node("Conv", &["i", "w"], "c"), node("Flatten", &["c"], "y")];
+    let constants = vec![encode_integers("s", &[0, 2, 2, 3]), ones("w", &[1, 2, 2, 2])];
+    let shape = |dims: &[i64]| {
+        let read = import_bytes(&model(dims, nodes.clone(), constants.clone()).encode_to_vec(), "m").unwrap();
+        read.network.input_shape().to_vec()
+    };
+    assert_eq!(shape(&[-1, 3, 2, 2]), [3, 2, 2]);
+    assert_eq!([shape(&[-1, 12]), shape(&[-1, 12, 1])], [[2, 2, 3]; 2]);
+}
+
 #[test]
 fn long_graphs_of_equal_names_are_read() {
     let count = 5000;
