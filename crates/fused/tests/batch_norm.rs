@@ -418,7 +418,7 @@ fn used_memory_and_old_parameters_do_not_show() {
             let other = at.with_buffers(&buffers).unwrap();
             assert!(at.update(&second[1..]).is_err());
             at.update(&second).unwrap();
-            assert_eq!((at.theta(), other.theta()), (&second[..], &first[..]));
+            assert_eq!((&at.theta()[..], &other.theta()[..]), (&second[..], &first[..]));
             assert!(everything(&used, &network, &*at, batch) == fresh(&second), "{name}, batch {batch}");
             assert!(everything(&used, &network, &*other, batch) == before, "{name}, batch {batch}");
             drop(other);

@@ -87,6 +87,7 @@ fn document() -> String {
     for info in METHODS {
         text.push_str(&format!("| `{}` | {} |\n", info.name, info.summary));
     }
+    text.push_str("\nWhat they reach on MNIST: [results/methods.md](results/methods.md).\n");
     text.push_str(&format!("\n## Keys of all methods\n\n{}\n## Methods\n\n", section("method.")));
     METHODS.iter().for_each(|info| text.push_str(&method_text(info)));
     text.push_str("## Smoothing estimators\n\n");
