@@ -68,7 +68,8 @@ fn schedules_that_do_not_follow_a_longer_run_are_told() {
     let errors = said(&[&train[..], &TINY[..]].concat());
     assert!(errors.contains("on 64 samples, 1 epoch, in"), "{errors}");
     let errors = said(&["train", "--out", text(&run), "--resume", "--epochs", "2"]);
-    let told = errors.lines().find(|line| line.starts_with("2 epochs instead of 1: ")).unwrap_or_else(|| panic!("{errors}"));
+    let told =
+        errors.lines().find(|line| line.starts_with("2 epochs instead of 1: ")).unwrap_or_else(|| panic!("{errors}"));
     assert!(told.contains("train.milestones = [") && told.contains("stay as the run began with them"), "{told}");
     assert!(!said(&["train", "--out", text(&run), "--resume"]).contains("instead of"));
 }

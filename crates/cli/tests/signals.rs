@@ -138,7 +138,10 @@ fn an_interrupted_list_says_how_to_go_on() {
         signal(&child, name);
         let (_, errors) = ended(child, code);
         let done = lines(&results);
-        assert!(done < count && errors.contains(&format!("interrupted: {done} of {count} instances are in")), "{errors}");
+        assert!(
+            done < count && errors.contains(&format!("interrupted: {done} of {count} instances are in")),
+            "{errors}"
+        );
         let next = errors.lines().find_map(|line| line.split_once("go on with: tightrope ")).unwrap().1;
         assert!(next.starts_with("verify ") && next.ends_with(" --resume"), "{next}");
     }

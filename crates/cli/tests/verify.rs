@@ -287,8 +287,10 @@ fn outputs_over_inputs_are_refused() {
         let (code, _, errors) = verify(folder.path(), arguments);
         assert!(code == Some(4) && errors.contains(part), "{errors}");
     }
+    assert!(files(folder.path()) == before);
     // Of a list, whatever it names, also where it is asked to go on with the file.
-    std::fs::write(folder.path().join("list.csv"), "net.onnx,holds.vnnlib,20\n./net.onnx,violated.vnnlib,20\n").unwrap();
+    std::fs::write(folder.path().join("list.csv"), "net.onnx,holds.vnnlib,20\n./net.onnx,violated.vnnlib,20\n")
+        .unwrap();
     let before = files(folder.path());
     for name in ["list.csv", "net.onnx", "./violated.vnnlib"] {
         for more in [&[][..], &["--resume"]] {
@@ -309,7 +311,8 @@ fn files_that_are_no_results_keep_their_last_line() {
     let resume = ["list.csv", "--results-file", "results.csv", "--resume"];
     let category = folder.path().file_name().unwrap().to_str().unwrap();
     let row = format!("{category},net.onnx,holds.vnnlib,");
-    for text in ["notes without a line break".to_string(), format!("{row}0.001,unsat,0.002\nand more"), row[1..].into()] {
+    for text in ["notes without a line break".to_string(), format!("{row}0.001,unsat,0.002\nand more"), row[1..].into()]
+    {
         std::fs::write(path("results.csv"), &text).unwrap();
         let (code, _, errors) = verify(folder.path(), &resume);
         assert!(code == Some(4) && errors.contains("is no result; name another file"), "{errors}");

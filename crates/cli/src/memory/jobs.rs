@@ -133,7 +133,8 @@ pub fn bounding(
     }
     let singly = if wanted.optimised { one_by_one(&sizes) } else { 0 };
     // θ as it is read, in f64, for the engine, and as walks want it; then its gradient.
-    let packed = 3 * if relaxation.intermediate() == Intermediate::Interval { sizes.packed() } else { sizes.parameters };
+    let packed =
+        3 * if relaxation.intermediate() == Intermediate::Interval { sizes.packed() } else { sizes.parameters };
     let gradient = if wanted.gradients { 3 * sizes.parameters } else { 0 };
     let parameters = sizes.parameters * (SINGLE + 2 * DOUBLE) + (sizes.parameters + packed + gradient) * bytes;
     let inputs = samples * sizes.input * 3 * bytes;

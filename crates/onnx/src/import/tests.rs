@@ -446,8 +446,7 @@ fn reshapes_to_images() {
 /// Whoever has images to give finds the file's shape again.
 #[test]
 fn images_in_another_shape_stay_the_input() {
-    let nodes =
-        vec![node("Reshape", &["x", "s"], "i"), node("Conv", &["i", "w"], "c"), node("Flatten", &["c"], "y")];
+    let nodes = vec![node("Reshape", &["x", "s"], "i"), node("Conv", &["i", "w"], "c"), node("Flatten", &["c"], "y")];
     let constants = vec![encode_integers("s", &[0, 2, 2, 3]), ones("w", &[1, 2, 2, 2])];
     let shape = |dims: &[i64]| {
         let read = import_bytes(&model(dims, nodes.clone(), constants.clone()).encode_to_vec(), "m").unwrap();
