@@ -71,12 +71,18 @@ def _exported(module: nn.Module, sample: torch.Tensor) -> Traced:
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise UnsupportedModule("torch's exporter needs the package onnxscript, which is not there: pip install onnxscript")
+    read = lambda: _tightrope.Network.from_onnx_bytes(
+        program.model_proto.SerializeToString(), f"the export of {type(module).__name__}"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Unoptimised: parameters that are merged into others have no gradient.
         program = torch.onnx.export(module, (sample,), dynamo=True, optimize=False, verbose=False)
-    content = program.model_proto.SerializeToString()
-    handle = _tightrope.Network.from_onnx_bytes(content, f"the export of {type(module).__name__}")
+        try:
+            handle = read()
+        except ModelError:
+            # Lists of tensors and the like go only now: batch norms are merged as well, whose parameters have no gradient then.
+            program.optimize()
+            handle = read()
     own = dict(module.named_parameters())
     theta, start, getters, found = handle.theta(True), 0, [], set()
     for name, shape in handle.parameters:

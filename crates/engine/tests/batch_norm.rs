@@ -94,7 +94,7 @@ fn values_are_those_of_the_definition() {
             close(&pass.logits, &logits, if batch == 1 { 1e-6 } else { 1e-10 }, &what);
             let there = at.with_buffers(&pass.statistics).unwrap();
             assert_eq!(there.forward(&x).unwrap(), pass.logits, "{what}");
-            assert_eq!((there.theta(), there.buffers()), (&theta[..], &pass.statistics[..]));
+            assert_eq!((&there.theta()[..], there.buffers()), (&theta[..], &pass.statistics[..]));
             assert_eq!(at.buffers(), buffers);
         }
     }
