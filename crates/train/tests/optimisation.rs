@@ -77,7 +77,8 @@ fn refusal(overrides: &[&str]) -> String {
 }
 
 /// A checkpoint of the program that knew Adam alone: its tensors are those of this program after the same steps, and it is
-/// gone on from with the same bits.
+/// gone on from alike. Not to the bit: the file comes from another machine, and the products of the reference engine are
+/// summed in the order that suits the processor's instruction set.
 #[test]
 fn checkpoints_of_adam_alone_are_still_read() {
     let old = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/adam-checkpoint.safetensors");
@@ -93,18 +94,14 @@ fn checkpoints_of_adam_alone_are_still_read() {
         file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
     };
     let new = fs::read(fresh.join(CHECKPOINT_FILE)).unwrap();
-    // Elsewhere than where it was written, exponentials may differ in their last bit.
-    let same_bits = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    let alike = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
     for name in ["theta", "adam.first", "adam.second"] {
-        let (new, old) = (floats(&new, name), floats(&old, name));
-        assert!(new.iter().zip(&old).all(|(a, b)| (a - b).abs() < 1e-4), "{name}");
-        assert!(!same_bits || bits(&new) == bits(&old), "{name}");
+        assert!(alike(&floats(&new, name), &floats(&old, name)), "{name}");
     }
     let outcome = in_folder(&resumed, true, &job, &mut Silent);
     assert!(outcome.finished);
     let whole = in_folder(&fresh, true, &job, &mut Silent);
-    assert!(outcome.model.theta.iter().zip(&whole.model.theta).all(|(a, b)| (a - b).abs() < 1e-4));
-    assert!(!same_bits || bits(&outcome.model.theta) == bits(&whole.model.theta));
+    assert!(alike(&outcome.model.theta, &whole.model.theta));
 }
 
 fn job_without_test(config: &Config) -> Job {
