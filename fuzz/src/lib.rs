@@ -1,6 +1,9 @@
 //! The entries for foreign files: each reads arbitrary bytes, returns whether they were accepted, and panics only on a
 //! defect. The fuzz targets and the workspace's tests share them.
 
+pub mod folders;
+pub mod runs;
+
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -12,7 +15,7 @@ use tightrope_onnx::import_bytes;
 use tightrope_vnnlib::{Case, Constraint, Instance, Property};
 
 /// Fails if `error`'s message does not name its file, or is endless.
-fn refused(error: impl std::fmt::Display) -> bool {
+pub(crate) fn refused(error: impl std::fmt::Display) -> bool {
     let message = error.to_string();
     assert!(message.contains("fuzz"), "the file is not named: {message}");
     assert!(message.len() < 4000, "a message of {} bytes", message.len());

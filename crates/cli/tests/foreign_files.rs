@@ -1,18 +1,23 @@
-//! Foreign files, whole, hostile and damaged, through the entries of the fuzz targets: read or refused, never a panic,
-//! and never much more memory than the file takes.
+//! Files of every format that is read, whole, hostile and damaged, through the entries of the fuzz targets: read or refused,
+//! never a panic, and never much more memory than the file takes.
+//!
+//! `TIGHTROPE_MUTATIONS=100000` damages so many files of each format (the last test a hundredth of that),
+//! `TIGHTROPE_MUTATION_SEED` moves on to other damage.
 
 #[path = "../../../fuzz/src/lib.rs"]
 mod entries;
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use entries::{folders, runs};
 use support::{fails, run, text};
 use tightrope_network::{Description, Initialisation, Model, Normalisation, Preset};
-use tightrope_testkit::random::Rng;
+use tightrope_testkit::damage::{Damage, first_seed, mutations};
 use tightrope_verify::complete::{Branching, Outcome, Settings, decide};
 
 /// Counts the bytes in use and their maximum.
@@ -73,115 +78,29 @@ fn shown(data: &[u8]) -> String {
     data[..data.len().min(300)].escape_ascii().to_string()
 }
 
+/// The files that lie in the corpus of `target`, if it has one.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    if !folder.exists() {
+        return Vec::new();
+    }
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.into_iter().map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
-/// Deterministic damage.
-struct Damage(Rng);
-
-impl Damage {
-    fn below(&self, count: usize) -> usize {
-        self.0.below(count.max(1))
-    }
-
-    /// Two ends in order.
-    fn range(&self, length: usize) -> std::ops::Range<usize> {
-        let (a, b) = (self.below(length + 1), self.below(length + 1));
-        a.min(b)..a.max(b)
-    }
-
-    /// One of `files`, mostly of the first `whole`, with one to four kinds of damage.
-    fn file(&self, files: &[Vec<u8>], whole: usize) -> Vec<u8> {
-        let among = if self.below(4) > 0 { whole } else { files.len() };
-        let mut data = files[self.below(among)].clone();
-        for _ in 0..[1, 1, 1, 2, 4][self.below(5)] {
-            self.apply(&mut data, files);
-        }
-        data.truncate(1 << 18);
-        data
-    }
-
-    fn apply(&self, data: &mut Vec<u8>, files: &[Vec<u8>]) {
-        let at = self.below(data.len());
-        match self.below(10) {
-            0 if !data.is_empty() => data[at] ^= 1 << self.below(8),
-            1 if !data.is_empty() => data[at] = [0, 1, 0x7f, 0x80, 0xff, b'-', b'9', b'('][self.below(8)],
-            2 => data.truncate(at),
-            3 => drop(data.drain(self.range(data.len()).take_some(64))),
-            4 => {
-                let other = &files[self.below(files.len())];
-                let from = self.below(other.len());
-                data.truncate(at);
-                data.extend_from_slice(&other[from..]);
-            }
-            // A piece again and again: nesting, long lists, many layers.
-            5 => {
-                let piece = data[self.range(data.len()).take_some(200)].to_vec();
-                let times = 1 << self.below(12);
-                data.splice(at..at, piece.repeat(times).into_iter().take(1 << 17));
-            }
-            6 => {
-                let many = 1 << self.below(16);
-                let open =
-                    [&b"("[..], b"[", b"{", b"(and ", b"(- ", b"[[", b"{\"layers\":", b"\x0a\xff\x01"][self.below(8)];
-                data.splice(at..at, open.repeat(many).into_iter().take(1 << 17));
-            }
-            // Numbers as text.
-            7 => {
-                let digit = data[at..].iter().position(u8::is_ascii_digit).map_or(at, |step| at + step);
-                let run = data[digit..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-                let huge = [
-                    &b"0"[..],
-                    b"4294967296",
-                    b"18446744073709551615",
-                    b"99999999999999999999",
-                    b"-1",
-                    b"1e308",
-                    b"1e-320",
-                    b"16777215",
-                    b"3000000000",
-                    b"0.1e",
-                ][self.below(10)];
-                data.splice(digit..digit + run, huge.iter().copied());
-            }
-            // Numbers in seven-bit groups, and lengths that lie.
-            8 => {
-                let huge = [
-                    &b"\xff\xff\xff\xff\x0f"[..],
-                    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-                    b"\x80\x80\x80\x80\x10",
-                    b"\xff\xff\xff\x07",
-                    b"\x80\x00",
-                    b"\xff\xff\xff\xff\xff\xff\xff\x7f",
-                ][self.below(6)];
-                let end = (at + self.below(3)).min(data.len());
-                data.splice(at..end, huge.iter().copied());
-            }
-            _ => {
-                let piece = data[self.range(data.len()).take_some(64)].to_vec();
-                data.splice(at..at, piece);
-            }
-        }
-    }
+/// A format: the corpus of its name and `real` files go in as they are, then damaged.
+struct Format {
+    target: &'static str,
+    entry: fn(&[u8]) -> bool,
+    real: Vec<Vec<u8>>,
+    /// Damaged files, unless the environment says how many.
+    rounds: u64,
+    /// Of a hundred damaged files so many must be accepted, so that what comes behind the first check is met as well.
+    accepted: u64,
 }
 
-/// A part of a range.
-trait TakeSome {
-    fn take_some(self, most: usize) -> Self;
-}
-
-impl TakeSome for std::ops::Range<usize> {
-    fn take_some(self, most: usize) -> Self {
-        self.start..self.end.min(self.start + most)
-    }
-}
-
-/// The corpus of `target` and `real` files as they are, then damaged.
-fn check(target: &str, entry: fn(&[u8]) -> bool, real: Vec<Vec<u8>>, rounds: u64) {
+fn check(Format { target, entry, real, rounds, accepted: least }: Format) {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (mut files, mut hostile) = (Vec::new(), Vec::new());
     for (name, data) in corpus(target) {
@@ -190,21 +109,90 @@ fn check(target: &str, entry: fn(&[u8]) -> bool, real: Vec<Vec<u8>>, rounds: u64
         assert_eq!(feed(target, &name, entry, &data), good, "{name}: {}", shown(&data));
         if good { files.push(data) } else { hostile.push(data) }
     }
-    assert!(files.len() >= 2 && hostile.len() >= 3, "the corpus of {target} is gone");
     for data in real {
-        assert!(feed(target, "a whole file", entry, &data), "a whole file is refused: {}", shown(&data));
+        assert!(feed(target, "a whole file", entry, &data), "{target}: a whole file is refused: {}", shown(&data));
         files.push(data);
     }
     let whole = files.len();
     files.extend(hostile);
+    let (rounds, first) = (mutations(rounds), first_seed());
     let mut accepted = 0;
-    for round in 0..rounds {
-        let damage = Damage(Rng::new(round));
-        let data = damage.file(&files, whole);
-        accepted += usize::from(feed(target, &format!("{target}, round {round}"), entry, &data));
+    for seed in first..first + rounds {
+        let data = Damage::new(seed).file(&files, whole);
+        accepted += u64::from(feed(target, &format!("{target}, seed {seed}"), entry, &data));
     }
-    eprintln!("{target}: {accepted} of {rounds} damaged files accepted");
-    assert!(accepted * 100 >= rounds as usize, "{target}: only {accepted} of {rounds} damaged files accepted");
+    eprintln!("{target}: {accepted} of {rounds} damaged files accepted, seeds from {first}");
+    assert!(accepted * 100 >= rounds * least, "{target}: only {accepted} of {rounds} damaged files accepted");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A tar archive of one file.
+fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = [0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+    header[156] = b'0';
+    header[257..263].copy_from_slice(b"ustar\0");
+    header[148..156].fill(b' ');
+    let sum: u64 = header.iter().map(|&byte| u64::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut bytes = [&header, content].concat();
+    bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
+    bytes
+}
+
+/// Two images and labels as SVHN has them.
+fn svhn(compressed: bool) -> Vec<u8> {
+    let element = |kind: u32, content: &[u8]| {
+        let padding = content.len().next_multiple_of(8) - content.len();
+        [&kind.to_le_bytes()[..], &(content.len() as u32).to_le_bytes(), content, &vec![0; padding]].concat()
+    };
+    let matrix = |name: &str, dims: &[i32], content: &[u8]| {
+        let dims: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+        let parts = [element(6, &[9, 0, 0, 0, 0, 0, 0, 0]), element(5, &dims), element(1, name.as_bytes())];
+        element(14, &[&parts.concat()[..], &element(2, content)].concat())
+    };
+    let packed = |matrix: Vec<u8>| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&matrix).unwrap();
+        let content = encoder.finish().unwrap();
+        [&15_u32.to_le_bytes()[..], &(content.len() as u32).to_le_bytes(), &content].concat()
+    };
+    let matrices = [matrix("X", &[32, 32, 3, 2], &[9; 6144]), matrix("y", &[2, 1], &[10, 3])];
+    let mut bytes = vec![b' '; 124];
+    bytes.extend([0, 1, b'I', b'M']);
+    matrices.into_iter().for_each(|matrix| bytes.extend(if compressed { packed(matrix) } else { matrix }));
+    bytes
+}
+
+fn png(pixels: &[u8], [width, height]: [u32; 2], colour: png::ColorType) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(colour);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+    file
+}
+
+/// The archive of TinyImageNet with its list of classes and one test image.
+fn tiny_imagenet() -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let classes: String = (0..200).map(|class| format!("n{class:08}\n")).collect();
+    for (name, content) in [
+        ("wnids.txt", classes.into_bytes()),
+        ("val/val_annotations.txt", b"val_0.JPEG\tn00000007\t0\t0\t1\t1\n".to_vec()),
+        ("val/images/val_0.JPEG", png(&[5; 64 * 64 * 3], [64, 64], png::ColorType::Rgb)),
+    ] {
+        archive.start_file(format!("tiny-imagenet-200/{name}"), stored).unwrap();
+        archive.write_all(&content).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
 }
 
 #[test]
@@ -213,12 +201,9 @@ fn onnx_files() {
     let network = Preset::Cnn3Tiny.build(&[1, 6, 6], 3, Some(&normalisation)).unwrap();
     let theta = Initialisation::Default.theta(&network, 1);
     let models = [Model::new(network, theta), entries::absolute().clone()];
-    check(
-        "onnx",
-        entries::onnx,
-        models.iter().map(|model| tightrope_onnx::export_bytes(model).unwrap()).collect(),
-        4000,
-    );
+    let mut real: Vec<Vec<u8>> = models.iter().map(|model| tightrope_onnx::export_bytes(model).unwrap()).collect();
+    real.push(gzip(&real[0]));
+    check(Format { target: "onnx", entry: entries::onnx, real, rounds: 4000, accepted: 1 });
 }
 
 #[test]
@@ -229,13 +214,15 @@ fn vnnlib_files() {
     }
     (0..30).for_each(|i| robust.push_str(&format!("(assert (<= X_{i} 0.{i}5))\n(assert (>= X_{i} -1.5e-3))\n")));
     robust.push_str("(assert (or (and (>= Y_1 Y_0)) (and (>= Y_2 Y_0)) (and (>= Y_3 Y_0))))\n");
-    check("vnnlib", entries::vnnlib, vec![robust.into_bytes()], 8000);
+    let real = vec![gzip(robust.as_bytes()), robust.into_bytes()];
+    check(Format { target: "vnnlib", entry: entries::vnnlib, real, rounds: 8000, accepted: 1 });
 }
 
 #[test]
 fn instance_lists() {
     let list: String = (0..40).map(|i| format!("onnx/net_{i}.onnx,vnnlib/prop_{i}.vnnlib,{}.5\n", i + 1)).collect();
-    check("instances", entries::instances, vec![list.into_bytes()], 8000);
+    let real = vec![list.into_bytes()];
+    check(Format { target: "instances", entry: entries::instances, real, rounds: 8000, accepted: 1 });
 }
 
 #[test]
@@ -249,21 +236,158 @@ fn certificate_files() {
         let Outcome::Holds { proof: Some(proof) } = decision.outcome else { panic!("{branching:?}: {decision:?}") };
         tightrope_certificate::Certificate::new(network, weights, &property, proof).unwrap().to_bytes().unwrap()
     });
-    check("certificate", entries::certificate, real.to_vec(), 8000);
+    let real = real.to_vec();
+    check(Format { target: "certificate", entry: entries::certificate, real, rounds: 8000, accepted: 1 });
 }
 
 #[test]
 fn descriptions() {
     let descriptions = [Preset::Mlp, Preset::Cnn3, Preset::Cnn5]
         .map(|preset| serde_json::to_vec(&Description::of(&preset.build(&[1, 12, 12], 10, None).unwrap())).unwrap());
-    check("description", entries::description, descriptions.to_vec(), 8000);
+    let real = descriptions.to_vec();
+    check(Format { target: "description", entry: entries::description, real, rounds: 8000, accepted: 1 });
 }
 
 #[test]
 fn weight_files() {
     let network = entries::small();
     let theta = Initialisation::Default.theta(network, 3);
-    check("weights", entries::weights, vec![Model::new(network.clone(), theta).to_safetensors().unwrap()], 8000);
+    let real = vec![Model::new(network.clone(), theta).to_safetensors().unwrap()];
+    check(Format { target: "weights", entry: entries::weights, real, rounds: 8000, accepted: 1 });
+}
+
+#[test]
+fn state_dicts() {
+    let dict = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/tests/data/checkpoint.pt");
+    let network = entries::small();
+    let theta = Initialisation::Default.theta(network, 3);
+    let real = vec![std::fs::read(dict).unwrap(), Model::new(network.clone(), theta).to_safetensors().unwrap()];
+    check(Format { target: "state_dict", entry: folders::state_dict, real, rounds: 1000, accepted: 1 });
+}
+
+#[test]
+fn recipes_and_studies() {
+    let recipes = [&["mnist-0.1/cnn3/sabr"][..], &["example/mnist-ibp-pgpe"]];
+    let mut real: Vec<Vec<u8>> =
+        recipes.iter().map(|name| support::succeeds(&[&["recipe", "show"], *name].concat()).into_bytes()).collect();
+    real.push(b"eps = 0.1\nclip = [0.0, 1.0]\n[train]\nmilestones = [5, 8.5]\n[smoothing]\nkind = \"rgs\"\n".to_vec());
+    check(Format { target: "config", entry: folders::config, real, rounds: 2000, accepted: 1 });
+    let real = ["rate", "paradox"].map(|name| support::succeeds(&["reproduce", "--print", name]).into_bytes()).to_vec();
+    check(Format { target: "study", entry: folders::study, real, rounds: 400, accepted: 1 });
+}
+
+#[test]
+fn data_sets() {
+    let images = folders::idx(&[2, 28, 28], 2 * 784);
+    let mut real = vec![gzip(&images), images];
+    check(Format { target: "idx_images", entry: folders::idx_images, real, rounds: 1000, accepted: 1 });
+    real = vec![folders::idx(&[2], 2)];
+    check(Format { target: "idx_labels", entry: folders::idx_labels, real, rounds: 1000, accepted: 1 });
+    let records = [[&[3][..], &[7; 3072]].concat(), [&[9][..], &[8; 3072]].concat()].concat();
+    check(Format { target: "cifar", entry: folders::cifar, real: vec![records.clone()], rounds: 500, accepted: 1 });
+    let archive = vec![gzip(&tar("cifar-10-batches-bin/test_batch.bin", &records))];
+    check(Format { target: "cifar_archive", entry: folders::cifar_archive, real: archive, rounds: 500, accepted: 0 });
+    let real = vec![svhn(false), svhn(true)];
+    check(Format { target: "matlab", entry: folders::matlab, real, rounds: 1000, accepted: 1 });
+    let real = vec![tiny_imagenet()];
+    check(Format { target: "tiny_imagenet", entry: folders::tiny_imagenet, real, rounds: 400, accepted: 1 });
+    let list = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\r\n00000.ppm;2;2;0;0;1;1;16\r\n00001.ppm;2;2;0;0;1;1;1\r\n";
+    let real = vec![list.as_bytes().to_vec()];
+    check(Format { target: "sign_list", entry: folders::sign_list, real, rounds: 500, accepted: 1 });
+}
+
+#[test]
+fn pictures() {
+    let pixels: Vec<u8> = (0..16 * 12 * 3).map(|i| (i * 7 % 251) as u8).collect();
+    let mut jpeg = Vec::new();
+    jpeg_encoder::Encoder::new(&mut jpeg, 90).encode(&pixels, 16, 12, jpeg_encoder::ColorType::Rgb).unwrap();
+    let real = vec![
+        png(&pixels, [16, 12], png::ColorType::Rgb),
+        png(&pixels[..192], [16, 12], png::ColorType::Grayscale),
+        jpeg,
+        [b"P6 16 12 255\n", &pixels[..]].concat(),
+        [b"P5\n# grey\n16 12\n255\n", &pixels[..192]].concat(),
+    ];
+    check(Format { target: "image", entry: folders::image, real, rounds: 3000, accepted: 1 });
+}
+
+/// What a run, a certification and a sweep leave: continued after the damage, and told of in a report.
+#[test]
+fn files_of_runs() {
+    let of_run = |target, name: &str, entry, accepted| {
+        check(Format { target, entry, real: vec![runs::file(name)], rounds: 300, accepted });
+    };
+    of_run("checkpoint", "checkpoint.safetensors", runs::checkpoint, 0);
+    of_run("metrics", "metrics.jsonl", runs::metrics, 1);
+    of_run("manifest", "manifest.json", runs::manifest, 1);
+    of_run("events", "events.out.tfevents.tightrope", runs::events, 1);
+    of_run("reported_config", "config.toml", runs::reported_config, 1);
+    let real = vec![runs::whole_log()];
+    check(Format { target: "certify_log", entry: runs::certify_log, real, rounds: 500, accepted: 1 });
+    let real = vec![runs::whole_journal()];
+    check(Format { target: "journal", entry: runs::journal, real, rounds: 300, accepted: 1 });
+    let real = vec![runs::TOLD.as_bytes().to_vec()];
+    check(Format { target: "told", entry: runs::told, real, rounds: 300, accepted: 1 });
+}
+
+/// A landscape, of which the program makes a whole one.
+#[test]
+fn landscapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let train = ["train", "--out", text(&run), "--limit-train", "64", "--epochs", "1"];
+    support::succeeds(&[&train[..], &support::TINY].concat());
+    support::succeeds(&["landscape", text(&run), "--images", "8", "--points", "5"]);
+    let real = vec![std::fs::read(run.join("landscape/landscape.json")).unwrap()];
+    check(Format { target: "landscape", entry: runs::landscape, real, rounds: 300, accepted: 1 });
+}
+
+/// What only the command reads: every damaged file ends well or with an error that names it.
+#[test]
+fn arrays_and_results_through_the_command() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let export = |model: &Model, name: &str| tightrope_onnx::export(model, &path(name)).unwrap();
+    export(&support::model(), "net.onnx");
+    export(entries::absolute(), "small.onnx");
+    support::write_inputs(&path("x.safetensors"));
+    let holds = "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const Y_0 Real)\n\
+                 (assert (<= -1 X_0 1))(assert (<= -1 X_1 1))(assert (<= Y_0 -0.5))\n";
+    std::fs::write(path("holds.vnnlib"), holds).unwrap();
+    std::fs::write(path("list.csv"), "small.onnx,holds.vnnlib,20\n".repeat(3)).unwrap();
+    let (net, list, out) = (path("net.onnx"), path("list.csv"), path("out.safetensors"));
+    let verify = |results: &Path, more: &[&str]| {
+        run(&[&["verify", text(&list), "--results-file", text(results)], more].concat())
+    };
+    assert_eq!(verify(&path("results.csv"), &[]).status.code(), Some(0));
+    let damaged = path("damaged");
+    let (damaged, out, net) = (text(&damaged), text(&out), text(&net));
+    let bounds = ["bounds", net, "--inputs", damaged, "--eps", "0.1", "--method", "ibp", "-o", out];
+    type Use<'a> = Box<dyn Fn() -> std::process::Output + 'a>;
+    let formats: [(&str, Use<'_>); 2] = [
+        ("x.safetensors", Box::new(|| run(&bounds))),
+        ("results.csv", Box::new(|| verify(damaged.as_ref(), &["--resume"]))),
+    ];
+    for (name, used) in formats {
+        let files = [std::fs::read(path(name)).unwrap()];
+        let (first, mut ended) = (first_seed(), [0, 0]);
+        // A process each, of which there are a hundred times fewer.
+        for seed in first..first + mutations(4000).div_ceil(100) {
+            std::fs::write(damaged, Damage::new(seed).file(&files, 1)).unwrap();
+            let output = used();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let named = errors.contains("error: ") && errors.contains("damaged");
+            match output.status.code() {
+                Some(0) => ended[0] += 1,
+                Some(4) if named && errors.len() < 4000 => ended[1] += 1,
+                other => panic!("{name}, seed {seed}: {other:?}: {errors}"),
+            }
+            assert!(!errors.contains("internal error"), "{name}, seed {seed}: {errors}");
+        }
+        eprintln!("{name}: {} damaged files accepted, {} refused", ended[0], ended[1]);
+        assert!(ended[1] > 0, "{name}: {ended:?}");
+    }
 }
 
 /// The command on the same files: exit code 4 and a message that names the file, for one property, a list and `check`.
