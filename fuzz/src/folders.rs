@@ -117,6 +117,16 @@ pub fn image(data: &[u8]) -> bool {
     set(&folder, "folder")
 }
 
+/// A property in a file, which may be packed.
+pub fn property(data: &[u8]) -> bool {
+    let folder = Folder::default();
+    folder.write("property.vnnlib.gz", data);
+    match tightrope_vnnlib::Property::read(&folder.path("property.vnnlib")) {
+        Ok(_) => true,
+        Err(error) => refused(error),
+    }
+}
+
 /// A state dict of PyTorch, or tensors of another program.
 pub fn state_dict(data: &[u8]) -> bool {
     let folder = Folder::default();

@@ -103,6 +103,8 @@ fn reported(name: &str, data: &[u8]) -> bool {
     let folder = Folder::default();
     ended().iter().for_each(|(other, bytes)| folder.write(&format!("run/{other}"), bytes));
     folder.write(&format!("run/{name}"), data);
+    // The drawing that a landscape of IBP names.
+    folder.write("run/landscape/ibp.svg", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>");
     let run = Run::read(&folder.path("run"));
     assert!(run.remarks.iter().all(|remark| remark.len() < 4000));
     let report = Report { runs: vec![run], ..Report::default() };

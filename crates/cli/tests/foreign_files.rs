@@ -214,8 +214,15 @@ fn vnnlib_files() {
     }
     (0..30).for_each(|i| robust.push_str(&format!("(assert (<= X_{i} 0.{i}5))\n(assert (>= X_{i} -1.5e-3))\n")));
     robust.push_str("(assert (or (and (>= Y_1 Y_0)) (and (>= Y_2 Y_0)) (and (>= Y_3 Y_0))))\n");
-    let real = vec![gzip(robust.as_bytes()), robust.into_bytes()];
-    check(Format { target: "vnnlib", entry: entries::vnnlib, real, rounds: 8000, accepted: 1 });
+    let real = vec![gzip(robust.as_bytes()), robust.clone().into_bytes()];
+    check(Format { target: "property", entry: folders::property, real, rounds: 500, accepted: 1 });
+    check(Format {
+        target: "vnnlib",
+        entry: entries::vnnlib,
+        real: vec![robust.into_bytes()],
+        rounds: 8000,
+        accepted: 1,
+    });
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use crate::instances::Instances;
+
 /// f32 or f64.
 pub trait Real:
     Copy
@@ -25,6 +27,7 @@ pub trait Real:
     + SubAssign
     + MulAssign
     + DivAssign
+    + Instances
 {
     /// 0.
     const ZERO: Self;

@@ -11,5 +11,5 @@ pub(crate) mod tests;
 mod tree;
 
 pub(crate) use folder::{classes_of, image_folder, listing};
-pub(crate) use read::{Entry, Wanted, read};
+pub(crate) use read::{Entry, Wanted, file_name, read};
 pub(crate) use tree::Tree;

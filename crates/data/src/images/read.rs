@@ -10,6 +10,15 @@ use super::tree::Tree;
 use super::{decode, resize};
 use crate::error::DataError;
 
+/// Longest name of a file that a list may give, in bytes: what file systems allow.
+const LONGEST_NAME: usize = 255;
+
+/// `name` of a file in one folder, as a list of images gives it; none if it leads elsewhere or is no name.
+pub(crate) fn file_name(name: &str) -> Option<&str> {
+    let leads_on = name.is_empty() || name.len() > LONGEST_NAME || name.contains(['/', '\\', '\0']);
+    (!leads_on).then_some(name)
+}
+
 /// A file and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Form, Split};
 use crate::error::DataError;
-use crate::images::{Entry, Tree, Wanted, classes_of, listing, read};
+use crate::images::{Entry, Tree, Wanted, classes_of, file_name, listing, read};
 use crate::registry::{DatasetInfo, Options, Source};
 
 const NAME: &str = "gtsrb";
@@ -110,7 +110,7 @@ fn listed(images: &Path, list: &Path) -> Result<Vec<Entry>, DataError> {
     let mut entries = Vec::new();
     for (number, line) in (2..).zip(lines).filter(|(_, line)| !line.trim().is_empty()) {
         let fields: Vec<&str> = line.split(';').map(str::trim).collect();
-        let name = fields.get(file).filter(|name| !name.is_empty() && !name.contains(['/', '\\']));
+        let name = fields.get(file).and_then(|name| file_name(name));
         let label = fields.get(class).and_then(|text| text.parse().ok()).filter(|label| *label < CLASSES);
         let (Some(name), Some(label)) = (name, label) else {
             let problem = format!("line {number}: expected an image and a class from 0 to {}; {MEND}", CLASSES - 1);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Form, Split};
 use crate::error::DataError;
-use crate::images::{Entry, Tree, Wanted, read};
+use crate::images::{Entry, Tree, Wanted, file_name, read};
 use crate::published::{Check, Packing, PublishedFile};
 use crate::registry::{DatasetInfo, Options, Source};
 use crate::zip::Zip;
@@ -137,10 +137,11 @@ fn validation(tree: &Tree, folder: &Path, classes: &[String]) -> Result<Vec<Entr
         };
         let class = class.trim();
         let label = classes.binary_search_by(|known| known.as_str().cmp(class));
-        let label = label.map_err(|_| wrong(&format!("`{class}` is no class of {WNIDS}")))?;
-        if file.contains(['/', '\\']) {
-            return Err(wrong("the name of an image has no folders"));
-        }
+        let label = label.map_err(|_| match file_name(class) {
+            Some(class) => wrong(&format!("`{class}` is no class of {WNIDS}")),
+            None => wrong(&format!("the class is none of {WNIDS}")),
+        })?;
+        let file = file_name(file).ok_or_else(|| wrong("the image is no name of a file in the folder images"))?;
         let path = folder.join("images").join(file);
         match (tree.is_file(&path), &absent) {
             (true, None) => entries.push(Entry { path, label }),

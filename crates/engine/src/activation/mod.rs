@@ -125,6 +125,11 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
 
 /// The function that a layer of `kind` applies.
 pub fn activation<T: Real>(kind: Kind) -> Box<dyn Activation<T>> {
+    T::activation(kind)
+}
+
+/// [`activation`] for the crate's own types.
+pub(crate) fn of_kind<T: Real>(kind: Kind) -> Box<dyn Activation<T>> {
     match kind {
         Kind::Relu => Box::new(relu::Relu),
         Kind::LeakyRelu { slope } => Box::new(leaky_relu::LeakyRelu::new(slope)),

@@ -321,8 +321,13 @@ impl<T: Real> Engine<T> for Reference {
     }
 
     fn load(&self, network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
-        Ok(Box::new(LoadedReference::new(Arc::new(network.clone()), theta, buffers)?))
+        T::load_reference(network, theta, buffers)
     }
+}
+
+/// [`Engine::load`] for the crate's own types.
+pub(crate) fn load<T: Real>(network: &Network, theta: &[T], buffers: &[T]) -> Result<Box<dyn Loaded<T>>, EngineError> {
+    Ok(Box::new(LoadedReference::new(Arc::new(network.clone()), theta, buffers)?))
 }
 
 /// A network with its maps in place.
