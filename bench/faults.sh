@@ -9,6 +9,7 @@
 # nothing was lost.
 set -uo pipefail
 
+arguments=("$@")
 seconds=90
 seed=$$
 program=
@@ -26,6 +27,16 @@ done
 program=${program:-$(cd "$(dirname "$0")/.." && pwd)/target/release/tightrope}
 [ -x "$program" ] || { echo "faults.sh: $program: no such program; run cargo build --release first" >&2; exit 4; }
 program=$(cd "$(dirname "$program")" && pwd)/$(basename "$program")
+
+# Who may not mount a small disk may in a name space of their own, where the system has such.
+probe=$(mktemp -d)
+if mount -t tmpfs tmpfs "$probe" 2>/dev/null; then
+    umount "$probe"
+elif [ -z "${FAULTS_APART:-}" ] && unshare -rm true 2>/dev/null; then
+    rmdir "$probe"
+    FAULTS_APART=yes exec unshare -rm "$0" "${arguments[@]}"
+fi
+rmdir "$probe"
 
 RANDOM=$seed
 work=$(mktemp -d)

@@ -172,8 +172,11 @@ def test_properties_are_decided_and_certified(tmp_path, absolute):
     tightrope.verify(absolute, path, certificate=certificate)
     assert not certificate.exists(), "an earlier proof is not left beside another verdict"
     kept = path.read_text()
-    with pytest.raises(tightrope.ConfigError, match="is a file that is read"):
+    with pytest.raises(tightrope.InputError, match="is the input itself"):
         tightrope.verify(absolute, path, certificate=tmp_path / "." / path.name)
+    absolute.to_onnx(tmp_path / "net.onnx")
+    with pytest.raises(tightrope.InputError, match="is the input itself"):
+        tightrope.verify(tmp_path / "net.onnx", path, certificate=tmp_path / "net.onnx")
     assert path.read_text() == kept
     path.write_text("(assert (<= X_0")
     with pytest.raises(tightrope.PropertyError):

@@ -98,5 +98,6 @@ def verify(
     restarts: int,
     seed: int,
     certificate: str | None,
+    origin: str | None,
 ) -> str: ...
 def version() -> str: ...

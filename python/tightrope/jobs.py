@@ -262,10 +262,10 @@ def verify(
     not belong to this verdict.
     """
     path = None if certificate is None else os.fspath(certificate)
-    inputs = [property] if isinstance(net, Network) else [property, net]
-    if path is not None and any(os.path.realpath(path) == os.path.realpath(read) for read in inputs):
-        raise ConfigError(f"certificate {path} is a file that is read; give it another name")
-    answer = _tightrope.verify(_network(net)._handle, os.fspath(property), timeout, branching, restarts, seed, path)
+    origin = None if isinstance(net, Network) else os.fspath(net)
+    answer = _tightrope.verify(
+        _network(net)._handle, os.fspath(property), timeout, branching, restarts, seed, path, origin
+    )
     found = Verification(json.loads(answer))
     if path is not None and found.certificate is None and os.path.isfile(path):
         os.remove(path)

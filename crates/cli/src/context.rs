@@ -6,9 +6,10 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 
 use crate::options::Global;
+use crate::screen;
 
-/// More threads than that on a core are a mistake.
-const THREADS_PER_CORE: usize = 4;
+/// The variable that says how many threads there are where no option does.
+const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// The common options, checked and in force.
 #[derive(Debug)]
@@ -29,18 +30,12 @@ impl Context {
         if global.device != "cpu" {
             bail!("--device {}: this version computes on the processor only; use --device cpu", global.device);
         }
+        let variable =
+            || std::env::var(THREADS).ok().and_then(|value| value.parse().ok()).filter(|&threads| threads > 0);
         if let Some(threads) = global.threads {
-            if threads == 0 {
-                bail!("--threads 0: at least one thread is needed; leave the option out for one per core");
-            }
-            let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-            if threads > cores * THREADS_PER_CORE {
-                bail!(
-                    "--threads {threads}: more than {THREADS_PER_CORE} for each of the {cores} cores only wait for each \
-                     other; use at most {}, or leave the option out",
-                    cores * THREADS_PER_CORE
-                );
-            }
+            tightrope::check_threads("--threads", threads)?;
+        } else if let Some(threads) = variable() {
+            tightrope::check_threads(THREADS, threads)?;
         }
         // Also without the option, so that a machine that has no more threads is an error and no crash.
         rayon::ThreadPoolBuilder::new().num_threads(global.threads.unwrap_or(0)).build_global().map_err(|e| {
@@ -83,7 +78,7 @@ impl Context {
     }
 }
 
-/// A line on standard error; if that is closed there is nobody to tell.
+/// A line on standard error, cut to a screen; if that is closed there is nobody to tell.
 pub fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", screen::cut(line));
 }

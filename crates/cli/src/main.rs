@@ -9,7 +9,6 @@ mod interruption;
 mod memory;
 mod options;
 mod origin;
-mod outputs;
 mod progress;
 mod screen;
 mod shell;
@@ -52,7 +51,7 @@ fn start() -> ExitCode {
                     ExitCode::SUCCESS
                 }
                 _ => {
-                    complain(&screen::cut(error.to_string().trim_end()));
+                    complain(error.to_string().trim_end());
                     ExitCode::from(FAILURE)
                 }
             };
@@ -66,7 +65,7 @@ fn start() -> ExitCode {
                 interrupted.exit_code()
             }
             None => {
-                complain(&screen::cut(&format!("error: {error:#}")));
+                complain(&format!("error: {error:#}"));
                 ExitCode::from(FAILURE)
             }
         },

@@ -220,7 +220,7 @@ fn options_out_of_range() {
         (["--limit", "-1"], "whole number"),
         (["--steps", "-1"], "whole number"),
         (["--eps", "1e39"], "3.4e38"),
-        (["--threads", "1000000"], "leave the option out"),
+        (["--threads", "1000000"], "leave it out"),
     ] {
         certify(&flags, &[flags[0], part]);
     }
@@ -337,7 +337,17 @@ fn inputs_and_other_outputs_are_not_written() {
     let attack = ["attack", &model, "--inputs", &inputs, "--eps", "0.1", "-o"];
     refused(folder.path(), &[&attack[..], &[&inputs]].concat(), &["is the input itself", "name another"]);
     refused(folder.path(), &[&attack[..], &[&model]].concat(), &["is the input itself", "name another"]);
+    let bounds = ["bounds", &model, "--inputs", &inputs, "--eps", "0.1", "-o"];
+    refused(folder.path(), &[&bounds[..], &[&inputs]].concat(), &["is the input itself", "name another"]);
+    refused(folder.path(), &[&bounds[..], &[&model]].concat(), &["is the input itself", "name another"]);
     let weights = path("run/model.safetensors");
+    let of_run = ["bounds", &run, "--inputs", &inputs, "--eps", "0.1", "-o", &weights];
+    refused(folder.path(), &of_run, &["belongs to the input"]);
+    // A log in place of the arrays that it would be about.
+    let log = path("certify.jsonl");
+    std::fs::copy(&inputs, &log).unwrap();
+    let certify = ["certify", &model, "--inputs", &log, "--eps", "0.1", "--out", text(folder.path()), "--overwrite"];
+    refused(folder.path(), &certify, &["is the input itself"]);
     refused(folder.path(), &["export", &run, "--to", "safetensors", "-o", &weights], &["belongs to the input"]);
     let onnx = path("run/network.json");
     refused(folder.path(), &["export", &run, "--to", "onnx", "-o", &onnx], &["belongs to the input"]);

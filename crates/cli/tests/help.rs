@@ -84,12 +84,20 @@ fn every_configuration_key_is_explained_and_flags_tell_their_defaults() {
         ("train.lr", "--lr"),
     ];
     for key in tightrope_train::Config::keys() {
-        let entry = format!("{}  ({}, default {})\n    {}\n", key.path, key.values(), key.default, key.about);
+        let example = format!("    for example {} = {}\n", key.path, key.example);
+        let entry = format!("{}  ({}, default {})\n    {}\n{example}", key.path, key.values(), key.default, key.about);
         assert!(text.contains(&entry), "{entry}");
         if let Some((_, flag)) = flags.iter().find(|(path, _)| *path == key.path) {
             let start = help.find(&format!("{flag} <")).unwrap();
             let own: String = help[start..].lines().take(4).map(|line| format!("{} ", line.trim())).collect();
             assert!(own.contains(&format!("[default: {}]", key.default.trim_matches('"'))), "{flag}: {own}");
+        }
+    }
+    for info in tightrope_train::methods::METHODS {
+        for key in info.keys().unwrap() {
+            let head = format!("{}  ({}, default {}, of method {})", key.path, key.values(), key.default, info.name);
+            let entry = format!("{head}\n    {}\n", key.about);
+            assert!(text.contains(&entry), "{entry}");
         }
     }
     support::fails(&["config", "train.lrr"], &["`train.lrr` is no configuration key", "`train.lr`"]);

@@ -110,6 +110,16 @@ fn a_killed_certification_resumes_without_gaps_or_repeats() {
     let other = if digit == b'0' { '1' } else { '0' };
     std::fs::write(killed.join("certify.jsonl"), format!("{}{other}{}", &log[..at + 8], &log[at + 9..])).unwrap();
     fails(&[&anew[..], &["--resume"]].concat(), &["the record of sample", "--overwrite"]);
+    // Nor one of a sample that is not there.
+    let record = log.lines().last().unwrap();
+    let rest = record.split_once("\"index\":").unwrap().1.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    std::fs::write(killed.join("certify.jsonl"), format!("{log}{{\"index\":5000{rest}\n")).unwrap();
+    fails(&[&anew[..], &["--resume"]].concat(), &["has a record of sample 5000, but there are only"]);
+    // Whatever else lies in the folder is nobody's but the user's.
+    let old = killed.join("certify.previous.jsonl");
+    std::fs::write(&old, "an older one").unwrap();
+    succeeds(&[&anew[..], &["--overwrite"]].concat());
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "an older one");
 }
 
 /// Whoever comes second to a log is refused, however it asks, and the first one's log stays whole.

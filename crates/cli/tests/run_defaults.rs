@@ -138,11 +138,14 @@ fn a_run_without_its_configuration_file_is_resumed_by_its_checkpoint() {
 #[test]
 fn verbose_training_says_more() {
     let folder = tempfile::tempdir().unwrap();
-    let lines = |name: &str, flag: &[&str]| {
+    let said = |name: &str, flag: &[&str]| {
         let out = folder.path().join(name);
         let train = ["train", "--out", text(&out), "--epochs", "2", "--limit-train", "64"];
         let output = run(&[&train[..], &TINY[..], flag].concat());
-        String::from_utf8(output.stderr).unwrap().lines().count()
+        String::from_utf8(output.stderr).unwrap()
     };
-    assert!(lines("a", &["-v"]) > lines("b", &[]));
+    let (more, usual) = (said("a", &["-v"]), said("b", &[]));
+    for part in ["robust weight", ", trained in ", ", evaluated in ", "engine"] {
+        assert!(more.contains(part) && !usual.contains(part), "{part}: {more}\n{usual}");
+    }
 }

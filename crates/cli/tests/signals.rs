@@ -149,6 +149,25 @@ fn an_interrupted_list_says_how_to_go_on() {
     assert_eq!(lines(&results), count);
 }
 
+#[test]
+fn an_interrupted_sweep_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let recipe =
+        "dataset = \"digits\"\nmodel = \"cnn3-tiny\"\nlimit_train = 320\n[train]\nepochs = 2\neval_limit = 64\n";
+    std::fs::write(path("recipe.toml"), recipe).unwrap();
+    let (recipe, out) = (path("recipe.toml"), path("sweep"));
+    let rates = "train.lr=1e-3,2e-3,3e-3,4e-3";
+    let sweep = ["sweep", text(&recipe), "--grid", rates, "--limit", "50", "--stages", "ibp", "--out", text(&out)];
+    let child = start(&sweep);
+    wait_for(|| lines(&out.join("journal.jsonl")) > 3);
+    signal(&child, "INT");
+    let (_, errors) = ended(child, 130);
+    assert!(errors.contains("interrupted: ") && errors.contains("--resume"), "{errors}");
+    succeeds(&[&sweep[..], &["--resume"]].concat());
+    assert_eq!(lines(&out.join("results.jsonl")), 4);
+}
+
 /// Shells start background commands so that Ctrl-C, which is meant for another, does not reach them.
 #[cfg(target_os = "linux")]
 #[test]
@@ -176,11 +195,18 @@ fn an_interrupted_quickstart_can_be_run_again() {
     signal(&child, "INT");
     let (_, errors) = ended(child, 130);
     assert!(errors.contains("go on with: tightrope quickstart --out") && !errors.contains("--resume"), "{errors}");
+    // It goes on where it was, and may be interrupted again.
+    let metrics = out.join("metrics.jsonl");
+    let before = lines(&metrics);
     let child = start(&quickstart);
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(child.id() > 0);
-    signal(&child, "KILL");
-    child.wait_with_output().unwrap();
+    wait_for(|| lines(&metrics) > before);
+    signal(&child, "TERM");
+    let (_, errors) = ended(child, 143);
+    assert!(errors.contains("resumed after step") && errors.contains("go on with: tightrope quickstart"), "{errors}");
+    let steps = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+    let written = std::fs::read_to_string(&metrics).unwrap();
+    let steps: Vec<u64> = written.lines().map(steps).collect();
+    assert!(steps.windows(2).all(|pair| pair[0] < pair[1]), "{steps:?}");
     // Another seed is another quickstart.
     support::fails(&["quickstart", "--out", text(&out), "--seed", "1"], &["not empty", "another with --out"]);
 }
@@ -246,6 +272,15 @@ fn limits_of_memory_and_files_end_with_an_error_that_says_what_was_needed() {
     // Less than the data alone needs; it depends on the machine whether that is known before or found out.
     #[cfg(target_os = "linux")]
     refused("-v 40000", &[&train[..], &["--threads", "1", "--overwrite"]].concat(), "memory");
+    // Gradients of this batch take some gigabytes: the allocator finds out.
+    #[cfg(target_os = "linux")]
+    {
+        let large = ["--threads", "1", "--overwrite", "--model", "cnn5", "--method", "deeppoly", "--batch", "256"];
+        refused("-v 400000", &[&train[..], &large].concat(), "kB more are needed");
+    }
+    // What data and parameters alone need is known before.
+    #[cfg(target_os = "linux")]
+    refused("-v 400000", &[&train[..], &["--threads", "1", "--overwrite", "--model", "cnn7:2048"]].concat(), "needed");
 }
 
 #[cfg(target_os = "linux")]

@@ -369,6 +369,10 @@ fn a_terminal_shows_how_the_search_goes() {
     }
     let shown = String::from_utf8_lossy(&shown);
     assert!(shown.contains("case 1/") && shown.contains("open, lower bound"), "{shown:?}");
+    // Seconds of the search, as 0s, 1s, …; at the end the line is cleared.
+    let seconds: Vec<&str> = shown.split("verify ").skip(1).filter_map(|rest| rest.split('s').next()).collect();
+    assert!(seconds.iter().any(|text| text.parse::<u64>().is_ok()), "{shown:?}");
+    assert!(shown.trim_end_matches('\r').ends_with("\u{1b}[2K"), "{shown:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Numbers and names as texts for readers.
 
+use std::borrow::Cow;
+
 /// A number of bytes, with three digits.
 pub fn bytes_text(bytes: usize) -> String {
     let units = ["bytes", "kB", "MB", "GB", "TB"];
@@ -22,6 +24,17 @@ pub fn rounded_text(value: f64) -> String {
     number_text(format!("{value:.3e}").parse().unwrap_or(value))
 }
 
+/// Characters that messages quote of texts from files.
+const QUOTED: usize = 120;
+
+/// What a message quotes of a text from a file, which may be of any length: its beginning.
+pub fn quoted_text(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
 /// Names as a choice: "a, b or c".
 pub fn choice_text<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let names: Vec<S> = names.into_iter().collect();
@@ -40,7 +53,14 @@ pub fn choice_text<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String 
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes_text, choice_text, number_text, rounded_text};
+    use super::{bytes_text, choice_text, number_text, quoted_text, rounded_text};
+
+    #[test]
+    fn long_texts_are_quoted_by_their_beginning() {
+        assert_eq!(quoted_text("eps"), "eps");
+        let long = "ä".repeat(1000);
+        assert_eq!(quoted_text(&long), format!("{}…", "ä".repeat(120)));
+    }
 
     #[test]
     fn choices_end_with_or() {

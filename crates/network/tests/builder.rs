@@ -74,8 +74,8 @@ fn layers_that_do_not_follow_their_inputs() {
     let mut builder = image();
     refused(builder.linear("l", 3, true, 0), "put a flatten before it");
     let mut builder = image();
-    refused(builder.add("a", Layer::Add, &[0]), "cannot have 1 inputs");
-    refused(builder.add("r", Layer::RELU, &[0, 0]), "cannot have 2 inputs");
+    refused(builder.add("a", Layer::Add, &[0]), "a layer of kind `add` cannot have 1 input; give it at least two");
+    refused(builder.add("r", Layer::RELU, &[0, 0]), "a layer of kind `relu` cannot have 2 inputs; give it one");
     refused(builder.add("r", Layer::RELU, &[4]), "reads node 4, which does not exist yet");
     refused(builder.add("i", Layer::Input, &[]), "stands only at the start");
     refused(builder.add("input", Layer::RELU, &[0]), "two layers have this name");

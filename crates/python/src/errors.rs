@@ -31,7 +31,7 @@ fn class(error: &tightrope::Error) -> &'static str {
     use tightrope::Error;
     match error {
         Error::NoModel { .. } | Error::Numbers { .. } | Error::Network(_) | Error::Onnx(_) => "ModelError",
-        Error::Engine(_) | Error::Attack(_) => "InputError",
+        Error::Engine(_) | Error::Attack(_) | Error::Output { .. } | Error::Threads { .. } => "InputError",
         Error::Data(_) => "DataError",
         Error::Train(error) => match error {
             TrainError::ConfigText { .. }

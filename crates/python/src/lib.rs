@@ -52,6 +52,7 @@ fn version() -> &'static str {
 /// Sets the number of threads of the engines; once, before the first computation.
 #[pyo3::pyfunction]
 fn set_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
+    tightrope::check_threads("set_threads", threads).map_err(|error| errors::raise(py, error))?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|_| {
         errors::input(py, "the threads are running already: call set_threads before the first computation")
     })

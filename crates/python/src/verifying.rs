@@ -19,7 +19,8 @@ use crate::running::{self, Stop};
 /// What unwinds a search that was told to stop: its rounds cannot be left otherwise.
 struct Stopped;
 
-/// Decides the property at `property` for `network`; the answer as JSON, and a certificate at `certificate` if it holds.
+/// Decides the property at `property` for `network`; the answer as JSON, and a certificate at `certificate` if it holds, which is
+/// neither the property nor the file `origin` that the network was read from.
 #[pyfunction]
 pub fn verify(
     py: Python<'_>,
@@ -30,7 +31,12 @@ pub fn verify(
     restarts: usize,
     seed: u64,
     certificate: Option<PathBuf>,
+    origin: Option<PathBuf>,
 ) -> PyResult<String> {
+    if let Some(path) = &certificate {
+        let read: Vec<&Path> = [Some(&*property), origin.as_deref()].into_iter().flatten().collect();
+        tightrope::check_outputs(&[("certificate", path)], &read).map_err(|error| raise(py, error))?;
+    }
     let branching = match branching {
         "auto" => Branching::Auto,
         "input" => Branching::Input,

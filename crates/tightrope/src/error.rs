@@ -13,6 +13,22 @@ pub enum Error {
         /// Why.
         problem: &'static str,
     },
+    /// A file that was to be written, or that would not outlive what is written.
+    #[error("{name}: {problem}")]
+    Output {
+        /// The file, behind the option that names it.
+        name: String,
+        /// Why, and what to do instead.
+        problem: String,
+    },
+    /// A number of threads, or of processes, that makes no sense.
+    #[error("{asked}: {problem}")]
+    Threads {
+        /// The number, behind the option, variable or argument that asks for it.
+        asked: String,
+        /// Why, and what to do instead.
+        problem: String,
+    },
     /// A model with numbers that cannot be used.
     #[error("{}: {problem}", path.display())]
     Numbers {

@@ -26,7 +26,9 @@ mod certifying;
 mod error;
 mod model;
 mod optimised;
+mod outputs;
 mod radius;
+mod threads;
 mod training_run;
 mod verifying;
 
@@ -45,7 +47,9 @@ pub use certifying::{Certified, certify, log_settings, norm_name};
 pub use error::Error;
 pub use model::{checksum, load, load_exact, load_trainable};
 pub use optimised::{Optimised, lower_to, raise_to};
+pub use outputs::{check_outputs, check_outside};
 pub use radius::{CertifiedRadius, certified_radii};
+pub use threads::check_threads;
 pub use training_run::{dataset, train, train_on};
 pub use verifying::{Counterexample, Verified, verify, verify_watched};
 

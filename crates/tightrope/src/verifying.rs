@@ -172,8 +172,12 @@ pub fn verify_watched(
             if let Some(proof) = proof {
                 verified.certify(&model, property, proof, deadline)?;
             } else if settings.proof {
-                let reason = "no certificate: proofs do not cover properties that were split between whole inputs";
-                verified.remark = Some(reason.into());
+                verified.remark = Some(match property.whole {
+                    true => {
+                        "no certificate: proofs do not cover properties that were split between whole inputs".into()
+                    }
+                    false => format!("no certificate: the proof would take more than {} bytes", settings.proof_bytes),
+                });
             }
             Ok(verified)
         }

@@ -203,6 +203,19 @@ fn a_resumed_run_ends_with_the_same_bytes() {
     }
 }
 
+#[test]
+fn a_stop_writes_a_checkpoint_of_the_step_that_it_ends_with() {
+    let root = tempfile::tempdir().unwrap();
+    // None is due by steps or by time.
+    let config = config(&["train.checkpoint_steps=0", "train.checkpoint_seconds=0"]);
+    let mut interrupt = Interrupt { after: 2, by_panic: false };
+    assert!(!run_in(&config, root.path(), false, &mut interrupt).unwrap().finished);
+    assert!(run_in(&config, root.path(), true, &mut Silent).unwrap().finished);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(root.path().join(MANIFEST_FILE)).unwrap()).unwrap();
+    assert_eq!(manifest["sessions"][1]["first_step"], 2);
+}
+
 fn stored(folder: &Path) -> Config {
     let (text, origin) = RunFolder::stored_config(folder).unwrap().unwrap();
     Config::parse(&text, &origin.display().to_string(), &[]).unwrap()

@@ -65,7 +65,7 @@ pub enum VerifyError {
     #[error(
         "{path} was made with other settings ({differences}); use the old settings, replace it by --overwrite, or write elsewhere by --out",
         path = path.display(),
-        differences = .differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
+        differences = told(differences)
     )]
     OtherSettings {
         /// The log.
@@ -89,4 +89,14 @@ impl VerifyError {
     pub(crate) fn file(path: impl Into<PathBuf>, problem: impl std::fmt::Display) -> Self {
         VerifyError::File { path: path.into(), problem: problem.to_string() }
     }
+}
+
+/// The first few of what differs.
+fn told(differences: &[Difference]) -> String {
+    const FEW: usize = 12;
+    let mut text = differences.iter().take(FEW).map(Difference::to_string).collect::<Vec<_>>().join("; ");
+    if differences.len() > FEW {
+        text.push_str(&format!("; and {} more", differences.len() - FEW));
+    }
+    text
 }

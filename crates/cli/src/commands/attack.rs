@@ -16,9 +16,9 @@ use crate::dataset::{SampleOptions, TestSamples};
 use crate::engines::{EngineChoice, Precision};
 use crate::origin::Origin;
 use crate::progress::Bar;
+use crate::table;
 use crate::tensors::{TensorShape, TensorWriter};
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{outputs, table};
 
 /// Settings of the attack, as `attack` and `certify` offer them.
 #[derive(Clone, Debug, Args)]
@@ -97,7 +97,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if let Some(path) = &options.output {
         let inputs: Vec<&Path> =
             [Some(&*options.model), options.samples.inputs.as_deref()].into_iter().flatten().collect();
-        outputs::check(&[("-o", path)], &inputs)?;
+        tightrope::check_outputs(&[("-o", path)], &inputs)?;
     }
     let threat = origin.threat(&options.perturbation)?;
     anyhow::ensure!(options.targets > 0, "--targets 0: a targeted attack needs at least one class to aim at");

@@ -16,7 +16,6 @@ use tightrope_verify::complete::{AlphaCrown, AlphaSettings};
 use crate::context::Context;
 use crate::engines::{self, EngineChoice, Precision, PrecisionChoice};
 use crate::memory::{self, Wanted};
-use crate::outputs;
 use crate::progress::Bar;
 use crate::tensors::{Inputs, TensorShape, TensorWriter};
 use crate::values::{self, Method, NormChoice, clip_range, counted};
@@ -86,7 +85,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 
 fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<()> {
     let start = Instant::now();
-    outputs::check(&[("-o", &options.output)], &[&options.model, &options.inputs])?;
+    tightrope::check_outputs(&[("-o", &options.output)], &[&options.model, &options.inputs])?;
     if options.method == Method::AlphaCrown {
         ensure!(
             !options.gradients,

@@ -25,7 +25,7 @@ use crate::interruption::Interruption;
 use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::values::{self, Perturbation, percent, threat_text};
-use crate::{memory, outputs, shell, table};
+use crate::{memory, shell, table};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope certify runs/mnist\n  \
@@ -95,7 +95,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if job.log.exists() {
         let inputs: Vec<&Path> =
             [Some(&*options.model), options.samples.inputs.as_deref()].into_iter().flatten().collect();
-        outputs::check(&[("--out:", &job.log)], &inputs)?;
+        tightrope::check_outputs(&[("--out:", &job.log)], &inputs)?;
         if begin == Begin::Create {
             bail!(
                 "{}: holds a certification already; go on with it by --resume, replace it by --overwrite, or write \

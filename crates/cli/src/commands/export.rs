@@ -10,7 +10,7 @@ use tightrope_train::Config;
 use tightrope_weights::Mapping;
 
 use crate::context::Context;
-use crate::{outputs, values};
+use crate::values;
 
 /// `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,7 +130,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     }
     let network = options.foreign.network.as_deref().map(Path::new);
     let read: Vec<&Path> = [Some(&*options.model), network].into_iter().flatten().collect();
-    outputs::check(&written, &read)?;
+    tightrope::check_outputs(&written, &read)?;
     let model = match options.foreign.load(&options.model)? {
         Some(model) => model,
         None if is_state_dict(&options.model) => bail!(

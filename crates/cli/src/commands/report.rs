@@ -13,7 +13,6 @@ use tightrope_verify::LOG_FILE;
 use crate::context::Context;
 use crate::dataset::{DataDir, SampleOptions};
 use crate::origin::Origin;
-use crate::outputs;
 use crate::progress::Bar;
 use crate::values::counted;
 use crate::values::{self, Perturbation};
@@ -46,7 +45,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let mut report = Report { runs: read_runs(&options.runs)?, ..Report::default() };
     let logs: Vec<PathBuf> = report.runs.iter().map(|run| run.folder.join(LOG_FILE)).collect();
     let inputs = report.runs.iter().map(|run| &run.folder).chain(&logs).map(PathBuf::as_path);
-    outputs::check(&[("-o", &options.output)], &inputs.collect::<Vec<&Path>>())?;
+    tightrope::check_outputs(&[("-o", &options.output)], &inputs.collect::<Vec<&Path>>())?;
     if options.samples > 0 {
         let bar = Bar::new(context, "certified radii", report.runs.len());
         for (place, run) in report.runs.iter().enumerate() {

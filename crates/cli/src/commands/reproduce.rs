@@ -103,9 +103,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         return context.print(&json!({ "study": name, "definition": text }), &text);
     }
     let Some(folder) = &options.out else { bail!("--out: name the folder of the study, such as -o studies/{name}") };
-    if options.jobs == 0 {
-        bail!("--jobs 0: at least one trial is needed at once");
-    }
+    tightrope::check_threads("--jobs", options.jobs)?;
     let interruption = Interruption::watch()?;
     let mut study = Study::load(name, options.profile.name())?;
     choose_blocks(&mut study, &options.blocks)?;

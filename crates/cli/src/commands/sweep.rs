@@ -36,9 +36,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
 fn sweep(options: &Options, context: &Context) -> anyhow::Result<()> {
     let interruption = Interruption::watch()?;
     let Some(folder) = &options.out else { bail!("--out: name the folder of the sweep, such as --out sweeps/first") };
-    if options.jobs == 0 {
-        bail!("--jobs 0: at least one trial is needed at once");
-    }
+    tightrope::check_threads("--jobs", options.jobs)?;
     let plan = plan(options, context)?;
     if options.prepare {
         drop(Sweep::begin(folder, plan, None, false)?);

@@ -19,7 +19,7 @@ use crate::dataset::{self, DataDir};
 use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::progress::{Reading, Training};
-use crate::{memory, outputs, shell, values};
+use crate::{memory, shell, values};
 
 /// Name of the exported network in a run folder.
 const ONNX_FILE: &str = "model.onnx";
@@ -100,7 +100,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         (_, true) => {
             let named = [&config.inputs, &config.test_inputs, &config.init_from, &config.model].map(Path::new);
             let read: Vec<&Path> = named.into_iter().chain(options.recipe.as_deref()).collect();
-            outputs::outside(&folder, &read)?;
+            tightrope::check_outside(&folder, &read)?;
             Begin::Overwrite
         }
         _ => Begin::Create,

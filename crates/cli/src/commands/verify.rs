@@ -16,7 +16,6 @@ use tightrope_verify::complete::{Branching, Progress, Settings};
 use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
 use crate::context::Context;
-use crate::outputs;
 use crate::progress::Bar;
 use crate::values::{self, counted};
 
@@ -140,7 +139,7 @@ fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow:
     ];
     let written: Vec<(&str, &Path)> =
         outputs.iter().filter_map(|(option, path)| path.as_deref().map(|path| (*option, path))).collect();
-    outputs::check(&written, &[&options.model, property_path])?;
+    tightrope::check_outputs(&written, &[&options.model, property_path])?;
     let job = Job::new(options, context, options.timeout.unwrap_or(DEFAULT_TIMEOUT), true)?;
     let answer = job.verify(&options.model, property_path)?;
     // The verdict first: whatever becomes of the files, it is not lost.

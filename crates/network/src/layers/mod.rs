@@ -233,9 +233,10 @@ impl Layer {
         let expected = self.arity();
         if !expected.contains(&inputs.len()) {
             let problem = format!(
-                "a layer of kind `{}` cannot have {} inputs; give it {}",
+                "a layer of kind `{}` cannot have {} input{}; give it {}",
                 self.kind(),
                 inputs.len(),
+                if inputs.len() == 1 { "" } else { "s" },
                 match expected.start() {
                     0 => "none",
                     1 => "one",

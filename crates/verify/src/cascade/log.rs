@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tightrope_network::{number_text, output_target, remove_abandoned, temporary_path};
+use tightrope_network::{number_text, output_target, quoted_text, remove_abandoned, temporary_path};
 
 use crate::VerifyError;
 
@@ -99,9 +99,9 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = |value: &Value| match value.as_f64() {
             Some(number) if value.is_f64() => number_text(number),
-            _ => value.to_string(),
+            _ => quoted_text(&value.to_string()).into_owned(),
         };
-        write!(f, "{}: {} there, {} now", self.setting, short(&self.logged), short(&self.now))
+        write!(f, "{}: {} there, {} now", quoted_text(&self.setting), short(&self.logged), short(&self.now))
     }
 }
 
@@ -182,7 +182,11 @@ impl CertifyLog {
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|e| VerifyError::file(path, e))?;
         let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
-        let bad = |line: usize, problem: String| VerifyError::Log { path: path.into(), line, problem };
+        let bad = |line: usize, problem: String| VerifyError::Log {
+            path: path.into(),
+            line,
+            problem: quoted_text(&problem).into_owned(),
+        };
         let mut lines = text[..whole].split(|&b| b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
         let header: Header = match lines.next() {
             Some((_, line)) => {

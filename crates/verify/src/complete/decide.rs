@@ -246,6 +246,23 @@ pub(super) struct CaseSearch<'a> {
     pub varying: usize,
 }
 
+/// The proof so far, and the bytes by which it may grow.
+struct Recording {
+    proof: Proof,
+    room: usize,
+}
+
+impl Recording {
+    /// Goes on with the room that a case `left`, if it was recorded; without any there is no proof.
+    fn go_on(recording: &mut Option<Self>, left: Option<Option<usize>>) {
+        match (left, recording.as_mut()) {
+            (Some(Some(room)), Some(recording)) => recording.room = room,
+            (Some(None), _) => *recording = None,
+            (None, _) | (_, None) => {}
+        }
+    }
+}
+
 /// What is known about one case.
 enum CaseEnd {
     Holds,
@@ -279,7 +296,8 @@ impl<'a> Work<'a> {
 
     fn run(&self) -> Result<Decision, VerifyError> {
         let mut statistics = Statistics::default();
-        let mut proof = self.settings.proof.then(Proof::default);
+        let mut proof =
+            self.settings.proof.then(|| Recording { proof: Proof::default(), room: self.settings.proof_bytes });
         let (mut unknown, mut timeout) = (None, None);
         let least = |a: Option<f64>, b: f64| Some(a.map_or(b, |a: f64| a.min(b)));
         // Cases by the thousand are small, and side by side; few are large, and each has all threads. A proof is
@@ -291,7 +309,7 @@ impl<'a> Work<'a> {
                 break;
             }
             let ends = match size {
-                1 => vec![self.case(block, &cases[0], proof.as_mut(), &mut statistics)?],
+                1 => vec![self.case(block, &cases[0], &mut proof, &mut statistics)?],
                 _ => self.block(block * size, cases, &mut statistics)?,
             };
             for end in ends {
@@ -309,7 +327,7 @@ impl<'a> Work<'a> {
         let outcome = match (timeout, unknown) {
             (Some(t), u) => Outcome::Timeout { lower_bound: u.unwrap_or(t).min(t) },
             (None, Some(lower_bound)) => Outcome::Unknown { lower_bound },
-            (None, None) => Outcome::Holds { proof },
+            (None, None) => Outcome::Holds { proof: proof.map(|recording| recording.proof) },
         };
         Ok(Decision { outcome, statistics })
     }
@@ -321,7 +339,7 @@ impl<'a> Work<'a> {
             .enumerate()
             .map(|(offset, case)| {
                 let mut own = Statistics::default();
-                self.case(first + offset, case, None, &mut own).map(|end| (end, own))
+                self.case(first + offset, case, &mut None, &mut own).map(|end| (end, own))
             })
             .collect();
         let mut ends = Vec::with_capacity(cases.len());
@@ -341,14 +359,14 @@ impl<'a> Work<'a> {
         &self,
         index: usize,
         case: &Case,
-        proof: Option<&mut Proof>,
+        recording: &mut Option<Recording>,
         statistics: &mut Statistics,
     ) -> Result<CaseEnd, VerifyError> {
         let empty_box = case.lower.iter().zip(&case.upper).any(|(l, u)| l > u);
         if case.unsafe_outputs.is_empty() || empty_box {
-            if let Some(proof) = proof {
-                Recorder::new(proof, &self.prepared.exact.pre, 0).finish().map_err(certificate)?;
-            }
+            let recorder = self.recorder(recording, 0);
+            let left = recorder.map(Recorder::finish).transpose().map_err(certificate)?;
+            Recording::go_on(recording, left);
             return Ok(CaseEnd::Holds);
         }
         let setting = Setting::new(
@@ -384,7 +402,7 @@ impl<'a> Work<'a> {
                 return Ok(CaseEnd::Violated(found));
             }
         }
-        let mut recorder = proof.map(|proof| Recorder::new(proof, &self.prepared.exact.pre, list.len()));
+        let mut recorder = self.recorder(recording, list.len());
         let end = if self.splits_inputs(varying) {
             self.by_inputs(search, recorder.as_mut(), statistics)
         } else {
@@ -392,15 +410,20 @@ impl<'a> Work<'a> {
         };
         Ok(match end {
             End::Refuted => {
-                if let Some(recorder) = recorder {
-                    recorder.finish().map_err(certificate)?;
-                }
+                let left = recorder.map(Recorder::finish).transpose().map_err(certificate)?;
+                Recording::go_on(recording, left);
                 CaseEnd::Holds
             }
             End::Violated(found) => CaseEnd::Violated(found),
             End::Stuck(bound) => CaseEnd::Unknown(bound),
             End::Timeout(bound) => CaseEnd::Timeout(bound),
         })
+    }
+
+    /// What records the proof of a case, if there is to be one.
+    fn recorder<'r>(&'r self, recording: &'r mut Option<Recording>, conjunctions: usize) -> Option<Recorder<'r>> {
+        let Recording { proof, room } = recording.as_mut()?;
+        Some(Recorder::new(proof, &self.prepared.exact.pre, conjunctions, *room))
     }
 
     /// Whether a short attack comes before the bounds; not where there are so many cases that most will need none.

@@ -11,22 +11,41 @@ use super::bound::root::Derived;
 use super::bound::split::Split;
 use super::exact::Refutation;
 
+/// About the bytes of a node of a tree: its step, the list of its children, and the open ones.
+const STEP: usize = size_of::<Step>() + 96;
+
 /// The trees of one case and what they share with those of other cases.
 pub(crate) struct Recorder<'a> {
     proof: &'a mut Proof,
     pre: &'a [usize],
+    conjunctions: usize,
     trees: Vec<TreeBuilder>,
     /// Slopes and refinements that the proof had before.
     before: [usize; 2],
     /// Whether conjunctions have two trees, so that some of what was added since then is of no use.
     mixed: bool,
+    /// Bytes that may still be added; none once they were used up, and all that was recorded is forgotten.
+    room: Option<usize>,
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder for `conjunctions` trees over a network with pre-activations `pre`.
-    pub(crate) fn new(proof: &'a mut Proof, pre: &'a [usize], conjunctions: usize) -> Self {
+    /// A recorder for `conjunctions` trees over a network with pre-activations `pre`, which gives up beyond `room` bytes.
+    pub(crate) fn new(proof: &'a mut Proof, pre: &'a [usize], conjunctions: usize, room: usize) -> Self {
         let before = [proof.slopes.len(), proof.refinements.len()];
-        Recorder { proof, pre, trees: vec![TreeBuilder::new(); conjunctions], before, mixed: false }
+        let trees = vec![TreeBuilder::new(); conjunctions];
+        Recorder { proof, pre, conjunctions, trees, before, mixed: false, room: Some(room) }
+    }
+
+    /// Takes `bytes` of the room; whether recording goes on. Where it does not, what is there goes at once, and whatever
+    /// follows is not looked at.
+    fn takes(&mut self, bytes: usize) -> bool {
+        self.room = self.room.and_then(|room| room.checked_sub(bytes));
+        if self.room.is_none() {
+            self.trees = Vec::new();
+            self.proof.slopes = Vec::new();
+            self.proof.refinements = Vec::new();
+        }
+        self.room.is_some()
     }
 
     /// The pre-activation neuron at a position.
@@ -36,7 +55,7 @@ impl<'a> Recorder<'a> {
 
     /// Stores slopes by position; those that `chosen` does not name are left to the rule of least area.
     fn slopes(&mut self, slopes: &[Vec<f32>], chosen: impl Fn(usize, usize) -> bool) -> SlopesId {
-        let layers = slopes
+        let layers: Vec<LayerSlopes> = slopes
             .iter()
             .enumerate()
             .map(|(position, values)| {
@@ -49,6 +68,10 @@ impl<'a> Recorder<'a> {
             })
             .filter(|layer| !layer.neurons.is_empty())
             .collect();
+        let bytes = |layer: &LayerSlopes| size_of::<LayerSlopes>() + 8 * layer.neurons.len();
+        if !self.takes(size_of::<Slopes>() + layers.iter().map(bytes).sum::<usize>()) {
+            return SlopesId(0);
+        }
         self.proof.slopes.push(Slopes { layers });
         SlopesId(self.proof.slopes.len() as u32 - 1)
     }
@@ -71,17 +94,30 @@ impl<'a> Recorder<'a> {
                 multipliers: derived.multipliers.clone(),
             });
         }
+        let bytes = |layer: &LayerRefinement| {
+            let multipliers: usize = layer.bounds.iter().map(|bound| size_of_val(&*bound.multipliers)).sum();
+            size_of::<LayerRefinement>() + size_of_val(&*layer.bounds) + multipliers
+        };
+        if !self.takes(size_of::<Refinement>() + layers.iter().map(bytes).sum::<usize>()) {
+            return RefinementId(0);
+        }
         self.proof.refinements.push(Refinement { layers });
         RefinementId(self.proof.refinements.len() as u32 - 1)
     }
 
     /// Tightens the bounds of an open tree node; its child.
     pub(crate) fn refine(&mut self, conjunction: usize, node: usize, refinement: RefinementId) -> usize {
+        if !self.takes(STEP) {
+            return 0;
+        }
         self.trees[conjunction].refine(node, refinement)
     }
 
     /// Splits a neuron; the nodes of the children below and above the point.
     pub(crate) fn split(&mut self, conjunction: usize, node: usize, split: Split) -> [usize; 2] {
+        if !self.takes(STEP) {
+            return [0; 2];
+        }
         let neuron = self.neuron(split.position, split.index);
         match split.point {
             0.0 => self.trees[conjunction].split_relu(node, neuron),
@@ -91,6 +127,9 @@ impl<'a> Recorder<'a> {
 
     /// Splits an input; the nodes of the lower and the upper child.
     pub(crate) fn split_input(&mut self, conjunction: usize, node: usize, index: usize, at: f64) -> [usize; 2] {
+        if !self.takes(STEP) {
+            return [0; 2];
+        }
         self.trees[conjunction].split_input(node, index as u32, at)
     }
 
@@ -105,6 +144,9 @@ impl<'a> Recorder<'a> {
         multipliers: &[Multiplier<f32>],
     ) {
         let slopes = self.slopes(slopes, chosen);
+        if !self.takes(STEP + size_of::<(u32, f64)>() * weights.len() + size_of::<f32>() * multipliers.len()) {
+            return;
+        }
         let leaf = Leaf {
             rows: rows(weights),
             slopes: Some(slopes),
@@ -115,13 +157,18 @@ impl<'a> Recorder<'a> {
 
     /// Ends a branch with slopes of least area and no multipliers.
     pub(crate) fn plain_leaf(&mut self, conjunction: usize, node: usize, weights: &[f32]) {
+        if !self.takes(STEP + size_of::<(u32, f64)>() * weights.len()) {
+            return;
+        }
         let leaf = Leaf { rows: rows(weights), slopes: None, multipliers: Vec::new() };
         self.trees[conjunction].leaf(node, leaf);
     }
 
     /// Ends a branch at `node` by an exact refutation, in place of all that was done below it.
     pub(crate) fn exact_instead(&mut self, conjunction: usize, node: usize, refutation: &Refutation) {
-        self.trees[conjunction].reopen(node);
+        if self.room.is_some() {
+            self.trees[conjunction].reopen(node);
+        }
         self.exact(conjunction, node, refutation);
     }
 
@@ -136,7 +183,10 @@ impl<'a> Recorder<'a> {
                     slopes: None,
                     multipliers: multipliers.iter().map(bytes).collect(),
                 };
-                self.trees[conjunction].exact_leaf(node, leaf);
+                let numbers = leaf.rows.iter().map(|(_, number)| number).chain(&leaf.multipliers);
+                if self.takes(STEP + numbers.map(|number| size_of::<Vec<u8>>() + number.len()).sum::<usize>()) {
+                    self.trees[conjunction].exact_leaf(node, leaf);
+                }
             }
             Refutation::Split { at, children } => {
                 let nodes = self.split(conjunction, node, *at);
@@ -147,24 +197,32 @@ impl<'a> Recorder<'a> {
 
     /// The root of another way to refute each conjunction.
     pub(crate) fn alternatives(&mut self) -> Vec<usize> {
+        if self.room.is_none() {
+            return vec![0; self.conjunctions];
+        }
         self.mixed = true;
         self.trees.iter_mut().map(TreeBuilder::alternative).collect()
     }
 
     /// Takes the other way for a conjunction.
     pub(crate) fn take(&mut self, conjunction: usize, alternative: usize) {
-        self.trees[conjunction].replace_root(alternative);
+        if self.room.is_some() {
+            self.trees[conjunction].replace_root(alternative);
+        }
     }
 
-    /// Adds the finished trees to the proof.
-    pub(crate) fn finish(self) -> Result<(), CertificateError> {
+    /// Adds the finished trees to the proof; the room that is left, none if there is no proof for want of it.
+    pub(crate) fn finish(self) -> Result<Option<usize>, CertificateError> {
+        if self.room.is_none() {
+            return Ok(None);
+        }
         let conjunctions: Result<Vec<Tree>, _> = self.trees.into_iter().map(TreeBuilder::finish).collect();
         let mut conjunctions = conjunctions?;
         if self.mixed {
             forget_unused(self.proof, self.before, &mut conjunctions);
         }
         self.proof.cases.push(CaseProof { conjunctions });
-        Ok(())
+        Ok(self.room)
     }
 }
 

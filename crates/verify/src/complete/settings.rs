@@ -52,6 +52,8 @@ pub struct Settings {
     pub root_share: f64,
     /// Bytes that the queue of open subproblems may hold; beyond it the search goes depth first.
     pub queue_bytes: usize,
+    /// Bytes that a proof may grow to while the search runs; beyond it there is none.
+    pub proof_bytes: usize,
     /// Gradient-attack restarts before the search; 0 for none.
     pub attack_restarts: usize,
     /// Gradient steps of each restart.
@@ -85,7 +87,8 @@ impl Default for Settings {
             multiplier_rate: 0.1,
             rate_decay: 0.98,
             root_share: 0.3,
-            queue_bytes: 2 << 30,
+            queue_bytes: 1 << 30,
+            proof_bytes: 1 << 30,
             attack_restarts: 10,
             attack_steps: 40,
             branch: true,
@@ -102,7 +105,8 @@ impl Default for Settings {
 pub enum Outcome {
     /// No input of any case has an unsafe output.
     Holds {
-        /// The proof, if [`Settings::proof`] asked for it.
+        /// The proof, if [`Settings::proof`] asked for it, [`Settings::proof_bytes`] were enough and the inputs are not
+        /// whole numbers.
         proof: Option<Proof>,
     },
     /// A counterexample inside its case's box, unsafe in exact arithmetic.

@@ -18,7 +18,7 @@ use crate::context::{Context, complain};
 use crate::interruption::Interruption;
 use crate::progress::Bar;
 use crate::values::counted;
-use crate::{outputs, shell, table};
+use crate::{shell, table};
 
 /// Verifies every instance of the list.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
@@ -43,7 +43,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
         Some(path) => {
             let named = instances.iter().flat_map(|instance| [&instance.network, &instance.property]);
             let read: Vec<PathBuf> = std::iter::once(list.clone()).chain(named.map(|name| folder.join(name))).collect();
-            outputs::check(&[("--results-file", path)], &read.iter().map(|path| &**path).collect::<Vec<_>>())?;
+            tightrope::check_outputs(
+                &[("--results-file", path)],
+                &read.iter().map(|path| &**path).collect::<Vec<_>>(),
+            )?;
             Some(ResultsFile::open(path, options.resume, &category, &instances)?)
         }
         None => None,

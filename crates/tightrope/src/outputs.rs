@@ -1,33 +1,41 @@
-//! What a command writes must be neither what it reads nor what it writes elsewhere; asked before long work.
+//! What is written must be neither what is read nor what is written elsewhere; asked before long work.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
 use tightrope_network::{MODEL_FILE, NETWORK_FILE, output_target, remove_abandoned, temporary_path};
+
+use crate::Error;
 
 /// Files of a run folder that commands read, or that cannot be made again.
 const RUN_FILES: [&str; 6] =
     [MODEL_FILE, NETWORK_FILE, "config.toml", "checkpoint.safetensors", "metrics.jsonl", "manifest.json"];
 
-/// Fails if one of `outputs`, each with the option that names it, cannot be written, is one of `inputs` or belongs to
-/// one (as the files of a run folder, or the description beside a .safetensors file), or stands twice.
+/// Looks whether `outputs`, each with the option or argument that names it, can be written as they are asked for. Also
+/// removes what processes that died left of earlier files of these names.
 ///
-/// Also removes what processes that died left of earlier files of these names.
-pub fn check(outputs: &[(&str, &Path)], inputs: &[&Path]) -> anyhow::Result<()> {
+/// # Errors
+/// If one of them cannot be written, is one of `inputs` or belongs to one (as the files of a run folder, or the
+/// description beside a .safetensors file), or stands twice.
+pub fn check_outputs(outputs: &[(&str, &Path)], inputs: &[&Path]) -> Result<(), Error> {
     for (i, (option, output)) in outputs.iter().enumerate() {
-        let named = || format!("{option} {}", output.display());
-        let target = output_target(output).with_context(named)?;
+        let refused = |problem: &dyn Display| Error::Output {
+            name: format!("{option} {}", output.display()),
+            problem: problem.to_string(),
+        };
+        let target = output_target(output).map_err(|problem| refused(&problem))?;
         let place = place(output);
         if let Some((other, _)) = outputs[..i].iter().find(|(_, earlier)| self::place(earlier) == place) {
-            bail!("{}: {other} writes the same file; name another", named());
+            return Err(refused(&format_args!("{other} writes the same file; name another")));
         }
         for input in inputs {
             if files_of(input).iter().any(|file| self::place(file) == place) {
                 let part = if self::place(input) == place { "is the input itself" } else { "belongs to the input" };
-                bail!("{}: {part} ({}); name another file", named(), input.display());
+                return Err(refused(&format_args!("{part} ({}); name another file", input.display())));
             }
         }
-        probe(&target).with_context(|| format!("{}: cannot be written; choose another path", named()))?;
+        probe(&target)
+            .map_err(|problem| refused(&format_args!("cannot be written; choose another path: {problem}")))?;
         remove_abandoned(output);
     }
     Ok(())
@@ -40,16 +48,19 @@ fn probe(target: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&temporary)
 }
 
-/// Fails if one of `inputs` is `folder` or lies in it, whose run is about to be replaced.
-pub fn outside(folder: &Path, inputs: &[&Path]) -> anyhow::Result<()> {
+/// Looks whether `inputs` outlive the replacement of the run in `folder`.
+///
+/// # Errors
+/// If one of them is the folder or lies in it.
+pub fn check_outside(folder: &Path, inputs: &[&Path]) -> Result<(), Error> {
     let folder_place = place(folder);
     for input in inputs.iter().filter(|input| input.exists()) {
         if place(input).starts_with(&folder_place) {
-            bail!(
-                "{}: lies in the folder {}, whose files --overwrite removes; copy it elsewhere first, or choose another --out",
-                input.display(),
+            let problem = format!(
+                "lies in the folder {}, whose files --overwrite removes; copy it elsewhere first, or choose another --out",
                 folder.display()
             );
+            return Err(Error::Output { name: input.display().to_string(), problem });
         }
     }
     Ok(())
@@ -82,7 +93,7 @@ fn files_of(input: &Path) -> Vec<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::{check, outside};
+    use super::{check_outputs, check_outside};
 
     #[test]
     fn inputs_and_other_outputs_are_refused_in_every_spelling() {
@@ -97,7 +108,7 @@ mod tests {
         let refused = |outputs: &[&str], part: &str| {
             let outputs: Vec<_> = outputs.iter().map(|name| path(name)).collect();
             let outputs: Vec<(&str, &Path)> = outputs.iter().map(|path| ("-o", &**path)).collect();
-            let message = format!("{:#}", check(&outputs, &inputs).unwrap_err());
+            let message = check_outputs(&outputs, &inputs).unwrap_err().to_string();
             assert!(message.contains(part) && message.contains("name another"), "{message}");
         };
         refused(&["x.safetensors"], "is the input itself");
@@ -111,8 +122,8 @@ mod tests {
             std::os::unix::fs::symlink(path("x.safetensors"), path("link")).unwrap();
             refused(&["link"], "is the input itself");
         }
-        check(&[("-o", &path("new")), ("-p", &path("run/model.onnx"))], &inputs).unwrap();
-        assert!(outside(&path("run"), &[&path("run/model.safetensors")]).is_err());
-        assert!(outside(&path("run"), &[&path("run/gone"), &path("x.json")]).is_ok());
+        check_outputs(&[("-o", &path("new")), ("-p", &path("run/model.onnx"))], &inputs).unwrap();
+        assert!(check_outside(&path("run"), &[&path("run/model.safetensors")]).is_err());
+        assert!(check_outside(&path("run"), &[&path("run/gone"), &path("x.json")]).is_ok());
     }
 }
