@@ -1,7 +1,10 @@
 //! Time limits are kept: nothing goes on for long once the time is out, whatever the network.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::open_between;
 use tightrope_certificate::{CaseProof, CertificateError, Checker, Leaf, Neuron, Proof, TreeBuilder};
 use tightrope_network::{Initialisation, Network, Weights};
 use tightrope_testkit::networks::{Chain, dense};
@@ -95,4 +98,25 @@ fn the_limit_of_a_check_is_kept() {
     assert!(taken < limit + SLACK);
     // Without a limit it is checked to its end.
     assert_eq!(Checker::new(&network, &weights).check(&property, &proof).unwrap().leaves, 1 << 14);
+}
+
+/// Boxes that a round leaves unbounded for want of time are left as they are.
+#[test]
+fn a_search_over_inputs_may_end_at_any_moment() {
+    let (model, property) = open_between(&[24, 60, 60, 1], 0.3);
+    let mut timeouts = 0;
+    for milliseconds in 1..40 {
+        let timeout = Duration::from_millis(5 * milliseconds);
+        let settings = Settings {
+            timeout,
+            branching: Branching::Input,
+            mixed_split_limit: 0,
+            attack_restarts: 0,
+            proof: milliseconds % 2 == 0,
+            ..Settings::default()
+        };
+        let decision = decide(&model.network, &model.weights(), &property, &settings, &|_| {}).unwrap();
+        timeouts += usize::from(matches!(decision.outcome, Outcome::Timeout { .. }));
+    }
+    assert!(timeouts > 20, "only {timeouts} searches ended by time");
 }

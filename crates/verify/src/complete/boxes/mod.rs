@@ -115,6 +115,10 @@ impl Boxes<'_> {
         if open.is_empty() {
             return None;
         }
+        if influence.is_empty() {
+            // There was no time for it, and nothing is known that it did not come with.
+            return Some(worst);
+        }
         let whole = item
             .whole
             .clone()

@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+/// By how much smaller rounds are when memory is full.
+const FULL: usize = 16;
+
 /// An entry with its bound and its number, which breaks ties.
 struct Entry<S> {
     bound: f64,
@@ -64,8 +67,10 @@ impl<S> Queue<S> {
         Some((entry.bound, entry.subproblem))
     }
 
-    /// Takes the next `count` or fewer in chunks of `size`, the last possibly shorter.
+    /// Takes the next `count` or fewer in chunks of `size`, the last possibly shorter. When memory is full they are fewer by
+    /// [`FULL`]: each level of the depth adds what a round takes.
     pub(crate) fn pop_chunks(&mut self, count: usize, size: usize) -> Vec<Vec<(f64, S)>> {
+        let count = if self.stack.is_empty() { count } else { count.div_ceil(FULL) };
         let mut chunks: Vec<Vec<(f64, S)>> = Vec::new();
         for item in std::iter::from_fn(|| self.pop()).take(count) {
             match chunks.last_mut() {
@@ -105,8 +110,8 @@ mod tests {
         }
         assert_eq!((queue.len(), queue.worst()), (5, -9.0));
         let names = |chunk: Vec<(f64, char)>| chunk.into_iter().map(|(_, name)| name).collect::<String>();
-        let order: Vec<String> = queue.pop_chunks(3, 2).into_iter().chain(queue.pop_chunks(9, 2)).map(names).collect();
-        assert_eq!(order, ["ed", "b", "ca"]);
+        let order: Vec<String> = queue.pop_chunks(32, 2).into_iter().chain(queue.pop_chunks(9, 2)).map(names).collect();
+        assert_eq!(order, ["ed", "bc", "a"]);
         assert_eq!(queue.worst(), f64::INFINITY);
     }
 }
