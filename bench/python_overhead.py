@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What a call of `Network.bounds` from Python costs beyond the engine's own work in Rust, in one process.
+"""What a call of `Network.bounds` from Python costs beyond the same call in Rust, in one process.
 
     pip install ./python torch
     python bench/python_overhead.py [--batch 128] [--threads 1] [--turns 40]
 
-The same question is asked by `Network.bounds` and of the engine alone, where a Rust program would ask it: arrays read, region
-made and network loaded already. The two take turns; times are processor time of the process, all threads together. The
+The same question is asked by `Network.bounds` and in Rust, by a program that has the inputs in memory and the network loaded:
+the region is made of them and bounded. The two take turns; times are processor time of the process, all threads together. The
 overhead is that between the fastest calls of both, and between their medians. Prints a Markdown table for docs/python.md.
 """
 
@@ -37,7 +37,7 @@ def main():
     tightrope.set_threads(options.threads)
     torch.manual_seed(0)
     x, y = torch.rand(options.batch, 1, 28, 28).numpy(), [i % 10 for i in range(options.batch)]
-    print("| network | bounds | ms in the engine | ms from Python | overhead | of medians |\n|---|---|---|---|---|---|")
+    print("| network | bounds | ms in Rust | ms from Python | overhead | of medians |\n|---|---|---|---|---|---|")
     for name, build in networks(torch).items():
         net = Network.from_torch(build(), torch.rand(1, 1, 28, 28))
         for method in METHODS:

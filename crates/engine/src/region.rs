@@ -52,38 +52,31 @@ impl<T: Real> Region<T> {
         if !(epsilon >= T::ZERO && epsilon.is_finite()) {
             return Err(EngineError::Usage(format!("ε = {epsilon} must be a finite number ≥ 0")));
         }
-        let half = T::from_f64(0.5);
-        let mut center = Vec::with_capacity(x.len());
-        let mut radius = Vec::with_capacity(x.len());
-        for (i, &value) in x.iter().enumerate() {
-            if !value.is_finite() {
-                return Err(EngineError::Region {
-                    sample: i / dimension,
-                    problem: format!("pixel {} is {value}", i % dimension),
-                });
-            }
-            match clip {
-                None => {
-                    center.push(value);
-                    radius.push(epsilon);
-                }
-                Some((low, high)) => {
-                    let lower = (value - epsilon).max(low);
-                    let upper = (value + epsilon).min(high);
-                    if lower > upper {
-                        return Err(EngineError::Region {
-                            sample: i / dimension,
-                            problem: format!(
-                                "pixel {} = {value} lies outside the data range [{low}, {high}]; scale the inputs or change --clip",
-                                i % dimension
-                            ),
-                        });
-                    }
-                    center.push((lower + upper) * half);
-                    radius.push((upper - lower) * half);
-                }
-            }
+        let fault = |i: usize, problem: String| EngineError::Region { sample: i / dimension, problem };
+        if let Some(i) = first_where(x, |value| !value.is_finite()) {
+            return Err(fault(i, format!("pixel {} is {}", i % dimension, x[i])));
         }
+        // A pass for each question, none with a branch: for interval bounds of small networks this would be a fifth of the time.
+        let (center, radius) = match clip {
+            None => (x.to_vec(), vec![epsilon; x.len()]),
+            Some((low, high)) => {
+                let half = T::from_f64(0.5);
+                let ends = |value: T| ((value - epsilon).max(low), (value + epsilon).min(high));
+                if let Some(i) = first_where(x, |value| ends(value).0 > ends(value).1) {
+                    return Err(fault(
+                        i,
+                        format!(
+                            "pixel {} = {} lies outside the data range [{low}, {high}]; scale the inputs or change --clip",
+                            i % dimension,
+                            x[i]
+                        ),
+                    ));
+                }
+                let (lower, upper) = (|value| ends(value).0, |value| ends(value).1);
+                let center = x.iter().map(|&value| (lower(value) + upper(value)) * half).collect();
+                (center, x.iter().map(|&value| (upper(value) - lower(value)) * half).collect())
+            }
+        };
         let ball = (norm != Norm::Inf).then(|| Ball { norm, center: x.to_vec(), epsilon });
         Ok(Region { batch, dimension, center, radius, clipped: clip.is_some() && ball.is_some(), ball })
     }
