@@ -24,7 +24,7 @@ use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
 use crate::origin::Origin;
 use crate::progress::Bar;
-use crate::values::{self, Perturbation, percent, threat_text};
+use crate::values::{self, Perturbation, counted, percent, threat_text};
 use crate::{memory, shell, table};
 
 #[derive(Debug, Args)]
@@ -211,7 +211,8 @@ fn open_log(job: &Job, settings: &LogSettings, context: &Context) -> anyhow::Res
     if job.begin == Begin::Resume {
         if path.exists() {
             let (log, done) = CertifyLog::resume(path, settings)?;
-            context.note(&format!("{}: {} samples are done already", path.display(), done.len()));
+            let count = counted(done.len(), "sample is", "samples are");
+            context.note(&format!("{}: {count} done already", path.display()));
             return Ok((log, done));
         }
         context.note(&format!("{}: no log yet, beginning one", path.display()));

@@ -106,19 +106,3 @@ unsafe fn steps<S: Lanes, const N: usize, const OPERANDS: usize>(data: *const f3
         std::hint::black_box(S::sum(total));
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// No time is asserted: the machine may be busy.
-    #[test]
-    fn every_instruction_set_has_a_peak() {
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
-            for operands in Operands::ALL {
-                let found = peak(isa, operands);
-                assert!(found.is_finite() && found > 0.0, "{} {}: {found}", isa.name(), operands.name());
-            }
-        }
-    }
-}

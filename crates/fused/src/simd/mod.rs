@@ -11,5 +11,3 @@ pub mod lanes;
 pub mod neon;
 pub mod pool;
 pub mod scalar;
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tightrope_network::{number_text, output_target, quoted_text, remove_abandoned, temporary_path};
+use tightrope_network::{bytes_text, number_text, output_target, quoted_text, remove_abandoned, temporary_path};
 
 use crate::VerifyError;
 
@@ -224,9 +224,10 @@ impl CertifyLog {
             serde_json::to_writer(&mut lines, record).map_err(|e| VerifyError::file(&self.path, e))?;
             lines.push(b'\n');
         }
-        self.file
-            .write_all(&lines)
-            .map_err(|e| VerifyError::file(&self.path, format!("{e}; free some space and --resume")))
+        self.file.write_all(&lines).map_err(|e| {
+            let size = bytes_text(lines.len());
+            VerifyError::file(&self.path, format!("{e} while writing {size}; free some space and --resume"))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use tightrope_network::{output_target, write_atomically};
+use tightrope_network::{bytes_text, output_target, temporary_path};
 use tightrope_vnnlib::{Instance, Verdict};
 
 /// One line.
@@ -27,6 +27,8 @@ pub struct Row {
 /// The file, open for more lines.
 pub struct ResultsFile {
     file: File,
+    /// The one that was rewritten, held until the end: whoever opened it before finds it locked.
+    _replaced: Option<File>,
     path: PathBuf,
     /// The rows it held when opened.
     pub done: Vec<Row>,
@@ -49,23 +51,36 @@ impl ResultsFile {
         check_torn(&text[whole..], category, instances.get(done.len()))
             .with_context(|| format!("{}: row {} is no result; name another file", place(), done.len() + 1))?;
         file.set_len(whole as u64).with_context(place)?;
-        Ok(ResultsFile { file, path, done })
+        Ok(ResultsFile { file, _replaced: None, path, done })
     }
 
     /// Adds a line, which is on disk when this returns.
     pub fn append(&mut self, row: &Row) -> anyhow::Result<()> {
         let line = lines(std::slice::from_ref(row))?;
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
-        written.with_context(|| format!("cannot write {}", self.path.display()))
+        let size = || bytes_text(line.len());
+        written.with_context(|| {
+            format!("cannot write {} to {}; free some space and --resume", size(), self.path.display())
+        })
     }
 
     /// Replaces all lines, all or none of them.
     pub fn rewrite(&mut self, rows: &[Row]) -> anyhow::Result<()> {
-        let place = || format!("cannot write {}", self.path.display());
-        write_atomically(&self.path, &lines(rows)?).with_context(place)?;
-        let file = OpenOptions::new().append(true).open(&self.path).with_context(place)?;
-        lock(&file).with_context(place)?;
-        self.file = file;
+        let lines = lines(rows)?;
+        let place = || format!("cannot write {} to {}", bytes_text(lines.len()), self.path.display());
+        let target = output_target(&self.path).with_context(place)?;
+        let temporary = temporary_path(&target);
+        // Locked before it has its name: at no moment can another process take it.
+        let write = || -> anyhow::Result<File> {
+            let mut file = OpenOptions::new().append(true).create_new(true).open(&temporary)?;
+            lock(&file)?;
+            file.write_all(&lines)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &target)?;
+            Ok(file)
+        };
+        let file = write().inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(place)?;
+        self._replaced = Some(std::mem::replace(&mut self.file, file));
         Ok(())
     }
 }

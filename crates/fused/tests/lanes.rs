@@ -1,9 +1,13 @@
 //! Every operation on every instruction set of the machine against its meaning in plain scalars, bit for bit.
 
-use tightrope_noise::{Purpose, Stream};
+// The library's own files, without the kernels that are built on them: those take minutes to compile.
+#[allow(dead_code, reason = "the kernels use the rest")]
+#[path = "../src/simd/mod.rs"]
+mod simd;
 
-use super::lanes::{Lanes, Task, WIDTH};
-use crate::simd::isa::{Isa, on_isa};
+use simd::isa::{Isa, on_isa};
+use simd::lanes::{Lanes, Task, WIDTH};
+use tightrope_noise::{Purpose, Stream};
 
 type Row = [f32; WIDTH];
 
