@@ -4,9 +4,9 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
+use tightrope_network::screen_text;
 
 use crate::options::Global;
-use crate::screen;
 
 /// The variable that says how many threads there are where no option does.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -80,5 +80,5 @@ impl Context {
 
 /// A line on standard error, cut to a screen; if that is closed there is nobody to tell.
 pub fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", screen::cut(line));
+    let _ = writeln!(std::io::stderr(), "{}", screen_text(line));
 }

@@ -10,7 +10,6 @@ mod memory;
 mod options;
 mod origin;
 mod progress;
-mod screen;
 mod shell;
 mod table;
 mod tensors;

@@ -337,11 +337,11 @@ fn inputs_and_other_outputs_are_not_written() {
     let attack = ["attack", &model, "--inputs", &inputs, "--eps", "0.1", "-o"];
     refused(folder.path(), &[&attack[..], &[&inputs]].concat(), &["is the input itself", "name another"]);
     refused(folder.path(), &[&attack[..], &[&model]].concat(), &["is the input itself", "name another"]);
-    let bounds = ["bounds", &model, "--inputs", &inputs, "--eps", "0.1", "-o"];
+    let bounds = ["bounds", &model, "--inputs", &inputs, "--eps", "0.1", "--method", "ibp", "-o"];
     refused(folder.path(), &[&bounds[..], &[&inputs]].concat(), &["is the input itself", "name another"]);
     refused(folder.path(), &[&bounds[..], &[&model]].concat(), &["is the input itself", "name another"]);
     let weights = path("run/model.safetensors");
-    let of_run = ["bounds", &run, "--inputs", &inputs, "--eps", "0.1", "-o", &weights];
+    let of_run = ["bounds", &run, "--inputs", &inputs, "--eps", "0.1", "--method", "ibp", "-o", &weights];
     refused(folder.path(), &of_run, &["belongs to the input"]);
     // A log in place of the arrays that it would be about.
     let log = path("certify.jsonl");

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tightrope_network::screen_text;
+
 /// Everything that a sweep can refuse; each message says what was wrong and how to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
@@ -36,10 +38,10 @@ pub enum SweepError {
 
 impl SweepError {
     pub(crate) fn usage(text: impl Into<String>, problem: impl Into<String>) -> Self {
-        SweepError::Usage { text: text.into(), problem: problem.into() }
+        SweepError::Usage { text: screen_text(&text.into()), problem: screen_text(&problem.into()) }
     }
 
     pub(crate) fn file(path: &Path, problem: impl ToString) -> Self {
-        SweepError::File { path: path.into(), problem: problem.to_string() }
+        SweepError::File { path: path.into(), problem: screen_text(&problem.to_string()) }
     }
 }

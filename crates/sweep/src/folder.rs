@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use tightrope_network::screen_text;
+
 use crate::SweepError;
 use crate::journal::{self, Contents, Journal, Record, State, TrialRecord};
 use crate::lock;
@@ -252,7 +254,9 @@ fn same_settings(path: &Path, there: &Plan, now: &Plan) -> Result<(), SweepError
         .collect();
     match differences.is_empty() {
         true => Ok(()),
-        false => Err(SweepError::OtherSettings { path: path.into(), differences: differences.join("; ") }),
+        false => {
+            Err(SweepError::OtherSettings { path: path.into(), differences: screen_text(&differences.join("; ")) })
+        }
     }
 }
 
