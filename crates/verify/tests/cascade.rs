@@ -241,8 +241,6 @@ fn settings_without_sense_are_refused() {
     assert!(matches!(attack.run(&target, &twice.threat, &samples), Err(AttackError::Usage(_))));
     let outside = Samples { labels: &[4], ..samples };
     assert!(matches!(cascade(0.02).certify(&target, &outside), Err(VerifyError::Engine(_))));
-    let ball = Cascade { threat: ThreatModel { norm: Norm::L2, ..cascade(0.02).threat }, ..cascade(0.02) };
-    assert!(ball.certify(&target, &samples).unwrap_err().to_string().contains("`alpha-crown` bounds boxes only"));
     for stages in [&Stage::DEFAULT[..1], &Stage::DEFAULT[1..], &Stage::DEFAULT[4..], &Stage::DEFAULT[5..]] {
         let negative = Cascade { stages: stages.to_vec(), ..cascade(-0.1) };
         assert!(negative.certify(&target, &samples).unwrap_err().to_string().contains("-0.1"));
