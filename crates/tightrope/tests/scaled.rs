@@ -4,7 +4,8 @@ use tightrope::{Config, Relaxation, Split, Stage, ThreatModel, certify, dataset,
 
 #[test]
 fn powers_of_two_change_no_verdict() {
-    let overrides = ["dataset=digits", "model=cnn3-tiny", "limit_train=1024", "train.epochs=6", "eps=0.02"];
+    let overrides =
+        ["dataset=digits", "model=cnn3-tiny", "limit_train=1024", "train.epochs=10", "train.lr=0.005", "eps=0.01"];
     let config = Config::parse("", "(test)", &overrides.map(String::from)).unwrap();
     let model = train(&config).unwrap().model;
     let threat = ThreatModel { norm: config.norm(), epsilon: config.eps, clip: Some((0.0, 1.0)) };
