@@ -127,6 +127,56 @@ pub fn property(data: &[u8]) -> bool {
     }
 }
 
+/// A model of one matrix of 2×3 whose weights lie in the file `weights.bin` beside it.
+pub fn external() -> Vec<u8> {
+    let number = |field: u8, value: u8| vec![field << 3, value];
+    let bytes = |field: u8, content: &[u8]| {
+        let length = content.len();
+        let groups = if length < 128 { vec![length as u8] } else { vec![length as u8 | 128, (length >> 7) as u8] };
+        [&[field << 3 | 2][..], &groups, content].concat()
+    };
+    let tensor = |name: &str, columns: u8| {
+        let dim = |size| bytes(1, &number(1, size));
+        let shape = bytes(2, &[dim(1), dim(columns)].concat());
+        [bytes(1, name.as_bytes()), bytes(2, &bytes(1, &[number(1, 1), shape].concat()))].concat()
+    };
+    let entry = |key: &str, value: &str| bytes(13, &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat());
+    let place = [entry("location", "weights.bin"), entry("offset", "0"), entry("length", "24")].concat();
+    let weights = [number(1, 2), number(1, 3), number(2, 1), bytes(8, b"w"), place, number(14, 1)].concat();
+    let node = [bytes(1, b"x"), bytes(1, b"w"), bytes(2, b"y"), bytes(4, b"MatMul")].concat();
+    let (input, output) = (bytes(11, &tensor("x", 2)), bytes(12, &tensor("y", 3)));
+    let graph = [bytes(1, &node), bytes(2, b"graph"), bytes(5, &weights), input, output].concat();
+    [number(1, 8), bytes(8, &number(2, 13)), bytes(7, &graph)].concat()
+}
+
+fn imported(model: &[u8], values: &[u8]) -> bool {
+    let folder = Folder::default();
+    folder.write("fuzz.onnx", model);
+    folder.write("weights.bin", values);
+    match tightrope_onnx::import(&folder.path("fuzz.onnx")) {
+        Ok(model) => {
+            assert!(model.weights().theta().iter().all(|value| value.is_finite()));
+            true
+        }
+        Err(error) => refused(error),
+    }
+}
+
+/// A model whose weights lie in another file.
+pub fn external_model(data: &[u8]) -> bool {
+    imported(data, &external_values())
+}
+
+/// The weights of such a model.
+pub fn external_file(data: &[u8]) -> bool {
+    imported(&external(), data)
+}
+
+/// The weights of such a model, whole.
+pub fn external_values() -> Vec<u8> {
+    [0.5_f32, -1.0, 2.0, 0.25, 1.5, -0.75].iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 /// A state dict of PyTorch, or tensors of another program.
 pub fn state_dict(data: &[u8]) -> bool {
     let folder = Folder::default();

@@ -1,10 +1,13 @@
 //! The entries for files that a run, a certification or a sweep has left: continued, and read for a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use safetensors::SafeTensors;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tightrope_attack::{Attack, Target, ThreatModel};
 use tightrope_data::{Dataset, Split};
 use tightrope_engine::{Norm, Reference, Relaxation};
@@ -69,6 +72,47 @@ fn resumed(name: &str, data: &[u8]) -> bool {
 /// A checkpoint.
 pub fn checkpoint(data: &[u8]) -> bool {
     resumed("checkpoint.safetensors", data)
+}
+
+/// A checkpoint whose checksum is mended where it can still be read, so that what it says is met.
+pub fn resealed_checkpoint(data: &[u8]) -> bool {
+    let header = |text: &str| text.to_string();
+    checkpoint(&resealed(data, header).unwrap_or_else(|| data.to_vec()))
+}
+
+/// What the header of a checkpoint says, in a checkpoint that is whole but for it.
+pub fn checkpoint_header(data: &[u8]) -> bool {
+    let header = |_: &str| String::from_utf8_lossy(data).into_owned();
+    checkpoint(&resealed(&file("checkpoint.safetensors"), header).expect("a checkpoint"))
+}
+
+/// The header of a whole checkpoint.
+pub fn whole_header() -> Vec<u8> {
+    let bytes = file("checkpoint.safetensors");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a checkpoint");
+    metadata.metadata().as_ref().expect("a header")["tightrope"].clone().into_bytes()
+}
+
+/// The checkpoint `data` with its header changed by `header` and the checksum over that and the tensors, where `data` is a
+/// safetensors file; a header that is no JSON object stays as it is.
+fn resealed(data: &[u8], header: impl Fn(&str) -> String) -> Option<Vec<u8>> {
+    let (_, metadata) = SafeTensors::read_metadata(data).ok()?;
+    let text = header(metadata.metadata().as_ref()?.get("tightrope")?);
+    let tensors = SafeTensors::deserialize(data).ok()?;
+    let mut sealed = text.clone();
+    if let Ok(Value::Object(mut fields)) = serde_json::from_str(&text) {
+        fields.insert("checksum".into(), "".into());
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(&fields).expect("JSON"));
+        // In the order of the format.
+        let known = ["theta", "adam.first", "adam.second", "sgd.velocity", "tally.loss"];
+        known.iter().filter_map(|name| tensors.tensor(name).ok()).for_each(|tensor| hash.update(tensor.data()));
+        let checksum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        fields.insert("checksum".into(), checksum.into());
+        sealed = serde_json::to_string(&fields).expect("JSON");
+    }
+    let metadata = HashMap::from([("tightrope".to_string(), sealed)]);
+    Some(safetensors::serialize(tensors.tensors(), Some(metadata)).expect("tensors that were read"))
 }
 
 /// The metrics of a run that goes on, and that is reported.

@@ -134,8 +134,9 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use std::any::TypeId;
+    use std::collections::BTreeSet;
 
-    use clap::{Command, CommandFactory};
+    use clap::{Arg, Command, CommandFactory};
 
     use super::{Cli, negative_numbers_are_values};
 
@@ -144,24 +145,48 @@ mod tests {
         negative_numbers_are_values(Cli::command()).debug_assert();
     }
 
-    /// The options of `command` and of those below it that take a whole number, with the commands that lead to them.
-    fn counts(command: &Command, path: &[String], found: &mut Vec<(Vec<String>, String)>) {
-        let whole = [TypeId::of::<usize>(), TypeId::of::<u64>()];
-        for argument in command.get_arguments() {
-            let kind = argument.get_value_parser().type_id();
-            if let Some(name) = argument.get_long().filter(|_| whole.iter().any(|whole| kind == *whole)) {
+    /// The options of `command` and of those below it that `which` chooses, with the commands that lead to them.
+    fn options(
+        command: &Command,
+        which: &dyn Fn(&Arg) -> bool,
+        path: &[String],
+        found: &mut Vec<(Vec<String>, String)>,
+    ) {
+        for argument in command.get_arguments().filter(|argument| which(argument)) {
+            if let Some(name) = argument.get_long() {
                 found.push((path.to_vec(), format!("--{name}")));
             }
         }
         for below in command.get_subcommands() {
-            counts(below, &[path, &[below.get_name().to_string()]].concat(), found);
+            options(below, which, &[path, &[below.get_name().to_string()]].concat(), found);
         }
     }
 
     #[test]
-    fn a_negative_number_is_refused_by_its_option_everywhere() {
+    fn help_tells_what_an_option_is_without_being_given() {
+        // Those that nothing stands in for: without them there is no such file, limit, part or change.
+        const NOTHING: [&str; 0] = [];
+        let told = |argument: &Arg| {
+            let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+            !argument.get_default_values().is_empty() || help.contains("[default: ") || help.contains("(the default)")
+        };
+        let silent =
+            |argument: &Arg| argument.get_action().takes_values() && !argument.is_required_set() && !told(argument);
         let mut found = Vec::new();
-        counts(&Cli::command(), &["tightrope".to_string()], &mut found);
+        let mut command = Cli::command();
+        command.build();
+        options(&command, &silent, &["tightrope".to_string()], &mut found);
+        let names: BTreeSet<String> =
+            found.into_iter().map(|(path, option)| format!("{} {option}", path[1..].join(" "))).collect();
+        assert_eq!(names, NOTHING.map(String::from).into());
+    }
+
+    #[test]
+    fn a_negative_number_is_refused_by_its_option_everywhere() {
+        let whole = [TypeId::of::<usize>(), TypeId::of::<u64>()];
+        let counts = |argument: &Arg| whole.iter().any(|whole| argument.get_value_parser().type_id() == *whole);
+        let mut found = Vec::new();
+        options(&Cli::command(), &counts, &["tightrope".to_string()], &mut found);
         assert!(found.len() > 30, "{found:?}");
         for (path, option) in found {
             let command = negative_numbers_are_values(Cli::command());

@@ -177,6 +177,15 @@ fn onnx_files() {
     check(Format { target: "onnx", entry: entries::onnx, real, rounds: 4000, accepted: 1 });
 }
 
+/// Models whose weights lie in another file, as PyTorch writes them.
+#[test]
+fn external_data() {
+    let real = vec![folders::external()];
+    check(Format { target: "external_model", entry: folders::external_model, real, rounds: 4000, accepted: 1 });
+    let real = vec![folders::external_values()];
+    check(Format { target: "external_file", entry: folders::external_file, real, rounds: 1000, accepted: 1 });
+}
+
 /// Entries without content take two bytes in a file and a hundred times that when they are decoded.
 #[test]
 fn entries_without_content_take_no_memory() {
@@ -322,6 +331,9 @@ fn files_of_runs() {
         check(Format { target, entry, real: vec![runs::file(name)], rounds: 300, accepted });
     };
     of_run("checkpoint", "checkpoint.safetensors", runs::checkpoint, 0);
+    of_run("checkpoint", "checkpoint.safetensors", runs::resealed_checkpoint, 1);
+    let real = vec![runs::whole_header()];
+    check(Format { target: "checkpoint_header", entry: runs::checkpoint_header, real, rounds: 300, accepted: 0 });
     of_run("metrics", "metrics.jsonl", runs::metrics, 1);
     of_run("manifest", "manifest.json", runs::manifest, 1);
     of_run("events", "events.out.tfevents.tightrope", runs::events, 1);
@@ -367,13 +379,25 @@ fn arrays_and_results_through_the_command() {
         run(&[&["verify", text(&list), "--results-file", text(results)], more].concat())
     };
     assert_eq!(verify(&path("results.csv"), &[]).status.code(), Some(0));
-    let damaged = path("damaged");
+    // What a folder of results is of; nothing has come out of it so far.
+    let study = r#"{"study":"rate","profile":"smoke"}"#;
+    std::fs::write(path("study.json"), study).unwrap();
+    std::fs::create_dir(path("damaged-study")).unwrap();
+    let (damaged, folder_of_study) = (path("damaged"), path("damaged-study"));
     let (damaged, out, net) = (text(&damaged), text(&out), text(&net));
+    let shown = ["reproduce", "rate", "--profile", "smoke", "--show", "-o", text(&folder_of_study)];
     let bounds = ["bounds", net, "--inputs", damaged, "--eps", "0.1", "--method", "ibp", "-o", out];
     type Use<'a> = Box<dyn Fn() -> std::process::Output + 'a>;
-    let formats: [(&str, Use<'_>); 2] = [
+    let formats: [(&str, Use<'_>); 3] = [
         ("x.safetensors", Box::new(|| run(&bounds))),
         ("results.csv", Box::new(|| verify(damaged.as_ref(), &["--resume"]))),
+        (
+            "study.json",
+            Box::new(|| {
+                std::fs::copy(damaged, folder_of_study.join("study.json")).unwrap();
+                run(&shown)
+            }),
+        ),
     ];
     for (name, used) in formats {
         let files = [std::fs::read(path(name)).unwrap()];

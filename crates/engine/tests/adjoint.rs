@@ -109,7 +109,7 @@ fn check_kind(kind: (Relaxation, f64)) {
     for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for repeat in 0..6 {
-                let rng = Rng::new((70_000 + family_index * 1000 + shape_index * 10 + repeat) as u64);
+                let rng = Rng::in_turn((70_000 + family_index * 1000 + shape_index * 10 + repeat) as u64);
                 let what = format!("{kind:?} {family:?} {shape:?} {repeat}");
                 check_bounds(&mut count, &what, &rng, family, shape, kind);
             }
@@ -163,7 +163,7 @@ fn clean_pass() {
     let mut count = Count::default();
     for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for repeat in 0..20 {
-            let rng = Rng::new((90_000 + family_index * 100 + repeat) as u64);
+            let rng = Rng::in_turn((90_000 + family_index * 100 + repeat) as u64);
             let (network, theta) = network(&rng, family);
             // More samples than fit one internal group now and then.
             let batch = if repeat == 0 { 37 } else { rng.integer(1, 3) };
@@ -217,7 +217,7 @@ fn a_batch_is_its_samples() {
     };
     for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
-            let rng = Rng::new((40_000 + family_index * 100 + shape_index) as u64);
+            let rng = Rng::in_turn((40_000 + family_index * 100 + shape_index) as u64);
             let (network, theta) = network(&rng, family);
             let (batch, d) = (3, network.input_len());
             let region = region_in((0.05, 0.95), &rng, shape, batch, d, 0.5);

@@ -112,7 +112,7 @@ fn no_point_leaves_a_bound() {
     for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
             for repeat in 0..3 {
-                let rng = Rng::new((family_index * 1000 + shape_index * 10 + repeat) as u64);
+                let rng = Rng::in_turn((family_index * 1000 + shape_index * 10 + repeat) as u64);
                 let (network, theta) = network(&rng, family);
                 let batch = rng.integer(1, 3);
                 let region = region(&rng, shape, batch, network.input_len(), rng.between(0.2, 1.5));
@@ -154,7 +154,7 @@ fn no_point_leaves_a_bound() {
 fn the_forward_pass_is_the_definition() {
     for (index, family) in Family::ALL.into_iter().enumerate() {
         for repeat in 0..10 {
-            let rng = Rng::new((index * 100 + repeat) as u64);
+            let rng = Rng::in_turn((index * 100 + repeat) as u64);
             let (network, theta) = network(&rng, family);
             let x = rng.normals(20 * network.input_len());
             let logits = Reference.forward(&network, &theta, &x).unwrap();
@@ -170,7 +170,7 @@ fn the_forward_pass_is_the_definition() {
 fn for_problems(salt: u64, size: f64, mut check: impl FnMut(&str, &Rng, &Network, &[f64], &Region<f64>)) {
     for (family_index, family) in Family::ALL.into_iter().enumerate() {
         for (shape_index, shape) in Shape::ALL.into_iter().enumerate() {
-            let rng = Rng::new(salt * 100_000 + (family_index * 100 + shape_index) as u64);
+            let rng = Rng::in_turn(salt * 100_000 + (family_index * 100 + shape_index) as u64);
             let (network, theta) = network(&rng, family);
             let region = region(&rng, shape, 3, network.input_len(), size);
             check(&format!("{family:?} {shape:?}"), &rng, &network, &theta, &region);
@@ -309,7 +309,7 @@ fn relaxations_keep_their_order_at_the_layers() {
 fn backward_bounds_of_affine_networks_are_attained() {
     for (index, shape) in Shape::ALL.into_iter().enumerate() {
         for repeat in 0..5 {
-            let rng = Rng::new((9000 + index * 10 + repeat) as u64);
+            let rng = Rng::in_turn((9000 + index * 10 + repeat) as u64);
             let (network, theta) = network(&rng, Family::Linear);
             let region = region(&rng, shape, 2, network.input_len(), 1.0);
             let classes = network.output_len();
@@ -348,7 +348,7 @@ fn clipping_takes_the_better_of_ball_and_box() {
     let mut strictly = [0, 0];
     for shape in [Shape::L2Clipped, Shape::L1Clipped] {
         for repeat in 0..20 {
-            let rng = Rng::new(9500 + repeat);
+            let rng = Rng::in_turn(9500 + repeat);
             let (network, theta) = network(&rng, Family::Linear);
             let clipped = region(&rng, shape, 2, network.input_len(), 1.0);
             let (mut ball, mut boxed) = (clipped.clone(), clipped.clone());

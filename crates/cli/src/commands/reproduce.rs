@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use tightrope_network::{quoted_text, remove_abandoned, write_atomically};
 use tightrope_study::{Block, Cell, Results, Study, builtins};
 use tightrope_sweep::{Commands, Event, Outcome, Run, Shard, Sweep, setting};
 use tightrope_train::Config;
@@ -184,12 +185,21 @@ fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
     match std::fs::read(&path) {
         Ok(bytes) => {
             let there: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let (Some(name), Some(profile)) = (there["study"].as_str(), there["profile"].as_str()) else {
+                bail!(
+                    "{}: is damaged and does not say which study this is; if it is {} in the profile {}, write {own} into \
+                     this file, else choose another folder by -o",
+                    path.display(),
+                    study.name,
+                    study.profile
+                );
+            };
             if there != own {
                 bail!(
-                    "{}: holds the study {} in the profile {}; choose another folder by -o",
+                    "{}: holds the study {:?} in the profile {:?}; choose another folder by -o",
                     folder.display(),
-                    there["study"],
-                    there["profile"]
+                    quoted_text(name),
+                    quoted_text(profile)
                 );
             }
             if !options.resume && !options.show && options.merge.is_empty() && options.shard.is_none() {
@@ -202,17 +212,15 @@ fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
         }
         Err(_) if options.show => bail!("{}: holds no study; name the folder of one by -o", folder.display()),
         Err(_) => {
+            // Of a start that was killed while it wrote the file.
+            remove_abandoned(&path);
             let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
             if taken {
                 bail!("{}: holds files that are no study's; choose another folder by -o", folder.display());
             }
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{}: cannot make this folder", folder.display()))?;
-            // Whole or not at all, for a kill between the two.
-            let temporary = folder.join(format!("{MARK}.tmp"));
-            std::fs::write(&temporary, own.to_string())
-                .and_then(|()| std::fs::rename(&temporary, &path))
-                .with_context(|| path.display().to_string())
+            write_atomically(&path, own.to_string().as_bytes()).with_context(|| path.display().to_string())
         }
     }
 }

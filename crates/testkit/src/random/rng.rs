@@ -17,6 +17,17 @@ impl Rng {
         Rng { stream: Stream::new(seed, Purpose::Test, 0, 0), next: Cell::new(0) }
     }
 
+    /// The source of a seed in a suite that meets other draws with every `TIGHTROPE_RANDOM_FIRST`, a whole number (0).
+    ///
+    /// # Panics
+    /// If that is no whole number.
+    pub fn in_turn(seed: u64) -> Self {
+        let first = std::env::var("TIGHTROPE_RANDOM_FIRST").unwrap_or_else(|_| "0".into());
+        let first: u64 =
+            first.parse().unwrap_or_else(|_| panic!("TIGHTROPE_RANDOM_FIRST={first}: give a whole number"));
+        Rng::new(first * 1_000_000 + seed)
+    }
+
     fn advance(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
     }
