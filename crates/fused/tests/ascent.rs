@@ -9,7 +9,6 @@ use tightrope_engine::{
 use tightrope_fused::Fused;
 use tightrope_network::Network;
 use tightrope_testkit::random::{draws, uniform};
-use tightrope_train::smoothing::Noise;
 
 const RELAXATIONS: [Relaxation; 4] =
     [Relaxation::Crown, Relaxation::CrownIbp, Relaxation::CrownMeetIbp, Relaxation::CrownSkipIbp];
@@ -81,10 +80,12 @@ fn members_are_bounded_alike_on_any_number_of_threads() {
         let (alone, again) = (losses(&used, 1), losses(&used, 3));
         assert_eq!(alone, again, "{name}");
         let expected = losses(&Reference, 2);
-        let mut member = theta.clone();
         for (pair, losses) in alone.iter().enumerate() {
+            let mut delta = vec![0.0; theta.len()];
+            perturbation.stream(2 + pair as u64).gaussian(0, &mut delta);
             for (index, sign) in [1.0, -1.0].into_iter().enumerate() {
-                perturbation.perturb(&theta, 2 + pair as u64, sign, &mut member);
+                let member: Vec<f32> =
+                    theta.iter().zip(&delta).map(|(t, d)| t + sign * (d * perturbation.sigma)).collect();
                 let own = used.load(&network, &member, &[]).unwrap().bound(&region, &spec, request).unwrap();
                 assert_eq!(sum(&own.lower), losses[index], "{name}");
                 let difference = (losses[index] - expected[pair][index]).abs();

@@ -6,8 +6,8 @@ use tightrope_engine::{BoundRequest, Cotangents, Engine, Relaxation, Spec, Suppo
 use tightrope_fused::{Fused, Isa};
 use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::golden::{Case, relaxation, scaled_error, split_key};
+use tightrope_testkit::losses;
 use tightrope_testkit::shared::shared;
-use tightrope_train::certified_cross_entropy;
 
 /// Relative to 1 + max |expected|, as the data's description asks of single precision.
 const BOUNDS: f64 = 1e-4;
@@ -46,8 +46,8 @@ fn run(name: &str, engine: &Fused) -> Option<usize> {
             let (spec, request) = (Spec::Margins { labels: labels.clone() }, BoundRequest::lower(relaxation(method)));
             let region = case.region::<f32>(&tag, labels.len());
             let (bounds, tape) = engine.bound_taped(network, theta, &region, &spec, request).unwrap();
-            let loss = certified_cross_entropy(&bounds.lower, &labels);
-            let g = Cotangents::on_lower(loss.cotangent);
+            let (loss, cotangent) = losses::mean(losses::certified_cross_entropy, &bounds.lower, &labels);
+            let g = Cotangents::on_lower(cotangent);
             let gradient = engine.vjp(network, theta, &tape, &g, Wants::THETA).unwrap().theta.unwrap();
             for key in keys {
                 let full = format!("{tag}.grad.{method}.{key}");
@@ -59,8 +59,7 @@ fn run(name: &str, engine: &Fused) -> Option<usize> {
                     let picked: Vec<f32> = places.into_iter().map(|i| gradient[info.offset + i]).collect();
                     check(&full, &picked, GRADIENTS);
                 } else if key == "loss" {
-                    let mean = loss.per_sample.iter().sum::<f32>() / labels.len() as f32;
-                    check(&full, &[mean], BOUNDS);
+                    check(&full, &[loss as f32], BOUNDS);
                 }
             }
             continue;
@@ -80,7 +79,10 @@ fn run(name: &str, engine: &Fused) -> Option<usize> {
                     without_label(&values, &labels, classes)
                 }
                 ["logits", which] => side(&on_logits.lower, on_logits.upper.as_ref().unwrap(), which),
-                ["loss"] => certified_cross_entropy(&on_margins.lower, &labels).per_sample,
+                ["loss"] => {
+                    let rows = on_margins.lower.chunks_exact(classes).zip(&labels);
+                    rows.map(|(row, &label)| losses::certified_cross_entropy(row, label).0).collect()
+                }
                 ["preact", index, which] => {
                     let layer = &on_margins.layers[index.parse::<usize>().unwrap()];
                     let length = case.expected.get(&full).values.len();

@@ -5,6 +5,7 @@ pub mod damage;
 pub mod differences;
 pub mod evaluate;
 pub mod golden;
+pub mod losses;
 pub mod memory;
 pub mod networks;
 pub mod peer;

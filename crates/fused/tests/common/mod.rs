@@ -10,9 +10,9 @@ use tightrope_engine::{
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::{Conv2d, Network};
 use tightrope_testkit::evaluate::Ask;
+use tightrope_testkit::losses;
 use tightrope_testkit::networks::{Chain, dense};
 use tightrope_testkit::random::draws;
-use tightrope_train::{certified_cross_entropy, cross_entropy};
 
 /// A normalisation of a chain's channels.
 fn input_norm(chain: Chain) -> Chain {
@@ -180,10 +180,9 @@ pub fn members(
         inputs: (weight < 1.0).then_some(inputs),
         bounds: (weight > 0.0).then_some((region, &spec, BoundRequest::lower(relaxation))),
     };
-    let mean = |losses: &[f32]| losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
     at.members(perturbation, pairs, &request, &|member| {
-        let natural = member.logits.map_or(0.0, |logits| mean(&cross_entropy(logits, labels).per_sample));
-        let certified = |bounds: &Bounds<f32>| mean(&certified_cross_entropy(&bounds.lower, labels).per_sample);
+        let natural = member.logits.map_or(0.0, |logits| losses::mean(losses::cross_entropy, logits, labels).0);
+        let certified = |bounds: &Bounds<f32>| losses::mean(losses::certified_cross_entropy, &bounds.lower, labels).0;
         (1.0 - weight) * natural + weight * member.bounds.map_or(0.0, certified)
     })
 }
