@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from tightrope.errors import InputError, ModelError
 
 def is_tensor(value: Any) -> bool:
     """Whether ``value`` is a torch tensor, found out without importing torch."""
+    if type(value) is np.ndarray:
+        return False
     return type(value).__module__.split(".")[0] == "torch" or hasattr(value, "detach") and hasattr(value, "numpy")
 
 
@@ -24,6 +27,9 @@ def as_array(value: Any, name: str = "x") -> np.ndarray:
 
     Tensors of any device are taken; integers become float32.
     """
+    # What needs nothing passes first: between calls, all that the checks below run through leaves the caches.
+    if type(value) is np.ndarray and value.dtype.char in "fd" and value.dtype.isnative and value.flags.c_contiguous:
+        return value
     if is_tensor(value):
         if value.device.type == "meta":
             raise InputError(f"{name}: a tensor on the meta device has no values; give one with values")
@@ -68,7 +74,7 @@ def clip_range(clip: Any) -> tuple[float, float] | None:
         low, high = (float(value) for value in clip)
     except (TypeError, ValueError):
         raise InputError(f"clip={clip!r}: give (low, high) such as (0, 1), or None") from None
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"clip=({low:g}, {high:g}): give two finite numbers low < high such as (0, 1), or None")
     return low, high
 
@@ -134,6 +140,7 @@ class Network:
 
     def __init__(self, handle: _tightrope.Network) -> None:
         self._handle = handle
+        self._input_shape = tuple(handle.input_shape)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Network:
@@ -204,7 +211,7 @@ class Network:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input."""
-        return tuple(self._handle.input_shape)
+        return self._input_shape
 
     @property
     def outputs(self) -> int:
@@ -267,8 +274,9 @@ class Network:
         if array.shape == shape:
             array = array[None]
         sides = array.shape[1:]
-        vectors = max(sides, default=1) == np.prod(sides) == np.prod(shape)
-        if array.ndim == 0 or sides != shape and not vectors:
+        # Vectors: one side has all the values.
+        length = math.prod(shape)
+        if array.ndim == 0 or sides != shape and not max(sides, default=1) == math.prod(sides) == length:
             raise InputError(
                 f"{name} has shape {list(array.shape)}, but the network reads [N, {', '.join(map(str, shape))}]"
             )
@@ -365,6 +373,8 @@ class Network:
 
 def label_list(y: Any, batch: int) -> list[int]:
     """Labels as a list of ``batch`` whole numbers."""
+    if type(y) is list and len(y) == batch and all(type(label) is int and label >= 0 for label in y):
+        return y
     if is_tensor(y):
         y = y.detach().cpu().numpy()
     labels = np.atleast_1d(np.asarray(y))
