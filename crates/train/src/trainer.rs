@@ -184,7 +184,7 @@ impl Job {
         Ok(average.map(load).transpose()?)
     }
 
-    fn steps_per_epoch(&self) -> usize {
+    pub(crate) fn steps_per_epoch(&self) -> usize {
         self.samples().div_ceil(self.samples_per_step())
     }
 }

@@ -44,7 +44,7 @@ pub struct Options {
     /// Norm of the ball.
     #[arg(long, value_enum, default_value = "inf")]
     norm: NormChoice,
-    /// Intersect the ball with the data range.
+    /// Intersect the ball with the data range [default: the bare ball].
     #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip")]
     clip: Option<Vec<f64>>,
     /// The bare ball (the default).

@@ -81,11 +81,11 @@ pub struct SearchOptions {
     #[arg(long, value_enum, default_value = "auto")]
     branching: BranchingChoice,
     /// Subproblems bounded at a time.
-    #[arg(long, value_name = "N", value_parser = values::count)]
-    batch: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = values::count, default_value_t = Settings::default().batch)]
+    batch: usize,
     /// Random starts of the attack before the search; 0 for no attack.
-    #[arg(long, value_name = "N", value_parser = values::count)]
-    restarts: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = values::count, default_value_t = Settings::default().attack_restarts)]
+    restarts: usize,
 }
 
 /// `--retry`.
@@ -231,8 +231,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(options: &Options, context: &'a Context, timeout: Duration, live: bool) -> anyhow::Result<Self> {
         let search = &options.search;
-        let defaults = Settings::default();
-        ensure!(search.batch != Some(0), "--batch 0: at least one subproblem must be bounded at a time");
+        ensure!(search.batch > 0, "--batch 0: at least one subproblem must be bounded at a time");
         let settings = Settings {
             timeout,
             branching: match search.branching {
@@ -241,12 +240,12 @@ impl<'a> Job<'a> {
                 BranchingChoice::Babsr => Branching::Babsr,
                 BranchingChoice::Fsb => Branching::Fsb,
             },
-            batch: search.batch.unwrap_or(defaults.batch),
-            attack_restarts: search.restarts.unwrap_or(defaults.attack_restarts),
+            batch: search.batch,
+            attack_restarts: search.restarts,
             sound: !options.no_sound,
             proof: options.certificate.is_some(),
             seed: context.seed.unwrap_or(0),
-            ..defaults
+            ..Settings::default()
         };
         Ok(Job { context, settings, live })
     }

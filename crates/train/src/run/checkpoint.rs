@@ -74,6 +74,34 @@ impl Header {
     }
 }
 
+/// More of anything than a run counts, and few enough to be added to.
+const MOST: u64 = 1 << 53;
+
+impl Header {
+    /// Fails for counts that no run with so many steps in an epoch arrives at; the steps to come rely on them.
+    fn check_counts(&self, steps: usize) -> Result<(), String> {
+        let done =
+            (self.epoch as u64).checked_mul(steps as u64).and_then(|done| done.checked_add(self.position as u64));
+        if self.position > steps || done != Some(self.step) || self.step > MOST {
+            let Header { epoch, position, step, .. } = self;
+            return Err(format!("step {step} is not step {position} after {epoch} epochs of {steps} steps"));
+        }
+        let pairs = [
+            ("optimiser steps", self.optimiser_step, "steps", self.step),
+            ("averaged parameters", self.averaged.unwrap_or(0), "steps", self.step),
+            ("correct samples", self.natural_correct, "samples seen", self.natural_seen),
+            ("certified samples", self.certified, "samples seen", self.certified_seen),
+        ];
+        if let Some((part, few, whole, all)) = pairs.into_iter().find(|(_, few, _, all)| few > all) {
+            return Err(format!("{few} {part} of {all} {whole}"));
+        }
+        match [self.samples, self.natural_seen, self.certified_seen].into_iter().find(|&count| count > MOST) {
+            Some(count) => Err(format!("{count} samples in an epoch")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Hexadecimal SHA-256.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
@@ -206,6 +234,11 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     };
     let loss = file.tensor("tally.loss").map_err(|e| damaged(&e))?;
     let loss: [u8; 8] = loss.data().try_into().map_err(|_| damaged(&"`tally.loss` is no f64"))?;
+    let loss = f64::from_le_bytes(loss);
+    if !loss.is_finite() {
+        return Err(damaged(&"`tally.loss` holds NaN"));
+    }
+    header.check_counts(job.steps_per_epoch()).map_err(|problem| damaged(&problem))?;
     let buffers_of = |name: &str| if buffers == 0 { Ok(Vec::new()) } else { floats(name, buffers) };
     let mut state = job.initial_state()?;
     state.optimiser.restore(header.optimiser_step, |name| floats(name, parameters))?;
@@ -223,7 +256,7 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
         step: header.step,
         tally: Tally {
             samples: header.samples,
-            loss: f64::from_le_bytes(loss),
+            loss,
             natural_seen: header.natural_seen,
             natural_correct: header.natural_correct,
             certified_seen: header.certified_seen,
@@ -240,7 +273,8 @@ fn check_identity(path: &Path, job: &Job, header: &Header) -> Result<(), TrainEr
         let path = path.parent().unwrap_or(path).into();
         Err(TrainError::Mismatch { path, key: key.into(), was, now })
     };
-    let old = Config::parse(&header.config, &path.display().to_string(), &[])?;
+    let old = Config::parse(&header.config, &path.display().to_string(), &[])
+        .map_err(|e| damaged(path, format!("its configuration cannot be read: {e}")))?;
     let whole = old.smoothing.sigma_end != Some(old.smoothing.sigma) || old.train.schedule.spans_the_run();
     for difference in old.differences(&job.config) {
         let free = match difference.key.as_str() {
