@@ -307,7 +307,17 @@ impl Readers {
             }
         }
         for (node, operation) in operations.iter().enumerate() {
-            let (Operation::Relu(input) | Operation::Function(input, _)) = operation else { continue };
+            // Of a function that falls somewhere a split of its input says nothing in general.
+            let input = match operation {
+                Operation::Relu(input) => input,
+                Operation::Function(input, f) if f.is_increasing() => input,
+                Operation::Function(..)
+                | Operation::Input
+                | Operation::Map(_)
+                | Operation::MaxPool(_)
+                | Operation::Copy(_)
+                | Operation::Sum(_) => continue,
+            };
             let own = &mut readers[node];
             if own.pooled && !own.relu && own.functions.is_empty() {
                 own.is_image = true;

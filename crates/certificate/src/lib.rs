@@ -8,6 +8,7 @@
 
 mod builder;
 mod check;
+mod curved;
 mod deadline;
 mod error;
 mod exact;

@@ -74,6 +74,19 @@ const EVERY_KIND: &str = r#"
     kind = "tanh"
 
     [[layers]]
+    kind = "exp"
+
+    [[layers]]
+    kind = "softplus"
+
+    [[layers]]
+    kind = "reciprocal"
+
+    [[layers]]
+    kind = "power"
+    exponent = 3
+
+    [[layers]]
     kind = "leaky_relu"
     slope = 0.25
 
@@ -103,7 +116,7 @@ fn every_kind() -> Network {
 fn text_says_what_the_layers_are() {
     let network = every_kind();
     let names: Vec<&str> = network.parameters().iter().map(|info| info.name.as_str()).collect();
-    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "16.weight", "last"];
+    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "20.weight", "last"];
     assert_eq!(names, expected);
     let kinds: Vec<&str> = network.nodes().iter().map(|node| node.layer.kind()).collect();
     let expected = [
@@ -120,6 +133,10 @@ fn text_says_what_the_layers_are() {
         "clip",
         "sigmoid",
         "tanh",
+        "exp",
+        "softplus",
+        "reciprocal",
+        "power",
         "leaky_relu",
         "flatten",
         "gather",
@@ -148,8 +165,9 @@ fn text_says_what_the_layers_are() {
     assert_eq!(network.node(9).layer, Layer::MaxPool2d(pool));
     assert_eq!((&network.node(7).shape[..], &network.node(9).shape[..]), (&[6, 3, 4][..], &[6, 2, 2][..]));
     assert_eq!(network.node(10).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
-    assert_eq!(network.node(13).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
-    let Layer::Gather(gather) = &network.node(15).layer else { panic!("{:?}", network.node(15)) };
+    assert_eq!(network.node(16).layer, Layer::Activation(Activation::Power { exponent: 3 }));
+    assert_eq!(network.node(17).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
+    let Layer::Gather(gather) = &network.node(19).layer else { panic!("{:?}", network.node(19)) };
     let sources: Vec<&[u32]> = (0..4).map(|i| gather.sources(i)).collect();
     assert_eq!((gather.shape(), sources), (&[2, 2][..], vec![&[0, 1][..], &[23], &[], &[5]]));
     let Layer::Affine(first) = &network.node(1).layer else { panic!("{:?}", network.node(1)) };
@@ -241,6 +259,11 @@ fn descriptions_that_make_no_network() {
     refused(&layers("{ kind = \"clip\", upper = 1.0 }"), &["`lower` is missing"]);
     refused(&layers("{ kind = \"clip\", lower = 1.0, upper = 1.0 }"), &["lower < upper"]);
     refused(&layers("{ kind = \"clip\", lower = -inf, upper = 1.0 }"), &["finite ends"]);
+    refused(&layers("{ kind = \"power\" }"), &["`exponent` is missing"]);
+    for exponent in [0, 1, 17] {
+        refused(&layers(&format!("{{ kind = \"power\", exponent = {exponent} }}")), &["from 2 to 16"]);
+    }
+    refused(&layers("{ kind = \"exp\", exponent = 2 }"), &["`exponent` means nothing"]);
     refused(&layers("{ kind = \"maxpool2d\", kernel = 2, padding = 2 }"), &["as large as the window"]);
     refused(&layers("{ kind = \"maxpool2d\", kernel = 2, count_include_pad = true }"), &["`count_include_pad` means"]);
     refused(&layers("{ kind = \"flatten\" }, { kind = \"maxpool2d\", kernel = 2 }"), &["pooling needs an input"]);

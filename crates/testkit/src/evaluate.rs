@@ -212,6 +212,10 @@ fn activate(activation: Activation, v: f64) -> f64 {
         Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
         Activation::Tanh => v.tanh(),
         Activation::Clip { lower, upper } => v.clamp(lower, upper),
+        Activation::Exp => v.exp(),
+        Activation::Softplus => v.max(0.0) + (-v.abs()).exp().ln_1p(),
+        Activation::Reciprocal => 1.0 / v,
+        Activation::Power { exponent } => v.powi(exponent as i32),
     }
 }
 

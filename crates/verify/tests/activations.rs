@@ -15,13 +15,17 @@ use tightrope_verify::complete::{AlphaCrown, AlphaSettings, Branching, Outcome, 
 use tightrope_verify::{AlphaBudget, Cascade, Stage, Verdict};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
-const ACTIVATIONS: [Activation; 6] = [
+const ACTIVATIONS: [Activation; 10] = [
     Activation::LeakyRelu { slope: 0.1 },
     Activation::LeakyRelu { slope: 0.6 },
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Clip { lower: -1.0, upper: 1.0 },
     Activation::Clip { lower: 0.1, upper: 0.7 },
+    Activation::Exp,
+    Activation::Softplus,
+    Activation::Power { exponent: 2 },
+    Activation::Power { exponent: 3 },
 ];
 
 fn pool() -> Layer {
@@ -33,10 +37,22 @@ fn networks() -> Vec<(String, Network)> {
     let mut all = Vec::new();
     for activation in ACTIVATIONS {
         let layer = || Layer::Activation(activation);
-        let chain = Chain::new(&[2]).linear(4).layer(layer()).linear(4).layer(layer()).linear(2);
+        // Twice in a row these leave f32.
+        let is_steep = matches!(activation, Activation::Exp | Activation::Power { .. });
+        let second = if is_steep { Layer::Activation(Activation::Tanh) } else { layer() };
+        let chain = Chain::new(&[2]).linear(4).layer(layer()).linear(4).layer(second).linear(2);
         all.push((format!("{activation:?}"), chain.build()));
     }
-    for (name, activation) in [("relu", Activation::Relu), ("tanh", Activation::Tanh), ("clip", ACTIVATIONS[4])] {
+    let reciprocal = |chain: Chain| {
+        let width = chain.shape()[0];
+        let chain =
+            chain.layer(Layer::Activation(Activation::Softplus)).affine(vec![1.0; width], vec![0.5; width], [false; 2]);
+        chain.layer(Layer::Activation(Activation::Reciprocal))
+    };
+    all.push(("reciprocal".into(), reciprocal(reciprocal(Chain::new(&[2]).linear(4)).linear(4)).linear(2).build()));
+    for (name, activation) in
+        [("relu", Activation::Relu), ("tanh", Activation::Tanh), ("clip", ACTIVATIONS[4]), ("square", ACTIVATIONS[8])]
+    {
         let layer = || Layer::Activation(activation);
         let start = || Chain::new(&[1, 1, 2]).conv(3, [1, 2], [1, 1], [0, 1, 0, 1]);
         let end = |chain: Chain| chain.flatten().linear(4).layer(layer()).linear(2).build();
@@ -115,7 +131,9 @@ fn verdicts_agree_with_a_grid() {
 #[test]
 fn no_point_contradicts_bounds_and_proofs() {
     let (mut proved, mut tried) = (0, 0);
-    for (number, family) in [Family::Activations, Family::MaxPooled, Family::Gathered].into_iter().enumerate() {
+    for (number, family) in
+        [Family::Activations, Family::MaxPooled, Family::Gathered, Family::Curved].into_iter().enumerate()
+    {
         for repeat in 0..20 {
             let rng = Rng::new((500 * number + repeat) as u64);
             let (network, theta) = network(&rng, family);
@@ -172,6 +190,8 @@ fn the_cascade_decides_networks_of_every_kind() {
         Layer::Activation(Activation::Sigmoid),
         Layer::Activation(Activation::LeakyRelu { slope: 0.05 }),
         Layer::Activation(Activation::Clip { lower: 0.0, upper: 1.0 }),
+        Layer::Activation(Activation::Softplus),
+        Layer::Activation(Activation::Power { exponent: 2 }),
     ];
     for (number, kind) in kinds.into_iter().enumerate() {
         let chain = Chain::new(&[1, 5, 5]).conv(3, [3; 2], [1; 2], [0; 4]).layer(kind.clone());

@@ -40,22 +40,14 @@ fn finite<T: Real>(
     match &node.layer {
         Layer::Activation(_) => {
             let f = plan.activation(id);
-            // Of a non-decreasing function, each end off by its rounding.
+            // Each end off by its rounding.
             let error = f.value_error();
             let margin = |y: T| if error == T::ZERO { T::ZERO } else { error * y.abs() + T::MIN_POSITIVE };
-            let low = |&x: &T| {
-                let y = f.value(x);
-                y - margin(y)
-            };
-            let high = |&x: &T| {
-                let y = f.value(x);
-                y + margin(y)
-            };
-            OutwardInterval {
-                lower: input.lower.iter().map(low).collect(),
-                upper: input.upper.iter().map(high).collect(),
-                reach: input.magnitude(),
-            }
+            let (mut lower, mut upper) = f.images(&input.lower, &input.upper);
+            lower.iter_mut().for_each(|y| *y -= margin(*y));
+            upper.iter_mut().for_each(|y| *y += margin(*y));
+            let reach = input.lower.iter().zip(&input.upper).map(|(&l, &u)| f.reach(l, u)).collect();
+            OutwardInterval { lower, upper, reach }
         }
         Layer::MaxPool2d(_) => {
             let pool = plan.max_pool(id);

@@ -27,7 +27,7 @@ use std::ops::RangeInclusive;
 use crate::NetworkError;
 use crate::description::{Kind, LayerDescription, Names, Reading};
 use crate::layout::{BufferId, ParameterId};
-use activation::{clip, leaky_relu};
+use activation::{clip, leaky_relu, power};
 
 /// A node's operation. Shapes never include the batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -276,6 +276,10 @@ impl Layer {
             Kind::Sigmoid => Layer::Activation(Activation::Sigmoid),
             Kind::Tanh => Layer::Activation(Activation::Tanh),
             Kind::Clip => Layer::Activation(clip::read(reading)?),
+            Kind::Exp => Layer::Activation(Activation::Exp),
+            Kind::Softplus => Layer::Activation(Activation::Softplus),
+            Kind::Reciprocal => Layer::Activation(Activation::Reciprocal),
+            Kind::Power => Layer::Activation(power::read(reading)?),
             Kind::Flatten => Layer::Flatten,
             Kind::Add => Layer::Add,
         })
@@ -328,7 +332,15 @@ impl Kind {
             Kind::MaxPool2d => MaxPool2d::KEYS,
             Kind::LeakyRelu => leaky_relu::KEYS,
             Kind::Clip => clip::KEYS,
-            Kind::Relu | Kind::Sigmoid | Kind::Tanh | Kind::Flatten | Kind::Add => &[],
+            Kind::Power => power::KEYS,
+            Kind::Relu
+            | Kind::Sigmoid
+            | Kind::Tanh
+            | Kind::Exp
+            | Kind::Softplus
+            | Kind::Reciprocal
+            | Kind::Flatten
+            | Kind::Add => &[],
         }
     }
 }

@@ -41,6 +41,8 @@ pub enum Family {
     MaxPooled,
     /// Elements re-ordered, dropped, repeated and summed.
     Gathered,
+    /// Activations without kinks that may be steep or fall.
+    Curved,
 }
 
 impl Family {
@@ -62,8 +64,8 @@ impl Family {
     ];
 
     /// All of them.
-    pub const ALL: [Family; 16] = {
-        let mut all = [Family::Activations; 16];
+    pub const ALL: [Family; 17] = {
+        let mut all = [Family::Activations; 17];
         let mut index = 0;
         while index < Family::RELU.len() {
             all[index] = Family::RELU[index];
@@ -71,14 +73,15 @@ impl Family {
         }
         all[14] = Family::MaxPooled;
         all[15] = Family::Gathered;
+        all[16] = Family::Curved;
         all
     };
 
     /// What its networks are made of.
     pub fn recipe(self) -> Recipe {
         use Piece::{
-            Activation, AvgPool, BatchNorm, Conv, DepthwiseConv, Flatten, Gather, GroupedConv, Hidden, Logits, MaxPool,
-            Normalise, OneOf, Relu, Residual, SameConv, TwoActivations,
+            Activation, AvgPool, BatchNorm, Conv, Curved, DepthwiseConv, Flatten, Gather, GroupedConv, Hidden, Logits,
+            MaxPool, Normalise, OneOf, Relu, Residual, SameConv, TwoActivations,
         };
         const ANY: Piece = OneOf(&[&[Conv], &[GroupedConv], &[AvgPool], &[Residual], &[BatchNorm], &[SameConv]]);
         const PERHAPS_GATHER: Piece = OneOf(&[&[], &[Gather]]);
@@ -98,6 +101,7 @@ impl Family {
             Family::AffineLast | Family::ConvLast => &[Conv, Relu],
             Family::Linear => &[BatchNorm, Conv],
             Family::Mixed => &[ANY, PERHAPS_RELU, ANY, PERHAPS_RELU, ANY, PERHAPS_RELU],
+            Family::Curved => &[Conv, Curved, OneOf(&[&[], &[SameConv, Curved]])],
             Family::Activations => &[Conv, Activation, SameConv, TwoActivations],
             Family::MaxPooled => &[
                 OneOf(&[&[], &[Conv], &[Conv, Relu], &[Conv, Activation]]),
@@ -121,6 +125,7 @@ impl Family {
             | Family::Composed
             | Family::Mixed
             | Family::Activations
+            | Family::Curved
             | Family::MaxPooled => &head,
         };
         let hidden = (4..=if self == Family::Dense { 40 } else { 8 }).collect();

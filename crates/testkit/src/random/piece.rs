@@ -14,6 +14,8 @@ pub enum Piece {
     Activation,
     /// Two activations of one layer, summed.
     TwoActivations,
+    /// An exponential function, softplus, power or reciprocal, of numbers that are not large and, for the last, not near 0.
+    Curved,
     /// A convolution of one group with random geometry that fits its image.
     Conv,
     /// The same in two groups where the channels allow them.
@@ -54,6 +56,7 @@ impl Piece {
             Piece::Relu => chain.relu(),
             Piece::Activation => chain.layer(Layer::Activation(activation(draw))),
             Piece::TwoActivations => two_activations(chain, draw),
+            Piece::Curved => curved(chain, draw),
             Piece::Conv => conv(chain, draw, 1),
             Piece::GroupedConv => conv(chain, draw, 2),
             Piece::DepthwiseConv => {
@@ -184,6 +187,27 @@ fn activation(draw: &Draw<'_>) -> Activation {
         1 => Activation::Sigmoid,
         2 => Activation::Tanh,
         _ => Activation::Clip { lower: between(-1.0, 0.0), upper: between(0.1, 1.5) },
+    }
+}
+
+/// A function without kinks that may be steep or fall, of values between −2 and 2, or of the reciprocal's own away from 0.
+fn curved(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let elements: usize = chain.shape().iter().product();
+    let scaled =
+        |chain: Chain, scale: f64, shift: f64| chain.affine(vec![scale; elements], vec![shift; elements], [false; 2]);
+    let chain = scaled(chain.layer(Layer::Activation(Activation::Tanh)), 2.0, 0.0);
+    match draw.rng.below(5) {
+        0 => chain.layer(Layer::Activation(Activation::Exp)),
+        1 => chain.layer(Layer::Activation(Activation::Softplus)),
+        2 => {
+            let sign = draw.rng.sign();
+            let positive = chain.layer(Layer::Activation(Activation::Softplus));
+            scaled(positive, sign, 4.0 * sign).layer(Layer::Activation(Activation::Reciprocal))
+        }
+        _ => {
+            let exponent = draw.rng.integer(2, 4) as u32;
+            chain.layer(Layer::Activation(Activation::Power { exponent }))
+        }
     }
 }
 

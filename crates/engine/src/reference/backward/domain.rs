@@ -228,10 +228,10 @@ fn negative_dot<T: Real>(a: &[T], t: &[T]) -> T {
     lane_sum(a.len(), |i| if a[i] < T::ZERO { a[i] * t[i] } else { T::ZERO })
 }
 
-/// Σ max(a, 0)·t.
+/// Σ max(a, 0)·t; 0 for a = 0, also where t is infinite.
 fn positive_dot<T: Real>(a: &[T], t: &[T]) -> T {
     let t = &t[..a.len()];
-    lane_sum(a.len(), |i| if a[i] < T::ZERO { T::ZERO } else { a[i] * t[i] })
+    lane_sum(a.len(), |i| if a[i] <= T::ZERO { T::ZERO } else { a[i] * t[i] })
 }
 
 /// Σ a·l where a ≥ 0 and a·u elsewhere.

@@ -251,7 +251,8 @@ impl<T: Real> Group<T> {
         let intermediate = match self.origin(plan, id) {
             Origin::Image => {
                 let (f, input) = (plan.activation(id), self.input_bounds(plan, id));
-                return Pair { lower: f.values(&input.lower), upper: f.values(&input.upper) };
+                let (lower, upper) = f.images(&input.lower, &input.upper);
+                return Pair { lower, upper };
             }
             Origin::Relaxation(intermediate) => intermediate,
         };

@@ -27,8 +27,8 @@ pub(crate) struct Handle<'a, T> {
     functions: Vec<Nonlinearity<T>>,
     /// By position, the sites that read it.
     readers: Vec<Vec<usize>>,
-    /// By position: that of the pre-activation of the activation there, if only max poolings read it. Its bounds are the
-    /// images of those of the pre-activation, which is what a search splits.
+    /// By position: that of the pre-activation of the activation there, if that does not fall and only max poolings read it.
+    /// Its bounds are the images of those of the pre-activation, which is what a search splits.
     pub image_of: Vec<Option<usize>>,
     /// By position, whether a max pooling reads it or its image.
     pooled: Vec<bool>,
@@ -71,7 +71,7 @@ fn kinks(kind: Kind) -> Option<Vec<f64>> {
     match kind {
         Kind::Relu | Kind::LeakyRelu { .. } => Some(vec![0.0]),
         Kind::Clip { lower, upper } => Some(vec![lower, upper]),
-        Kind::Sigmoid | Kind::Tanh => None,
+        Kind::Sigmoid | Kind::Tanh | Kind::Exp | Kind::Softplus | Kind::Reciprocal | Kind::Power { .. } => None,
     }
 }
 
@@ -108,7 +108,11 @@ where
             let position = sites.position[id]?;
             let source = sites.site[id]?;
             let only_pools = sites.at(position).all(is_pool);
-            (only_pools && !is_pool(source)).then(|| sites.sites[source].position)
+            let follows = match &functions[source] {
+                Nonlinearity::Activation(f) => f.is_increasing(),
+                Nonlinearity::MaxPool(_) => false,
+            };
+            (only_pools && follows).then(|| sites.sites[source].position)
         };
         let image_of: Vec<Option<usize>> = sites.positions.iter().map(image).collect();
         let mut pooled: Vec<bool> = (0..sites.positions.len()).map(|p| sites.at(p).any(is_pool)).collect();
