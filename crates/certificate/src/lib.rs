@@ -19,6 +19,7 @@ mod layers;
 mod max_pool;
 mod numbers;
 mod path;
+mod product;
 mod proof;
 mod rounding;
 mod smooth;

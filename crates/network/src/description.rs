@@ -174,6 +174,8 @@ pub enum Kind {
     Flatten,
     /// Sum.
     Add,
+    /// Product of both halves.
+    Product,
 }
 
 /// One number for both axes or one per axis (or per side).

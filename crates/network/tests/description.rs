@@ -49,6 +49,9 @@ const EVERY_KIND: &str = r#"
     inputs = ["branch", "on", "stem"]
 
     [[layers]]
+    kind = "product"
+
+    [[layers]]
     kind = "avgpool2d"
     kernel = 2
     padding = 1
@@ -96,7 +99,7 @@ const EVERY_KIND: &str = r#"
     [[layers]]
     kind = "gather"
     shape = [2, 2]
-    sources = [0, 1, 23, 5]
+    sources = [0, 1, 11, 5]
     counts = [2, 1, 0, 1]
 
     [[layers]]
@@ -116,7 +119,7 @@ fn every_kind() -> Network {
 fn text_says_what_the_layers_are() {
     let network = every_kind();
     let names: Vec<&str> = network.parameters().iter().map(|info| info.name.as_str()).collect();
-    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "20.weight", "last"];
+    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "21.weight", "last"];
     assert_eq!(names, expected);
     let kinds: Vec<&str> = network.nodes().iter().map(|node| node.layer.kind()).collect();
     let expected = [
@@ -127,6 +130,7 @@ fn text_says_what_the_layers_are() {
         "relu",
         "conv2d",
         "add",
+        "product",
         "avgpool2d",
         "leaky_relu",
         "maxpool2d",
@@ -159,17 +163,17 @@ fn text_says_what_the_layers_are() {
     assert_eq!(network.node(2).layer, Layer::Conv2d(conv));
     assert_eq!(network.node(2).shape, [6, 5, 7]);
     let pool = AvgPool2d { kernel: [2; 2], stride: [2; 2], padding: [1; 4], count_include_pad: false };
-    assert_eq!(network.node(7).layer, Layer::AvgPool2d(pool));
-    assert_eq!(network.node(8).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.01 }));
+    assert_eq!(network.node(8).layer, Layer::AvgPool2d(pool));
+    assert_eq!(network.node(9).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.01 }));
     let pool = MaxPool2d { kernel: [2, 3], stride: [2, 3], padding: [1, 0, 0, 2] };
-    assert_eq!(network.node(9).layer, Layer::MaxPool2d(pool));
-    assert_eq!((&network.node(7).shape[..], &network.node(9).shape[..]), (&[6, 3, 4][..], &[6, 2, 2][..]));
-    assert_eq!(network.node(10).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
-    assert_eq!(network.node(16).layer, Layer::Activation(Activation::Power { exponent: 3 }));
-    assert_eq!(network.node(17).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
-    let Layer::Gather(gather) = &network.node(19).layer else { panic!("{:?}", network.node(19)) };
+    assert_eq!(network.node(10).layer, Layer::MaxPool2d(pool));
+    assert_eq!((&network.node(8).shape[..], &network.node(10).shape[..]), (&[3, 3, 4][..], &[3, 2, 2][..]));
+    assert_eq!(network.node(11).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
+    assert_eq!(network.node(17).layer, Layer::Activation(Activation::Power { exponent: 3 }));
+    assert_eq!(network.node(18).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
+    let Layer::Gather(gather) = &network.node(20).layer else { panic!("{:?}", network.node(20)) };
     let sources: Vec<&[u32]> = (0..4).map(|i| gather.sources(i)).collect();
-    assert_eq!((gather.shape(), sources), (&[2, 2][..], vec![&[0, 1][..], &[23], &[], &[5]]));
+    assert_eq!((gather.shape(), sources), (&[2, 2][..], vec![&[0, 1][..], &[11], &[], &[5]]));
     let Layer::Affine(first) = &network.node(1).layer else { panic!("{:?}", network.node(1)) };
     assert_eq!((first.inner, first.scale[0], first.shift[1]), (72, 2.0, -0.2 * (1.0 / 0.6)));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_certificate::Checker;
 use tightrope_engine::{BoundRequest, Norm, Reference, Region, Relaxation, Spec};
-use tightrope_network::{Activation, Layer, MaxPool2d, Model, Network};
+use tightrope_network::{Activation, Gather, Layer, MaxPool2d, Model, Network};
 use tightrope_testkit::evaluate::{Ask, logits};
 use tightrope_testkit::networks::Chain;
 use tightrope_testkit::random::{Family, Rng, draws, gaussian, network};
@@ -50,6 +50,21 @@ fn networks() -> Vec<(String, Network)> {
         chain.layer(Layer::Activation(Activation::Reciprocal))
     };
     all.push(("reciprocal".into(), reciprocal(reciprocal(Chain::new(&[2]).linear(4)).linear(4)).linear(2).build()));
+    let product = || Chain::new(&[2]).linear(8).layer(Layer::Product).linear(4);
+    all.push(("product".into(), product().relu().linear(2).build()));
+    all.push(("two products".into(), product().relu().layer(Layer::Product).linear(2).build()));
+    // A quotient: what is divided beside the reciprocal.
+    let chain = Chain::new(&[2]).linear(4);
+    let read = chain.node();
+    let beside = |chain: Chain, first: usize| {
+        let counts: Vec<usize> = (0..8).map(|i| usize::from(i / 4 == first)).collect();
+        chain.layer(Layer::Gather(Gather::sums(vec![8], &counts, (0..4).collect())))
+    };
+    let chain = beside(chain.relu(), 0);
+    let top = chain.node();
+    let chain = beside(reciprocal(chain.from(read)), 1);
+    let bottom = chain.node();
+    all.push(("quotient".into(), chain.sum(&[top, bottom]).layer(Layer::Product).linear(2).build()));
     for (name, activation) in
         [("relu", Activation::Relu), ("tanh", Activation::Tanh), ("clip", ACTIVATIONS[4]), ("square", ACTIVATIONS[8])]
     {
@@ -101,8 +116,10 @@ fn verdicts_agree_with_a_grid() {
                 let property = property((vec![-1.0; 2], vec![1.0; 2]), &c, bound);
                 for branching in [Branching::Auto, Branching::Fsb, Branching::Babsr] {
                     let place = format!("{name} {repeat}, holds {holds}, {branching:?}");
-                    // Splits of neurons do not say which input of a window is the largest.
-                    let demanded = branching == Branching::Auto || !name.contains("pooled");
+                    // Splits of neurons do not say which input of a window is the largest, and no sign of a factor's makes a
+                    // product linear.
+                    let reads_one = ["pooled", "product", "quotient"].iter().all(|kind| !name.contains(kind));
+                    let demanded = branching == Branching::Auto || reads_one;
                     let timeout = Duration::from_secs(if demanded { 60 } else { 1 });
                     let settings = Settings { timeout, ..settings(branching) };
                     let decision = decide(&model.network, &weights, &property, &settings, &|_| {}).unwrap();
@@ -132,7 +149,9 @@ fn verdicts_agree_with_a_grid() {
 fn no_point_contradicts_bounds_and_proofs() {
     let (mut proved, mut tried) = (0, 0);
     for (number, family) in
-        [Family::Activations, Family::MaxPooled, Family::Gathered, Family::Curved].into_iter().enumerate()
+        [Family::Activations, Family::MaxPooled, Family::Gathered, Family::Curved, Family::Multiplied]
+            .into_iter()
+            .enumerate()
     {
         for repeat in 0..20 {
             let rng = Rng::new((500 * number + repeat) as u64);

@@ -57,6 +57,17 @@ fn finite<T: Real>(
                 reach: pool.values(&input.magnitude()),
             }
         }
+        Layer::Product => {
+            let product = plan.product(id);
+            let (mut lower, mut upper) = product.images(&input.lower, &input.upper);
+            let margin = |y: T| T::EPSILON * y.abs() + T::MIN_POSITIVE;
+            lower.iter_mut().for_each(|y| *y -= margin(*y));
+            upper.iter_mut().for_each(|y| *y += margin(*y));
+            // Two products of slopes, and a constant of twice that size.
+            let mut reach = product.reaches(&input.lower, &input.upper);
+            reach.iter_mut().for_each(|reach| *reach *= T::from_f64(4.0));
+            OutwardInterval { lower, upper, reach }
+        }
         Layer::Flatten => input.clone(),
         Layer::Add => {
             let mut sum = OutwardInterval { reach: input.magnitude(), ..input.clone() };

@@ -1,6 +1,6 @@
 //! The interval domain (IBP, Gowal et al. 2018): centre and radius of every node, and their adjoint.
 //!
-//! Affine: c' = W c + b, r' = |W| r. Activations and max pooling: the image of the interval, which for functions that do not
+//! Affine: c' = W c + b, r' = |W| r. Activations, max pooling and products: the image of the interval, which for functions that do not
 //! fall is that of both ends, and whose upper end may be shrunk where a ReLU is unstable.
 
 use tightrope_network::{Activation, Layer, NodeId};
@@ -59,6 +59,11 @@ impl<T: Real> Intervals<T> {
                     Layer::MaxPool2d(_) => {
                         let (pair, pool) = (result.ends(node.inputs[0]), plan.max_pool(id));
                         from_ends(&pool.values(&pair.lower), &pool.values(&pair.upper))
+                    }
+                    Layer::Product => {
+                        let pair = result.ends(node.inputs[0]);
+                        let (lower, upper) = plan.product(id).images(&pair.lower, &pair.upper);
+                        from_ends(&lower, &upper)
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
                     Layer::Conv2d(_)
@@ -153,6 +158,12 @@ impl<T: Real> Intervals<T> {
                     let mut g = Pair::zeros(ends.lower.len());
                     pool.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
                     pool.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
+                }
+                Layer::Product => {
+                    let (input, ends) = (node.inputs[0], self.ends(node.inputs[0]));
+                    let mut g = Pair::zeros(ends.lower.len());
+                    plan.product(id).pull_back_images(&ends, &on_ends(&g_center, &g_radius), &mut g);
                     cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
                 }
                 Layer::Add => {

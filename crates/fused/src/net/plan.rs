@@ -154,6 +154,7 @@ impl Plan {
             match &node.layer {
                 Layer::Input
                 | Layer::Add
+                | Layer::Product
                 | Layer::AvgPool2d(_)
                 | Layer::Gather(_)
                 | Layer::MaxPool2d(_)

@@ -28,6 +28,8 @@ pub enum Piece {
     AvgPool,
     /// A max pooling with random geometry that fits its image.
     MaxPool,
+    /// The product of two halves of a convolution's channels, one of which may have gone through an activation.
+    Product,
     /// Sums of random elements, or the elements in another order, as an image.
     Gather,
     /// x + conv(relu(conv(x))), at times with batch norm and at times with x counted twice.
@@ -70,6 +72,7 @@ impl Piece {
             }
             Piece::AvgPool => avg_pool(chain, draw),
             Piece::MaxPool => max_pool(chain, draw),
+            Piece::Product => product(chain, draw),
             Piece::Gather => gather(chain, draw),
             Piece::Residual => residual(chain, draw),
             Piece::Normalise => normalise(chain, draw),
@@ -138,6 +141,31 @@ fn max_pool(chain: Chain, draw: &Draw<'_>) -> Chain {
             return chain.layer(Layer::MaxPool2d(pool));
         }
     }
+}
+
+/// Both factors from one layer, or beside each other from two.
+fn product(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let channels = chain.shape()[0];
+    let outputs = draw.rng.integer(1, 3);
+    if draw.rng.coin() {
+        let conv = Conv2d { padding: [1; 4], ..Conv2d::new([channels, 2 * outputs], [3; 2]) };
+        return chain.conv2d(conv, draw.rng.coin()).layer(Layer::Product);
+    }
+    let read = chain.node();
+    let half = |chain: Chain, first: usize| {
+        let chain =
+            chain.conv2d(Conv2d { padding: [1; 4], ..Conv2d::new([channels, outputs], [3; 2]) }, draw.rng.coin());
+        let chain = Piece::OneOf(&[&[], &[Piece::Relu], &[Piece::Activation]]).append(chain, draw);
+        let (shape, n) = (chain.shape().to_vec(), chain.shape().iter().product::<usize>());
+        let counts: Vec<usize> = (0..2 * n).map(|i| usize::from(i / n == first)).collect();
+        let shape = [&[2 * shape[0]], &shape[1..]].concat();
+        chain.layer(Layer::Gather(Gather::sums(shape, &counts, (0..n as u32).collect())))
+    };
+    let chain = half(chain, 0);
+    let first = chain.node();
+    let chain = half(chain.from(read), 1);
+    let second = chain.node();
+    chain.sum(&[first, second]).layer(Layer::Product)
 }
 
 fn gather(chain: Chain, draw: &Draw<'_>) -> Chain {
