@@ -280,7 +280,7 @@ def test_what_has_no_counterpart_is_named(torch, t):
             return x if x.sum() > 0 else -x
 
     cases = {
-        "Softmax": nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)),
+        "LogSoftmax": nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(1)),
         "cannot be traced": Branching(),
         "training mode": nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)),
     }

@@ -79,7 +79,9 @@ impl Reading<'_> {
     /// The operations with exact weights.
     pub(crate) fn exact(&self) -> Result<&[Operation<Enclosure>], Failure> {
         if !are_exact(&self.operations) {
-            return Err("smooth activations have no exact values; leaves cannot be evaluated exactly".into());
+            return Err(
+                "smooth activations and products have no exact values; leaves cannot be evaluated exactly".into()
+            );
         }
         let make = || crate::numbers::operations(self.network, self.weights, self.units).map_err(|e| e.to_string());
         self.exact.get_or_init(make).as_deref().map_err(|problem| problem.clone().into())

@@ -89,6 +89,7 @@ impl Exact<'_> {
                     bound += &constant;
                     deposit(&mut pending[pool.input], form);
                 }
+                Operation::Product(_) => unreachable!("leaves with products are not evaluated exactly"),
             }
         }
         let Intervals { lower, upper } = &self.bounds[0];

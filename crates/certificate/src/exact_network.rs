@@ -30,11 +30,11 @@ impl ExactNetwork {
     /// `network` with `weights`.
     ///
     /// # Errors
-    /// If the weights do not fit, or the network has smooth activations, of which there are no exact values.
+    /// If the weights do not fit, or the network has smooth activations or products, of which there are no exact values.
     pub fn new(network: &Network, weights: &Weights) -> Result<Self, CertificateError> {
         let operations = operations::<Enclosure>(network, weights, &[])?;
         if !are_exact(&operations) {
-            return Err(CertificateError::Network("smooth activations have no exact values".into()));
+            return Err(CertificateError::Network("smooth activations and products have no exact values".into()));
         }
         let (mut products, mut is_exact) = (0, true);
         for operation in &operations {
@@ -121,6 +121,7 @@ impl ExactNetwork {
                     add(&mut pending[*input], a);
                 }
                 Operation::MaxPool(_) => panic!("node {node} is a max pooling, which has no form"),
+                Operation::Product(_) => unreachable!("networks with products have no exact values here"),
             }
         }
         let coefficients = match std::mem::take(&mut pending[0]) {
@@ -174,6 +175,7 @@ impl ExactNetwork {
                     values[*input].iter().map(image).collect()
                 }
                 Operation::MaxPool(pool) => pool.values(&values[pool.input]),
+                Operation::Product(_) => unreachable!("networks with products have no exact values here"),
             };
             values.push(next);
         }

@@ -1,13 +1,14 @@
-//! Activations other than ReLU: functions that do not fall, bounded on an interval by lines of any slope.
+//! Activations other than ReLU, bounded on an interval by lines of any slope.
 //!
 //! A coefficient a on f(z) is replaced by any a′ on z together with the least value that a·f(z) − a′·z has on the interval.
 //! Between kinks that difference is linear, so that its least value is at an end or at a kink. Which a′ is a good choice is
 //! what the rule below says; a bad one makes a bound loose, never wrong. Smooth functions have such numbers of their own
-//! ([`Smooth`]) and no exact values.
+//! ([`Smooth`], [`Curved`]) and no exact values.
 
 use tightrope_exact::Dyadic;
 use tightrope_network::Activation;
 
+use crate::curved::Curved;
 use crate::rounding::sub_down;
 use crate::smooth::Smooth;
 
@@ -18,8 +19,10 @@ pub(crate) enum Function {
     LeakyRelu { slope: f64 },
     /// min(max(z, lower), upper).
     Clip { lower: f64, upper: f64 },
-    /// Without kinks.
+    /// S-shaped and without kinks.
     Smooth(Smooth),
+    /// Bent without kinks.
+    Curved(Curved),
 }
 
 impl Function {
@@ -31,6 +34,18 @@ impl Function {
             Activation::Clip { lower, upper } => Some(Function::Clip { lower, upper }),
             Activation::Sigmoid => Some(Function::Smooth(Smooth::Sigmoid)),
             Activation::Tanh => Some(Function::Smooth(Smooth::Tanh)),
+            Activation::Exp => Some(Function::Curved(Curved::Exp)),
+            Activation::Softplus => Some(Function::Curved(Curved::Softplus)),
+            Activation::Reciprocal => Some(Function::Curved(Curved::Reciprocal)),
+            Activation::Power { exponent } => Some(Function::Curved(Curved::Power(exponent))),
+        }
+    }
+
+    /// Whether it does not fall anywhere.
+    pub(crate) fn is_increasing(self) -> bool {
+        match self {
+            Function::LeakyRelu { .. } | Function::Clip { .. } | Function::Smooth(_) => true,
+            Function::Curved(curved) => curved.is_increasing(),
         }
     }
 
@@ -38,7 +53,7 @@ impl Function {
     pub(crate) fn is_piecewise_linear(self) -> bool {
         match self {
             Function::LeakyRelu { .. } | Function::Clip { .. } => true,
-            Function::Smooth(_) => false,
+            Function::Smooth(_) | Function::Curved(_) => false,
         }
     }
 
@@ -46,7 +61,7 @@ impl Function {
         let (first, second) = match self {
             Function::LeakyRelu { .. } => (Some(0.0), None),
             Function::Clip { lower, upper } => (Some(lower), Some(upper)),
-            Function::Smooth(_) => (None, None),
+            Function::Smooth(_) | Function::Curved(_) => (None, None),
         };
         first.into_iter().chain(second)
     }
@@ -69,12 +84,16 @@ impl Function {
                 (y, y)
             }
             Function::Smooth(smooth) => smooth.at(x),
+            Function::Curved(curved) => curved.at(x),
         }
     }
 
     /// An interval around the values on [l, u].
     pub(crate) fn interval(self, l: f64, u: f64) -> (f64, f64) {
-        (self.at(l).0, self.at(u).1)
+        match self {
+            Function::Curved(curved) => curved.interval(l, u),
+            Function::LeakyRelu { .. } | Function::Clip { .. } | Function::Smooth(_) => (self.at(l).0, self.at(u).1),
+        }
     }
 
     /// f(x / scale)·scale of a piecewise linear function.
@@ -92,7 +111,9 @@ impl Function {
                     x.clone()
                 }
             }
-            Function::Smooth(_) => unreachable!("exact arithmetic has no values of smooth functions"),
+            Function::Smooth(_) | Function::Curved(_) => {
+                unreachable!("exact arithmetic has no values of smooth functions")
+            }
         }
     }
 
@@ -109,7 +130,7 @@ impl Function {
                     (0.0, lower)
                 }
             }
-            Function::Smooth(_) => unreachable!("smooth functions have no pieces"),
+            Function::Smooth(_) | Function::Curved(_) => unreachable!("smooth functions have no pieces"),
         }
     }
 
@@ -128,6 +149,7 @@ impl Function {
         };
         let slope = match self {
             Function::Smooth(smooth) => smooth.slope(below, l, u),
+            Function::Curved(curved) => curved.slope(below, l, u),
             Function::LeakyRelu { slope } if l < 0.0 && u > 0.0 && below => mixed(slope, 1.0, u > -l),
             Function::LeakyRelu { slope } if u <= 0.0 => slope,
             Function::LeakyRelu { .. } if l >= 0.0 => 1.0,
@@ -164,8 +186,10 @@ impl Function {
 
     /// A number not above a·f(z) − b·z anywhere on [l, u].
     pub(crate) fn least(self, a: f64, b: f64, l: f64, u: f64) -> f64 {
-        if let Function::Smooth(smooth) = self {
-            return smooth.least(a, b, l, u);
+        match self {
+            Function::Smooth(smooth) => return smooth.least(a, b, l, u),
+            Function::Curved(curved) => return curved.least(a, b, l, u),
+            Function::LeakyRelu { .. } | Function::Clip { .. } => {}
         }
         let at = |x: f64| {
             let (low, high) = self.at(x);

@@ -1,10 +1,11 @@
-//! The network as the checker reads it: affine maps, activations, max poolings, sums and copies.
+//! The network as the checker reads it: affine maps, activations, max poolings, products, sums and copies.
 
 use tightrope_exact::Enclosure;
 use tightrope_network::{AvgPool2d, Conv2d, Gather};
 
 use crate::function::Function;
 use crate::max_pool::MaxPool;
+use crate::product::Product;
 use crate::rounding::{add_up, sub_down, sum_error};
 
 /// What one node computes from earlier nodes, with weights of type `T`.
@@ -15,6 +16,7 @@ pub(crate) enum Operation<T> {
     /// Another activation.
     Function(usize, Function),
     MaxPool(Box<MaxPool>),
+    Product(Product),
     /// The same values in another shape.
     Copy(usize),
     Sum(Vec<usize>),
@@ -234,6 +236,7 @@ impl Operation<f64> {
             | Operation::Input
             | Operation::Map(_)
             | Operation::MaxPool(_)
+            | Operation::Product(_)
             | Operation::Copy(_)
             | Operation::Sum(_) => None,
         }
@@ -255,6 +258,7 @@ impl Operation<f64> {
                 Some(Intervals { lower, upper })
             }
             Operation::MaxPool(pool) => Some(pool.interval(&nodes[pool.input])),
+            Operation::Product(product) => Some(product.interval(&nodes[product.input])),
             Operation::Sum(inputs) => {
                 let mut sum = nodes[inputs[0]].clone();
                 for &input in &inputs[1..] {
@@ -274,6 +278,7 @@ impl Operation<f64> {
 pub(crate) fn are_exact<T>(operations: &[Operation<T>]) -> bool {
     operations.iter().all(|operation| match operation {
         Operation::Function(_, f) => f.is_piecewise_linear(),
+        Operation::Product(_) => false,
         Operation::Input
         | Operation::Map(_)
         | Operation::Relu(_)
@@ -287,9 +292,9 @@ pub(crate) fn are_exact<T>(operations: &[Operation<T>]) -> bool {
 pub(crate) struct Readers {
     relu: bool,
     functions: Vec<Function>,
-    /// Whether a max pooling reads it or its image.
+    /// Whether a max pooling or a product reads it or its image.
     pooled: bool,
-    /// Whether it is an activation that only max poolings read.
+    /// Whether it is an activation that does not fall and that only max poolings and products read.
     is_image: bool,
 }
 
@@ -303,11 +308,23 @@ impl Readers {
                 Operation::Relu(input) => readers[*input].relu = true,
                 Operation::Function(input, f) => readers[*input].functions.push(*f),
                 Operation::MaxPool(pool) => readers[pool.input].pooled = true,
+                Operation::Product(product) => readers[product.input].pooled = true,
                 Operation::Input | Operation::Map(_) | Operation::Copy(_) | Operation::Sum(_) => {}
             }
         }
         for (node, operation) in operations.iter().enumerate() {
-            let (Operation::Relu(input) | Operation::Function(input, _)) = operation else { continue };
+            // Of a function that falls somewhere a split of its input says nothing in general.
+            let input = match operation {
+                Operation::Relu(input) => input,
+                Operation::Function(input, f) if f.is_increasing() => input,
+                Operation::Function(..)
+                | Operation::Input
+                | Operation::Map(_)
+                | Operation::MaxPool(_)
+                | Operation::Product(_)
+                | Operation::Copy(_)
+                | Operation::Sum(_) => continue,
+            };
             let own = &mut readers[node];
             if own.pooled && !own.relu && own.functions.is_empty() {
                 own.is_image = true;
@@ -317,7 +334,7 @@ impl Readers {
         readers
     }
 
-    /// Whether activations or max poolings read the node.
+    /// Whether activations, max poolings or products read the node.
     pub(crate) fn are_any(&self) -> bool {
         self.relu || self.pooled || !self.functions.is_empty()
     }

@@ -8,6 +8,7 @@
 
 mod builder;
 mod check;
+mod curved;
 mod deadline;
 mod error;
 mod exact;
@@ -18,6 +19,7 @@ mod layers;
 mod max_pool;
 mod numbers;
 mod path;
+mod product;
 mod proof;
 mod rounding;
 mod smooth;

@@ -9,6 +9,7 @@ use crate::error::CertificateError;
 use crate::function::Function;
 use crate::layers::{Kind, Map, Operation, covered, pixels};
 use crate::max_pool::MaxPool;
+use crate::product::Product;
 
 /// A type of weights.
 pub(crate) trait Scalar: Clone {
@@ -71,7 +72,8 @@ pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String
             Layer::Activation(activation) if !activation.is_homogeneous() && unit != 0 => {
                 return Err(format!("`{}` has another unit than 1", node.name));
             }
-            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => true,
+            Layer::Product if unit != 0 => return Err(format!("`{}` has another unit than 1", node.name)),
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product | Layer::Flatten | Layer::Add => true,
             Layer::Input
             | Layer::Conv2d(_)
             | Layer::Linear(_)
@@ -105,6 +107,7 @@ pub fn check_kinds(network: &Network) -> Result<(), CertificateError> {
         | Layer::AvgPool2d(_)
         | Layer::Gather(_)
         | Layer::MaxPool2d(_)
+        | Layer::Product
         | Layer::Flatten
         | Layer::Add => true,
         Layer::BatchNorm(_) => false,
@@ -176,6 +179,7 @@ pub(crate) fn operations<T: Scalar>(
                 let (image, output) = (side(input), side(id));
                 Operation::MaxPool(Box::new(MaxPool::new(input, pool, image, output, node.len())))
             }
+            Layer::Product => Operation::Product(Product { input, outputs: node.len() }),
             Layer::BatchNorm(_) => return Err(not_covered(node)),
             Layer::Flatten => Operation::Copy(input),
             Layer::Add => Operation::Sum(node.inputs.clone()),

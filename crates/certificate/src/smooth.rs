@@ -25,7 +25,7 @@ const LEAST: f64 = -700.0;
 const LN2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
 
 /// Two numbers between which eˣ lies, x ≤ 0.
-fn exponential(x: f64) -> (f64, f64) {
+pub(crate) fn exponential(x: f64) -> (f64, f64) {
     if x < LEAST {
         return (0.0, 1e-304);
     }
@@ -39,7 +39,7 @@ fn exponential(x: f64) -> (f64, f64) {
 }
 
 /// Two numbers between which a quotient of numbers ≥ 0 lies that grows with the first and falls with the second one.
-fn quotient(top: (f64, f64), bottom: (f64, f64)) -> (f64, f64) {
+pub(crate) fn quotient(top: (f64, f64), bottom: (f64, f64)) -> (f64, f64) {
     ((top.0 / bottom.1).next_down().max(0.0), (top.1 / bottom.0).next_up())
 }
 
@@ -179,14 +179,14 @@ impl Smooth {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use tightrope_exact::{Dyadic, Enclosure};
 
     use super::{Smooth, exponential};
 
     /// eˣ by Taylor's series in exact arithmetic with a bound of the rest, −16 ≤ x ≤ 0.
-    fn exact(x: f64) -> Enclosure {
+    pub(crate) fn exact(x: f64) -> Enclosure {
         // eˣ = (e^(x/2⁸))^(2⁸), |x/2⁸| ≤ 1/16: the rest after 40 terms is below (1/16)⁴¹.
         let small = Enclosure::from(x).scaled(-8);
         let mut sum = Enclosure::from(1.0);

@@ -39,7 +39,7 @@ impl Domain<'_> {
     ///   and fl(a ∓ β) has an error then;
     /// * an unstable ReLU with a > 0 is replaced by fl(a·α)·z, which lies between 0 and a·z since 0 ≤ α ≤ 1;
     ///   with a < 0 by a'·z + c for any a', where c is the smaller of the differences at both ends of the interval
-    ///   (a·relu(z) − a'·z is concave), rounded down; other functions and max poolings are replaced likewise;
+    ///   (a·relu(z) − a'·z is concave), rounded down; other functions, max poolings and products are replaced likewise;
     /// * an affine map gives coefficients with an error e, which is paid at once by −e·max|z|.
     pub(crate) fn minimum(
         &self,
@@ -103,6 +103,11 @@ impl Domain<'_> {
                     let (coefficients, constant) = pool.pull(&a, &self.bounds[pool.input]);
                     bound = add_down(bound, constant);
                     self.deposit(&mut pending, pool.input, Some(coefficients));
+                }
+                Operation::Product(product) => {
+                    let (coefficients, constant) = product.pull(&a, &self.bounds[product.input]);
+                    bound = add_down(bound, constant);
+                    self.deposit(&mut pending, product.input, Some(coefficients));
                 }
             }
         }

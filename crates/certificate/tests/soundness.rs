@@ -43,7 +43,8 @@ fn random_model(seed: u64) -> (Model, Rng) {
         dense(&[3, 6, 5, 4])
     } else {
         // Trees split ReLUs.
-        let families = Family::RELU.into_iter().filter(|&family| family != Family::Linear).chain([Family::Gathered]);
+        let families = Family::RELU.into_iter().filter(|&family| family != Family::Linear);
+        let families = families.chain([Family::Gathered, Family::Curved, Family::Multiplied]);
         let families: Vec<Family> = families.collect();
         rng.one_of(&families).recipe().network(&rng)
     };

@@ -55,6 +55,10 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// eˣ.
     fn exp(self) -> Self;
+    /// eˣ − 1, relatively exact near 0.
+    fn exp_m1(self) -> Self;
+    /// ln(1 + x), relatively exact near 0.
+    fn ln_1p(self) -> Self;
     /// tanh x.
     fn tanh(self) -> Self;
     /// ln x.
@@ -114,6 +118,14 @@ macro_rules! real {
             #[inline]
             fn exp(self) -> Self {
                 <$t>::exp(self)
+            }
+            #[inline]
+            fn exp_m1(self) -> Self {
+                <$t>::exp_m1(self)
+            }
+            #[inline]
+            fn ln_1p(self) -> Self {
+                <$t>::ln_1p(self)
             }
             #[inline]
             fn tanh(self) -> Self {

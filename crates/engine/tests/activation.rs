@@ -7,7 +7,7 @@ use tightrope_testkit::differences::Count;
 use tightrope_testkit::random::Rng;
 
 /// With constants that f32 holds.
-const ALL: [Activation; 9] = [
+const ALL: [Activation; 16] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.0 },
     Activation::LeakyRelu { slope: 0.0078125 },
@@ -17,6 +17,13 @@ const ALL: [Activation; 9] = [
     Activation::Clip { lower: -1.0, upper: 1.0 },
     Activation::Clip { lower: 0.0, upper: 6.0 },
     Activation::Clip { lower: 0.3125, upper: 0.4375 },
+    Activation::Exp,
+    Activation::Softplus,
+    Activation::Reciprocal,
+    Activation::Power { exponent: 2 },
+    Activation::Power { exponent: 3 },
+    Activation::Power { exponent: 4 },
+    Activation::Power { exponent: 7 },
 ];
 
 /// Every way to choose lines.
@@ -30,11 +37,48 @@ fn value(kind: Activation, x: f64) -> f64 {
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),
         Activation::Clip { lower, upper } => x.clamp(lower, upper),
+        Activation::Exp => x.exp(),
+        Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        Activation::Reciprocal => 1.0 / x,
+        Activation::Power { exponent } => x.powi(exponent as i32),
     }
 }
 
-/// Intervals of every size and place.
-fn intervals(rng: &Rng) -> Vec<(f64, f64)> {
+/// Whether the function is smooth and bent, and steeper than 1 somewhere.
+fn is_steep(kind: Activation) -> bool {
+    match kind {
+        Activation::Exp | Activation::Softplus | Activation::Reciprocal | Activation::Power { .. } => true,
+        Activation::Relu
+        | Activation::LeakyRelu { .. }
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Clip { .. } => false,
+    }
+}
+
+/// Whether f32 holds the function's values and slopes on [l, u].
+fn is_bounded(kind: Activation, l: f64, u: f64) -> bool {
+    let largest = l.abs().max(u.abs());
+    match kind {
+        Activation::Exp => largest <= 40.0,
+        Activation::Power { .. } => largest <= 300.0,
+        Activation::Reciprocal => l.min(u) > 1e-3 || l.max(u) < -1e-3,
+        Activation::Relu
+        | Activation::LeakyRelu { .. }
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Clip { .. }
+        | Activation::Softplus => true,
+    }
+}
+
+/// What gaps are measured by: 1, or more where a steep function's values are larger.
+fn scale(kind: Activation, l: f64, u: f64) -> f64 {
+    if is_steep(kind) { 20.0 * (1.0 + value(kind, l).abs().max(value(kind, u).abs())) } else { 1.0 }
+}
+
+/// Intervals of every size and place, as far as the function has finite values there.
+fn intervals(rng: &Rng, kind: Activation) -> Vec<(f64, f64)> {
     let mut all = vec![(0.0, 0.0), (-1.0, 1.0), (-1e-300, 1e-300), (-800.0, 800.0), (-800.0, -799.0), (0.3125, 0.4375)];
     all.extend([(-1.0, -1.0), (-5.0, 0.0), (0.0, 5.0), (-30.0, 1e-3), (-1e-3, 30.0), (1.0, 6.0), (-1.0, 0.3125)]);
     for _ in 0..3000 {
@@ -46,6 +90,7 @@ fn intervals(rng: &Rng) -> Vec<(f64, f64)> {
         };
         all.push((middle - 0.5 * width, middle + 0.5 * width));
     }
+    all.retain(|&(l, u)| is_bounded(kind, l, u));
     all
 }
 
@@ -61,7 +106,7 @@ fn check_sound<T: Real>(slack: impl Fn(Activation) -> f64) {
     let rng = Rng::new(11);
     for kind in ALL {
         let f = activation::<T>(kind);
-        for ((l, u), rule) in intervals(&rng).into_iter().flat_map(|ends| RULES.map(|rule| (ends, rule))) {
+        for ((l, u), rule) in intervals(&rng, kind).into_iter().flat_map(|ends| RULES.map(|rule| (ends, rule))) {
             let (l, u) = (T::from_f64(l), T::from_f64(u));
             let (below, above) = f.line_pair(l, u, rule);
             assert!(rule == LowerSlope::Adaptive || below.slope == above.slope, "{kind:?} {rule:?}");
@@ -84,6 +129,7 @@ fn check_sound<T: Real>(slack: impl Fn(Activation) -> f64) {
             let near = 100.0 * T::EPSILON.to_f64() * size
                 + 2e-5 * (high - low).min(1.0).powi(2)
                 + 2e-3 * (high - low).min(1.0);
+            let near = near * scale(kind, low, high);
             assert!(low_gap <= near && high_gap <= near, "{kind:?} on [{l}, {u}] leaves {low_gap} and {high_gap}");
         }
     }
@@ -93,7 +139,13 @@ fn check_sound<T: Real>(slack: impl Fn(Activation) -> f64) {
 fn slack(kind: Activation) -> f64 {
     match kind {
         Activation::Relu | Activation::LeakyRelu { .. } => 4.0,
-        Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. } => 0.0,
+        Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Clip { .. }
+        | Activation::Exp
+        | Activation::Softplus
+        | Activation::Reciprocal
+        | Activation::Power { .. } => 0.0,
     }
 }
 
@@ -111,7 +163,7 @@ fn brackets_hold_as_they_are() {
     let rng = Rng::new(14);
     for kind in ALL {
         let f = activation::<f64>(kind);
-        for (l, u) in intervals(&rng) {
+        for (l, u) in intervals(&rng, kind) {
             let bracket = f.bracket(l, u);
             let mixed = |[first, second]: [Line<f64>; 2], share: f64| Line {
                 slope: (1.0 - share) * first.slope + share * second.slope,
@@ -131,7 +183,7 @@ fn brackets_hold_as_they_are() {
             let (below, above) = f.line_pair(l, u, LowerSlope::Adaptive);
             let own = (mixed(bracket.lower, bracket.share), mixed(bracket.upper, bracket.share));
             for x in [l, u, 0.5 * (l + u)] {
-                let near = 1e-13 * (1.0 + l.abs() + u.abs());
+                let near = 1e-13 * (1.0 + l.abs() + u.abs()) * scale(kind, l, u);
                 assert!(
                     (own.0.at(x) - below.at(x)).abs() <= near,
                     "{kind:?} on [{l}, {u}]: {bracket:?}, not {below:?}"
@@ -167,7 +219,7 @@ fn splits_are_inside() {
     let rng = Rng::new(15);
     for kind in ALL {
         let f = activation::<f64>(kind);
-        for (l, u) in intervals(&rng).into_iter().filter(|&(l, u)| f.is_open(l, u)) {
+        for (l, u) in intervals(&rng, kind).into_iter().filter(|&(l, u)| f.is_open(l, u)) {
             let point = f.split_point(l, u);
             assert!(l < point && point < u, "{kind:?} on [{l}, {u}] is split at {point}");
             if let Activation::Clip { lower, upper } = kind {
@@ -184,8 +236,9 @@ fn images_and_derivatives_are_those_of_the_function() {
     for kind in ALL {
         let f = activation::<f64>(kind);
         for _ in 0..200 {
-            let x = 3.0 * rng.normal();
-            assert!((f.value(x) - value(kind, x)).abs() <= 1e-15, "{kind:?} at {x}");
+            let away = rng.sign() * rng.between(0.3, 5.0);
+            let x = if kind == Activation::Reciprocal { away } else { 3.0 * rng.normal() };
+            assert!((f.value(x) - value(kind, x)).abs() <= 1e-15 * scale(kind, x, x), "{kind:?} at {x}");
             assert_eq!(f.values(&[x, x]), [f.value(x); 2]);
             count.compare(&format!("{kind:?} at {x}"), f.derivative(x), |t| value(kind, x + t));
             let mut target = [1.0, 2.0];
@@ -194,7 +247,7 @@ fn images_and_derivatives_are_those_of_the_function() {
         }
         assert!(f.value(f64::NAN).is_nan());
     }
-    count.finish(1500);
+    count.finish(2900);
 }
 
 #[test]
@@ -207,6 +260,8 @@ fn adjoints_of_lines_are_their_derivatives() {
             let rule = RULES[repeat % RULES.len()];
             let middle = 2.0 * rng.normal();
             let width = 10.0_f64.powf(rng.between(-2.0, 1.0));
+            let away = middle.signum() * (middle.abs() + 1.1 * width + 0.1);
+            let middle = if kind == Activation::Reciprocal { away } else { middle };
             let (l, u) = (middle - width, middle + width);
             let line = || Line { slope: rng.normal(), intercept: rng.normal() };
             let g = (line(), line());
@@ -220,7 +275,7 @@ fn adjoints_of_lines_are_their_derivatives() {
             count.compare(&format!("{kind:?} {rule:?}, u of [{l}, {u}]"), on_u, |t| sum(l, u + t));
         }
     }
-    count.finish(18_000);
+    count.finish(34_000);
 }
 
 /// Narrow intervals have the derivative of the tangent, whatever rounding does to differences.
@@ -234,7 +289,17 @@ fn adjoints_stay_finite_on_narrow_intervals() {
                 let g = Line { slope: 1.0, intercept: 1.0 };
                 let (on_l, on_u) = f.line_pair_adjoint(x - width, x + width, rule, (g, g));
                 // At a kink the guard allows 1/1e-12, times where the line meets the axis.
-                let limit = if matches!(kind, Activation::Sigmoid | Activation::Tanh) { 10.0 } else { 1e13 };
+                let (is_s_shaped, is_steep) = (matches!(kind, Activation::Sigmoid | Activation::Tanh), is_steep(kind));
+                let limit = if is_s_shaped {
+                    10.0
+                } else if is_steep {
+                    1e7
+                } else {
+                    1e13
+                };
+                if kind == Activation::Reciprocal && x.abs() < 0.1 {
+                    continue;
+                }
                 assert!(on_l.abs() <= limit && on_u.abs() <= limit, "{kind:?} at {x} ± {width}: {on_l}, {on_u}");
             }
         }
@@ -251,10 +316,51 @@ fn ties_take_the_flatter_lower_line() {
     assert_eq!((lower(clip, -1.0, 1.0), lower(clip, -1.0, 1.1)), (0.0, 1.0));
 }
 
+/// Functions that fall have the image of an interval, and its adjoint.
+#[test]
+fn images_of_intervals_are_theirs() {
+    let rng = Rng::new(16);
+    let mut count = Count::default();
+    for kind in ALL {
+        let f = activation::<f64>(kind);
+        for _ in 0..300 {
+            let (x, width) = (2.0 * rng.normal(), 10.0_f64.powf(rng.between(-2.0, 0.7)));
+            let (l, u) = (x - width, x + width);
+            if !is_bounded(kind, l, u) {
+                continue;
+            }
+            let (low, high) = f.image(l, u);
+            let values: Vec<f64> = points(l, u).map(|x| value(kind, x)).collect();
+            let near = 1e-14 * scale(kind, l, u);
+            let (least, most) = values.iter().fold((f64::INFINITY, -f64::INFINITY), |(a, b), &y| (a.min(y), b.max(y)));
+            assert!(low <= least + near && most <= high + near, "{kind:?} on [{l}, {u}]: {low} {high}");
+            // Some point is near the least, and one at the largest value.
+            assert!(least - low <= 1e-2 * (1.0 + width).powi(8) && high - most <= near, "{kind:?} on [{l}, {u}]");
+            let g = (rng.normal(), rng.normal());
+            let sum = |l: f64, u: f64| {
+                let (low, high) = f.image(l, u);
+                g.0 * low + g.1 * high
+            };
+            let (on_l, on_u) = f.image_adjoint(l, u, g);
+            count.compare(&format!("{kind:?}, l of [{l}, {u}]"), on_l, |t| sum(l + t, u));
+            count.compare(&format!("{kind:?}, u of [{l}, {u}]"), on_u, |t| sum(l, u + t));
+        }
+        let (low, high) = f.image(f64::NAN, 1.0);
+        assert!(low.is_nan() || high.is_nan(), "{kind:?}");
+    }
+    count.finish(8000);
+    let reciprocal = activation::<f64>(Activation::Reciprocal);
+    for (l, u) in [(-1.0, 1.0), (0.0, 1.0), (-1.0, 0.0), (0.0, 0.0)] {
+        assert_eq!(reciprocal.image(l, u), (f64::NEG_INFINITY, f64::INFINITY));
+        let bracket = reciprocal.bracket(l, u);
+        assert_eq!((bracket.lower[0].intercept, bracket.upper[0].intercept), (f64::NEG_INFINITY, f64::INFINITY));
+    }
+}
+
 /// Bounds that overflowed give no line.
 #[test]
 fn no_lines_without_finite_bounds() {
-    for kind in ALL {
+    for kind in ALL.into_iter().filter(|&kind| kind != Activation::Reciprocal) {
         for (l, u) in [(f32::NEG_INFINITY, 1.0), (-1.0, f32::INFINITY), (f32::NAN, 1.0), (-f32::MAX, f32::MAX)] {
             let lines = activation::<f32>(kind).lines(&[l, -1.0], &[u, 2.0], LowerSlope::Adaptive);
             assert!(lines.lower_slope[0].is_nan() && lines.upper_slope[0].is_nan(), "{kind:?} on [{l}, {u}]");

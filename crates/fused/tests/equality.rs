@@ -206,6 +206,10 @@ fn kinds_without_kernels_go_to_the_reference() {
         Layer::Activation(Activation::Sigmoid),
         Layer::Activation(Activation::Tanh),
         Layer::Activation(Activation::Clip { lower: -0.5, upper: 0.5 }),
+        Layer::Activation(Activation::Exp),
+        Layer::Activation(Activation::Softplus),
+        Layer::Activation(Activation::Power { exponent: 3 }),
+        Layer::Product,
         Layer::MaxPool2d(MaxPool2d { kernel: [2; 2], stride: [2; 2], padding: [0; 4] }),
     ];
     for layer in kinds {

@@ -119,6 +119,9 @@ pub struct LayerDescription {
     /// clip: largest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<f64>,
+    /// power: the whole number n of xⁿ, from 2 to 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exponent: Option<u32>,
     /// gather: output shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<usize>>,
@@ -159,10 +162,20 @@ pub enum Kind {
     Tanh,
     /// Clamping to an interval.
     Clip,
+    /// Exponential function.
+    Exp,
+    /// Smooth ReLU.
+    Softplus,
+    /// One over x.
+    Reciprocal,
+    /// Whole power.
+    Power,
     /// Flatten.
     Flatten,
     /// Sum.
     Add,
+    /// Product of both halves.
+    Product,
 }
 
 /// One number for both axes or one per axis (or per side).
@@ -302,6 +315,7 @@ impl LayerDescription {
             slope: None,
             lower: None,
             upper: None,
+            exponent: None,
             shape: None,
             sources: None,
             counts: None,
@@ -332,6 +346,7 @@ impl LayerDescription {
             ("slope", self.slope.is_some()),
             ("lower", self.lower.is_some()),
             ("upper", self.upper.is_some()),
+            ("exponent", self.exponent.is_some()),
             ("shape", self.shape.is_some()),
             ("sources", self.sources.is_some()),
             ("counts", self.counts.is_some()),

@@ -87,7 +87,8 @@ impl Model {
                     | Layer::MaxPool2d(_)
                     | Layer::Activation(_)
                     | Layer::Flatten
-                    | Layer::Add => unreachable!("batch norms are folded into convolutions and linear layers"),
+                    | Layer::Add
+                    | Layer::Product => unreachable!("batch norms are folded into convolutions and linear layers"),
                 }
             }
             let inputs: Vec<NodeId> = node.inputs.iter().filter_map(|&input| ids[input]).collect();

@@ -84,7 +84,8 @@ impl Network {
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
-            | Layer::Add => None,
+            | Layer::Add
+            | Layer::Product => None,
         })
     }
 
@@ -311,6 +312,7 @@ impl NetworkBuilder {
             | Layer::Activation(_)
             | Layer::Flatten
             | Layer::Add => 1,
+            Layer::Product => 2,
         };
         let reads = elements.unwrap_or(usize::MAX).saturating_mul(per_output);
         if reads > MAX_READS {

@@ -22,8 +22,8 @@ impl Network {
     /// The model that maps inputs x·2^(−units\[0\]) to outputs y·2^(−units\[last\]) wherever this network with `weights` maps x
     /// to y, every node's values being those of this network times 2^(−unit of the node).
     ///
-    /// None if a ReLU, reshape, pooling or sum has another unit than its inputs, an activation that is not homogeneous has
-    /// any but 0, there is a batch norm ([`Model::frozen`] has none), or a number would leave the range of f64.
+    /// None if a ReLU, reshape, pooling or sum has another unit than its inputs, an activation that is not homogeneous or a
+    /// product has any but 0, there is a batch norm ([`Model::frozen`] has none), or a number would leave the range of f64.
     pub fn in_units(&self, weights: &Weights, units: &[i32]) -> Option<Model> {
         let mut nodes = self.nodes().to_vec();
         let mut theta = weights.theta().to_vec();
@@ -37,6 +37,13 @@ impl Network {
             match &mut node.layer {
                 Layer::Input => continue,
                 Layer::Activation(activation) if !activation.is_homogeneous() => {
+                    if unit(input) != 0 || unit(id) != 0 {
+                        return None;
+                    }
+                    continue;
+                }
+                // Twice the unit of its factors.
+                Layer::Product => {
                     if unit(input) != 0 || unit(id) != 0 {
                         return None;
                     }

@@ -39,6 +39,18 @@ fn output_shapes_follow_the_windows() {
 }
 
 #[test]
+fn products_have_two_halves() {
+    let mut builder = image();
+    let id = builder.add("p", Layer::Product, &[builder.input()]).unwrap();
+    assert_eq!(builder.shape(id), [1, 6, 5]);
+    refused(builder.add("q", Layer::Product, &[id]), "layer `q`: multiplies the two halves of its input");
+    let mut builder = NetworkBuilder::new(&[6]).unwrap();
+    let id = builder.add("p", Layer::Product, &[builder.input()]).unwrap();
+    assert_eq!(builder.shape(id), [3]);
+    refused(builder.add("q", Layer::Product, &[id, id]), "cannot have 2 inputs");
+}
+
+#[test]
 fn windows_that_do_not_fit() {
     let attempt = |change: &dyn Fn(&mut Conv2d)| {
         let mut builder = image();

@@ -49,6 +49,9 @@ const EVERY_KIND: &str = r#"
     inputs = ["branch", "on", "stem"]
 
     [[layers]]
+    kind = "product"
+
+    [[layers]]
     kind = "avgpool2d"
     kernel = 2
     padding = 1
@@ -74,6 +77,19 @@ const EVERY_KIND: &str = r#"
     kind = "tanh"
 
     [[layers]]
+    kind = "exp"
+
+    [[layers]]
+    kind = "softplus"
+
+    [[layers]]
+    kind = "reciprocal"
+
+    [[layers]]
+    kind = "power"
+    exponent = 3
+
+    [[layers]]
     kind = "leaky_relu"
     slope = 0.25
 
@@ -83,7 +99,7 @@ const EVERY_KIND: &str = r#"
     [[layers]]
     kind = "gather"
     shape = [2, 2]
-    sources = [0, 1, 23, 5]
+    sources = [0, 1, 11, 5]
     counts = [2, 1, 0, 1]
 
     [[layers]]
@@ -103,7 +119,7 @@ fn every_kind() -> Network {
 fn text_says_what_the_layers_are() {
     let network = every_kind();
     let names: Vec<&str> = network.parameters().iter().map(|info| info.name.as_str()).collect();
-    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "16.weight", "last"];
+    let expected = ["stem.weight", "2.weight", "norm.beta", "branch.kernel", "branch.bias", "21.weight", "last"];
     assert_eq!(names, expected);
     let kinds: Vec<&str> = network.nodes().iter().map(|node| node.layer.kind()).collect();
     let expected = [
@@ -114,12 +130,17 @@ fn text_says_what_the_layers_are() {
         "relu",
         "conv2d",
         "add",
+        "product",
         "avgpool2d",
         "leaky_relu",
         "maxpool2d",
         "clip",
         "sigmoid",
         "tanh",
+        "exp",
+        "softplus",
+        "reciprocal",
+        "power",
         "leaky_relu",
         "flatten",
         "gather",
@@ -142,16 +163,17 @@ fn text_says_what_the_layers_are() {
     assert_eq!(network.node(2).layer, Layer::Conv2d(conv));
     assert_eq!(network.node(2).shape, [6, 5, 7]);
     let pool = AvgPool2d { kernel: [2; 2], stride: [2; 2], padding: [1; 4], count_include_pad: false };
-    assert_eq!(network.node(7).layer, Layer::AvgPool2d(pool));
-    assert_eq!(network.node(8).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.01 }));
+    assert_eq!(network.node(8).layer, Layer::AvgPool2d(pool));
+    assert_eq!(network.node(9).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.01 }));
     let pool = MaxPool2d { kernel: [2, 3], stride: [2, 3], padding: [1, 0, 0, 2] };
-    assert_eq!(network.node(9).layer, Layer::MaxPool2d(pool));
-    assert_eq!((&network.node(7).shape[..], &network.node(9).shape[..]), (&[6, 3, 4][..], &[6, 2, 2][..]));
-    assert_eq!(network.node(10).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
-    assert_eq!(network.node(13).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
-    let Layer::Gather(gather) = &network.node(15).layer else { panic!("{:?}", network.node(15)) };
+    assert_eq!(network.node(10).layer, Layer::MaxPool2d(pool));
+    assert_eq!((&network.node(8).shape[..], &network.node(10).shape[..]), (&[3, 3, 4][..], &[3, 2, 2][..]));
+    assert_eq!(network.node(11).layer, Layer::Activation(Activation::Clip { lower: -0.5, upper: 6.0 }));
+    assert_eq!(network.node(17).layer, Layer::Activation(Activation::Power { exponent: 3 }));
+    assert_eq!(network.node(18).layer, Layer::Activation(Activation::LeakyRelu { slope: 0.25 }));
+    let Layer::Gather(gather) = &network.node(20).layer else { panic!("{:?}", network.node(20)) };
     let sources: Vec<&[u32]> = (0..4).map(|i| gather.sources(i)).collect();
-    assert_eq!((gather.shape(), sources), (&[2, 2][..], vec![&[0, 1][..], &[23], &[], &[5]]));
+    assert_eq!((gather.shape(), sources), (&[2, 2][..], vec![&[0, 1][..], &[11], &[], &[5]]));
     let Layer::Affine(first) = &network.node(1).layer else { panic!("{:?}", network.node(1)) };
     assert_eq!((first.inner, first.scale[0], first.shift[1]), (72, 2.0, -0.2 * (1.0 / 0.6)));
 }
@@ -241,6 +263,11 @@ fn descriptions_that_make_no_network() {
     refused(&layers("{ kind = \"clip\", upper = 1.0 }"), &["`lower` is missing"]);
     refused(&layers("{ kind = \"clip\", lower = 1.0, upper = 1.0 }"), &["lower < upper"]);
     refused(&layers("{ kind = \"clip\", lower = -inf, upper = 1.0 }"), &["finite ends"]);
+    refused(&layers("{ kind = \"power\" }"), &["`exponent` is missing"]);
+    for exponent in [0, 1, 17] {
+        refused(&layers(&format!("{{ kind = \"power\", exponent = {exponent} }}")), &["from 2 to 16"]);
+    }
+    refused(&layers("{ kind = \"exp\", exponent = 2 }"), &["`exponent` means nothing"]);
     refused(&layers("{ kind = \"maxpool2d\", kernel = 2, padding = 2 }"), &["as large as the window"]);
     refused(&layers("{ kind = \"maxpool2d\", kernel = 2, count_include_pad = true }"), &["`count_include_pad` means"]);
     refused(&layers("{ kind = \"flatten\" }, { kind = \"maxpool2d\", kernel = 2 }"), &["pooling needs an input"]);

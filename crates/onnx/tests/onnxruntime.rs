@@ -77,10 +77,13 @@ fn exported_models_run_to_the_same_logits() {
         ("batch-norms".to_string(), batch_norms()),
     ];
     models.extend((0..60).map(|seed| (format!("random{seed}"), random_model(seed))));
-    models.extend((0..20).map(|seed| {
-        let (network, theta) = network(&Rng::new(seed), Family::Gathered);
-        (format!("gathered{seed}"), Model::new(network, theta.iter().map(|&value| value as f32).collect()))
-    }));
+    for family in [Family::Gathered, Family::Curved, Family::Multiplied] {
+        models.extend((0..20).map(|seed| {
+            let (network, theta) = network(&Rng::new(seed), family);
+            let theta = theta.iter().map(|&value| value as f32).collect();
+            (format!("{family:?}{seed}"), Model::new(network, theta))
+        }));
+    }
     let folder = tempfile::tempdir().unwrap();
     for (name, model) in &models {
         export(model, &folder.path().join(format!("{name}.onnx"))).unwrap();
@@ -116,7 +119,7 @@ fn every_operator_is_read_as_it_runs() {
         check_structure(&name, &model);
         checked += 1;
     }
-    assert!(checked >= 59, "only {checked} models");
+    assert!(checked >= 88, "only {checked} models");
 }
 
 /// As many random graphs of every operator as TIGHTROPE_RANDOM_GRAPHS says, 300 if nothing.
@@ -165,6 +168,15 @@ fn check_structure(name: &str, model: &Model) {
         "transposed" => assert_eq!(model.network.parameters().find("w").unwrap().shape, [3, 6]),
         "clip_below" => assert_eq!(kinds, ["input", "relu"]),
         "dead_end" => assert_eq!(kinds, ["input", "relu"]),
+        // A square is a function of one number; other products have both factors in one layer.
+        "squared" => assert_eq!(kinds, ["input", "power", "flatten"]),
+        "multiplied" => assert_eq!(kinds, ["input", "sigmoid", "gather", "gather", "add", "product"]),
+        "softmax" => {
+            assert!(
+                !kinds.contains(&"product") && kinds.contains(&"exp") && kinds.contains(&"reciprocal"),
+                "{kinds:?}"
+            );
+        }
         "residual" => {
             let add = model.network.nodes().iter().find(|node| node.layer == Layer::Add).unwrap();
             assert_eq!(add.inputs.len(), 3);

@@ -6,7 +6,7 @@ use common::{assert_same, random_model};
 use tightrope_network::{Activation, Affine, Initialisation, Layer, Model, NetworkBuilder, Normalisation, Preset};
 use tightrope_onnx::{export, export_bytes, import, import_bytes};
 use tightrope_testkit::evaluate::logits;
-use tightrope_testkit::random::draws;
+use tightrope_testkit::random::{Family, Rng, draws, network};
 
 fn round_trip(model: &Model) -> Model {
     import_bytes(&export_bytes(model).unwrap(), "(memory)").unwrap()
@@ -21,6 +21,32 @@ fn random_networks_come_back_whole() {
         assert_same(&round_trip(&model), &model, &format!("seed {seed}"));
     }
     assert_eq!(kinds.len(), 13, "{kinds:?}");
+}
+
+/// Functions and products come back as such, however their inputs were put together.
+#[test]
+fn smooth_functions_and_products_keep_their_function() {
+    for family in [Family::Curved, Family::Multiplied] {
+        for seed in 0..100 {
+            let (network, theta) = network(&Rng::new(seed), family);
+            let model = Model::new(network, theta.iter().map(|&value| value as f32).collect());
+            let again = round_trip(&model);
+            let count = |model: &Model, kind: &str| {
+                model.network.nodes().iter().filter(|node| node.layer.kind() == kind).count()
+            };
+            for kind in ["product", "exp", "softplus", "reciprocal", "power"] {
+                assert_eq!(count(&again, kind), count(&model, kind), "{family:?} {seed}");
+            }
+            let inputs = draws(seed, 0, 3 * model.network.input_len(), 0.0, 1.0);
+            let inputs: Vec<f64> = inputs.iter().map(|&v| f64::from(v)).collect();
+            for (found, expected) in logits(&again, &inputs).iter().zip(logits(&model, &inputs)) {
+                assert!(
+                    (found - expected).abs() < 1e-6 * (1.0 + expected.abs()),
+                    "{family:?} {seed}: {found}, {expected}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ pub fn evaluate_batch(
             | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
+            | Layer::Product
             | Layer::Flatten
             | Layer::Add => (0..batch)
                 .flat_map(|sample| {
@@ -202,6 +203,7 @@ fn sample_value<'v>(network: &Network, theta: &[f64], node: &Node, of: &impl Fn(
             (0..node.len()).map(|e| gather.sources(e).iter().map(|&source| of(0)[source as usize]).sum()).collect()
         }
         Layer::MaxPool2d(pool) => maximum(pool, of(0), shape(0), &node.shape),
+        Layer::Product => (0..node.len()).map(|e| of(0)[e] * of(0)[node.len() + e]).collect(),
     }
 }
 
@@ -212,6 +214,10 @@ fn activate(activation: Activation, v: f64) -> f64 {
         Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
         Activation::Tanh => v.tanh(),
         Activation::Clip { lower, upper } => v.clamp(lower, upper),
+        Activation::Exp => v.exp(),
+        Activation::Softplus => v.max(0.0) + (-v.abs()).exp().ln_1p(),
+        Activation::Reciprocal => 1.0 / v,
+        Activation::Power { exponent } => v.powi(exponent as i32),
     }
 }
 

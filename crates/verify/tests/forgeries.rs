@@ -82,7 +82,10 @@ fn least(model: &Model) -> f64 {
 /// A network of two inputs with activations of another kind.
 fn other_kind(activation: Activation, seed: u64) -> Model {
     let layer = || Layer::Activation(activation);
-    let network = Chain::new(&[2]).linear(5).layer(layer()).linear(4).layer(layer()).linear(2).build();
+    // Twice in a row these leave f32.
+    let is_steep = matches!(activation, Activation::Exp | Activation::Power { .. });
+    let second = if is_steep { Layer::Activation(Activation::Tanh) } else { layer() };
+    let network = Chain::new(&[2]).linear(5).layer(layer()).linear(4).layer(second).linear(2).build();
     let rng = Rng::new(seed);
     let theta = (0..network.parameters().total()).map(|_| rng.between(-1.5, 1.5)).collect();
     Model::with_weights(network, Weights::new(theta))
@@ -93,6 +96,14 @@ fn pooled(seed: u64) -> Model {
     let pool = Layer::MaxPool2d(MaxPool2d { kernel: [1, 2], stride: [1; 2], padding: [0; 4] });
     let chain = Chain::new(&[1, 1, 2]).conv(3, [1, 2], [1; 2], [0, 1, 0, 1]).layer(pool);
     let network = chain.relu().flatten().linear(4).relu().linear(2).build();
+    let rng = Rng::new(seed);
+    let theta = (0..network.parameters().total()).map(|_| rng.between(-1.0, 1.0)).collect();
+    Model::with_weights(network, Weights::new(theta))
+}
+
+/// A network of two inputs with a product.
+fn multiplied(seed: u64) -> Model {
+    let network = Chain::new(&[2]).linear(8).layer(Layer::Product).linear(4).relu().linear(2).build();
     let rng = Rng::new(seed);
     let theta = (0..network.parameters().total()).map(|_| rng.between(-1.0, 1.0)).collect();
     Model::with_weights(network, Weights::new(theta))
@@ -111,6 +122,10 @@ fn models() -> Vec<(u64, Branching, String, Model)> {
         Activation::Clip { lower: -0.3, upper: 0.9 },
         Activation::Sigmoid,
         Activation::Tanh,
+        Activation::Exp,
+        Activation::Softplus,
+        Activation::Power { exponent: 2 },
+        Activation::Power { exponent: 3 },
     ];
     for (seed, kind) in kinds.into_iter().enumerate() {
         for branching in [Branching::Input, Branching::Fsb] {
@@ -118,6 +133,8 @@ fn models() -> Vec<(u64, Branching, String, Model)> {
         }
     }
     models.push((0, Branching::Input, "max pooling".into(), pooled(1)));
+    models.push((0, Branching::Input, "product".into(), multiplied(1)));
+    models.push((0, Branching::Fsb, "product, neurons".into(), multiplied(1)));
     models
 }
 

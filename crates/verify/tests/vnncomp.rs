@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tightrope_certificate::Checker;
-use tightrope_testkit::shared::vnncomp;
+use tightrope_testkit::shared::{vnncomp, vnncomp_later};
 use tightrope_verify::complete::{Outcome, Settings, decide};
 use tightrope_verify::replay_counterexample;
 use tightrope_vnnlib::Property;
@@ -63,4 +63,24 @@ fn verdicts_are_those_of_the_competition() {
         eprintln!("{onnx} {vnnlib}: {expected} in {decided:.1} s, with the check {all:.1} s");
     }
     assert!(counts[0] >= 4 && counts[1] >= 2, "{counts:?}");
+}
+
+/// Networks that multiply and divide values that depend on the input: nothing contradicts the verdicts known.
+#[test]
+fn quotients_are_not_decided_wrongly() {
+    const LIMIT: Duration = Duration::from_secs(20);
+    let Some(folder) = vnncomp_later() else { return };
+    let folder = folder.path().join("dev/nn4sys_2023");
+    for (onnx, vnnlib) in
+        [("mscn_128d.onnx", "cardinality_0_1_128.vnnlib"), ("pensieve_big_parallel.onnx", "pensieve_parallel_0.vnnlib")]
+    {
+        let start = Instant::now();
+        let model = tightrope_onnx::import(&folder.join(onnx)).unwrap();
+        let property = Property::read(&folder.join(vnnlib)).unwrap();
+        let settings = Settings { timeout: LIMIT, ..Settings::default() };
+        let decision = decide(&model.network, &model.weights(), &property, &settings, &|_| {}).unwrap();
+        eprintln!("{onnx} {vnnlib}: {:?} in {:.1} s", decision.outcome, start.elapsed().as_secs_f64());
+        // Both are known to hold.
+        assert!(!matches!(decision.outcome, Outcome::Violated { .. }), "{onnx} {vnnlib}: {:?}", decision.outcome);
+    }
 }

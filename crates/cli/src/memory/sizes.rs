@@ -62,7 +62,8 @@ impl Sizes {
                 | Layer::MaxPool2d(_)
                 | Layer::Activation(_)
                 | Layer::Flatten
-                | Layer::Add => {}
+                | Layer::Add
+                | Layer::Product => {}
             }
         }
         let own = matches!(engine.supports(network, &BoundRequest::lower(Relaxation::Ibp)), Support::Own);

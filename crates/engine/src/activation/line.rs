@@ -78,14 +78,15 @@ pub(super) fn chord_adjoint<T: Real>((p, slope_at_p): (T, T), (q, slope_at_q): (
     (on_p, on_q)
 }
 
-/// The constants f(l) and f(u), between which a function is that does not fall.
+/// The constants between which a function is: f(l) and f(u), if it does not fall.
 pub(super) fn interval<T: Real>(f: &impl Activation<T>, l: T, u: T) -> (Line<T>, Line<T>) {
-    (Line::constant(f.value(l)), Line::constant(f.value(u)))
+    let (low, high) = f.image(l, u);
+    (Line::constant(low), Line::constant(high))
 }
 
 /// The adjoint of [`interval`].
 pub(super) fn interval_adjoint<T: Real>(f: &impl Activation<T>, l: T, u: T, g: (Line<T>, Line<T>)) -> (T, T) {
-    (g.0.intercept * f.derivative(l), g.1.intercept * f.derivative(u))
+    f.image_adjoint(l, u, (g.0.intercept, g.1.intercept))
 }
 
 impl<T: Real> Lines<T> {

@@ -4,12 +4,17 @@
 //! choice of the function costs nothing per element.
 
 mod clip;
+mod curved;
+mod exp;
 mod fan;
 mod leaky_relu;
 mod line;
+mod power;
+mod reciprocal;
 mod relu;
 mod s_shaped;
 mod sigmoid;
+mod softplus;
 mod tanh;
 
 use std::fmt::Debug;
@@ -17,12 +22,13 @@ use std::fmt::Debug;
 use tightrope_network::Activation as Kind;
 
 use crate::{LowerSlope, Real};
+use curved::Curved;
 pub(crate) use fan::mixed;
 pub use fan::{Bracket, Fan};
 pub use line::{Line, Lines};
 use s_shaped::SShaped;
 
-/// A non-decreasing function f of one number.
+/// A function f of one number.
 ///
 /// Bounds passed to it are those of its argument x: l ≤ x ≤ u. Where rounding has left l > u by a few units in the last
 /// place, lines are sound between the two.
@@ -32,6 +38,26 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
 
     /// f′(x); at a kink that of one of its sides.
     fn derivative(&self, x: T) -> T;
+
+    /// Whether f does not fall anywhere.
+    fn is_increasing(&self) -> bool {
+        true
+    }
+
+    /// The least and the largest value of f on [l, u], those at the ends for functions that do not fall; infinite where f is
+    /// not bounded, NaN for NaN.
+    fn image(&self, l: T, u: T) -> (T, T) {
+        (self.value(l), self.value(u))
+    }
+
+    /// Pulls cotangents on the least and the largest value back to l and u; where f′ is 0 nothing passes, whatever they are.
+    fn image_adjoint(&self, l: T, u: T, (g_low, g_high): (T, T)) -> (T, T) {
+        let pulled = |x: T, g: T| match self.derivative(x) {
+            derivative if derivative != T::ZERO => derivative * g,
+            _ => T::ZERO,
+        };
+        (pulled(l, g_low), pulled(u, g_high))
+    }
 
     /// Whether f is affine on [l, u], so that its lines are f itself and better bounds of x change nothing.
     fn is_affine_on(&self, l: T, u: T) -> bool;
@@ -45,6 +71,12 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
 
     /// A bound of the relative rounding error of [`Activation::value`].
     fn value_error(&self) -> T;
+
+    /// A bound of |slope·x| on [l, u] for the lines of a bracket and, together with |f|, of their intercepts: what
+    /// [`crate::Charges`] needs. The default is that of slopes in [0, 1].
+    fn reach(&self, l: T, u: T) -> T {
+        l.abs().max(u.abs())
+    }
 
     /// Whether better bounds l ≤ x ≤ u of x, or a split between them, make the lines better.
     fn is_open(&self, l: T, u: T) -> bool {
@@ -84,13 +116,28 @@ pub trait Activation<T: Real>: Debug + Send + Sync {
         x.iter().map(|&x| self.value(x)).collect()
     }
 
-    /// target += f′(x)·g for each element; where f′ is 0 nothing passes, whatever g is.
+    /// target += f′(x)·g for each element; where one of the two is 0 nothing passes, whatever the other is.
     fn pull_back(&self, x: &[T], g: &[T], target: &mut [T]) {
         for ((target, &x), &g) in target.iter_mut().zip(x).zip(g) {
             let derivative = self.derivative(x);
-            if derivative != T::ZERO {
+            if derivative != T::ZERO && g != T::ZERO {
                 *target += derivative * g;
             }
+        }
+    }
+
+    /// The least and the largest values of all elements.
+    fn images(&self, lower: &[T], upper: &[T]) -> (Vec<T>, Vec<T>) {
+        lower.iter().zip(upper).map(|(&l, &u)| self.image(l, u)).unzip()
+    }
+
+    /// The adjoint of [`Activation::images`]: adds to the cotangents of the bounds.
+    fn pull_back_images(&self, bounds: [&[T]; 2], g: [&[T]; 2], [g_lower, g_upper]: [&mut [T]; 2]) {
+        let [lower, upper] = bounds;
+        for i in 0..lower.len() {
+            let (on_lower, on_upper) = self.image_adjoint(lower[i], upper[i], (g[0][i], g[1][i]));
+            g_lower[i] += on_lower;
+            g_upper[i] += on_upper;
         }
     }
 
@@ -136,6 +183,10 @@ pub(crate) fn of_kind<T: Real>(kind: Kind) -> Box<dyn Activation<T>> {
         Kind::Sigmoid => Box::new(SShaped(sigmoid::Sigmoid)),
         Kind::Tanh => Box::new(SShaped(tanh::Tanh)),
         Kind::Clip { lower, upper } => Box::new(clip::Clip::new(lower, upper)),
+        Kind::Exp => Box::new(Curved(exp::Exp)),
+        Kind::Softplus => Box::new(Curved(softplus::Softplus)),
+        Kind::Reciprocal => Box::new(Curved(reciprocal::Reciprocal)),
+        Kind::Power { exponent } => Box::new(Curved(power::Power::new(exponent))),
     }
 }
 

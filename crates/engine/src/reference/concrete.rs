@@ -14,8 +14,8 @@ pub(super) fn forward<T: Real>(plan: &Plan<T>, inputs: &[T], batch: usize) -> Ve
     along(plan, inputs.to_vec(), batch, last, |id, x| plan.values(id, x))
 }
 
-/// Values of the nodes up to `last`; `nonlinear` maps (node, its input's values) to the values of an activation or a max
-/// pooling.
+/// Values of the nodes up to `last`; `nonlinear` maps (node, its input's values) to the values of an activation, a max
+/// pooling or a product.
 pub(super) fn along<T: Real>(
     plan: &Plan<T>,
     inputs: Vec<T>,
@@ -45,7 +45,7 @@ fn extend<T: Real>(
     for (id, node) in plan.network.nodes()[..=last].iter().enumerate().skip(values.len()) {
         let value = match &node.layer {
             Layer::Input => unreachable!("only node 0 is the input"),
-            Layer::Activation(_) | Layer::MaxPool2d(_) => nonlinear(id, &values[node.inputs[0]]),
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product => nonlinear(id, &values[node.inputs[0]]),
             Layer::Add => {
                 let mut sum = values[node.inputs[0]].clone();
                 for &input in &node.inputs[1..] {
@@ -110,6 +110,10 @@ pub(super) fn retreat<T: Real>(
             Layer::MaxPool2d(_) => {
                 let input = node.inputs[0];
                 plan.max_pool(id).pull_back(&values[input], &g, &mut cotangents[input]);
+            }
+            Layer::Product => {
+                let input = node.inputs[0];
+                plan.product(id).pull_back(&values[input], &g, &mut cotangents[input]);
             }
             Layer::Add => {
                 for &input in &node.inputs {

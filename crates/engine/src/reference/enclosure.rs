@@ -40,22 +40,14 @@ fn finite<T: Real>(
     match &node.layer {
         Layer::Activation(_) => {
             let f = plan.activation(id);
-            // Of a non-decreasing function, each end off by its rounding.
+            // Each end off by its rounding.
             let error = f.value_error();
             let margin = |y: T| if error == T::ZERO { T::ZERO } else { error * y.abs() + T::MIN_POSITIVE };
-            let low = |&x: &T| {
-                let y = f.value(x);
-                y - margin(y)
-            };
-            let high = |&x: &T| {
-                let y = f.value(x);
-                y + margin(y)
-            };
-            OutwardInterval {
-                lower: input.lower.iter().map(low).collect(),
-                upper: input.upper.iter().map(high).collect(),
-                reach: input.magnitude(),
-            }
+            let (mut lower, mut upper) = f.images(&input.lower, &input.upper);
+            lower.iter_mut().for_each(|y| *y -= margin(*y));
+            upper.iter_mut().for_each(|y| *y += margin(*y));
+            let reach = input.lower.iter().zip(&input.upper).map(|(&l, &u)| f.reach(l, u)).collect();
+            OutwardInterval { lower, upper, reach }
         }
         Layer::MaxPool2d(_) => {
             let pool = plan.max_pool(id);
@@ -64,6 +56,17 @@ fn finite<T: Real>(
                 upper: pool.values(&input.upper),
                 reach: pool.values(&input.magnitude()),
             }
+        }
+        Layer::Product => {
+            let product = plan.product(id);
+            let (mut lower, mut upper) = product.images(&input.lower, &input.upper);
+            let margin = |y: T| T::EPSILON * y.abs() + T::MIN_POSITIVE;
+            lower.iter_mut().for_each(|y| *y -= margin(*y));
+            upper.iter_mut().for_each(|y| *y += margin(*y));
+            // Two products of slopes, and a constant of twice that size.
+            let mut reach = product.reaches(&input.lower, &input.upper);
+            reach.iter_mut().for_each(|reach| *reach *= T::from_f64(4.0));
+            OutwardInterval { lower, upper, reach }
         }
         Layer::Flatten => input.clone(),
         Layer::Add => {

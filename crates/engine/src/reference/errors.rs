@@ -35,7 +35,7 @@ impl<T: Real> Errors<T> {
             let radii = match &node.layer {
                 Layer::Input => vec![T::ZERO; batch * node.len()],
                 Layer::Add => sum(&self.radii, &node.inputs),
-                Layer::Activation(_) | Layer::MaxPool2d(_) => {
+                Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product => {
                     let below = self.radii[node.inputs[0]].chunks_exact(plan.network.node(node.inputs[0]).len());
                     below.zip(lines).flat_map(|(below, lines)| beyond(&lines[id], below)).collect()
                 }
@@ -79,7 +79,7 @@ impl<T: Real> Errors<T> {
                     g[input].iter_mut().zip(&g_node).for_each(|(t, &g)| *t += g);
                 }
             }
-            Layer::Activation(_) | Layer::MaxPool2d(_) => {
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product => {
                 let input = node.inputs[0];
                 let (Some(rule), Some(known), Some(target)) = (self.rule, &bounded[input], &mut bounds[input]) else {
                     unreachable!("node {input} is not bounded")
@@ -92,6 +92,17 @@ impl<T: Real> Errors<T> {
                         Some(NodeLines::MaxPool(lines)) => {
                             let mut pair = Pair::zeros(n);
                             lines.radii_adjoint(g_node, g_radii, &mut pair);
+                            target.lower[range.clone()].iter_mut().zip(pair.lower).for_each(|(t, g)| *t += g);
+                            target.upper[range].iter_mut().zip(pair.upper).for_each(|(t, g)| *t += g);
+                        }
+                        Some(NodeLines::Product(lines)) => {
+                            let ends = |pair: &Pair<T>| Pair {
+                                lower: pair.lower[range.clone()].to_vec(),
+                                upper: pair.upper[range.clone()].to_vec(),
+                            };
+                            let mut pair = Pair::zeros(n);
+                            let bounds = (&ends(known), &mut pair);
+                            lines.radii_adjoint(plan.product(id), rule, g_node, (radii, g_radii), bounds);
                             target.lower[range.clone()].iter_mut().zip(pair.lower).for_each(|(t, g)| *t += g);
                             target.upper[range].iter_mut().zip(pair.upper).for_each(|(t, g)| *t += g);
                         }
@@ -130,10 +141,11 @@ impl<T: Real> Errors<T> {
     }
 }
 
-/// The radii of one image's box beyond an activation or max pooling.
+/// The radii of one image's box beyond an activation, max pooling or product.
 fn beyond<T: Real>(lines: &Option<NodeLines<T>>, below: &[T]) -> Vec<T> {
     match lines {
         Some(NodeLines::MaxPool(lines)) => lines.radii(below),
+        Some(NodeLines::Product(lines)) => lines.radii(below),
         Some(NodeLines::Activation(lines)) => {
             let own = lines.radii().into_iter().zip(below).zip(&lines.upper_slope);
             own.map(|((own, &below), &slope)| own + slope.abs() * below).collect()

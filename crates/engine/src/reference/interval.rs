@@ -1,7 +1,7 @@
 //! The interval domain (IBP, Gowal et al. 2018): centre and radius of every node, and their adjoint.
 //!
-//! Affine: c' = W c + b, r' = |W| r. Activations and max pooling: the images of both ends, of which the upper one may be
-//! shrunk where a ReLU is unstable.
+//! Affine: c' = W c + b, r' = |W| r. Activations, max pooling and products: the image of the interval, which for functions that do not
+//! fall is that of both ends, and whose upper end may be shrunk where a ReLU is unstable.
 
 use tightrope_network::{Activation, Layer, NodeId};
 
@@ -52,13 +52,18 @@ impl<T: Real> Intervals<T> {
                     Layer::Input => (region.center.clone(), region.radius.clone()),
                     Layer::Activation(kind) => {
                         let (pair, f) = (result.ends(node.inputs[0]), plan.activation(id));
-                        let (lower, mut upper) = (f.values(&pair.lower), f.values(&pair.upper));
+                        let (lower, mut upper) = f.images(&pair.lower, &pair.upper);
                         result.shrink(*kind, &pair, &mut upper);
                         from_ends(&lower, &upper)
                     }
                     Layer::MaxPool2d(_) => {
                         let (pair, pool) = (result.ends(node.inputs[0]), plan.max_pool(id));
                         from_ends(&pool.values(&pair.lower), &pool.values(&pair.upper))
+                    }
+                    Layer::Product => {
+                        let pair = result.ends(node.inputs[0]);
+                        let (lower, upper) = plan.product(id).images(&pair.lower, &pair.upper);
+                        from_ends(&lower, &upper)
                     }
                     Layer::Add => (sum(&result.center, &node.inputs), sum(&result.radius, &node.inputs)),
                     Layer::Conv2d(_)
@@ -143,8 +148,8 @@ impl<T: Real> Intervals<T> {
                     let (ends, mut on_image) = (self.ends(input), on_ends(&g_center, &g_radius));
                     self.shrink(*kind, &ends, &mut on_image.upper);
                     let mut g = Pair::zeros(ends.lower.len());
-                    f.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
-                    f.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    let on_image = [&on_image.lower[..], &on_image.upper];
+                    f.pull_back_images([&ends.lower, &ends.upper], on_image, [&mut g.lower, &mut g.upper]);
                     cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
                 }
                 Layer::MaxPool2d(_) => {
@@ -153,6 +158,12 @@ impl<T: Real> Intervals<T> {
                     let mut g = Pair::zeros(ends.lower.len());
                     pool.pull_back(&ends.lower, &on_image.lower, &mut g.lower);
                     pool.pull_back(&ends.upper, &on_image.upper, &mut g.upper);
+                    cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
+                }
+                Layer::Product => {
+                    let (input, ends) = (node.inputs[0], self.ends(node.inputs[0]));
+                    let mut g = Pair::zeros(ends.lower.len());
+                    plan.product(id).pull_back_images(&ends, &on_ends(&g_center, &g_radius), &mut g);
                     cotangents.add_on_ends(input, 0, &g.lower, &g.upper);
                 }
                 Layer::Add => {

@@ -7,6 +7,7 @@ use tightrope_network::{Layer, Network, NodeId};
 use super::affine::Map;
 use crate::activation::Activation;
 use crate::max_pool::MaxPool;
+use crate::product::Product;
 use crate::{EngineError, Nonlinearity, Real, Sites};
 
 /// A network with its weights in place.
@@ -14,17 +15,17 @@ pub(super) struct Plan<T> {
     pub(super) network: Arc<Network>,
     /// One map per affine node.
     pub(super) maps: Vec<Option<Arc<Map<T>>>>,
-    /// One function per activation and max-pooling node.
+    /// One function per activation, max pooling and product.
     functions: Vec<Option<Nonlinearity<T>>>,
     /// Pre-activation nodes in network order.
     pub(super) pre_activations: Vec<NodeId>,
     /// The numbering of domains.
     pub(super) sites: Sites,
-    /// Nodes whose bounds give the lines of others, in the order of those: the pre-activations and the inputs of max pooling.
+    /// Nodes whose bounds give the lines of others, in the order of those: the pre-activations and the inputs of max poolings and products.
     pub(super) bounded: Vec<NodeId>,
-    /// The activation and max-pooling nodes that read a node.
+    /// The activations, max poolings and products that read a node.
     readers: Vec<Vec<NodeId>>,
-    /// True for nodes with no activation or max pooling before them: affine functions of the input.
+    /// True for nodes with no activation, max pooling or product before them: affine functions of the input.
     pub(super) is_affine: Vec<bool>,
     /// True for affine nodes whose interval bounds over a box are exact: at most one mixing layer after diagonal ones, and diagonal ones after it.
     pub(super) interval_is_exact: Vec<bool>,
@@ -92,12 +93,12 @@ impl<T: Real> Plan<T> {
         Plan { network, maps, functions, pre_activations, sites, bounded, readers, is_affine, interval_is_exact }
     }
 
-    /// Values of an activation or max-pooling node for those of its input.
+    /// Values of an activation, max pooling or product for those of its input.
     pub(super) fn values(&self, id: NodeId, x: &[T]) -> Vec<T> {
         self.function(id).values(x)
     }
 
-    /// The function of an activation or max-pooling node.
+    /// The function of an activation, max pooling or product.
     pub(super) fn function(&self, id: NodeId) -> &Nonlinearity<T> {
         match &self.functions[id] {
             Some(function) => function,
@@ -109,7 +110,9 @@ impl<T: Real> Plan<T> {
     pub(super) fn activation(&self, id: NodeId) -> &dyn Activation<T> {
         match &self.functions[id] {
             Some(Nonlinearity::Activation(function)) => &**function,
-            Some(Nonlinearity::MaxPool(_)) | None => unreachable!("node {id} is no activation"),
+            Some(Nonlinearity::MaxPool(_) | Nonlinearity::Product(_)) | None => {
+                unreachable!("node {id} is no activation")
+            }
         }
     }
 
@@ -117,11 +120,23 @@ impl<T: Real> Plan<T> {
     pub(super) fn max_pool(&self, id: NodeId) -> &MaxPool {
         match &self.functions[id] {
             Some(Nonlinearity::MaxPool(pool)) => pool,
-            Some(Nonlinearity::Activation(_)) | None => unreachable!("node {id} is no max pooling"),
+            Some(Nonlinearity::Activation(_) | Nonlinearity::Product(_)) | None => {
+                unreachable!("node {id} is no max pooling")
+            }
         }
     }
 
-    /// The site of an activation or max-pooling node.
+    /// The factors of a product.
+    pub(super) fn product(&self, id: NodeId) -> &Product {
+        match &self.functions[id] {
+            Some(Nonlinearity::Product(product)) => product,
+            Some(Nonlinearity::Activation(_) | Nonlinearity::MaxPool(_)) | None => {
+                unreachable!("node {id} is no product")
+            }
+        }
+    }
+
+    /// The site of an activation, max pooling or product.
     pub(super) fn site(&self, id: NodeId) -> usize {
         match self.sites.site[id] {
             Some(site) => site,
@@ -137,12 +152,12 @@ impl<T: Real> Plan<T> {
     }
 
     /// True if no line depends on the bounds [l, u] of a neuron of node `id`: what reads it is affine there, and is not read
-    /// by a max pooling.
+    /// by a max pooling or a product.
     pub(super) fn is_settled(&self, id: NodeId, l: T, u: T) -> bool {
         self.readers[id].iter().all(|&reader| {
             let is_affine = match &self.functions[reader] {
                 Some(Nonlinearity::Activation(f)) => f.is_affine_on(l, u),
-                Some(Nonlinearity::MaxPool(_)) | None => false,
+                Some(Nonlinearity::MaxPool(_) | Nonlinearity::Product(_)) | None => false,
             };
             is_affine && (self.readers[reader].is_empty() || !self.is_image(reader))
         })

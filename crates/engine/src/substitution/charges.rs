@@ -10,7 +10,7 @@
 //! sum of absolute values; Higham 2002, ch. 3), which changes the right side by at most γ·|Â_k|·(|W|·M), M being a bound of
 //! |z| over the box for the node's inputs. Bias terms give γ·|Â_k|·|b|, steps through activations and max pooling at most
 //! γ·|Â_k|·M of the node itself and of its input (slopes are in [0, 1], intercepts at most the sum of both, and the lines
-//! are valid as rounded), sums over several consumers of a node and multipliers γ·|Â_k|·M of the node itself, what a
+//! are valid as rounded; what lines with other slopes can reach stands for M of the input), sums over several consumers of a node and multipliers γ·|Â_k|·M of the node itself, what a
 //! multiplier β of a split at p adds to the constants γ·β·|p|, and the running value v̂ one unit of roundoff per addition.
 //! All of it but for that is a dot product of |Â_k| with one vector per node, V_k = |W|·M + |b| + M, known before any row is
 //! bounded; that sum, times γ with N twice the size of the largest node and enlarged for its own rounding, is the margin.

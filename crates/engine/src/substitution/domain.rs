@@ -63,7 +63,7 @@ pub struct Domain<'a, T> {
 /// What a backward pass leaves behind for the forward pass.
 #[derive(Default)]
 pub struct Trace<T> {
-    /// Coefficients on the outputs of activations and max poolings by node, `[rows, n]`; empty for other nodes.
+    /// Coefficients on the outputs of activations, max poolings and products by node, `[rows, n]`; empty for other nodes.
     pub post: Vec<Vec<T>>,
     /// Coefficients on the input `[rows, d]`.
     pub input: Vec<T>,

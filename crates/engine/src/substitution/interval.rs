@@ -9,7 +9,7 @@ pub struct OutwardInterval<T> {
     pub lower: Vec<T>,
     /// Upper ends.
     pub upper: Vec<T>,
-    /// |W|·M + |b| of affine nodes, the inputs' M otherwise.
+    /// |W|·M + |b| of affine nodes, [`crate::activation::Activation::reach`] of activations, the inputs' M otherwise.
     pub reach: Vec<T>,
 }
 

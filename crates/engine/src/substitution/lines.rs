@@ -3,22 +3,25 @@
 use crate::Real;
 use crate::activation::Lines;
 use crate::max_pool::PoolLines;
+use crate::product::ProductLines;
 
-/// The lines of an activation or a max pooling for some sets of bounds.
+/// The lines of an activation, a max pooling or a product for some sets of bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodeLines<T> {
     /// Of each element.
     Activation(Lines<T>),
     /// Of each window.
     MaxPool(PoolLines<T>),
+    /// Of each pair of factors.
+    Product(ProductLines<T>),
 }
 
 impl<T: Real> NodeLines<T> {
-    /// The lines of an activation; none of a max pooling.
+    /// The lines of an activation; none of others.
     pub fn activation(&self) -> Option<&Lines<T>> {
         match self {
             NodeLines::Activation(lines) => Some(lines),
-            NodeLines::MaxPool(_) => None,
+            NodeLines::MaxPool(_) | NodeLines::Product(_) => None,
         }
     }
 
@@ -26,7 +29,7 @@ impl<T: Real> NodeLines<T> {
     pub fn have_choice(&self) -> bool {
         match self {
             NodeLines::Activation(lines) => lines.fan.as_ref().is_none_or(|fan| fan.has_choice()),
-            NodeLines::MaxPool(_) => false,
+            NodeLines::MaxPool(_) | NodeLines::Product(_) => false,
         }
     }
 
@@ -35,6 +38,7 @@ impl<T: Real> NodeLines<T> {
         match self {
             NodeLines::Activation(lines) => lines.centre(),
             NodeLines::MaxPool(lines) => lines.centre(),
+            NodeLines::Product(lines) => lines.centre(),
         }
     }
 
@@ -42,7 +46,7 @@ impl<T: Real> NodeLines<T> {
     pub fn activation_mut(&mut self) -> Option<&mut Lines<T>> {
         match self {
             NodeLines::Activation(lines) => Some(lines),
-            NodeLines::MaxPool(_) => None,
+            NodeLines::MaxPool(_) | NodeLines::Product(_) => None,
         }
     }
 }
@@ -53,6 +57,7 @@ impl NodeLines<f64> {
         match self {
             NodeLines::Activation(lines) => NodeLines::Activation(lines.narrowed()),
             NodeLines::MaxPool(lines) => NodeLines::MaxPool(lines.narrowed()),
+            NodeLines::Product(lines) => NodeLines::Product(lines.narrowed()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Back-substitution of chosen rows over chosen sets: what α-CROWN and branch and bound ask of an engine.
 //!
-//! A *position* below is an index into the nodes that activations and max poolings read, a *site* one into the functions
+//! A *position* below is an index into the nodes that activations, max poolings and products read, a *site* one into the functions
 //! that do; see [`Sites`].
 
 mod ascent;

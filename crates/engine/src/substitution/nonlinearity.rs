@@ -5,15 +5,18 @@ use tightrope_network::{Activation as Kind, Layer, Network, NodeId};
 use super::NodeLines;
 use crate::activation::{Activation, Lines, activation};
 use crate::max_pool::{MaxPool, PoolLines};
+use crate::product::{Product, ProductLines};
 use crate::{LowerSlope, Real};
 
-/// What an activation or a max-pooling node computes.
+/// What an activation, a max pooling or a product computes.
 #[derive(Debug)]
 pub enum Nonlinearity<T> {
     /// A function of each element.
     Activation(Box<dyn Activation<T>>),
     /// The largest element of each window.
     MaxPool(MaxPool),
+    /// The elements of one half times those of the other.
+    Product(Product),
 }
 
 impl<T: Real> Nonlinearity<T> {
@@ -26,6 +29,7 @@ impl<T: Real> Nonlinearity<T> {
                 let input = &network.node(node.inputs[0]).shape;
                 Some(Nonlinearity::MaxPool(MaxPool::new(pool, input, &node.shape)))
             }
+            Layer::Product => Some(Nonlinearity::Product(Product::new(node.len()))),
             Layer::Input
             | Layer::Conv2d(_)
             | Layer::Linear(_)
@@ -43,6 +47,7 @@ impl<T: Real> Nonlinearity<T> {
         match self {
             Nonlinearity::Activation(f) => f.values(x),
             Nonlinearity::MaxPool(pool) => pool.values(x),
+            Nonlinearity::Product(product) => product.values(x),
         }
     }
 
@@ -51,19 +56,26 @@ impl<T: Real> Nonlinearity<T> {
         match self {
             Nonlinearity::Activation(_) => NodeLines::Activation(Lines::without_lower_intercepts(elements)),
             Nonlinearity::MaxPool(_) => NodeLines::MaxPool(PoolLines::default()),
+            Nonlinearity::Product(_) => NodeLines::Product(ProductLines::default()),
         }
     }
 
     /// Appends the lines for bounds `[n]` of one set: lines to be optimised, which hold in exact arithmetic in f64.
     pub fn extend(&self, lines: &mut NodeLines<T>, lower: &[f64], upper: &[f64]) {
+        let convert = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
         match (self, lines) {
             (Nonlinearity::Activation(f), NodeLines::Activation(lines)) => f.extend(lines, lower, upper),
             (Nonlinearity::MaxPool(pool), NodeLines::MaxPool(lines)) => {
-                let convert = |values: &[f64]| values.iter().map(|&v| T::from_f64(v)).collect::<Vec<T>>();
                 pool.extend(lines, &convert(lower), &convert(upper), LowerSlope::Adaptive);
             }
-            (Nonlinearity::Activation(_), NodeLines::MaxPool(_))
-            | (Nonlinearity::MaxPool(_), NodeLines::Activation(_)) => unreachable!("lines of another function"),
+            (Nonlinearity::Product(product), NodeLines::Product(lines)) => {
+                product.extend(lines, &convert(lower), &convert(upper));
+            }
+            (Nonlinearity::Activation(_), NodeLines::MaxPool(_) | NodeLines::Product(_))
+            | (Nonlinearity::MaxPool(_), NodeLines::Activation(_) | NodeLines::Product(_))
+            | (Nonlinearity::Product(_), NodeLines::Activation(_) | NodeLines::MaxPool(_)) => {
+                unreachable!("lines of another function")
+            }
         }
     }
 }
@@ -82,13 +94,13 @@ pub struct Site {
 /// The numbering that domains speak in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sites {
-    /// The nodes that activations and max poolings read, in network order; a *position* is an index into this list.
+    /// The nodes that activations, max poolings and products read, in network order; a *position* is an index into this list.
     pub positions: Vec<NodeId>,
     /// Position of each node that has one.
     pub position: Vec<Option<usize>>,
     /// The functions in the order of what they read; a *site* is an index into this list.
     pub sites: Vec<Site>,
-    /// Site of each activation and max-pooling node.
+    /// Site of each activation, max pooling and product.
     pub site: Vec<Option<usize>>,
 }
 
@@ -106,12 +118,13 @@ impl Sites {
             | Layer::AvgPool2d(_)
             | Layer::Gather(_)
             | Layer::MaxPool2d(_)
+            | Layer::Product
             | Layer::Flatten
             | Layer::Add => None,
         };
         let mut sites: Vec<(Site, Option<Kind>)> = Vec::new();
         for (id, node) in nodes.iter().enumerate() {
-            if !matches!(node.layer, Layer::Activation(_) | Layer::MaxPool2d(_)) {
+            if !matches!(node.layer, Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product) {
                 continue;
             }
             let (input, kind) = (node.inputs[0], kind(id));

@@ -154,11 +154,19 @@ impl Plan {
             match &node.layer {
                 Layer::Input
                 | Layer::Add
+                | Layer::Product
                 | Layer::AvgPool2d(_)
                 | Layer::Gather(_)
                 | Layer::MaxPool2d(_)
                 | Layer::Activation(
-                    Activation::LeakyRelu { .. } | Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. },
+                    Activation::LeakyRelu { .. }
+                    | Activation::Sigmoid
+                    | Activation::Tanh
+                    | Activation::Clip { .. }
+                    | Activation::Exp
+                    | Activation::Softplus
+                    | Activation::Reciprocal
+                    | Activation::Power { .. },
                 ) => return refuse("which has no kernel"),
                 Layer::BatchNorm(norm) => {
                     let Some(stage) = plan.stages.last_mut() else {

@@ -11,6 +11,7 @@ mod flatten;
 mod gather;
 mod linear;
 mod max_pool2d;
+mod product;
 mod window;
 
 pub use activation::Activation;
@@ -27,7 +28,7 @@ use std::ops::RangeInclusive;
 use crate::NetworkError;
 use crate::description::{Kind, LayerDescription, Names, Reading};
 use crate::layout::{BufferId, ParameterId};
-use activation::{clip, leaky_relu};
+use activation::{clip, leaky_relu, power};
 
 /// A node's operation. Shapes never include the batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,8 @@ pub enum Layer {
     Flatten,
     /// Sum of two or more inputs of equal shape.
     Add,
+    /// Elements of the first half of the input, along its first axis, times those of the second half.
+    Product,
 }
 
 /// The parameter tensors of a layer.
@@ -107,6 +110,7 @@ impl Layer {
             Layer::Activation(activation) => activation.kind(),
             Layer::Flatten => "flatten",
             Layer::Add => "add",
+            Layer::Product => "product",
         }
     }
 
@@ -122,7 +126,7 @@ impl Layer {
             | Layer::Gather(_)
             | Layer::Flatten
             | Layer::Add => true,
-            Layer::MaxPool2d(_) | Layer::Activation(_) => false,
+            Layer::MaxPool2d(_) | Layer::Activation(_) | Layer::Product => false,
         }
     }
 
@@ -158,7 +162,8 @@ impl Layer {
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
-            | Layer::Add => Needs::default(),
+            | Layer::Add
+            | Layer::Product => Needs::default(),
         }
     }
 
@@ -175,7 +180,8 @@ impl Layer {
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
-            | Layer::Add => None,
+            | Layer::Add
+            | Layer::Product => None,
         }
     }
 
@@ -206,7 +212,8 @@ impl Layer {
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
             | Layer::Flatten
-            | Layer::Add => {}
+            | Layer::Add
+            | Layer::Product => {}
         }
         self
     }
@@ -224,7 +231,8 @@ impl Layer {
             | Layer::Gather(_)
             | Layer::MaxPool2d(_)
             | Layer::Activation(_)
-            | Layer::Flatten => 1..=1,
+            | Layer::Flatten
+            | Layer::Product => 1..=1,
         }
     }
 
@@ -257,6 +265,7 @@ impl Layer {
             Layer::Activation(activation) => activation.check().map(|()| inputs[0].to_vec()),
             Layer::Flatten => Ok(flatten::output_shape(inputs[0])),
             Layer::Add => add::output_shape(inputs),
+            Layer::Product => product::output_shape(inputs[0]),
         };
         shape.map_err(|problem| NetworkError::layer(name, problem))
     }
@@ -276,8 +285,13 @@ impl Layer {
             Kind::Sigmoid => Layer::Activation(Activation::Sigmoid),
             Kind::Tanh => Layer::Activation(Activation::Tanh),
             Kind::Clip => Layer::Activation(clip::read(reading)?),
+            Kind::Exp => Layer::Activation(Activation::Exp),
+            Kind::Softplus => Layer::Activation(Activation::Softplus),
+            Kind::Reciprocal => Layer::Activation(Activation::Reciprocal),
+            Kind::Power => Layer::Activation(power::read(reading)?),
             Kind::Flatten => Layer::Flatten,
             Kind::Add => Layer::Add,
+            Kind::Product => Layer::Product,
         })
     }
 
@@ -293,7 +307,7 @@ impl Layer {
             Layer::Gather(gather) => gather.write(text),
             Layer::MaxPool2d(pool) => pool.write(text),
             Layer::Activation(activation) => activation.write(text),
-            Layer::Flatten | Layer::Add => {}
+            Layer::Flatten | Layer::Add | Layer::Product => {}
         }
     }
 
@@ -311,6 +325,7 @@ impl Layer {
             Layer::Activation(activation) => activation.text_kind(),
             Layer::Flatten => Kind::Flatten,
             Layer::Add => Kind::Add,
+            Layer::Product => Kind::Product,
         })
     }
 }
@@ -328,7 +343,16 @@ impl Kind {
             Kind::MaxPool2d => MaxPool2d::KEYS,
             Kind::LeakyRelu => leaky_relu::KEYS,
             Kind::Clip => clip::KEYS,
-            Kind::Relu | Kind::Sigmoid | Kind::Tanh | Kind::Flatten | Kind::Add => &[],
+            Kind::Power => power::KEYS,
+            Kind::Relu
+            | Kind::Sigmoid
+            | Kind::Tanh
+            | Kind::Exp
+            | Kind::Softplus
+            | Kind::Reciprocal
+            | Kind::Flatten
+            | Kind::Add
+            | Kind::Product => &[],
         }
     }
 }

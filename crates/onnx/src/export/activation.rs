@@ -19,6 +19,13 @@ pub fn write(
         Activation::Relu => ("Relu", vec![]),
         Activation::Sigmoid => ("Sigmoid", vec![]),
         Activation::Tanh => ("Tanh", vec![]),
+        Activation::Exp => ("Exp", vec![]),
+        Activation::Softplus => ("Softplus", vec![]),
+        Activation::Reciprocal => ("Reciprocal", vec![]),
+        Activation::Power { exponent } => {
+            inputs.push(graph.constant(&format!("{}.exponent", node.name), &[], &[exponent as f32]));
+            ("Pow", vec![])
+        }
         Activation::LeakyRelu { slope } => match slope as f32 {
             1.0 => {
                 return fail(format!(

@@ -9,6 +9,7 @@ mod activation;
 mod affine;
 mod gather;
 mod graph;
+mod product;
 
 use std::path::Path;
 
@@ -136,6 +137,11 @@ fn layer(
             let input = std::mem::take(&mut inputs[0]);
             let elements = network.node(node.inputs[0]).len();
             return gather::write(graph, node, (gather, elements), input, output);
+        }
+        Layer::Product => {
+            let input = std::mem::take(&mut inputs[0]);
+            product::write(graph, node, input, output);
+            return Ok(());
         }
         Layer::MaxPool2d(pool) => ("MaxPool", window(pool.kernel, pool.stride, pool.padding)),
         Layer::Affine(affine) => {

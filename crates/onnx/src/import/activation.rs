@@ -1,4 +1,4 @@
-//! Relu, LeakyRelu, PRelu, Sigmoid, HardSigmoid, Tanh, Clip, Abs, Max and Min.
+//! Relu, LeakyRelu, PRelu, Sigmoid, HardSigmoid, Tanh, Exp, Softplus, Reciprocal, Clip, Abs, Max and Min.
 
 use tightrope_network::Activation as Function;
 
@@ -23,6 +23,21 @@ impl<'a> Importer<'a> {
     pub fn tanh(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(1, 1)?;
         self.elementwise(node, Function::Tanh)
+    }
+
+    pub fn exp(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        self.elementwise(node, Function::Exp)
+    }
+
+    pub fn softplus(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        self.elementwise(node, Function::Softplus)
+    }
+
+    pub fn reciprocal(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(1, 1)?;
+        self.elementwise(node, Function::Reciprocal)
     }
 
     pub fn leaky_relu(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {

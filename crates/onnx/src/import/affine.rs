@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use tightrope_exact::Enclosure;
+use tightrope_network::Activation as Function;
 
 use super::arrange::broadcast;
 use super::draft::{Activation, Operation};
@@ -63,22 +64,19 @@ impl<'a> Importer<'a> {
                 self.step(node, step, &input, &tensor)?
             }
             (Operand::Constant(tensor), Operand::Activation(input)) => {
-                let step = match operator {
-                    "Add" => Step::Add,
-                    "Sub" => Step::SubtractFrom,
-                    "Mul" => Step::Multiply,
-                    _ => return Err(node.problem("divides by an activation, which is not an affine operation")),
+                let (step, input) = match operator {
+                    "Add" => (Step::Add, input),
+                    "Sub" => (Step::SubtractFrom, input),
+                    "Mul" => (Step::Multiply, input),
+                    _ => (Step::Multiply, self.function(node, &input, Function::Reciprocal)?),
                 };
                 self.step(node, step, &input, &tensor)?
             }
             (Operand::Activation(left), Operand::Activation(right)) => match operator {
                 "Add" => self.add(node, &[left, right])?,
                 "Sub" => self.difference(node, left, &right)?,
-                _ => {
-                    return Err(node.problem(
-                        "multiplies or divides two values that depend on the input; only constants are supported",
-                    ));
-                }
+                "Mul" => self.multiplied(node, &left, &right)?,
+                _ => self.divided(node, &left, &right)?,
             },
             (Operand::Constant(_), Operand::Constant(_)) => {
                 return Err(node.problem("both inputs are constants; simplify the model so that constants are folded"));

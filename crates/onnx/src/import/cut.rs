@@ -172,6 +172,27 @@ impl<'a> Importer<'a> {
             let joint = joined(node, &all, dims, &origins)?;
             return self.bind_operand(node, 0, Operand::Constant(Rc::new(joint)));
         }
+        let mut sum = self.joint(node, &parts, &dims, &origins)?;
+        if constants.iter().any(Option::is_some) {
+            let value = |&(part, index): &(u32, u32)| match constants[part as usize] {
+                Some(tensor) => tensor.reals().map(|values| values[index as usize]),
+                None => Ok(0.0),
+            };
+            let values = origins.iter().map(value).collect::<Result<Vec<f64>, _>>()?;
+            sum = self.shifted(node, &sum, values)?;
+        }
+        self.alias(node, sum)
+    }
+
+    /// The elements `origins` (part, element of it) of several parts as one activation of shape `dims`, with 0 for those of
+    /// constants.
+    pub fn joint(
+        &mut self,
+        node: &Node<'a>,
+        parts: &[Operand],
+        dims: &[usize],
+        origins: &[(u32, u32)],
+    ) -> Result<Activation, Problem> {
         let mut sum: Option<Activation> = None;
         let mut done = vec![false; parts.len()];
         for (number, part) in parts.iter().enumerate() {
@@ -195,7 +216,7 @@ impl<'a> Importer<'a> {
             let source = |&(part, index): &(u32, u32)| {
                 bases[part as usize].as_ref()?[index as usize].map(|source| source as usize)
             };
-            let selection = Selection::or_zero(dims.clone(), origins.iter().map(source));
+            let selection = Selection::or_zero(dims.to_vec(), origins.iter().map(source));
             let whole = self.drafts.get(base).shape.clone();
             let whole = Activation { draft: base, dims: whole.into(), order: None, sole: false };
             let term = self.select(node, &whole, selection)?;
@@ -204,16 +225,7 @@ impl<'a> Importer<'a> {
                 Some(sum) => self.add(node, &[sum, term])?,
             });
         }
-        let Some(mut sum) = sum else { return Err(node.problem("joins nothing")) };
-        if constants.iter().any(Option::is_some) {
-            let value = |&(part, index): &(u32, u32)| match constants[part as usize] {
-                Some(tensor) => tensor.reals().map(|values| values[index as usize]),
-                None => Ok(0.0),
-            };
-            let values = origins.iter().map(value).collect::<Result<Vec<f64>, _>>()?;
-            sum = self.shifted(node, &sum, values)?;
-        }
-        self.alias(node, sum)
+        sum.ok_or_else(|| node.problem("joins nothing"))
     }
 
     /// The layer that an activation comes from, through gathers of single elements, and which of its elements it has.

@@ -23,15 +23,30 @@ pub struct Weight {
 /// A layer before its parameters have a place in θ.
 pub enum Operation {
     Input,
-    Conv2d { conv: Conv2d, weight: Weight, bias: Option<Weight> },
-    Linear { weight: Weight, bias: Option<Weight> },
-    Affine { inner: usize, scale: Numbers, shift: Numbers, weight: Option<Weight>, bias: Option<Weight> },
+    Conv2d {
+        conv: Conv2d,
+        weight: Weight,
+        bias: Option<Weight>,
+    },
+    Linear {
+        weight: Weight,
+        bias: Option<Weight>,
+    },
+    Affine {
+        inner: usize,
+        scale: Numbers,
+        shift: Numbers,
+        weight: Option<Weight>,
+        bias: Option<Weight>,
+    },
     AvgPool2d(AvgPool2d),
     MaxPool2d(MaxPool2d),
     Gather(Gather),
     Activation(Function),
     Flatten,
     Add,
+    /// Of the halves of its input along the first axis.
+    Product,
 }
 
 /// One layer.
@@ -171,6 +186,7 @@ impl Drafts {
                 Operation::Activation(function) => Layer::Activation(function),
                 Operation::Flatten => Layer::Flatten,
                 Operation::Add => Layer::Add,
+                Operation::Product => Layer::Product,
             };
             let node = builder.add(name, layer, &inputs)?;
             finer.extend(finer_scale.into_iter().map(|(channel, number)| (Place::Scale(node, channel), number)));

@@ -21,6 +21,7 @@ mod node;
 mod numbers;
 mod order;
 mod pool;
+mod product;
 mod reduce;
 mod resize;
 mod scan;
@@ -45,7 +46,7 @@ pub(crate) use affine::Step;
 pub(crate) use draft::Names;
 
 /// The operators that [`import`] reads of values that depend on the network's input. Of constants alone, it computes more.
-pub const SUPPORTED_OPERATORS: [&str; 50] = [
+pub const SUPPORTED_OPERATORS: [&str; 55] = [
     "Abs",
     "Add",
     "AveragePool",
@@ -59,6 +60,7 @@ pub const SUPPORTED_OPERATORS: [&str; 50] = [
     "DepthToSpace",
     "Div",
     "Dropout",
+    "Exp",
     "Expand",
     "Flatten",
     "Gather",
@@ -76,6 +78,8 @@ pub const SUPPORTED_OPERATORS: [&str; 50] = [
     "Neg",
     "PRelu",
     "Pad",
+    "Pow",
+    "Reciprocal",
     "ReduceMax",
     "ReduceMean",
     "ReduceMin",
@@ -86,6 +90,8 @@ pub const SUPPORTED_OPERATORS: [&str; 50] = [
     "Shape",
     "Sigmoid",
     "Slice",
+    "Softmax",
+    "Softplus",
     "SpaceToDepth",
     "Split",
     "Squeeze",
@@ -101,18 +107,18 @@ pub const SUPPORTED_OPERATORS: [&str; 50] = [
 /// What to do instead of an operator that is not read, where more can be said than to name those that are.
 pub(crate) fn advice(operator: &str) -> &'static str {
     match operator {
-        "Softmax" | "LogSoftmax" | "ArgMax" => "take the logits before it for the output",
-        "Elu" | "Selu" | "Celu" | "Gelu" | "Softplus" | "Softsign" | "Mish" | "HardSwish" | "Swish" | "Erf" => {
-            "train the model with Relu, LeakyRelu, Sigmoid or Tanh in its place"
+        "LogSoftmax" | "ArgMax" => "take the logits before it for the output",
+        "Elu" | "Selu" | "Celu" | "Gelu" | "Softsign" | "Mish" | "HardSwish" | "Swish" | "Erf" => {
+            "train the model with Relu, LeakyRelu, Sigmoid, Tanh or Softplus in its place, or write it with Mul of those"
         }
-        "Exp" | "Log" | "Pow" | "Sqrt" | "Reciprocal" | "Sin" | "Cos" => {
+        "Log" | "Sqrt" | "Sin" | "Cos" => {
             "of constants it is computed, of what depends on the input it has no bounds here"
         }
         "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" => {
             "its statistics depend on the input; train the model with batch norm in its place"
         }
         "If" | "Loop" | "Scan" => "export the model with fixed shapes, so that control flow is unrolled",
-        "LSTM" | "GRU" | "RNN" => "gates multiply two values that depend on the input, which has no bounds here",
+        "LSTM" | "GRU" | "RNN" => "export the model with its steps unrolled, as MatMul, Sigmoid, Tanh and Mul",
         _ => "simplify the model, or write it with the operators that are",
     }
 }

@@ -343,17 +343,23 @@ fn forms_that_are_no_layer() {
     case(&[1, 4], node("MatMul", &["x", "w"], "y"), vec![ones("w", &[])], &["a single number; use Mul"]);
     case(&[1, 4], node("MatMul", &["x", "x"], "y"), vec![], &["exactly one"]);
 
-    case(
-        &[1, 4],
-        node("Mul", &["x", "x"], "y"),
-        vec![],
-        &["multiplies or divides two values that depend on the input"],
-    );
-    case(&[1, 4], node("Div", &["w", "x"], "y"), vec![ones("w", &[4])], &["divides by an activation"]);
+    for exponents in [vec![0.0], vec![0.5], vec![17.0], vec![2.0, 3.0, 2.0, 2.0]] {
+        let w = encode_floats("w", &[exponents.len()], &exponents);
+        case(&[1, 4], node("Pow", &["x", "w"], "y"), vec![w], &["exponents `w`", "from 1 to 16"]);
+    }
+    case(&[1, 4], node("Pow", &["x", "x"], "y"), vec![], &["input 1 (`x`) depends on the network's input"]);
+    case(&[1, 4], node("Pow", &["w", "x"], "y"), vec![ones("w", &[4])], &["input 0 (`w`) is a constant"]);
+    case(&[4, 1], node("Softmax", &["x"], "y"), vec![], &["one element to share 1 among"]);
+    case(&[1, 600], node("Softmax", &["x"], "y"), vec![], &["600 elements, 1 times", "take its input for the output"]);
     case(&[1, 4], node("Div", &["x", "w"], "y"), vec![encode_floats("w", &[1], &[0.0])], &["zeros to divide by"]);
     case(&[1, 4], node("Add", &["x", "w"], "y"), vec![ones("w", &[3])], &["`w` of shape [3] does not fit"]);
     let shapes = vec![with_ints(node("Transpose", &["x"], "t"), "perm", &[0, 2, 1]), node("Add", &["x", "t"], "y")];
     refused(&model(&[1, 2, 3], shapes, vec![]), &["[1, 2, 3] and [1, 3, 2]", "do not fit each other"]);
+    for operator in ["Mul", "Div"] {
+        let turned = with_ints(node("Transpose", &["x"], "t"), "perm", &[0, 2, 1]);
+        let shapes = vec![turned, node(operator, &["x", "t"], "y")];
+        refused(&model(&[1, 2, 3], shapes, vec![]), &["[1, 2, 3] and [1, 3, 2]", "do not fit each other"]);
+    }
 
     let norm = |mode| with_int(node("BatchNormalization", &["x", "a", "b", "m", "v"], "y"), mode, 1);
     let four = |variance: f32| {

@@ -93,6 +93,43 @@ def elementwise(g, x):
     return g.node("Relu", [x], shape)
 
 
+def bent(g, x):
+    """Functions without kinks, of values that are not large."""
+    shape = g.shapes[x]
+    small = g.node("Tanh", [x], shape)
+    kind = g.integer(0, 4)
+    if kind == 0:
+        return g.node(g.one_of(["Exp", "Softplus"]), [small], shape)
+    if kind == 1:
+        exponent = g.one_of([numpy.float32(2), numpy.float32(3), numpy.array([4], numpy.float32), numpy.float32(1)])
+        return g.node("Pow", [small, g.constant(exponent)], shape)
+    if kind == 2:
+        positive = g.node("Exp", [small], shape)
+        if g.coin():
+            return g.node("Reciprocal", [positive], shape)
+        return g.node("Pow", [positive, g.constant(numpy.float32(g.one_of([-1, -2])))], shape)
+    if kind == 3:
+        value = g.normal(*g.broadcastable(shape))
+        return g.node("Div", [g.constant(value), g.node("Softplus", [small], shape)], shape)
+    axis = g.integer(-len(shape), len(shape) - 1)
+    at = axis % len(shape)
+    group = shape[at] if g.opset >= 13 else numpy.prod(shape[at:])
+    if not 2 <= group <= 40:
+        return g.node("Exp", [small], shape)
+    return g.node("Softmax", [x], shape, axis=axis)
+
+
+def multiply(g, x):
+    """Of two values of one shape, or of shapes that broadcast: their product or quotient."""
+    shape = g.shapes[x]
+    fits = lambda own: len(own) <= len(shape) and all(a in (1, b) for a, b in zip(own, shape[len(shape) - len(own) :]))
+    other = g.one_of([name for name, own in g.shapes.items() if fits(own)])
+    small = g.node("Tanh", [other], g.shapes[other])
+    if g.integer(0, 2) == 0:
+        return g.node("Div", [x, g.node("Exp", [small], g.shapes[other])], shape)
+    return g.node("Mul", [x, small] if g.coin() else [small, x], shape)
+
+
 def join(g, x):
     """Of two values of one shape, or of shapes that broadcast."""
     shape = g.shapes[x]
@@ -342,7 +379,7 @@ def build(seed):
     for _ in range(g.integer(2, 9)):
         if g.integer(0, 4) == 0:
             last = g.one_of(list(g.shapes))
-        step = g.one_of([elementwise, elementwise, join, concat, cut, reshape, reshape, enlarge, reduce, product, windows, windows, windows])
+        step = g.one_of([elementwise, elementwise, bent, multiply, join, concat, cut, reshape, reshape, enlarge, reduce, product, windows, windows, windows])
         made = step(g, last)
         if made is None:
             made = elementwise(g, last)

@@ -41,6 +41,10 @@ pub enum Family {
     MaxPooled,
     /// Elements re-ordered, dropped, repeated and summed.
     Gathered,
+    /// Activations without kinks that may be steep or fall.
+    Curved,
+    /// Products of two factors.
+    Multiplied,
 }
 
 impl Family {
@@ -62,8 +66,8 @@ impl Family {
     ];
 
     /// All of them.
-    pub const ALL: [Family; 16] = {
-        let mut all = [Family::Activations; 16];
+    pub const ALL: [Family; 18] = {
+        let mut all = [Family::Activations; 18];
         let mut index = 0;
         while index < Family::RELU.len() {
             all[index] = Family::RELU[index];
@@ -71,14 +75,16 @@ impl Family {
         }
         all[14] = Family::MaxPooled;
         all[15] = Family::Gathered;
+        all[16] = Family::Curved;
+        all[17] = Family::Multiplied;
         all
     };
 
     /// What its networks are made of.
     pub fn recipe(self) -> Recipe {
         use Piece::{
-            Activation, AvgPool, BatchNorm, Conv, DepthwiseConv, Flatten, Gather, GroupedConv, Hidden, Logits, MaxPool,
-            Normalise, OneOf, Relu, Residual, SameConv, TwoActivations,
+            Activation, AvgPool, BatchNorm, Conv, Curved, DepthwiseConv, Flatten, Gather, GroupedConv, Hidden, Logits,
+            MaxPool, Normalise, OneOf, Product, Relu, Residual, SameConv, TwoActivations,
         };
         const ANY: Piece = OneOf(&[&[Conv], &[GroupedConv], &[AvgPool], &[Residual], &[BatchNorm], &[SameConv]]);
         const PERHAPS_GATHER: Piece = OneOf(&[&[], &[Gather]]);
@@ -98,6 +104,10 @@ impl Family {
             Family::AffineLast | Family::ConvLast => &[Conv, Relu],
             Family::Linear => &[BatchNorm, Conv],
             Family::Mixed => &[ANY, PERHAPS_RELU, ANY, PERHAPS_RELU, ANY, PERHAPS_RELU],
+            Family::Multiplied => {
+                &[OneOf(&[&[], &[Conv], &[Conv, Relu]]), Product, OneOf(&[&[], &[SameConv, Relu], &[Product]])]
+            }
+            Family::Curved => &[Conv, Curved, OneOf(&[&[], &[SameConv, Curved]])],
             Family::Activations => &[Conv, Activation, SameConv, TwoActivations],
             Family::MaxPooled => &[
                 OneOf(&[&[], &[Conv], &[Conv, Relu], &[Conv, Activation]]),
@@ -121,6 +131,8 @@ impl Family {
             | Family::Composed
             | Family::Mixed
             | Family::Activations
+            | Family::Curved
+            | Family::Multiplied
             | Family::MaxPooled => &head,
         };
         let hidden = (4..=if self == Family::Dense { 40 } else { 8 }).collect();

@@ -14,6 +14,8 @@ pub enum Piece {
     Activation,
     /// Two activations of one layer, summed.
     TwoActivations,
+    /// An exponential function, softplus, power or reciprocal, of numbers that are not large and, for the last, not near 0.
+    Curved,
     /// A convolution of one group with random geometry that fits its image.
     Conv,
     /// The same in two groups where the channels allow them.
@@ -26,6 +28,8 @@ pub enum Piece {
     AvgPool,
     /// A max pooling with random geometry that fits its image.
     MaxPool,
+    /// The product of two halves of a convolution's channels, one of which may have gone through an activation.
+    Product,
     /// Sums of random elements, or the elements in another order, as an image.
     Gather,
     /// x + conv(relu(conv(x))), at times with batch norm and at times with x counted twice.
@@ -54,6 +58,7 @@ impl Piece {
             Piece::Relu => chain.relu(),
             Piece::Activation => chain.layer(Layer::Activation(activation(draw))),
             Piece::TwoActivations => two_activations(chain, draw),
+            Piece::Curved => curved(chain, draw),
             Piece::Conv => conv(chain, draw, 1),
             Piece::GroupedConv => conv(chain, draw, 2),
             Piece::DepthwiseConv => {
@@ -67,6 +72,7 @@ impl Piece {
             }
             Piece::AvgPool => avg_pool(chain, draw),
             Piece::MaxPool => max_pool(chain, draw),
+            Piece::Product => product(chain, draw),
             Piece::Gather => gather(chain, draw),
             Piece::Residual => residual(chain, draw),
             Piece::Normalise => normalise(chain, draw),
@@ -137,6 +143,31 @@ fn max_pool(chain: Chain, draw: &Draw<'_>) -> Chain {
     }
 }
 
+/// Both factors from one layer, or beside each other from two.
+fn product(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let channels = chain.shape()[0];
+    let outputs = draw.rng.integer(1, 3);
+    if draw.rng.coin() {
+        let conv = Conv2d { padding: [1; 4], ..Conv2d::new([channels, 2 * outputs], [3; 2]) };
+        return chain.conv2d(conv, draw.rng.coin()).layer(Layer::Product);
+    }
+    let read = chain.node();
+    let half = |chain: Chain, first: usize| {
+        let chain =
+            chain.conv2d(Conv2d { padding: [1; 4], ..Conv2d::new([channels, outputs], [3; 2]) }, draw.rng.coin());
+        let chain = Piece::OneOf(&[&[], &[Piece::Relu], &[Piece::Activation]]).append(chain, draw);
+        let (shape, n) = (chain.shape().to_vec(), chain.shape().iter().product::<usize>());
+        let counts: Vec<usize> = (0..2 * n).map(|i| usize::from(i / n == first)).collect();
+        let shape = [&[2 * shape[0]], &shape[1..]].concat();
+        chain.layer(Layer::Gather(Gather::sums(shape, &counts, (0..n as u32).collect())))
+    };
+    let chain = half(chain, 0);
+    let first = chain.node();
+    let chain = half(chain.from(read), 1);
+    let second = chain.node();
+    chain.sum(&[first, second]).layer(Layer::Product)
+}
+
 fn gather(chain: Chain, draw: &Draw<'_>) -> Chain {
     let Draw { rng, knobs, .. } = draw;
     let elements = chain.shape().iter().product::<usize>();
@@ -184,6 +215,27 @@ fn activation(draw: &Draw<'_>) -> Activation {
         1 => Activation::Sigmoid,
         2 => Activation::Tanh,
         _ => Activation::Clip { lower: between(-1.0, 0.0), upper: between(0.1, 1.5) },
+    }
+}
+
+/// A function without kinks that may be steep or fall, of values between −2 and 2, or of the reciprocal's own away from 0.
+fn curved(chain: Chain, draw: &Draw<'_>) -> Chain {
+    let elements: usize = chain.shape().iter().product();
+    let scaled =
+        |chain: Chain, scale: f64, shift: f64| chain.affine(vec![scale; elements], vec![shift; elements], [false; 2]);
+    let chain = scaled(chain.layer(Layer::Activation(Activation::Tanh)), 2.0, 0.0);
+    match draw.rng.below(5) {
+        0 => chain.layer(Layer::Activation(Activation::Exp)),
+        1 => chain.layer(Layer::Activation(Activation::Softplus)),
+        2 => {
+            let sign = draw.rng.sign();
+            let positive = chain.layer(Layer::Activation(Activation::Softplus));
+            scaled(positive, sign, 4.0 * sign).layer(Layer::Activation(Activation::Reciprocal))
+        }
+        _ => {
+            let exponent = draw.rng.integer(2, 4) as u32;
+            chain.layer(Layer::Activation(Activation::Power { exponent }))
+        }
     }
 }
 

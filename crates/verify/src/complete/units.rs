@@ -14,12 +14,26 @@ const USUAL: i64 = 40;
 ///
 /// Values are looked at in the middle of the first case's box and at two of its corners. Nodes that only pass values on
 /// share their inputs' units, so that networks of ReLUs compute the same in all units, digit by digit. Functions that are
-/// not homogeneous have the usual ones, and so does the whole network.
+/// not homogeneous, products among them, have the usual ones, and so does the whole network.
 pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<i32>> {
     let case = property.cases.first()?;
     let program = &prepared.exact;
     let nodes = program.network.nodes();
-    if nodes.iter().any(|node| matches!(&node.layer, Layer::Activation(f) if !f.is_homogeneous())) {
+    let keeps_units = |layer: &Layer| match layer {
+        Layer::Activation(f) => !f.is_homogeneous(),
+        Layer::Product => true,
+        Layer::Input
+        | Layer::Conv2d(_)
+        | Layer::Linear(_)
+        | Layer::Affine(_)
+        | Layer::BatchNorm(_)
+        | Layer::AvgPool2d(_)
+        | Layer::Gather(_)
+        | Layer::MaxPool2d(_)
+        | Layer::Flatten
+        | Layer::Add => false,
+    };
+    if nodes.iter().any(|node| keeps_units(&node.layer)) {
         return None;
     }
     // In each chain of such nodes the first one stands for all.
@@ -38,7 +52,12 @@ pub(crate) fn units(prepared: &Prepared<'_>, property: &Property) -> Option<Vec<
             | Layer::Add
             | Layer::AvgPool2d(_)
             | Layer::Gather(_) => true,
-            Layer::Input | Layer::Conv2d(_) | Layer::Linear(_) | Layer::Affine(_) | Layer::BatchNorm(_) => false,
+            Layer::Input
+            | Layer::Conv2d(_)
+            | Layer::Linear(_)
+            | Layer::Affine(_)
+            | Layer::BatchNorm(_)
+            | Layer::Product => false,
         };
         if passes_on {
             for &input in &node.inputs {
@@ -87,7 +106,8 @@ fn sizes(program: &Handle<'_, f64>, point: Vec<f64>) -> Option<Vec<Option<i64>>>
                 }
                 (sum, top)
             }
-            Layer::Input | Layer::BatchNorm(_) => not_covered(node),
+            // With products a network keeps its units.
+            Layer::Input | Layer::BatchNorm(_) | Layer::Product => not_covered(node),
             Layer::Conv2d(_)
             | Layer::Linear(_)
             | Layer::Affine(_)

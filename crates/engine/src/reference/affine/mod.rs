@@ -80,7 +80,7 @@ pub(super) fn inverse_deviation<T: Real>(variance: T, epsilon: f64) -> T {
 }
 
 impl<T: Real> Map<T> {
-    /// The map of node `id`, or `None` for the input, activations, max pooling and sums.
+    /// The map of node `id`, or `None` for the input, activations, max pooling, products and sums.
     pub fn of(network: &Network, theta: &[T], buffers: &[T], id: NodeId) -> Option<Self> {
         let node = network.node(id);
         let layout = network.parameters();
@@ -88,7 +88,7 @@ impl<T: Real> Map<T> {
         let inputs = input_shape.iter().product();
         let read = |id: ParameterId| layout.slice(theta, id).to_vec();
         let (kind, signed, bias, source) = match &node.layer {
-            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Add => return None,
+            Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product | Layer::Add => return None,
             Layer::Flatten => (Kind::Identity, Vec::new(), Vec::new(), Source::Constant),
             Layer::Linear(linear) => (
                 Kind::Dense { inputs: linear.in_features, outputs: linear.out_features },

@@ -11,7 +11,7 @@ pub(super) fn substitute<T: Real>(lines: &Lines<T>, rows: &mut [T], constants: &
     for (row, constant) in rows.chunks_exact_mut(n).zip(constants) {
         *constant += sum2(row, &lines.upper_intercept, |a, c| if a < T::ZERO { a * c } else { T::ZERO });
         if !lines.lower_intercept.is_empty() {
-            *constant += sum2(row, &lines.lower_intercept, |a, c| if a < T::ZERO { T::ZERO } else { a * c });
+            *constant += sum2(row, &lines.lower_intercept, |a, c| if a <= T::ZERO { T::ZERO } else { a * c });
         }
         for ((a, &lower), &upper) in row.iter_mut().zip(&lines.lower_slope).zip(&lines.upper_slope) {
             *a *= if *a < T::ZERO { upper } else { lower };

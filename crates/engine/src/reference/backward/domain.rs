@@ -4,7 +4,7 @@
 //! For a row c over node `start` the bound is g(α, β) = min over the box of A₀·x + const, where going back through a ReLU
 //! a coefficient a ≥ 0 takes the lower line α·z, a < 0 the upper line s·z + t, and a neuron split at p adds −β·(z − p)
 //! (where z ≥ p) or +β·(z − p) (z ≤ p). Other activations have two lines of either side, mixed by α; a max pooling has one
-//! lower line and one upper constant. As the bound is A₀·x* + const with everything else linear in between, the derivative
+//! lower line and one upper constant, a product two planes. As the bound is A₀·x* + const with everything else linear in between, the derivative
 //! with respect to a coefficient is the value z̃ that the relaxation gives that neuron when it is run forwards from the
 //! minimiser x* along the lines chosen: for a ReLU ∂g/∂α = max(a, 0)·z̃, for a mixture a times the second line's height
 //! above the first at z̃, and ∂g/∂β = ∓(z̃ − p) (Wang et al. 2021).
@@ -48,6 +48,7 @@ impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
                 rows
             }
             NodeLines::MaxPool(lines) => lines.substitute(&rows, values, |row| self.domain.lines_of.of(row)),
+            NodeLines::Product(lines) => lines.substitute(&rows, values, |row| self.domain.lines_of.of(row)),
         }
     }
 
@@ -178,6 +179,7 @@ impl<T: Real> Domain<'_, T> {
                 match &self.lines[site] {
                     NodeLines::Activation(_) => self.relaxed_activation(site, plan, index, post, z, values),
                     NodeLines::MaxPool(lines) => lines.relaxed(set, post, z, values),
+                    NodeLines::Product(lines) => lines.relaxed(set, post, z, values),
                 }
             }
             values
@@ -228,10 +230,10 @@ fn negative_dot<T: Real>(a: &[T], t: &[T]) -> T {
     lane_sum(a.len(), |i| if a[i] < T::ZERO { a[i] * t[i] } else { T::ZERO })
 }
 
-/// Σ max(a, 0)·t.
+/// Σ max(a, 0)·t; 0 for a = 0, also where t is infinite.
 fn positive_dot<T: Real>(a: &[T], t: &[T]) -> T {
     let t = &t[..a.len()];
-    lane_sum(a.len(), |i| if a[i] < T::ZERO { T::ZERO } else { a[i] * t[i] })
+    lane_sum(a.len(), |i| if a[i] <= T::ZERO { T::ZERO } else { a[i] * t[i] })
 }
 
 /// Σ a·l where a ≥ 0 and a·u elsewhere.

@@ -29,7 +29,7 @@ const CHUNK_ELEMENTS: usize = 1 << 18;
 /// Back-substitution for one image.
 pub(super) struct Walk<'a, T> {
     pub(super) plan: &'a Plan<T>,
-    /// Lines of the activations and max-pooling nodes whose inputs are bounded so far, by node.
+    /// Lines of the activations, max poolings and products whose inputs are bounded so far, by node.
     pub(super) lines: &'a [Option<NodeLines<T>>],
     /// The rule that made them; none without lines.
     pub(super) rule: Option<LowerSlope>,
@@ -87,6 +87,7 @@ impl<T: Real> Pass<T> for WalkPass<'_, '_, T> {
                 rows
             }
             Some(NodeLines::MaxPool(lines)) => lines.substitute(&rows, values, |_| 0),
+            Some(NodeLines::Product(lines)) => lines.substitute(&rows, values, |_| 0),
             None => unreachable!("the input of node {id} is not bounded yet"),
         }
     }
@@ -151,7 +152,7 @@ impl<T: Real> Walk<'_, T> {
             }
             let node = &nodes[id];
             cotangents[id] = match &node.layer {
-                Layer::Activation(_) | Layer::MaxPool2d(_) => {
+                Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product => {
                     let input = node.inputs[0];
                     let (Some(lines), Some(rule), Some(known), Some(target)) =
                         (&self.lines[id], self.rule, &bounded[input], &mut bounds[input])
@@ -160,6 +161,10 @@ impl<T: Real> Walk<'_, T> {
                     };
                     match lines {
                         NodeLines::MaxPool(lines) => lines.adjoint(&coefficients[id], &cotangents[input], g, target),
+                        NodeLines::Product(lines) => {
+                            let g = (&cotangents[input][..], g);
+                            lines.adjoint(self.plan.product(id), rule, &coefficients[id], g, (known, target))
+                        }
                         NodeLines::Activation(lines) => {
                             let mut on_lines = Lines::zeros(known.lower.len());
                             let mut g_rows = cotangents[input].clone();

@@ -59,6 +59,7 @@ pub(super) fn reach<T: Real>(plan: &Plan<T>, start: NodeId, rows: &[T], count: u
             | Layer::AvgPool2d(_)
             | Layer::Gather(_)
             | Layer::MaxPool2d(_)
+            | Layer::Product
             | Layer::Flatten => Reach::Everything,
         };
         node.inputs.iter().for_each(|&input| result[input].merge(&passed));

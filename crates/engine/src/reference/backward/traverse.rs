@@ -13,7 +13,7 @@ pub(in crate::reference) trait Pass<T> {
     /// Sees, and may change, the `rows` (`[count, n]`) on node `id` before they go on; `values` are the constants so far.
     fn enter(&mut self, id: NodeId, rows: &mut Vec<T>, values: &mut [T]);
 
-    /// Replaces the rows on the activation or max pooling `id` by rows on its input, adding constants to `values`.
+    /// Replaces the rows on the activation, max pooling or product `id` by rows on its input, adding constants to `values`.
     fn relax(&mut self, id: NodeId, rows: Vec<T>, values: &mut [T]) -> Vec<T>;
 
     /// Adds the minima of the rows that have arrived at the end.
@@ -45,7 +45,7 @@ pub(in crate::reference) fn traverse<T: Real>(
         let node = &nodes[id];
         match &node.layer {
             Layer::Input => unreachable!("walks end at the input at the latest"),
-            Layer::Activation(_) | Layer::MaxPool2d(_) => {
+            Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Product => {
                 let row = pass.relax(id, row, &mut values);
                 accumulate(&mut coefficients[node.inputs[0]], row);
             }

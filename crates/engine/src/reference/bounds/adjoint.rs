@@ -67,8 +67,8 @@ impl<T: Real> Group<T> {
                 Origin::Image => {
                     let (f, known) = (plan.activation(id), self.input_bounds(plan, id));
                     if let Some(target) = &mut flow.bounds[plan.network.node(id).inputs[0]] {
-                        f.pull_back(&known.lower, &g.lower, &mut target.lower);
-                        f.pull_back(&known.upper, &g.upper, &mut target.upper);
+                        let targets = [&mut target.lower[..], &mut target.upper];
+                        f.pull_back_images([&known.lower, &known.upper], [&g.lower, &g.upper], targets);
                     }
                     continue;
                 }

@@ -148,9 +148,13 @@ impl<T: Real> Group<T> {
         }
     }
 
-    /// Those at the node where walks that start at `start` leave them, for one sample; none before the first line.
+    /// Those at the node where walks that start at `start` leave them, for one sample; none at affine functions of the input,
+    /// whose walks are over before the first error.
     fn error_box(&self, plan: &Plan<T>, start: NodeId, sample: usize) -> Option<ErrorBox<'_, T>> {
         let node = if start == self.last(plan) { plan.elision_node(start) } else { start };
+        if plan.is_affine[node] {
+            return None;
+        }
         let radii = self.errors.of(node, sample, plan.network.node(node).len())?;
         Some(ErrorBox { node, radii })
     }
@@ -185,6 +189,7 @@ impl<T: Real> Group<T> {
             match &node.layer {
                 Layer::Activation(_) => Some(NodeLines::Activation(plan.activation(id).lines(lower, upper, rule))),
                 Layer::MaxPool2d(_) => Some(NodeLines::MaxPool(plan.max_pool(id).lines(lower, upper, rule))),
+                Layer::Product => Some(NodeLines::Product(plan.product(id).lines(lower, upper, rule))),
                 Layer::Input
                 | Layer::Conv2d(_)
                 | Layer::Linear(_)
@@ -251,7 +256,8 @@ impl<T: Real> Group<T> {
         let intermediate = match self.origin(plan, id) {
             Origin::Image => {
                 let (f, input) = (plan.activation(id), self.input_bounds(plan, id));
-                return Pair { lower: f.values(&input.lower), upper: f.values(&input.upper) };
+                let (lower, upper) = f.images(&input.lower, &input.upper);
+                return Pair { lower, upper };
             }
             Origin::Relaxation(intermediate) => intermediate,
         };

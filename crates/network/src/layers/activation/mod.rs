@@ -2,10 +2,11 @@
 
 pub(super) mod clip;
 pub(super) mod leaky_relu;
+pub(super) mod power;
 
 use crate::description::{Kind, LayerDescription};
 
-/// An elementwise, non-decreasing function.
+/// An elementwise function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// max(x, 0).
@@ -26,9 +27,23 @@ pub enum Activation {
         /// Largest value; finite and > `lower`.
         upper: f64,
     },
+    /// eˣ.
+    Exp,
+    /// ln(1 + eˣ).
+    Softplus,
+    /// 1/x, which 0 has none of: where x may be 0 nothing is known of it.
+    Reciprocal,
+    /// xⁿ.
+    Power {
+        /// n; from 2 to [`Activation::LARGEST_EXPONENT`].
+        exponent: u32,
+    },
 }
 
 impl Activation {
+    /// The largest exponent of a power: what keeps rounding errors of powers and their lines within what the engines allow.
+    pub const LARGEST_EXPONENT: u32 = 16;
+
     /// The kind's name in descriptions and messages.
     pub fn kind(self) -> &'static str {
         match self {
@@ -37,6 +52,10 @@ impl Activation {
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
             Activation::Clip { .. } => "clip",
+            Activation::Exp => "exp",
+            Activation::Softplus => "softplus",
+            Activation::Reciprocal => "reciprocal",
+            Activation::Power { .. } => "power",
         }
     }
 
@@ -44,16 +63,28 @@ impl Activation {
     pub fn is_homogeneous(self) -> bool {
         match self {
             Activation::Relu | Activation::LeakyRelu { .. } => true,
-            Activation::Sigmoid | Activation::Tanh | Activation::Clip { .. } => false,
+            Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Clip { .. }
+            | Activation::Exp
+            | Activation::Softplus
+            | Activation::Reciprocal
+            | Activation::Power { .. } => false,
         }
     }
 
     /// Fails unless the constants are in their ranges.
     pub(super) fn check(self) -> Result<(), String> {
         match self {
-            Activation::Relu | Activation::Sigmoid | Activation::Tanh => Ok(()),
+            Activation::Relu
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Exp
+            | Activation::Softplus
+            | Activation::Reciprocal => Ok(()),
             Activation::LeakyRelu { slope } => leaky_relu::check(slope),
             Activation::Clip { lower, upper } => clip::check(lower, upper),
+            Activation::Power { exponent } => power::check(exponent),
         }
     }
 
@@ -64,14 +95,24 @@ impl Activation {
             Activation::Sigmoid => Kind::Sigmoid,
             Activation::Tanh => Kind::Tanh,
             Activation::Clip { .. } => Kind::Clip,
+            Activation::Exp => Kind::Exp,
+            Activation::Softplus => Kind::Softplus,
+            Activation::Reciprocal => Kind::Reciprocal,
+            Activation::Power { .. } => Kind::Power,
         }
     }
 
     pub(super) fn write(self, text: &mut LayerDescription) {
         match self {
-            Activation::Relu | Activation::Sigmoid | Activation::Tanh => {}
+            Activation::Relu
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::Exp
+            | Activation::Softplus
+            | Activation::Reciprocal => {}
             Activation::LeakyRelu { slope } => leaky_relu::write(slope, text),
             Activation::Clip { lower, upper } => clip::write(lower, upper, text),
+            Activation::Power { exponent } => power::write(exponent, text),
         }
     }
 }

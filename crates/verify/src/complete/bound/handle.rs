@@ -15,28 +15,29 @@ pub(crate) struct Handle<'a, T> {
     pub network: &'a Network,
     /// The network at its weights.
     pub at: Box<dyn Loaded<T>>,
-    /// The nodes that activations and max poolings read, in network order; a *position* below is an index into this list.
+    /// The nodes that activations, max poolings and products read, in network order; a *position* below is an index into this list.
     pub pre: Vec<NodeId>,
     /// Position of each node that has one.
     pub position: Vec<Option<usize>>,
     /// What is not affine; a *site* below is an index into this list.
     pub sites: Vec<Site>,
-    /// Site of each activation and max-pooling node.
+    /// Site of each activation, max pooling and product.
     pub site: Vec<Option<usize>>,
     /// By site.
     functions: Vec<Nonlinearity<T>>,
     /// By position, the sites that read it.
     readers: Vec<Vec<usize>>,
-    /// By position: that of the pre-activation of the activation there, if only max poolings read it. Its bounds are the
-    /// images of those of the pre-activation, which is what a search splits.
+    /// By position: that of the pre-activation of the activation there, if that does not fall and only max poolings and products
+    /// read it.
+    /// Its bounds are the images of those of the pre-activation, which is what a search splits.
     pub image_of: Vec<Option<usize>>,
-    /// By position, whether a max pooling reads it or its image.
+    /// By position, whether a max pooling or a product reads it or its image.
     pooled: Vec<bool>,
     /// By position, the kinks of the activations there; none for networks that are not linear between kinks.
     pub kinks: Option<Vec<Vec<f64>>>,
 }
 
-/// Relative width below which a neuron that a max pooling reads is not split.
+/// Relative width below which a neuron that a max pooling or a product reads is not split.
 const NARROWEST: f64 = 1e-7;
 
 /// Fails if `network` has a layer of a kind that complete verification does not cover.
@@ -51,7 +52,8 @@ pub(crate) fn check_kinds(network: &Network) -> Result<(), VerifyError> {
         | Layer::MaxPool2d(_)
         | Layer::Activation(_)
         | Layer::Flatten
-        | Layer::Add => true,
+        | Layer::Add
+        | Layer::Product => true,
         // Frozen before.
         Layer::BatchNorm(_) => false,
     };
@@ -71,7 +73,7 @@ fn kinks(kind: Kind) -> Option<Vec<f64>> {
     match kind {
         Kind::Relu | Kind::LeakyRelu { .. } => Some(vec![0.0]),
         Kind::Clip { lower, upper } => Some(vec![lower, upper]),
-        Kind::Sigmoid | Kind::Tanh => None,
+        Kind::Sigmoid | Kind::Tanh | Kind::Exp | Kind::Softplus | Kind::Reciprocal | Kind::Power { .. } => None,
     }
 }
 
@@ -103,12 +105,20 @@ where
         let sites = Sites::of(network);
         let functions: Vec<_> =
             sites.sites.iter().filter_map(|site| Nonlinearity::of(network, site.nodes[0])).collect();
-        let is_pool = |site: usize| matches!(functions[site], Nonlinearity::MaxPool(_));
+        // What reads several elements.
+        let is_pool = |site: usize| match functions[site] {
+            Nonlinearity::MaxPool(_) | Nonlinearity::Product(_) => true,
+            Nonlinearity::Activation(_) => false,
+        };
         let image = |&id: &NodeId| {
             let position = sites.position[id]?;
             let source = sites.site[id]?;
             let only_pools = sites.at(position).all(is_pool);
-            (only_pools && !is_pool(source)).then(|| sites.sites[source].position)
+            let follows = match &functions[source] {
+                Nonlinearity::Activation(f) => f.is_increasing(),
+                Nonlinearity::MaxPool(_) | Nonlinearity::Product(_) => false,
+            };
+            (only_pools && follows).then(|| sites.sites[source].position)
         };
         let image_of: Vec<Option<usize>> = sites.positions.iter().map(image).collect();
         let mut pooled: Vec<bool> = (0..sites.positions.len()).map(|p| sites.at(p).any(is_pool)).collect();
@@ -135,7 +145,7 @@ impl<T: Real> Handle<'_, T> {
     pub(crate) fn activation(&self, site: usize) -> Option<&dyn Activation<T>> {
         match &self.functions[site] {
             Nonlinearity::Activation(f) => Some(&**f),
-            Nonlinearity::MaxPool(_) => None,
+            Nonlinearity::MaxPool(_) | Nonlinearity::Product(_) => None,
         }
     }
 
@@ -230,7 +240,7 @@ impl<T: Real> Handle<'_, T> {
             let own = || self.sites_at(position).filter_map(|site| lines[site].activation());
             // Shares that are slopes must be those of the ReLU.
             let first = own().find(|lines| lines.fan.is_none()).or_else(|| own().next());
-            // What only max poolings read has none that count.
+            // What only max poolings and products read has none that count.
             first.map_or_else(|| vec![T::ZERO; sets * self.width(position)], |lines| lines.shares().to_vec())
         };
         (0..known).map(of).collect()
@@ -255,6 +265,7 @@ impl<T: Real> Handle<'_, T> {
             Layer::AvgPool2d(pool) => node.len() * pool.kernel[0] * pool.kernel[1],
             Layer::Gather(gather) => gather.terms(),
             Layer::Affine(_) | Layer::BatchNorm(_) => node.len(),
+            Layer::Product => node.len(),
             Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => 0,
         };
         self.network.nodes().iter().map(|node| of(node) as u64).sum()

@@ -39,7 +39,8 @@ pub(crate) enum Choice {
 /// With a the coefficient on a ReLU's output, s·z + t its upper line and b the bias of its layer, BaBSR (Bunel et al.
 /// 2020; De Palma et al. 2021, eq. 9) scores |min(a·b, 0) − s·a·b + max(−a, 0)·t|: what the worse of the two children
 /// gains through this layer alone. The gap |a|·|ẑ − relu(z̃)| is how far the relaxed primal point is from the network. Other
-/// activations and the largest input of a max pooling are scored by |a| times the height between their lines.
+/// activations, the largest input of a max pooling and the wider factor of a product are scored by |a| times the height
+/// between their lines.
 pub(crate) fn candidates(
     program: &Handle<'_, f32>,
     last: &Last,
@@ -123,6 +124,14 @@ fn each_open(
             }
         }
         NodeLines::MaxPool(lines) => {
+            let position = program.image_of[position].unwrap_or(position);
+            for (o, &a) in post.iter().enumerate().filter(|(_, a)| **a != 0.0) {
+                if let Some((input, gap)) = lines.open(set, o) {
+                    visit(o, (position, input), a.abs() * gap);
+                }
+            }
+        }
+        NodeLines::Product(lines) => {
             let position = program.image_of[position].unwrap_or(position);
             for (o, &a) in post.iter().enumerate().filter(|(_, a)| **a != 0.0) {
                 if let Some((input, gap)) = lines.open(set, o) {
