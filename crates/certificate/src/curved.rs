@@ -141,6 +141,7 @@ impl Curved {
             Curved::Exp => slope.ln(),
             Curved::Softplus => (slope / (1.0 - slope)).ln(),
             Curved::Reciprocal => side.signum() / (-slope).sqrt(),
+            Curved::Power(exponent) if exponent % 2 == 1 && slope < 0.0 => f64::NAN,
             Curved::Power(exponent) => {
                 let root = (slope.abs() / f64::from(exponent)).powf(1.0 / f64::from(exponent - 1));
                 root * if exponent % 2 == 0 { slope.signum() } else { side.signum() }
@@ -212,9 +213,14 @@ impl Curved {
         if !is_convex {
             return least_of([l, u].map(|z| sub_down(scaled(self.at(z)), (b * z).next_up())));
         }
-        let middle = l + 0.5 * (u - l);
         let d = self.place(b / a, if l >= 0.0 { 1.0 } else { -1.0 });
-        let d = if d.is_nan() { middle } else { d.max(l).min(u) };
+        let d = if d.is_nan() {
+            // Nowhere so steep: the difference rises or falls all the way.
+            let rises = a * middle_of(self.slope_at(l + 0.5 * (u - l))) > b;
+            if rises { l } else { u }
+        } else {
+            d.max(l).min(u)
+        };
         let (value, slopes) = (self.at(d), self.slope_at(d));
         least_of([l, u].map(|z| {
             let rise = product(slopes, ((z - d).next_down(), (z - d).next_up()));

@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tightrope_network::{Description, write_atomically};
+use tightrope_network::{Description, quoted_text, screen_text, write_atomically};
 
 use crate::average::Average;
 use crate::state::{State, Tally};
@@ -180,6 +180,8 @@ pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> TrainError {
 }
 
 fn damaged(path: &Path, problem: impl std::fmt::Display) -> TrainError {
+    // What it quotes of the file may be long.
+    let problem = screen_text(&problem.to_string());
     TrainError::file(
         path,
         format!("the checkpoint is damaged ({problem}); begin the run anew with --overwrite, or with another --out"),
@@ -271,6 +273,7 @@ const FREE: [&str; 2] = ["train.checkpoint_steps", "train.checkpoint_seconds"];
 fn check_identity(path: &Path, job: &Job, header: &Header) -> Result<(), TrainError> {
     let mismatch = |key: &str, was: String, now: String| {
         let path = path.parent().unwrap_or(path).into();
+        let [was, now] = [was, now].map(|value| quoted_text(&value).into_owned());
         Err(TrainError::Mismatch { path, key: key.into(), was, now })
     };
     let old = Config::parse(&header.config, &path.display().to_string(), &[])
