@@ -194,15 +194,17 @@ impl Progress for Training<'_> {
             let (natural, certified) = (percent(test.natural_accuracy), percent(test.certified_accuracy));
             format!("; {} natural {natural} certified {certified}", test.split)
         });
+        // None were seen in this process if it goes on right behind an epoch's last step.
+        let speed = metrics.images_per_second;
+        let speed = if speed > 0.0 { format!(" {speed:.0} images/s") } else { String::new() };
         self.line(&format!(
-            "epoch {} ε {} lr {} loss {}{}{} {:.0} images/s{test}",
+            "epoch {} ε {} lr {} loss {}{}{}{speed}{test}",
             metrics.epoch,
             rounded(metrics.eps),
             rounded(metrics.lr),
             rounded(metrics.loss),
             accuracy(" natural", metrics.train_natural_accuracy),
             accuracy(" certified", metrics.train_certified_accuracy),
-            metrics.images_per_second,
         ));
         if self.context.verbose {
             let test = metrics.test.as_ref().map_or_else(String::new, |test| {

@@ -156,6 +156,37 @@ fn lines_never_cross_the_function() {
     check_sound::<f64>(|kind| slack(kind) + 2.0);
 }
 
+/// Of slopes so small that nothing or only a few digits of them are left, inputs may be so large that they count.
+#[test]
+fn slopes_that_underflow_lift_no_line() {
+    fn check<T: Real>(scales: &[f64]) {
+        let f = activation::<T>(Activation::Reciprocal);
+        for (&scale, sign, rule) in scales
+            .iter()
+            .flat_map(|s| [1.0, -1.0].map(|sign| (s, sign)))
+            .flat_map(|(s, sign)| RULES.map(|rule| (s, sign, rule)))
+        {
+            let (l, u) = (T::from_f64(sign * scale), T::from_f64(3.0 * sign * scale));
+            let (below, above) = f.line_pair(l, u, rule);
+            let bracket = f.bracket(l, u);
+            for x in points(l.to_f64().min(u.to_f64()), l.to_f64().max(u.to_f64())) {
+                let y = 1.0 / x;
+                let own = 1e-12 * y.abs();
+                for low in [below, bracket.lower[0], bracket.lower[1]] {
+                    let at = low.slope.to_f64() * x + low.intercept.to_f64();
+                    assert!(at <= y + own, "{rule:?} at {x}: {at} is not below {y}");
+                }
+                for high in [above, bracket.upper[0], bracket.upper[1]] {
+                    let at = high.slope.to_f64() * x + high.intercept.to_f64();
+                    assert!(at >= y - own, "{rule:?} at {x}: {at} is not above {y}");
+                }
+            }
+        }
+    }
+    check::<f64>(&[1e100, 1e150, 1e153, 1e155, 1e160, 1e161, 1e162, 1e165, 1e170, 1e250, 1e300]);
+    check::<f32>(&[1e10, 1e15, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23, 1e25, 1e30, 1e37]);
+}
+
 /// Both lines of either side, and what shares make of them, are on the right side without any tolerance for rounding; the
 /// lines of least area are those of [`tightrope_engine::activation::Activation::line_pair`].
 #[test]

@@ -32,8 +32,8 @@ use crate::values::{self, counted};
                         < and > are strict, and a property whose input bounds leave no point holds, with a warning. A \
                         counterexample is a point inside the box whose output is unsafe in exact arithmetic; how f64 and \
                         f32 programs see it is told beside it.\n\n\
-                        Exit codes: 0 the property holds (or every instance of a list was worked on), 1 it is violated, \
-                        2 unknown, 3 timeout, 4 error."
+                        Exit codes: 0 the property holds, 1 it is violated, 2 unknown, 3 timeout, 4 error. Of a list: 0 every \
+                        instance was worked on, 4 one of them ended in an error, which its row tells."
 )]
 pub struct Options {
     /// Network: .onnx, run folder, or .safetensors with its description; or an instances.csv of lines

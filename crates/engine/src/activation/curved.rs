@@ -276,20 +276,27 @@ impl<T: Real, F: Curve<T>> Activation<T> for Curved<F> {
         let (below, above) = exact_lines(&self.0, l, u, rule);
         let size = size(&self.0, l, u);
         let (mut below, mut above) = (below.lowered(l, u, size), above.raised(l, u, size));
-        // Values may be so small that they have lost their digits.
-        below.intercept -= T::MIN_POSITIVE;
-        above.intercept += T::MIN_POSITIVE;
-        // What overflows is as good as the constants.
-        let is_finite = |line: Line<T>| line.slope.is_finite() && line.intercept.is_finite();
+        // Values and slopes may be so small that they have lost their digits.
+        let lost = T::MIN_POSITIVE * (T::ONE + (u - l));
+        below.intercept -= lost;
+        above.intercept += lost;
+        // What overflows is as good as the constants. So is a slope that is next to nothing: of its products with small
+        // coefficients nothing is left, while its inputs may be so large that it counts.
+        let flattest = T::MIN_POSITIVE.sqrt();
+        let is_of_use =
+            |line: Line<T>| line.slope.is_finite() && line.intercept.is_finite() && line.slope.abs() >= flattest;
         let (least, most) = self.image(l, u);
-        if !(is_finite(below) && is_finite(above)) && rule != LowerSlope::Adaptive {
-            (below, above) = (Line::constant(least), Line::constant(most));
+        let margin = |value: T| T::from_f64(4.0) * self.0.error() * value.abs() + T::MIN_POSITIVE;
+        let floor = Line::constant(if least.is_finite() { least - margin(least) } else { least });
+        let ceiling = Line::constant(if most.is_finite() { most + margin(most) } else { most });
+        if !(is_of_use(below) && is_of_use(above)) && rule != LowerSlope::Adaptive {
+            (below, above) = (floor, ceiling);
         }
-        if !is_finite(below) {
-            below = Line::constant(least);
+        if !is_of_use(below) {
+            below = floor;
         }
-        if !is_finite(above) {
-            above = Line::constant(most);
+        if !is_of_use(above) {
+            above = ceiling;
         }
         (below, above)
     }
