@@ -111,6 +111,10 @@ impl Sweep {
         let mut left: BTreeSet<u64> =
             self.numbers().filter(|number| self.state.records.get(number).is_none_or(open)).collect();
         let all = self.numbers().count() as u64;
+        if !self.state.records.is_empty() {
+            // A sweep that was killed between a trial's line in the journal and its row left the row out.
+            self.write_results()?;
+        }
         loop {
             if (run.stop)() {
                 return Ok(left.is_empty() && slots.is_empty());

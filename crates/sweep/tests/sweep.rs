@@ -114,6 +114,20 @@ fn a_signal_stops_trials_gently_and_they_go_on() {
 }
 
 #[test]
+fn a_row_that_a_kill_left_out_is_written_by_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = || plan(Strategy::Grid, lists(&["x=0,1", "y=0.5"]), 1);
+    assert!(run(&mut begin(folder.path(), plan(), false), 1, false, None).0);
+    let whole = rows(folder.path());
+    // As it is after a kill between the journal's last line and the row that follows from it.
+    let lines = std::fs::read_to_string(folder.path().join("results.jsonl")).unwrap();
+    std::fs::write(folder.path().join("results.jsonl"), lines.lines().next().unwrap()).unwrap();
+    let (finished, seen) = run(&mut begin(folder.path(), plan(), true), 1, false, None);
+    assert!(finished && seen.is_empty());
+    assert_eq!(rows(folder.path()), whole);
+}
+
+#[test]
 fn a_damaged_line_is_named_and_its_trial_alone_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let grid = || plan(Strategy::Grid, lists(&["x=0.1,0.2,0.3,0.4"]), 1);

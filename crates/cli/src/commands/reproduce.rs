@@ -246,7 +246,6 @@ fn work(
             stop: &|| interruption.came(),
             tell: &mut |event| tell_event(block, &event, context),
         })?;
-        sweep.write_results()?;
         drop(sweep);
         // What has ended is told even if the rest never runs.
         tell(study, folder, options)?;

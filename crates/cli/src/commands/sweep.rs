@@ -52,7 +52,6 @@ fn sweep(options: &Options, context: &Context) -> anyhow::Result<()> {
         stop: &|| interruption.came(),
         tell: &mut |event| tell_event(&event, context),
     })?;
-    sweep.write_results()?;
     let summary = sweep.summary()?;
     if !finished {
         let ended = summary.done + summary.failed;
