@@ -40,7 +40,10 @@ impl<'a> Origin<'a> {
         let epsilon = match (asked.eps, &self.config) {
             (Some(epsilon), _) => epsilon,
             (None, Some(config)) => self.take("eps", config.eps, |epsilon| format!("ε = {}", values::number(*epsilon))),
-            (None, None) => bail!("{}: is no run folder, so --eps E is needed", self.model.display()),
+            (None, None) => bail!(
+                "{}: is no run folder, so --eps E is needed, and samples by --dataset D or --inputs X.safetensors",
+                self.model.display()
+            ),
         };
         let norm = match (asked.norm, &self.config) {
             (Some(norm), _) => norm.into(),

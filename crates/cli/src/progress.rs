@@ -131,8 +131,12 @@ impl<'a> Training<'a> {
 
 impl Progress for Training<'_> {
     fn started(&mut self, plan: &Plan) {
-        let resumed =
-            if plan.steps_done > 0 { format!(", resumed after step {}", plan.steps_done) } else { String::new() };
+        let steps = plan.epochs * plan.steps_per_epoch;
+        let resumed = match plan.steps_done as usize {
+            0 => String::new(),
+            done if done >= steps => format!(", finished already after step {done}: nothing is left to train"),
+            done => format!(", resumed after step {done}"),
+        };
         self.line(&format!(
             "training {} on {}, {}, in {}{resumed}",
             counted(plan.parameters, "parameter", "parameters"),
@@ -140,7 +144,6 @@ impl Progress for Training<'_> {
             counted(plan.epochs, "epoch", "epochs"),
             self.folder.display()
         ));
-        let steps = plan.epochs * plan.steps_per_epoch;
         self.bar = Bar::styled(self.context, "train", steps as u64, "{prefix} {wide_bar} {msg}");
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{TINY, fails, read_tensors, succeeds, text, timeless_log, write_inputs};
+use support::{TINY, fails, read_tensors, run, succeeds, text, timeless_log, write_inputs};
 
 /// Kills the program after ever longer times until it ends by itself; the number of kills.
 ///
@@ -58,8 +58,9 @@ fn a_killed_training_resumes_to_the_same_bytes() {
         metrics.map(|m| (m["epoch"].clone(), m["loss"].clone(), m["test"]["certified_loss"].clone())).collect()
     };
     assert_eq!(losses(&whole), losses(&killed));
-    // Done is done: resuming once more changes nothing.
-    succeeds(&["train", "--out", text(&killed), "--resume"]);
+    // Done is done: resuming once more changes nothing, and says so.
+    let again = run(&["train", "--out", text(&killed), "--resume"]);
+    assert!(again.status.success() && String::from_utf8_lossy(&again.stderr).contains("finished already"));
     assert!(bytes(&whole, "checkpoint.safetensors") == bytes(&killed, "checkpoint.safetensors"));
     fails(&["train", "--out", text(&killed), "--resume", "--seed", "9"], &["cannot resume", "seed"]);
 }

@@ -111,9 +111,12 @@ fn a_study_is_run_in_parts_put_together_and_told() {
     fails(&[&words[..], &[text(&whole)]].concat(), &["holds this study already", "--resume"]);
     fails(
         &["reproduce", text(&study), "--profile", "laptop", "-o", text(&whole), "--resume"],
-        &["in the profile \"smoke\""],
+        &["in the profile \"smoke\"", "add --profile smoke"],
     );
     fails(&["reproduce", "paradox", "--profile", "smoke", "-o", text(&whole), "--resume"], &["holds the study"]);
+    std::fs::rename(whole.join("study.json"), path("mark")).unwrap();
+    fails(&[&words[..], &[text(&whole), "--resume"]].concat(), &["study.json: is missing", "\"profile\":\"smoke\""]);
+    std::fs::rename(path("mark"), whole.join("study.json")).unwrap();
     fails(&[&words[..], &[text(folder.path())]].concat(), &["no study's"]);
 
     // Parts in folders of their own give the same.

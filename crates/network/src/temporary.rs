@@ -36,13 +36,20 @@ pub fn remove_abandoned(path: &Path) {
 fn is_abandoned(path: &Path, owner: u32) -> bool {
     let processes = Path::new("/proc");
     let gone = if processes.join("self").exists() {
-        owner != std::process::id() && !processes.join(owner.to_string()).exists()
+        owner != std::process::id() && !runs(&processes.join(owner.to_string()))
     } else {
         // A file is locked right after it is made; a minute is enough for that.
         let age = path.metadata().and_then(|found| found.modified()).ok().and_then(|time| time.elapsed().ok());
         owner != std::process::id() && age.is_some_and(|age| age > Duration::from_secs(60))
     };
     gone && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// Whether the process with this folder in /proc runs. One that has ended and that nobody has waited for is still listed.
+fn runs(process: &Path) -> bool {
+    let Ok(stat) = std::fs::read_to_string(process.join("stat")) else { return process.exists() };
+    // The state follows the program's name, which stands in parentheses and may hold anything.
+    stat.rsplit(')').next().is_none_or(|rest| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 #[cfg(test)]
@@ -81,5 +88,26 @@ mod tests {
         drop(held);
         remove_abandoned(&path("out"));
         assert!(!path("out.4294967294.tmp").exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn processes_that_ended_and_were_not_waited_for_are_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let left = folder.path().join(format!("out.{}.tmp", process.id()));
+        std::fs::write(&left, b"x").unwrap();
+        remove_abandoned(&folder.path().join("out"));
+        assert!(left.exists(), "the process still runs");
+        process.kill().unwrap();
+        for _ in 0..500 {
+            remove_abandoned(&folder.path().join("out"));
+            if !left.exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(!left.exists());
+        process.wait().unwrap();
     }
 }

@@ -195,8 +195,10 @@ fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
                 );
             };
             if there != own {
+                let same =
+                    if name == study.name { format!("add --profile {}, or ", quoted_text(profile)) } else { "".into() };
                 bail!(
-                    "{}: holds the study {:?} in the profile {:?}; choose another folder by -o",
+                    "{}: holds the study {:?} in the profile {:?}; {same}choose another folder by -o",
                     folder.display(),
                     quoted_text(name),
                     quoted_text(profile)
@@ -215,6 +217,15 @@ fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
             // Of a start that was killed while it wrote the file.
             remove_abandoned(&path);
             let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+            if study.blocks.iter().any(|block| folder.join(&block.name).is_dir()) {
+                bail!(
+                    "{}: is missing, though the folder holds trials; if they are of {} in the profile {}, write {own} into \
+                     this file, else choose another folder by -o",
+                    path.display(),
+                    study.name,
+                    study.profile
+                );
+            }
             if taken {
                 bail!("{}: holds files that are no study's; choose another folder by -o", folder.display());
             }

@@ -15,7 +15,7 @@ use tightrope_network::write_atomically;
 use tightrope_verify::complete::{Branching, Progress, Settings};
 use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
-use crate::context::Context;
+use crate::context::{Context, complain};
 use crate::progress::Bar;
 use crate::values::{self, counted};
 
@@ -281,7 +281,11 @@ impl<'a> Job<'a> {
             .with_context(|| format!("{} with {}", model_path.display(), property_path.display()))?;
         line.finish();
         if let Some(remark) = &found.remark {
-            self.context.note(remark);
+            // Who asked for a proof and gets none is told why, however quiet it is to be.
+            match self.settings.proof && found.verdict == Verdict::Holds && found.certificate.is_none() {
+                true => complain(&format!("warning: no certificate: {remark}")),
+                false => self.context.note(remark),
+            }
         }
         let seconds = (start.elapsed() - preparation).as_secs_f64();
         Ok(Answer { found, preparation: preparation.as_secs_f64(), seconds })
