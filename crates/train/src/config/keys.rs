@@ -380,7 +380,8 @@ const SMOOTHING: &[Setting] = &[
         Values::POSITIVE,
         "adapt: wanted ratio q of the squared length of the gradient to the variance of its estimate (trace of the covariance \
          over noise), averaged over some ten steps; estimates then have a cosine of √(q/(1+q)) to their mean. Plain pgpe has \
-         about half its population over the number of parameters",
+         about half its population over the number of parameters; with a guide it is the ratio along the guide alone. It tells \
+         of noise, not of what rgs misses where the loss jumps",
         "0.25",
     ),
     Setting::new(
