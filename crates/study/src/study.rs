@@ -9,7 +9,7 @@ use crate::claim::Claim;
 use crate::definition::{BlockFile, CertifyFile, ProfileFile, StudyFile, VariantFile, add};
 
 /// The studies that the program brings along, by name.
-const BUILTIN: [(&str, &str); 10] = [
+const BUILTIN: [(&str, &str); 11] = [
     ("paradox", include_str!("../studies/paradox.toml")),
     ("rate", include_str!("../studies/rate.toml")),
     ("sigma", include_str!("../studies/sigma.toml")),
@@ -17,6 +17,7 @@ const BUILTIN: [(&str, &str); 10] = [
     ("depth", include_str!("../studies/depth.toml")),
     ("width", include_str!("../studies/width.toml")),
     ("guide", include_str!("../studies/guide.toml")),
+    ("adaptive", include_str!("../studies/adaptive.toml")),
     ("norms", include_str!("../studies/norms.toml")),
     ("alpha", include_str!("../studies/alpha.toml")),
     ("sota", include_str!("../studies/sota.toml")),

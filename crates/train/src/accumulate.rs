@@ -1,6 +1,7 @@
 //! The mean over the micro-batches of one optimiser step.
 
 use crate::estimate::StepEstimate;
+use crate::smoothing::Signal;
 use crate::state::Tally;
 
 /// What the micro-batches so far have given.
@@ -9,6 +10,8 @@ pub(crate) struct Accumulated {
     /// The first one's as it came; from the second on sums weighted by samples.
     sum: Option<Sum>,
     samples: usize,
+    /// Signal and variance of the gradients, where they are known, weighted by samples.
+    signal: Option<Signal>,
     /// Sums over all of them.
     pub(crate) tally: Tally,
     /// Statistics in batch norms, with the samples they are of.
@@ -24,8 +27,13 @@ enum Sum {
 impl Accumulated {
     /// Adds what a micro-batch of so many `samples` has given.
     pub(crate) fn add(&mut self, step: StepEstimate, samples: usize) {
-        let StepEstimate { estimate, tally, statistics } = step;
+        let StepEstimate { estimate, signal, tally, statistics } = step;
         let weight = samples as f64;
+        if let Some(Signal { square, variance }) = signal {
+            let sum = self.signal.get_or_insert_default();
+            sum.square += weight * square;
+            sum.variance += weight * variance;
+        }
         self.sum = Some(match self.sum.take() {
             None => Sum::One { loss: estimate.loss, gradient: estimate.gradient },
             Some(sum) => {
@@ -51,6 +59,13 @@ impl Accumulated {
         self.samples
     }
 
+    /// Signal and variance of the gradient of a micro-batch, in the mean; the noise on θ is the same in all, so that the mean
+    /// over them has hardly less.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        let samples = self.samples as f64;
+        self.signal.map(|sum| Signal { square: sum.square / samples, variance: sum.variance / samples })
+    }
+
     /// Takes out the mean loss and gradient over all samples: those of the one large batch, but for rounding and batch
     /// norms. A single micro-batch's come out with the bits they came with; none gives nothing.
     pub(crate) fn mean(&mut self) -> (f64, Vec<f32>) {
@@ -69,12 +84,13 @@ impl Accumulated {
 mod tests {
     use super::Accumulated;
     use crate::estimate::StepEstimate;
-    use crate::smoothing::Estimate;
+    use crate::smoothing::{Estimate, Signal};
     use crate::state::Tally;
 
     fn step(loss: f64, gradient: &[f32], samples: u64) -> StepEstimate {
         StepEstimate {
             estimate: Estimate { loss, gradient: gradient.to_vec() },
+            signal: Some(Signal { square: 8.0 * loss, variance: 4.0 }),
             tally: Tally { samples, loss: loss * samples as f64, ..Tally::default() },
             statistics: vec![samples as f32],
         }
@@ -95,6 +111,7 @@ mod tests {
         }
         assert_eq!(three.mean(), (0.75, vec![2.25, -1.5]));
         assert_eq!((three.samples(), three.tally.samples, three.tally.loss), (8, 8, 6.0));
+        assert_eq!(three.signal(), Some(Signal { square: 6.0, variance: 4.0 }));
         assert_eq!(three.statistics, [(vec![2.0], 2), (vec![1.0], 1), (vec![5.0], 5)]);
     }
 }

@@ -53,6 +53,7 @@ impl Watch<'_> {
         let (train, smoothing, warmup) = (&config.train, &config.smoothing, &config.warmup);
         let &Scheduled { lr, epsilon, sigma, .. } = self.scheduled;
         let parameters = state.theta.len();
+        let population = state.adaptation.map_or(smoothing.population, |adaptation| adaptation.members);
         let norm = state.theta.iter().map(|&t| f64::from(t).powi(2)).sum::<f64>().sqrt();
         // The root of the mean square; beyond all bounds where a parameter is no number.
         let size = (norm / (parameters as f64).sqrt()).max(if norm.is_nan() { f64::INFINITY } else { 0.0 });
@@ -87,14 +88,10 @@ impl Watch<'_> {
                 short(norm)
             );
         }
-        if smoothing.kind == SmoothingKind::Pgpe
-            && smoothing.guide == "none"
-            && smoothing.population < parameters as u64 / 100
-        {
+        if smoothing.kind == SmoothingKind::Pgpe && smoothing.guide == "none" && population < parameters as u64 / 100 {
             return format!(
-                "the gradient, estimated from {} losses for {parameters} parameters; raise smoothing.population, or lower \
-                 train.lr",
-                smoothing.population
+                "the gradient, estimated from {population} losses for {parameters} parameters; raise smoothing.population, or \
+                 lower train.lr"
             );
         }
         let end = warmup.end.unwrap_or(warmup.start);

@@ -2,18 +2,23 @@
 
 use tightrope_engine::{Loaded, Perturbation};
 
+use crate::TrainError;
 use crate::config::SmoothingSection;
 use crate::methods::{Evaluated, Method, Minibatch, natural_loss};
 use crate::population::population_losses;
-use crate::smoothing::{SmoothingKind, guided, lengths, pgpe_gradient, pgpe_loss, rgs, sam};
+use crate::smoothing::{
+    AdaptationKind, Estimate, Measured, Shifted, Signal, SmoothingKind, guided_measured, lengths, mixed, pgpe_gradient,
+    pgpe_loss, pgpe_measured, rgs, rgs_measured, sam,
+};
 use crate::state::Tally;
-use crate::{TrainError, smoothing::Estimate};
 
 /// A gradient and the sums that go into the epoch's metrics.
 #[derive(Clone, Debug)]
 pub struct StepEstimate {
     /// Loss and gradient of the smoothed loss on the minibatch.
     pub estimate: Estimate<f32>,
+    /// Signal and noise of the gradient, where something is adapted to it.
+    pub signal: Option<Signal>,
     /// Counts of this step alone.
     pub tally: Tally,
     /// Statistics of the minibatch at θ in the network's batch norms, laid out as the buffers.
@@ -52,6 +57,7 @@ pub fn estimate(
     Estimator { smoothing, sigma, scales, control, guide, sam: rho }: Estimator<'_>,
     measure: bool,
 ) -> Result<StepEstimate, TrainError> {
+    let adapts = smoothing.adapt != AdaptationKind::None;
     let perturbation = Perturbation { scales, ..Perturbation::new(batch.seed, batch.step, sigma as f32) };
     let mut tally = Tally::default();
     let samples = batch.labels.len() as u64;
@@ -65,10 +71,11 @@ pub fn estimate(
         statistics = evaluated.statistics;
         Ok((evaluated.loss, gradient))
     };
-    let estimate = match smoothing.kind {
+    let unmeasured = |estimate| Measured { estimate, variance: None };
+    let measured = match smoothing.kind {
         SmoothingKind::Grad if rho > 0.0 => {
             let mut climbed = false;
-            sam(at.theta(), rho, |theta| {
+            unmeasured(sam(at.theta(), rho, |theta| {
                 // Only θ itself counts for accuracies and statistics.
                 if !std::mem::replace(&mut climbed, true) {
                     return gradient(at);
@@ -76,30 +83,52 @@ pub fn estimate(
                 sample.update(theta)?;
                 let (evaluated, gradient) = method.gradient(batch, sample)?;
                 Ok((evaluated.loss, gradient))
-            })?
+            })?)
         }
         SmoothingKind::Grad => {
             let (loss, gradient) = gradient(at)?;
-            Estimate { loss, gradient }
+            unmeasured(Estimate { loss, gradient })
         }
-        SmoothingKind::Rgs => rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
-            sample.update(theta)?;
-            gradient(sample)
-        })?,
+        SmoothingKind::Rgs => {
+            let gradient = |theta: &[f32]| {
+                sample.update(theta)?;
+                gradient(sample)
+            };
+            match adapts {
+                true => rgs_measured(at.theta(), &perturbation, smoothing.samples, gradient)?,
+                false => unmeasured(rgs(at.theta(), &perturbation, smoothing.samples, gradient)?),
+            }
+        }
+        SmoothingKind::Mixed => {
+            let pairs = smoothing.population / 2;
+            let losses = population_losses(method, batch, at, perturbation, pairs, smoothing.split)?;
+            let values = pgpe_measured(at.theta().len(), &perturbation, &losses)?;
+            // Members of their own, so that the two are independent.
+            let noise = Shifted { noise: &perturbation, first: pairs };
+            let gradients = rgs_measured(at.theta(), &noise, smoothing.samples, |theta| {
+                sample.update(theta)?;
+                gradient(sample)
+            })?;
+            mixed([&gradients, &values], [smoothing.samples, smoothing.population])?
+        }
         SmoothingKind::Pgpe => {
             let pairs = smoothing.population / 2;
             // The gradient of another method, averaged over the noise of the first members.
             let mut smoothed = |method: &dyn Method| {
-                rgs(at.theta(), &perturbation, smoothing.samples, |theta| {
+                let gradient = |theta: &[f32]| {
                     sample.update(theta)?;
                     let (evaluated, gradient) = method.gradient(batch, sample)?;
                     Ok((evaluated.loss, gradient))
-                })
+                };
+                match adapts {
+                    true => rgs_measured(at.theta(), &perturbation, smoothing.samples, gradient),
+                    false => Ok(unmeasured(rgs(at.theta(), &perturbation, smoothing.samples, gradient)?)),
+                }
             };
-            let estimate = if let Some(guide) = guide {
-                let direction = smoothed(guide)?.gradient;
+            let measured = if let Some(guide) = guide {
+                let direction = smoothed(guide)?.estimate.gradient;
                 let lengths = lengths(batch.seed, batch.step, pairs);
-                guided(at.theta(), &perturbation, &direction, smoothing.samples, &lengths, |theta| {
+                guided_measured(at.theta(), &perturbation, &direction, smoothing.samples, &lengths, |theta| {
                     sample.update(theta)?;
                     Ok(method.loss(batch, sample)?.loss)
                 })?
@@ -109,18 +138,30 @@ pub fn estimate(
                 let loss = pgpe_loss(&values);
                 let control = control.map(|control| {
                     let coefficient = subtract(&mut values, &losses(control)?);
-                    Ok::<_, TrainError>((coefficient as f32, smoothed(control)?.gradient))
+                    Ok::<_, TrainError>((coefficient as f32, smoothed(control)?))
                 });
-                let mut gradient = pgpe_gradient(at.theta().len(), &perturbation, &values)?;
-                if let Some((coefficient, smoothed)) = control.transpose()? {
-                    gradient.iter_mut().zip(&smoothed).for_each(|(g, s)| *g += coefficient * s);
+                let control = control.transpose()?;
+                let mut measured = match adapts {
+                    true => pgpe_measured(at.theta().len(), &perturbation, &values)?,
+                    false => {
+                        let gradient = pgpe_gradient(at.theta().len(), &perturbation, &values)?;
+                        unmeasured(Estimate { loss, gradient })
+                    }
+                };
+                measured.estimate.loss = loss;
+                if let Some((coefficient, smoothed)) = control {
+                    let gradients = measured.estimate.gradient.iter_mut().zip(&smoothed.estimate.gradient);
+                    gradients.for_each(|(g, s)| *g += coefficient * s);
+                    // As if the two were independent, though they share members.
+                    let both = measured.variance.zip(smoothed.variance);
+                    measured.variance = both.map(|(own, other)| own + f64::from(coefficient).powi(2) * other);
                 }
-                Estimate { loss, gradient }
+                measured
             };
             if measure {
                 tally.count(&method.loss(batch, at)?, samples);
             }
-            estimate
+            measured
         }
     };
     if measure && tally.natural_seen == 0 {
@@ -130,12 +171,16 @@ pub fn estimate(
     match smoothing.kind {
         SmoothingKind::Grad => {}
         // What falls off belongs to perturbed parameters.
-        SmoothingKind::Rgs | SmoothingKind::Pgpe if at.buffers().is_empty() => {}
-        SmoothingKind::Rgs | SmoothingKind::Pgpe => statistics = at.forward_batch(batch.inputs)?.statistics,
+        SmoothingKind::Rgs | SmoothingKind::Pgpe | SmoothingKind::Mixed if at.buffers().is_empty() => {}
+        SmoothingKind::Rgs | SmoothingKind::Pgpe | SmoothingKind::Mixed => {
+            statistics = at.forward_batch(batch.inputs)?.statistics;
+        }
     }
     tally.samples = samples;
+    let signal = if adapts { measured.signal() } else { None };
+    let estimate = measured.estimate;
     tally.loss = estimate.loss * samples as f64;
-    Ok(StepEstimate { estimate, tally, statistics })
+    Ok(StepEstimate { estimate, signal, tally, statistics })
 }
 
 /// Subtracts from the losses so many times those of a control at the same points that their antithetic differences vary least,

@@ -68,8 +68,15 @@ pub struct EpochMetrics {
     pub lr: f64,
     /// Radius ε of the last step.
     pub eps: f64,
-    /// Standard deviation σ of the last step; 0 without smoothing.
+    /// Standard deviation σ of the last step, or of the next where it is adapted; 0 without smoothing.
     pub sigma: f64,
+    /// Members of the last step, or of the next where they are adapted: gradients of `rgs`, else losses; 0 without smoothing,
+    /// and in metrics of programs that did not tell.
+    #[serde(default)]
+    pub population: u64,
+    /// Signal-to-noise ratio of the gradients of the last steps, where something is adapted to it.
+    #[serde(default)]
+    pub snr: Option<f64>,
     /// Weight of the robust part at the last step.
     pub robust_weight: f64,
     /// Training images per second, since the start of the epoch or the resumption.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::average::Average;
 use crate::methods::Evaluated;
 use crate::optimiser::Optimiser;
+use crate::smoothing::Adaptation;
 
 /// Parameters, optimiser and position of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct State {
     pub optimiser: Optimiser,
     /// The average of θ that is evaluated and saved in its place, once it has begun.
     pub average: Option<Average>,
+    /// Population and σ of the next step, where they are adapted.
+    pub adaptation: Option<Adaptation>,
     /// Epochs completed.
     pub epoch: usize,
     /// Steps done in the epoch at hand.
@@ -46,12 +49,13 @@ pub struct Tally {
 
 impl State {
     /// The state before the first step.
-    pub fn new(theta: Vec<f32>, buffers: Vec<f32>, optimiser: Optimiser) -> Self {
+    pub fn new(theta: Vec<f32>, buffers: Vec<f32>, optimiser: Optimiser, adaptation: Option<Adaptation>) -> Self {
         State {
             theta: Arc::new(theta),
             buffers,
             optimiser,
             average: None,
+            adaptation,
             epoch: 0,
             position: 0,
             step: 0,

@@ -20,7 +20,7 @@ use crate::methods::{self, Method, Minibatch, StepThreat};
 use crate::optimiser::{Optimiser, add_l1, clip_norm, weight_ranges};
 use crate::progress::{EpochMetrics, Flow, Plan, Progress, StepReport, TestMetrics};
 use crate::run::{RunFolder, seconds_since_1970};
-use crate::smoothing::{SmoothingKind, relative_scales};
+use crate::smoothing::{Adaptation, SmoothingKind, relative_scales};
 use crate::state::{State, Tally};
 use crate::statistics;
 
@@ -159,7 +159,7 @@ impl Job {
             },
         };
         let optimiser = Optimiser::new(self.config.train.optimiser(), theta.len());
-        Ok(State::new(theta, buffers, optimiser))
+        Ok(State::new(theta, buffers, optimiser, Adaptation::new(&self.config.smoothing)))
     }
 
     /// The network as it is evaluated and certified, with its batch norms frozen; none for networks without any, whose
@@ -257,9 +257,10 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
     while state.epoch < job.config.train.epochs {
         run.clock.start_epoch();
         for Batch { inputs, labels } in job.batches.ahead(state.epoch, state.position) {
-            let scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
+            let mut scheduled = job.config.at(state.epoch as f64 + state.position as f64 / steps as f64);
+            let adapted = state.adaptation.map(|adaptation| adaptation.applied(&job.config.smoothing, &mut scheduled));
             let measure = state.position.is_multiple_of(MEASURE_EVERY);
-            let (smoothing, sam) = (&job.config.smoothing, job.config.train.sam);
+            let (smoothing, sam) = (adapted.as_ref().unwrap_or(&job.config.smoothing), job.config.train.sam);
             let scales = smoothing.relative.then(|| relative_scales(&job.network, &state.theta));
             let (control, guide) = (job.control.as_deref(), job.guide.as_deref());
             let (sigma, scales) = (scheduled.sigma, scales.as_deref());
@@ -286,6 +287,9 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
                 statistics::advance(&job.network, &mut state.buffers, statistics, *samples);
             }
             watch.finite(&state, "a statistic of a batch norm", &state.buffers)?;
+            if let (Some(adaptation), Some(signal)) = (&mut state.adaptation, step.signal()) {
+                adaptation.observe(&job.config.smoothing, signal);
+            }
             state.tally.add(&step.tally);
             state.position += 1;
             state.step += 1;
@@ -437,7 +441,10 @@ impl Run<'_> {
     ) -> Result<Option<EpochMetrics>, TrainError> {
         let job = self.job;
         let steps = job.steps_per_epoch();
-        let scheduled = job.config.at(state.epoch as f64 + (steps - 1) as f64 / steps as f64);
+        let mut scheduled = job.config.at(state.epoch as f64 + (steps - 1) as f64 / steps as f64);
+        let adapted = state.adaptation.map(|adaptation| adaptation.applied(&job.config.smoothing, &mut scheduled));
+        let smoothing = adapted.as_ref().unwrap_or(&job.config.smoothing);
+        let smooths = smoothing.kind != SmoothingKind::Grad;
         let (images_per_second, seconds) =
             (self.clock.images_per_second(), self.clock.epoch_start.elapsed().as_secs_f64());
         let epoch = state.epoch + 1;
@@ -483,7 +490,9 @@ impl Run<'_> {
             train_certified_accuracy: state.tally.certified_accuracy(),
             lr: scheduled.lr,
             eps: scheduled.epsilon,
-            sigma: if job.config.smoothing.kind == SmoothingKind::Grad { 0.0 } else { scheduled.sigma },
+            sigma: if smooths { scheduled.sigma } else { 0.0 },
+            population: if smooths { smoothing.members() } else { 0 },
+            snr: state.adaptation.map(|adaptation| adaptation.ratio),
             robust_weight: scheduled.robust_weight,
             images_per_second,
             seconds,

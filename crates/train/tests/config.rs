@@ -59,6 +59,7 @@ fn examples_and_defaults_of_keys_are_true() {
         let with = match key.path {
             "warmup.start" | "train.milestones" | "smoothing.sigma_milestones" => vec!["train.epochs=70"],
             "smoothing.split" | "smoothing.control" | "smoothing.guide" => vec!["smoothing.kind=pgpe"],
+            "smoothing.adapt" => vec!["smoothing.kind=rgs"],
             _ => vec![],
         };
         let before = parse("", &with).unwrap();

@@ -137,7 +137,7 @@ fn pgpe_learns_from_losses_alone() {
 
 #[test]
 fn same_bits_for_any_number_of_threads() {
-    for smoothing in ["grad", "rgs", "pgpe"] {
+    for smoothing in ["grad", "rgs", "pgpe", "mixed"] {
         let overrides = [
             &format!("smoothing.kind={smoothing}")[..],
             "smoothing.population=4",

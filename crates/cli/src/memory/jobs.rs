@@ -72,6 +72,7 @@ fn copies(sizes: &Sizes, config: &Config) -> usize {
         SmoothingKind::Rgs => packed,
         // Each thread perturbs parameters of its own.
         SmoothingKind::Pgpe => sizes.threads * (2 * whole + 5 * packed / 2),
+        SmoothingKind::Mixed => packed + whole + sizes.threads * (2 * whole + 5 * packed / 2),
     };
     numbers.saturating_mul(SINGLE)
 }

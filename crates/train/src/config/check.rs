@@ -5,6 +5,7 @@ use tightrope_network::number_text;
 use toml::Table;
 
 use super::keys::settings;
+use super::smoothing::LEAST_SIGMA;
 use super::{Clip, Config, MethodSection};
 use crate::TrainError;
 use crate::average::AverageKind;
@@ -99,7 +100,7 @@ impl Config {
         self.train.eps.get_or_insert(self.eps);
         self.warmup.end.get_or_insert((0.3 * epochs).max(self.warmup.start));
         self.method.robust_weight_start.get_or_insert(self.method.robust_weight);
-        self.smoothing.sigma_end.get_or_insert(self.smoothing.sigma);
+        self.smoothing.fill();
         let relaxation = self.eval_relaxation()?;
         self.train.eval_relaxation = Some(relaxation.name().into());
         self.train.eval_limit.get_or_insert(match relaxation.intermediate() {
@@ -157,12 +158,14 @@ impl Config {
         let control = ("smoothing.control", quoted(&smoothing.control));
         let guide = ("smoothing.guide", quoted(&smoothing.guide));
         for (key, set) in [&split, &control, &guide] {
-            if let (Some(value), true) = (set, smoothing.kind != SmoothingKind::Pgpe) {
+            let splits = *key == split.0 && smoothing.kind == SmoothingKind::Mixed;
+            if let (Some(value), false) = (set, smoothing.kind == SmoothingKind::Pgpe || splits) {
                 let kind = smoothing.kind.name();
+                let kinds = if *key == split.0 { "\"pgpe\" and \"mixed\"" } else { "\"pgpe\"" };
                 return Err(TrainError::value(
                     key,
                     value,
-                    format!("is for smoothing.kind = \"pgpe\" alone, not \"{kind}\""),
+                    format!("is for smoothing.kind = {kinds} alone, not \"{kind}\""),
                 ));
             }
         }
@@ -175,14 +178,16 @@ impl Config {
         self.control()?;
         self.guide()?;
         let sigma_end = smoothing.sigma_end.unwrap_or(smoothing.sigma);
-        if smoothing.kind == SmoothingKind::Pgpe {
+        if let SmoothingKind::Pgpe | SmoothingKind::Mixed = smoothing.kind {
             for (key, sigma) in [("smoothing.sigma", smoothing.sigma), ("smoothing.sigma_end", sigma_end)] {
-                // Below it the differences of single-precision losses are rounding alone.
-                if sigma < 1e-6 {
-                    return Err(TrainError::value(key, sigma, "must be at least 1e-6 for pgpe (1e-3 is usual)"));
+                if sigma < LEAST_SIGMA {
+                    let kind = smoothing.kind.name();
+                    let problem = format!("must be at least 1e-6 for {kind} (1e-3 is usual)");
+                    return Err(TrainError::value(key, sigma, problem));
                 }
             }
         }
+        smoothing.check_measured()?;
         if !smoothing.sigma_milestones.is_empty() && sigma_end != smoothing.sigma {
             return Err(TrainError::value(
                 "smoothing.sigma_end",

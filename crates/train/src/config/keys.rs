@@ -8,6 +8,7 @@ use tightrope_network::{Preset, number_text};
 use toml::{Table, Value};
 
 use super::parse::value_text;
+use super::smoothing::LARGEST_POPULATION;
 use super::values::{Values, at};
 use super::{Config, MethodSection};
 use crate::TrainError;
@@ -16,7 +17,7 @@ use crate::average::AverageKind;
 use crate::methods::METHODS;
 use crate::optimiser::OptimiserKind;
 use crate::schedule::LrSchedule;
-use crate::smoothing::SmoothingKind;
+use crate::smoothing::{AdaptationKind, SmoothingKind};
 
 /// One configuration key, for readers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +120,7 @@ const PADDING: Values = Values::Name(|| named(&CropPadding::ALL.map(CropPadding:
 const METHOD: Values = Values::Name(|| METHODS.iter().map(|info| info.listed()).collect());
 const CONTROL: Values =
     Values::Name(|| ["none"].into_iter().chain(METHODS.iter().map(|info| info.name)).map(String::from).collect());
+const ADAPTATION: Values = Values::Name(|| named(&AdaptationKind::ALL.map(AdaptationKind::name)));
 const ESTIMATOR: Values = Values::Name(|| named(&SmoothingKind::ALL.map(SmoothingKind::name)));
 
 const GENERAL: &[Setting] = &[
@@ -307,7 +309,7 @@ const SMOOTHING: &[Setting] = &[
     Setting::new(
         "smoothing.sigma",
         Values::NOT_NEGATIVE,
-        "standard deviation of the noise on the parameters; at least 1e-6 for pgpe",
+        "standard deviation of the noise on the parameters; at least 1e-6 for pgpe and mixed",
         "5e-4",
     ),
     Setting::new(
@@ -331,11 +333,16 @@ const SMOOTHING: &[Setting] = &[
         "[50, 60]",
     ),
     Setting::new("smoothing.sigma_decay", Values::FACTOR, "factor at each sigma milestone", "0.4"),
-    Setting::new("smoothing.population", Values::Whole(2, 1_000_000), "pgpe: loss evaluations per step, even", "64"),
+    Setting::new(
+        "smoothing.population",
+        Values::Whole(2, LARGEST_POPULATION),
+        "pgpe, mixed: loss evaluations per step, even",
+        "64",
+    ),
     Setting::new(
         "smoothing.split",
         Values::Switch,
-        "pgpe: whether each pair sees images of its own, a part of the minibatch, so that a population costs as much as one pair \
+        "pgpe, mixed: whether each pair sees images of its own, a part of the minibatch, so that a population costs as much as one pair \
          on the whole of it",
         "true",
     ),
@@ -356,9 +363,44 @@ const SMOOTHING: &[Setting] = &[
     Setting::new(
         "smoothing.samples",
         Values::Whole(1, 100_000),
-        "rgs: gradients per step; pgpe: those of smoothing.control or smoothing.guide",
+        "rgs, mixed: gradients per step; pgpe: those of smoothing.control or smoothing.guide",
         "4",
     ),
+    Setting::new(
+        "smoothing.adapt",
+        ADAPTATION,
+        "what is changed along the run so that gradients have the signal-to-noise ratio smoothing.snr: with population the \
+         members of a step (rgs: smoothing.samples, else smoothing.population, smoothing.samples of mixed in proportion) double \
+         below it and halve above twice of it; with sigma, smoothing.sigma changes by a factor of 1.41, down below the ratio \
+         and up above twice of it, for plain pgpe the other way round. Choices",
+        "\"population\"",
+    ),
+    Setting::new(
+        "smoothing.snr",
+        Values::POSITIVE,
+        "adapt: wanted ratio q of the squared length of the gradient to the variance of its estimate (trace of the covariance \
+         over noise), averaged over some ten steps; estimates then have a cosine of √(q/(1+q)) to their mean. Plain pgpe has \
+         about half its population over the number of parameters; with a guide it is the ratio along the guide alone. It tells \
+         of noise, not of what rgs misses where the loss jumps",
+        "0.25",
+    ),
+    Setting::new(
+        "smoothing.population_min",
+        Values::Whole(2, LARGEST_POPULATION),
+        "adapt = population: least members, even and at least 4 but for rgs",
+        "16",
+    )
+    .or("a quarter of those at the start"),
+    Setting::new(
+        "smoothing.population_max",
+        Values::Whole(2, LARGEST_POPULATION),
+        "adapt = population: most members, even but for rgs",
+        "512",
+    )
+    .or("four times those at the start"),
+    Setting::new("smoothing.sigma_min", Values::NOT_NEGATIVE, "adapt = sigma: least sigma, above 0", "5e-4")
+        .or("sigma / 10"),
+    Setting::new("smoothing.sigma_max", Values::NOT_NEGATIVE, "adapt = sigma: largest sigma", "0.1").or("10 · sigma"),
 ];
 
 impl MethodSection {

@@ -4,6 +4,7 @@ mod check;
 mod keys;
 mod method;
 mod parse;
+mod smoothing;
 mod values;
 
 use std::path::Path;
@@ -27,7 +28,7 @@ use crate::average::AverageKind;
 use crate::methods::{self, WarmUp};
 use crate::optimiser::{OptimiserKind, OptimiserSettings};
 use crate::schedule::{LrSchedule, Ramp, RampShape, between, cosine, milestones, one_cycle};
-use crate::smoothing::SmoothingKind;
+use crate::smoothing::{AdaptationKind, SmoothingKind};
 
 /// Everything that determines a run besides the data and the engine.
 ///
@@ -191,6 +192,18 @@ pub struct SmoothingSection {
     pub guide: String,
     /// RGS: gradients per step.
     pub samples: u64,
+    /// What is adapted to the signal-to-noise ratio of the gradients.
+    pub adapt: AdaptationKind,
+    /// The ratio that is wanted, signal over variance.
+    pub snr: f64,
+    /// Least members of an adapted population; a quarter of those at the start by default.
+    pub population_min: Option<u64>,
+    /// Most of them; four times those at the start by default.
+    pub population_max: Option<u64>,
+    /// Least adapted σ; `sigma` / 10 by default.
+    pub sigma_min: Option<f64>,
+    /// Largest adapted σ; 10 `sigma` by default.
+    pub sigma_max: Option<f64>,
 }
 
 /// Initialisations by name.
@@ -328,6 +341,12 @@ impl Default for SmoothingSection {
             control: "none".into(),
             guide: "none".into(),
             samples: 2,
+            adapt: AdaptationKind::None,
+            snr: 1.0,
+            population_min: None,
+            population_max: None,
+            sigma_min: None,
+            sigma_max: None,
         }
     }
 }

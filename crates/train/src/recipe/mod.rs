@@ -107,7 +107,7 @@ pub fn recipes() -> Vec<Recipe> {
                 if deep && (goes_back_for_layers(method) || setting.norm != INF) {
                     continue;
                 }
-                for smoothing in SmoothingKind::ALL.into_iter().filter(|kind| trains(method, *kind, setting)) {
+                for smoothing in PUBLISHED_KINDS.into_iter().filter(|kind| trains(method, *kind, setting)) {
                     let name = format!("{}/{network}/{}-{}", setting.name, method.name, smoothing.name());
                     all.push(Recipe {
                         name,
@@ -150,6 +150,9 @@ pub fn recipe(name: &str) -> Result<Recipe, TrainError> {
     };
     Err(TrainError::Recipe { name: name.into(), nearest })
 }
+
+/// Estimators that recipes are there for.
+const PUBLISHED_KINDS: [SmoothingKind; 3] = [SmoothingKind::Grad, SmoothingKind::Rgs, SmoothingKind::Pgpe];
 
 /// So many names are told where one is not found.
 const FEW: usize = 5;
@@ -362,7 +365,7 @@ fn published_keys(
     match smoothing {
         SmoothingKind::Grad => {}
         SmoothingKind::Rgs => keys.push(("smoothing.samples", "2".into())),
-        SmoothingKind::Pgpe => {
+        SmoothingKind::Pgpe | SmoothingKind::Mixed => {
             let population = if profile == Profile::Smoke { "2" } else { "256" };
             keys.push(("smoothing.population", population.into()));
         }

@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use tightrope_network::{Description, quoted_text, screen_text, write_atomically};
 
 use crate::average::Average;
+use crate::config::SmoothingSection;
+use crate::smoothing::{Adaptation, Signal};
 use crate::state::{State, Tally};
 use crate::trainer::Job;
 use crate::{Config, TrainError};
@@ -23,11 +25,20 @@ const METADATA: &str = "tightrope";
 /// Version of the format.
 const VERSION: u32 = 1;
 
-/// Every tensor that may be there, f32 but for `tally.loss` (f64), in the order in which the checksum takes them: those
+/// Every tensor that may be there, f32 but for `tally.loss` and `adaptation` (f64), in the order in which the checksum takes them: those
 /// with `adam.` are of all optimisers that have moments, `sgd.velocity` of SGD with momentum, `buffers` of networks with
-/// batch norms, those with `average.` of runs whose average has begun.
-const TENSORS: [&str; 8] =
-    ["theta", "adam.first", "adam.second", "sgd.velocity", "tally.loss", "buffers", "average.theta", "average.buffers"];
+/// batch norms, those with `average.` of runs whose average has begun, `adaptation` (f64) of runs that adapt population or σ.
+const TENSORS: [&str; 9] = [
+    "theta",
+    "adam.first",
+    "adam.second",
+    "sgd.velocity",
+    "tally.loss",
+    "buffers",
+    "average.theta",
+    "average.buffers",
+    "adaptation",
+];
 
 /// What a checkpoint says besides its tensors.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -158,6 +169,11 @@ pub(super) fn write(path: &Path, job: &Job, state: &State) -> Result<(), TrainEr
     let mut tensors: Vec<_> =
         floats.into_iter().map(|(name, values)| (name, Dtype::F32, values.len(), bytes(values))).collect();
     tensors.push(("tally.loss", Dtype::F64, 1, state.tally.loss.to_le_bytes().to_vec()));
+    if let Some(adaptation) = &state.adaptation {
+        let numbers = numbers_of(adaptation);
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        tensors.push(("adaptation", Dtype::F64, numbers.len(), bytes));
+    }
     tensors.sort_by_key(|(name, ..)| TENSORS.iter().position(|known| known == name));
     let contents: Vec<&[u8]> = tensors.iter().map(|(_, _, _, data)| &data[..]).collect();
     header.checksum = header.checksum(&contents).map_err(|e| TrainError::file(path, e))?;
@@ -170,6 +186,29 @@ pub(super) fn write(path: &Path, job: &Job, state: &State) -> Result<(), TrainEr
     let metadata = HashMap::from([(METADATA.to_string(), header)]);
     let file = safetensors::serialize(views, Some(metadata)).map_err(|e| TrainError::file(path, e))?;
     write_atomically(path, &file).map_err(|e| cannot_write(path, &e))
+}
+
+/// The tensor `adaptation`; the counts are far below what f64 holds exactly.
+fn numbers_of(adaptation: &Adaptation) -> [f64; 6] {
+    let &Adaptation { members, sigma, steps, mean, ratio } = adaptation;
+    [members as f64, sigma, steps as f64, mean.square, mean.variance, ratio]
+}
+
+/// The adaptation that `bytes` of the tensor hold, checked against a run of `steps` steps with these settings.
+fn adaptation_of(bytes: &[u8], steps: u64, smoothing: &SmoothingSection) -> Result<Adaptation, String> {
+    let numbers: Vec<f64> = bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+    let [members, sigma, since, square, variance, ratio] = numbers[..] else {
+        return Err(format!("`adaptation` has {} numbers, not 6", numbers.len()));
+    };
+    let whole =
+        |number: f64| (number >= 0.0 && number <= MOST as f64 && number.fract() == 0.0).then_some(number as u64);
+    match (whole(members), whole(since).filter(|since| *since <= steps)) {
+        (Some(members), Some(since)) => {
+            let read = Adaptation { members, sigma, steps: since, mean: Signal { square, variance }, ratio };
+            read.check(smoothing).map(|()| read)
+        }
+        _ => Err(format!("`adaptation` has {members} members and {since} of {steps} steps")),
+    }
 }
 
 pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> TrainError {
@@ -244,6 +283,10 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
     let buffers_of = |name: &str| if buffers == 0 { Ok(Vec::new()) } else { floats(name, buffers) };
     let mut state = job.initial_state()?;
     state.optimiser.restore(header.optimiser_step, |name| floats(name, parameters))?;
+    let adaptation = |_| {
+        let tensor = file.tensor("adaptation").map_err(|e| damaged(&e))?;
+        adaptation_of(tensor.data(), header.step, &job.config.smoothing).map_err(|problem| damaged(&problem))
+    };
     let average = |count| {
         let (theta, buffers) = (floats("average.theta", parameters)?, buffers_of("average.buffers")?);
         Ok::<_, TrainError>(Average { theta, buffers, count })
@@ -253,6 +296,7 @@ pub(super) fn read(path: &Path, job: &Job) -> Result<State, TrainError> {
         buffers: buffers_of("buffers")?,
         optimiser: state.optimiser,
         average: header.averaged.map(average).transpose()?,
+        adaptation: state.adaptation.map(adaptation).transpose()?,
         epoch: header.epoch,
         position: header.position,
         step: header.step,

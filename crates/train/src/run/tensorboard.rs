@@ -58,6 +58,8 @@ pub(super) fn record(metrics: &EpochMetrics) -> Vec<u8> {
         ("schedule/lr", Some(metrics.lr)),
         ("schedule/eps", Some(metrics.eps)),
         ("schedule/sigma", Some(metrics.sigma)),
+        ("schedule/population", Some(metrics.population as f64)),
+        ("train/snr", metrics.snr),
         ("schedule/robust_weight", Some(metrics.robust_weight)),
         ("speed/images_per_second", Some(metrics.images_per_second)),
     ];
@@ -98,6 +100,8 @@ mod tests {
             lr: 1e-3,
             eps: 0.1,
             sigma: 0.0,
+            population: 6,
+            snr: Some(0.75),
             robust_weight: 1.0,
             images_per_second: 100.0,
             seconds: 2.0,
@@ -119,6 +123,7 @@ mod tests {
         let values = &events[1].summary.as_ref().unwrap().value;
         let find = |tag: &str| values.iter().find(|v| v.tag == tag).and_then(|v| v.simple_value);
         assert_eq!((find("train/loss"), find("train/certified_accuracy")), (Some(0.25), Some(0.5)));
+        assert_eq!((find("schedule/population"), find("train/snr")), (Some(6.0), Some(0.75)));
         assert_eq!(find("train/natural_accuracy"), None);
     }
 

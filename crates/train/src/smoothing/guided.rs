@@ -5,7 +5,8 @@ use tightrope_engine::Real;
 use tightrope_noise::{Purpose, Stream};
 
 use super::noise::CHUNK;
-use super::{Estimate, Noise};
+use super::sums::{square, sum};
+use super::{Estimate, Measured, Noise};
 use crate::TrainError;
 
 /// The part of ∇L_σ(θ) along `direction`, from the losses at an antithetic pair for each of `lengths`.
@@ -32,8 +33,24 @@ pub fn guided<T: Real>(
     direction: &[T],
     first_member: u64,
     lengths: &[f64],
-    mut loss: impl FnMut(&[T]) -> Result<f64, TrainError>,
+    loss: impl FnMut(&[T]) -> Result<f64, TrainError>,
 ) -> Result<Estimate<T>, TrainError> {
+    Ok(guided_measured(theta, noise, direction, first_member, lengths, loss)?.estimate)
+}
+
+/// [`guided`] to the same bits, with the variance along the direction that its pairs tell of; how far the direction itself is
+/// off is not in it.
+///
+/// # Errors
+/// As [`guided`].
+pub fn guided_measured<T: Real>(
+    theta: &[T],
+    noise: &impl Noise,
+    direction: &[T],
+    first_member: u64,
+    lengths: &[f64],
+    mut loss: impl FnMut(&[T]) -> Result<f64, TrainError>,
+) -> Result<Measured<T>, TrainError> {
     let sigma = noise.sigma();
     let fail = |problem: String| Err(TrainError::Smoothing { estimator: "guided PGPE", problem });
     if !(sigma > 0.0 && sigma.is_finite()) {
@@ -47,7 +64,7 @@ pub fn guided<T: Real>(
     let stretched = sum(direction, squares).sqrt();
     let along = if stretched > 0.0 { 1.0 / stretched } else { 0.0 };
     let mut sample = vec![T::ZERO; theta.len()];
-    let (mut losses, mut slopes) = (0.0, 0.0);
+    let (mut losses, mut slopes) = (0.0, Vec::with_capacity(lengths.len()));
     for (pair, &length) in lengths.iter().enumerate() {
         let member = first_member + pair as u64;
         let own = along / sigma * projection(direction, noise, member);
@@ -61,12 +78,17 @@ pub fn guided<T: Real>(
         };
         let (plus, minus) = (at(length)?, at(-length)?);
         losses += plus + minus;
-        slopes += (plus - minus) / (2.0 * sigma * length);
+        slopes.push((plus - minus) / (2.0 * sigma * length));
     }
     let pairs = lengths.len() as f64;
-    let factor = slopes / pairs * along;
+    let slope = slopes.iter().fold(0.0, |sum, slope| sum + slope) / pairs;
+    let factor = slope * along;
     let gradient = direction.iter().map(|g| T::from_f64(factor * g.to_f64())).collect();
-    Ok(Estimate { loss: losses / (2.0 * pairs), gradient })
+    let variance = (slopes.len() > 1).then(|| {
+        let squares: f64 = slopes.iter().map(|own| (own - slope).powi(2)).sum();
+        squares / (pairs - 1.0) / pairs * along.powi(2) * square(direction)
+    });
+    Ok(Measured { estimate: Estimate { loss: losses / (2.0 * pairs), gradient }, variance })
 }
 
 /// Lengths for [`guided`]: independent draws of the density c²φ(c) on c > 0 twice, φ the standard normal one: lengths of normal
@@ -91,16 +113,6 @@ fn projection<T: Real>(direction: &[T], noise: &impl Noise, member: u64) -> f64 
             noise.fill(member, chunk * CHUNK, delta);
             delta.iter().zip(direction).map(|(&d, g)| f64::from(d) * g.to_f64()).sum()
         })
-        .collect();
-    parts.iter().sum()
-}
-
-/// The sum of a function of all elements and their indices, in the same order whatever the number of threads.
-fn sum<T: Real>(values: &[T], of: impl Fn((usize, &T)) -> f64 + Sync) -> f64 {
-    let parts: Vec<f64> = values
-        .par_chunks(CHUNK)
-        .enumerate()
-        .map(|(chunk, values)| values.iter().enumerate().map(|(i, value)| of((chunk * CHUNK + i, value))).sum())
         .collect();
     parts.iter().sum()
 }

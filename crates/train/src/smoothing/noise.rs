@@ -51,3 +51,26 @@ impl Noise for Perturbation<'_> {
         out.iter_mut().for_each(|value| *value *= self.sigma);
     }
 }
+
+/// The noise of the members from `first` on, counted from 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Shifted<'a, N> {
+    /// Where it comes from.
+    pub noise: &'a N,
+    /// The member that is number 0 here.
+    pub first: u64,
+}
+
+impl<N: Noise> Noise for Shifted<'_, N> {
+    fn sigma(&self) -> f64 {
+        self.noise.sigma()
+    }
+
+    fn scales(&self) -> Option<&[f32]> {
+        self.noise.scales()
+    }
+
+    fn fill(&self, member: u64, first: usize, out: &mut [f32]) {
+        self.noise.fill(self.first + member, first, out);
+    }
+}

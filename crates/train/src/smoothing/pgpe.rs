@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use tightrope_engine::Real;
 
 use super::noise::CHUNK;
-use super::{Estimate, Noise};
+use super::sums::square;
+use super::{Estimate, Measured, Noise};
 use crate::TrainError;
 
 /// PGPE (Sehnke et al. 2010; arXiv 2403.07095): rᵢ± = L(θ±δᵢ) for members 0 … n−1 and
@@ -50,6 +51,33 @@ pub fn pgpe_gradient<T: Real>(
     noise: &impl Noise,
     losses: &[[f64; 2]],
 ) -> Result<Vec<T>, TrainError> {
+    Ok(projected(parameters, noise, losses, false)?.0)
+}
+
+/// [`pgpe_gradient`] to the same bits beside [`pgpe_loss`], with the variance that its pairs tell of.
+///
+/// Where pairs have images of their own, the pairs' means differ, too, so that the variance is rather too large.
+///
+/// # Errors
+/// As [`pgpe_gradient`].
+pub fn pgpe_measured<T: Real>(
+    parameters: usize,
+    noise: &impl Noise,
+    losses: &[[f64; 2]],
+) -> Result<Measured<T>, TrainError> {
+    let (gradient, squares) = projected(parameters, noise, losses, true)?;
+    let n = losses.len() as f64;
+    let variance = (losses.len() > 1).then(|| (squares / n - square(&gradient)).max(0.0) / (n - 1.0));
+    Ok(Measured { estimate: Estimate { loss: pgpe_loss(losses), gradient }, variance })
+}
+
+/// The mean of the pairs' terms δᵢ (rᵢ⁺ − rᵢ⁻)/(2σ²), and the sum of their squared lengths if `measure`, else 0.
+fn projected<T: Real>(
+    parameters: usize,
+    noise: &impl Noise,
+    losses: &[[f64; 2]],
+    measure: bool,
+) -> Result<(Vec<T>, f64), TrainError> {
     let sigma = noise.sigma();
     let fail = |problem: String| Err(TrainError::Smoothing { estimator: "PGPE", problem });
     if !(sigma > 0.0 && sigma.is_finite()) {
@@ -60,21 +88,33 @@ pub fn pgpe_gradient<T: Real>(
     }
     let scale = 1.0 / (2.0 * sigma * sigma * losses.len() as f64);
     let mut gradient = vec![T::ZERO; parameters];
-    gradient.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, gradient)| {
+    let chunk = |(chunk, gradient): (usize, &mut [T])| {
         let mut delta = [0.0_f32; CHUNK];
         let delta = &mut delta[..gradient.len()];
         let mut sum = [0.0_f64; CHUNK];
+        let mut squares = 0.0;
+        // The variance of an element is s² times σ²; what does not move has no derivative.
+        let scales = noise.scales().map(|scales| &scales[chunk * CHUNK..][..gradient.len()]);
+        let divisor = |s: f32| f64::from(if s > 0.0 { s * s } else { 1.0 });
         for (member, [plus, minus]) in losses.iter().enumerate() {
             noise.fill(member as u64, chunk * CHUNK, delta);
             let difference = plus - minus;
             sum.iter_mut().zip(&*delta).for_each(|(s, &d)| *s += f64::from(d) * difference);
+            if measure {
+                let length: f64 = match scales {
+                    None => delta.iter().map(|&d| f64::from(d).powi(2)).sum(),
+                    Some(scales) => delta.iter().zip(scales).map(|(&d, &s)| (f64::from(d) / divisor(s)).powi(2)).sum(),
+                };
+                squares += length * difference.powi(2);
+            }
         }
-        if let Some(scales) = noise.scales() {
-            // The variance of the element is s² times σ²; what does not move has no derivative.
-            let scales = &scales[chunk * CHUNK..][..gradient.len()];
-            sum.iter_mut().zip(scales).for_each(|(sum, &s)| *sum /= f64::from(if s > 0.0 { s * s } else { 1.0 }));
+        if let Some(scales) = scales {
+            sum.iter_mut().zip(scales).for_each(|(sum, &s)| *sum /= divisor(s));
         }
         gradient.iter_mut().zip(&sum).for_each(|(g, s)| *g = T::from_f64(s * scale));
-    });
-    Ok(gradient)
+        squares
+    };
+    let squares: Vec<f64> = gradient.par_chunks_mut(CHUNK).enumerate().map(chunk).collect();
+    let unit = 1.0 / (2.0 * sigma * sigma);
+    Ok((gradient, squares.iter().sum::<f64>() * unit * unit))
 }
