@@ -107,7 +107,8 @@ foreign_python() {
         -o Dir::State="$apt/state" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache"
         -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Debug::NoLocking=true)
     apt-get "${options[@]}" update
-    apt-get "${options[@]}" install -y --download-only --no-install-recommends python3-minimal libpython3-stdlib >/dev/null
+    # numpy's wheels leave the C++ library to the system.
+    apt-get "${options[@]}" install -y --download-only --no-install-recommends python3-minimal libpython3-stdlib libstdc++6 >/dev/null
     for package in "$apt"/cache/archives/*.deb; do
         dpkg-deb -x "$package" "$work/debian-$1"
     done

@@ -90,6 +90,26 @@ fn what_is_no_run_and_what_would_be_overwritten_is_refused() {
     for name in ["config.toml", "metrics.jsonl", "certify.jsonl", "manifest.json", "model.safetensors"] {
         fails(&["report", text(&path("run")), "-o", text(&path("run").join(name))], &["name another file", name]);
     }
+    // Runs within a sweep within a study: the files of all three stay.
+    let deep = path("study/block/trials/0000");
+    std::fs::create_dir_all(&deep).unwrap();
+    for (file, bytes) in &before {
+        std::fs::write(deep.join(file.file_name().unwrap()), bytes).unwrap();
+    }
+    let kept = [
+        "study/study.json",
+        "study/block/journal.jsonl",
+        "study/block/journal-1-of-2.jsonl",
+        "study/block/results.jsonl",
+    ];
+    for name in kept {
+        std::fs::write(path(name), "kept").unwrap();
+        fails(
+            &["report", text(&path("study")), "-o", text(&path(name))],
+            &["belongs to the input", "name another file"],
+        );
+        assert_eq!(std::fs::read(path(name)).unwrap(), b"kept");
+    }
     let page = path("page.html");
     fails(&["report", text(&path("empty")), "-o", text(&page)], &["there is no run in it", "config.toml"]);
     fails(&["report", text(&path("gone")), "-o", text(&page)], &["gone", "give a run folder"]);

@@ -49,7 +49,7 @@ fn errors_name_the_flag_and_the_choices() {
     train(&["--smoothing", "foo"], &["--smoothing foo", "`rgs`"]);
     train(&["--set", "train.average=true"], &["train.average", "true", "none, swa or ema"]);
     train(&["--set", "train.optimiser=1"], &["train.optimiser", "adam"]);
-    train(&["--set", "smoothing.kind=5"], &["smoothing.kind", "grad, rgs or pgpe"]);
+    train(&["--set", "smoothing.kind=5"], &["smoothing.kind", "grad, rgs, pgpe or mixed"]);
     train(&["--set", "qqqq=5"], &["qqqq", "`tightrope config` lists all"]);
     // What stands in the recipe is the recipe's.
     std::fs::write(&recipe, "eps = \"abc\"\n").unwrap();

@@ -286,7 +286,7 @@ fn limits_of_memory_and_files_end_with_an_error_that_says_what_was_needed() {
         refused("-v 40000", anew("cnn3", &[]), "memory");
         // What data and parameters need is known before, what gradients of a batch need the allocator finds out.
         refused("-v 400000", anew("cnn7:2048", &[]), "needed for data and parameters");
-        refused("-v 400000", anew("cnn5", &["--method", "deeppoly", "--batch", "256"]), "kB more are needed");
+        refused("-v 360000", anew("cnn5", &["--method", "deeppoly", "--batch", "256"]), "kB more are needed");
     }
 }
 

@@ -9,6 +9,7 @@ use crate::NetworkError;
 use crate::layers::Layer;
 use crate::layout::{BufferId, ParameterId, ParameterLayout};
 use crate::network::{Network, NetworkBuilder, NodeId};
+use crate::toml_text::parse_toml;
 
 /// A network's structure as a file describes it.
 ///
@@ -208,7 +209,7 @@ impl Description {
     /// # Errors
     /// If it is no TOML or no description; the message says where.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, NetworkError> {
-        toml::from_str(text).map_err(|e| unreadable(origin, e.to_string()))
+        parse_toml(text).map_err(|e| unreadable(origin, e.to_string()))
     }
 
     /// Parses JSON; `origin` names the file in errors.

@@ -119,8 +119,15 @@ fn read(path: &Path) -> Result<Vec<u8>, NetworkError> {
 }
 
 fn deserialize<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>, NetworkError> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|e| NetworkError::file(path, format!("not a whole safetensors file ({e}); write it again")))
+    SafeTensors::deserialize(bytes).map_err(|e| NetworkError::file(path, format!("{} ({e})", no_safetensors(bytes))))
+}
+
+/// What is said of `bytes` that are no safetensors file.
+pub fn no_safetensors(bytes: &[u8]) -> &'static str {
+    match bytes.starts_with(&[0x1f, 0x8b]) {
+        true => "is compressed by gzip, which safetensors files are not; unpack it by gunzip",
+        false => "not a whole safetensors file; write it again",
+    }
 }
 
 /// The finite numbers of one tensor.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tightrope_network::parse_toml;
 use tightrope_sweep::{Listed, Objective, Parameters, Plan, Strategy};
 
 use crate::StudyError;
@@ -9,9 +10,10 @@ use crate::claim::Claim;
 use crate::definition::{BlockFile, CertifyFile, ProfileFile, StudyFile, VariantFile, add};
 
 /// The studies that the program brings along, by name.
-const BUILTIN: [(&str, &str); 11] = [
+const BUILTIN: [(&str, &str); 12] = [
     ("paradox", include_str!("../studies/paradox.toml")),
     ("rate", include_str!("../studies/rate.toml")),
+    ("radius", include_str!("../studies/radius.toml")),
     ("sigma", include_str!("../studies/sigma.toml")),
     ("population", include_str!("../studies/population.toml")),
     ("depth", include_str!("../studies/depth.toml")),
@@ -139,7 +141,7 @@ impl Study {
     /// If it is none, names are used twice or unknown, or there is no such profile.
     pub fn parse(name: &str, text: &str, profile: &str) -> Result<Self, StudyError> {
         let bad = |problem: String| StudyError::definition(name, problem);
-        let file: StudyFile = toml::from_str(text).map_err(|e| bad(e.to_string().trim_end().into()))?;
+        let file: StudyFile = parse_toml(text).map_err(|e| bad(e.to_string().trim_end().into()))?;
         let Some(whole) = file.profiles.get(profile) else {
             let names: Vec<&str> = file.profiles.keys().map(String::as_str).collect();
             return Err(bad(format!("has no profile `{profile}`; it has {}", names.join(", "))));

@@ -7,9 +7,20 @@ use tightrope_network::{MODEL_FILE, NETWORK_FILE, output_target, remove_abandone
 
 use crate::Error;
 
-/// Files of a run folder that commands read, or that cannot be made again.
-const RUN_FILES: [&str; 6] =
-    [MODEL_FILE, NETWORK_FILE, "config.toml", "checkpoint.safetensors", "metrics.jsonl", "manifest.json"];
+/// Files of a run's, sweep's or study's folder that commands read, or that cannot be made again.
+const RUN_FILES: [&str; 11] = [
+    MODEL_FILE,
+    NETWORK_FILE,
+    "config.toml",
+    "checkpoint.safetensors",
+    "metrics.jsonl",
+    "manifest.json",
+    "landscape/landscape.json",
+    "journal.jsonl",
+    "results.jsonl",
+    "results.csv",
+    "study.json",
+];
 
 /// Looks whether `outputs`, each with the option or argument that names it, can be written as they are asked for. Also
 /// removes what processes that died left of earlier files of these names.
@@ -79,7 +90,13 @@ fn place(path: &Path) -> PathBuf {
 /// The files that are read as `input`.
 fn files_of(input: &Path) -> Vec<PathBuf> {
     if input.is_dir() {
-        return RUN_FILES.iter().map(|name| input.join(name)).collect();
+        let mut files: Vec<PathBuf> = RUN_FILES.iter().map(|name| input.join(name)).collect();
+        // Journals of parts of a sweep have names of their own.
+        let names = std::fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        let journals = names.filter(|name| name.starts_with("journal-") && name.ends_with(".jsonl"));
+        files.extend(journals.map(|name| input.join(name)));
+        return files;
     }
     let mut files = vec![input.to_path_buf()];
     if input.extension().is_some_and(|extension| extension == "safetensors") {

@@ -1,7 +1,7 @@
 //! Runs that end with a network which has learned nothing.
 
 use tightrope_engine::Loaded;
-use tightrope_network::number_text;
+use tightrope_network::{number_text, rounded_text};
 
 use crate::TrainError;
 use crate::progress::EpochMetrics;
@@ -38,17 +38,21 @@ pub(crate) fn warning(
             ))
         ),
         (false, Some(loss)) => format!(
-            "the training loss is {loss:.4} at the end, above ln {classes} = {guess:.4}, which is that of guessing"
+            "the training loss is {} at the end, above ln {classes} = {guess:.4}, which is that of guessing",
+            rounded_text(loss)
         ),
         (false, None) => return Ok(None),
     };
     let config = &job.config;
     Ok(Some(format!(
-        "warning: {found}. Train with a smaller ε (train.eps = {}), a longer warm-up (warmup.end = {} of {} epochs), or \
+        "warning: {found}. Train with a smaller ε (train.eps = {}), a longer warm-up (warmup.end = {} of {}), or \
          another learning rate (train.lr = {})",
         number_text(config.train.eps.unwrap_or(config.eps)),
         number_text(config.warmup.end.unwrap_or(config.warmup.start)),
-        config.train.epochs,
+        match config.train.epochs {
+            1 => "1 epoch".into(),
+            epochs => format!("{epochs} epochs"),
+        },
         number_text(config.train.lr)
     )))
 }
@@ -100,7 +104,7 @@ mod tests {
         assert!(constant.contains("predicts class 1 for every image"), "{constant}");
         assert!(constant.contains("what is certified (50.00 %) is the share of that class"), "{constant}");
         let loss = told([1.0, -1.0, -0.5, 0.5], 0.8).unwrap();
-        assert!(loss.contains("0.8000 at the end, above ln 2 = 0.6931"), "{loss}");
+        assert!(loss.contains("0.8 at the end, above ln 2 = 0.6931"), "{loss}");
         for part in ["warning:", "train.eps = 0.1", "warmup.end", "train.lr"] {
             assert!(loss.contains(part) && constant.contains(part), "{loss}");
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tightrope_engine::EngineError;
-use tightrope_network::NetworkError;
+use tightrope_network::{NetworkError, number_text};
 
 /// Everything the train crate can refuse; each message says what was wrong and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -83,9 +83,10 @@ pub enum TrainError {
     },
     /// The loss or its gradient is no longer a number, or one beyond all sense.
     #[error(
-        "training diverged: {what} is {value} at step {step} (epoch {epoch}). Likely cause: {cause}. The last checkpoint is \
+        "training diverged: {what} is {number} at step {step} (epoch {epoch}). Likely cause: {cause}. The last checkpoint is \
          kept. To go on, train anew with another value and another --out, from the last epoch's parameters by --init-from \
-         FOLDER if you like; --resume would end here again"
+         FOLDER if you like; --resume would end here again",
+        number = number(.value)
     )]
     Diverged {
         /// "the loss" or "the gradient norm".
@@ -133,4 +134,8 @@ impl TrainError {
 
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map_or(String::new(), |key| format!("; did you mean `{key}`?"))
+}
+
+fn number(value: &f64) -> String {
+    number_text(*value)
 }

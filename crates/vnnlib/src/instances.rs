@@ -63,7 +63,11 @@ impl Instance {
             let (Some(network), Some(property), Some(seconds), 3) =
                 (record.get(0), record.get(1), record.get(2), record.len())
             else {
-                return Err(fault(offset, format!("has {} fields; write network,property,seconds", record.len())));
+                let fields = match record.len() {
+                    1 => "one field".into(),
+                    many => format!("{many} fields"),
+                };
+                return Err(fault(offset, format!("has {fields}; write network,property,seconds")));
             };
             if network.is_empty() || property.is_empty() {
                 return Err(fault(offset, "names no network or no property; write network,property,seconds".into()));

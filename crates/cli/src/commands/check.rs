@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 use tightrope_certificate::{Certificate, check};
+use tightrope_network::rounded_text;
 use tightrope_vnnlib::Property;
 
 use crate::context::Context;
@@ -55,7 +56,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         "seconds": seconds,
     });
     let bound = match report.smallest_bound.is_finite() {
-        true => format!(", smallest bound {:.3e}", report.smallest_bound),
+        true => format!(", smallest bound {}", rounded_text(report.smallest_bound)),
         false => String::new(),
     };
     let text = format!(

@@ -17,6 +17,8 @@ use crate::progress::Bar;
 use crate::values::counted;
 use crate::values::{self, Perturbation};
 
+/// Folders above a run's that may be those of its sweep or study: `STUDY/BLOCK/trials/0000`.
+const ABOVE: usize = 3;
 /// Steps of the bisection of each radius.
 const STEPS: usize = 8;
 /// What certifies the radii: pure back-substitution, which knows all norms and costs milliseconds.
@@ -44,7 +46,9 @@ pub struct Options {
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let mut report = Report { runs: read_runs(&options.runs)?, ..Report::default() };
     let logs: Vec<PathBuf> = report.runs.iter().map(|run| run.folder.join(LOG_FILE)).collect();
-    let inputs = report.runs.iter().map(|run| &run.folder).chain(&logs).map(PathBuf::as_path);
+    // A run's folder, and those above it, which a sweep or a study may have.
+    let folders = report.runs.iter().flat_map(|run| run.folder.ancestors().take(ABOVE + 1));
+    let inputs = folders.filter(|folder| !folder.as_os_str().is_empty()).chain(logs.iter().map(PathBuf::as_path));
     tightrope::check_outputs(&[("-o", &options.output)], &inputs.collect::<Vec<&Path>>())?;
     if options.samples > 0 {
         let bar = Bar::new(context, "certified radii", report.runs.len());

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tightrope::{Counterexample, Verified};
-use tightrope_network::write_atomically;
+use tightrope_network::{rounded_text, write_atomically};
 use tightrope_verify::complete::{Branching, Progress, Settings};
 use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
@@ -294,7 +294,7 @@ impl<'a> Job<'a> {
     /// Shows how the search goes.
     fn tell(&self, line: &Bar, progress: &Progress) {
         let bound = match progress.lower_bound.is_finite() {
-            true => format!("{:.6}", progress.lower_bound),
+            true => bound_text(progress.lower_bound),
             false => "unknown".into(),
         };
         let state = format!(
@@ -333,12 +333,17 @@ fn document(options: &Options, property: &Path, answer: &Answer) -> Value {
     document
 }
 
+/// Six decimals, as far as there are that many digits to tell.
+fn bound_text(bound: f64) -> String {
+    if bound.abs() < 1e6 { format!("{bound:.6}") } else { rounded_text(bound) }
+}
+
 fn text(answer: &Answer) -> String {
     let found = &answer.found;
     let mut text = format!("{}\n", found.verdict);
     match found.lower_bound {
         Some(bound) if bound.is_finite() => {
-            text.push_str(&format!("lower bound {bound:.6}; above 0 the property would hold\n"));
+            text.push_str(&format!("lower bound {}; above 0 the property would hold\n", bound_text(bound)));
         }
         Some(_) => text.push_str("no lower bound was found\n"),
         None => {}

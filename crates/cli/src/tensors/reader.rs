@@ -44,7 +44,7 @@ impl<T: Real> Arrays<T> {
             format!("{place}: cannot read; give a safetensors file with x [N, …input shape] and y [N]")
         })?;
         let file = SafeTensors::deserialize(&bytes)
-            .with_context(|| format!("{place}: not a whole safetensors file; write it again"))?;
+            .with_context(|| format!("{place}: {}", tightrope_network::no_safetensors(&bytes)))?;
         let tensor = |name: &str| {
             file.tensor(name).map_err(|_| {
                 let names = file.names().iter().take(8).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");

@@ -1,14 +1,14 @@
 //! `config.toml` as a list of dotted keys and values.
 
+use tightrope_network::parse_toml;
 use toml::{Table, Value};
 
 /// The keys of the file with their values; tables inside tables become dotted keys.
 pub(super) fn parse(bytes: &[u8], _remarks: &mut Vec<String>) -> Result<Vec<(String, String)>, String> {
     let text =
         str::from_utf8(bytes).map_err(|problem| format!("is no text ({problem}); the configuration is left out"))?;
-    let table: Table = text
-        .parse()
-        .map_err(|problem: toml::de::Error| format!("is no configuration ({}); it is left out", problem.message()))?;
+    let table: Table =
+        parse_toml(text).map_err(|problem| format!("is no configuration ({}); it is left out", problem.message()))?;
     let mut entries = Vec::new();
     flatten("", &table, &mut entries);
     Ok(entries)

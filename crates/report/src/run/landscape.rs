@@ -161,4 +161,17 @@ mod tests {
         assert_eq!(landscape.drawings, [("a.svg".to_string(), b"<svg/>".to_vec())]);
         assert!(remarks.len() == 2 && remarks[0].contains("b.svg") && remarks[1].contains("c.svg"), "{remarks:?}");
     }
+
+    #[test]
+    fn remarks_on_damaged_names_fit_a_screen() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("landscape")).unwrap();
+        let names = |name: &str| format!(r#"{{"files": [{}]}}"#, vec![format!("\"{name}.svg\""); 300].join(", "));
+        for name in ["x".repeat(100_000), "../".repeat(10_000)] {
+            std::fs::write(folder.path().join(super::DOCUMENT), names(&name)).unwrap();
+            let run = crate::Run::read(folder.path());
+            assert!(run.remarks.len() < 60 && run.remarks.iter().all(|remark| remark.len() < 4000));
+            assert!(run.remarks.last().unwrap().contains("more remarks"), "{:?}", run.remarks.last());
+        }
+    }
 }

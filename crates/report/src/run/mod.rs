@@ -15,6 +15,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tightrope_network::screen_text;
 
 use crate::Certification;
 
@@ -26,6 +27,9 @@ const METRICS: &str = "metrics.jsonl";
 const MANIFEST: &str = "manifest.json";
 /// One line per certified sample.
 const CERTIFY: &str = "certify.jsonl";
+
+/// Remarks on a run at most.
+const MOST_REMARKS: usize = 50;
 
 /// One run folder. Whatever is missing or damaged in it is left out and told in `remarks`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -76,7 +80,18 @@ impl Run {
             let remarks = run.landscape.as_mut().map(|landscape| landscape.read_drawings(folder));
             run.remarks.extend(remarks.unwrap_or_default());
         }
+        run.cut_remarks();
         run
+    }
+
+    /// Keeps the remarks readable, whatever a damaged file has in its place.
+    fn cut_remarks(&mut self) {
+        let left_out = self.remarks.len().saturating_sub(MOST_REMARKS);
+        self.remarks.truncate(MOST_REMARKS);
+        self.remarks.iter_mut().for_each(|remark| *remark = screen_text(remark));
+        if left_out > 0 {
+            self.remarks.push(format!("and {left_out} more remarks of this kind"));
+        }
     }
 
     /// The configuration's value of `key`; texts without their quotes.

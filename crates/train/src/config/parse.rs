@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
-use tightrope_network::number_text;
+use tightrope_network::{number_text, parse_toml};
 use toml::{Table, Value};
 
 use super::{Config, MethodSection, NormName, Values, keys};
@@ -32,7 +32,7 @@ impl Config {
     /// If the text is not TOML, a key is unknown or a value has a wrong type or is out of range.
     pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, TrainError> {
         let fail = |origin: &str, problem: String| TrainError::ConfigText { origin: origin.into(), problem };
-        let mut table: Table = text.parse().map_err(|e: toml::de::Error| fail(origin, e.to_string()))?;
+        let mut table: Table = parse_toml(text).map_err(|e| fail(origin, e.to_string()))?;
         check_keys(&table, origin)?;
         let mut blamed = read(&table).err().map(|problem| (origin.to_string(), problem));
         for text in overrides {
@@ -134,7 +134,7 @@ impl Config {
 
 /// A literal as TOML or, if it is none, as text.
 fn parsed(literal: &str) -> Value {
-    let value = format!("v = {literal}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+    let value = parse_toml::<Table>(&format!("v = {literal}")).ok().and_then(|mut table| table.remove("v"));
     value.unwrap_or_else(|| Value::String(literal.into()))
 }
 

@@ -54,7 +54,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
     let mut rows = file.as_mut().map(|file| std::mem::take(&mut file.done)).unwrap_or_default();
     if !rows.is_empty() {
         let again = rows.iter().filter(|row| options.retry.is_some_and(|retry| retry.takes(row.verdict))).count();
-        let again = if again > 0 { format!(", of which {again} are tried again") } else { String::new() };
+        let again = if again > 0 { format!(", {again} to be tried again") } else { String::new() };
         context.note(&format!("{} of {} instances are done already{again}", rows.len(), instances.len()));
     }
     let bar = Bar::new(context, "verify", instances.len());
