@@ -4,18 +4,21 @@
 #
 #   bench/faults.sh [--long] [--seconds N] [--seed S] [PROGRAM]
 #
-# PROGRAM is target/release/tightrope unless given. The random part takes N seconds (90; with --long 1800), the whole under
-# three minutes by default. What a machine does not allow (mounting a small disk) is skipped and said. Exit code 0 if
-# nothing was lost.
+# PROGRAM is target/release/tightrope unless given. The kills come last and take N seconds (90; with --long 1800), without
+# --long no more than the rest leaves of five minutes. What a machine does not allow (mounting a small disk) is skipped and
+# said. Exit code 0 if nothing was lost.
 set -uo pipefail
 
 arguments=("$@")
 seconds=90
+long=
+# Seconds after which no round of kills begins; one takes up to twenty.
+budget=270
 seed=$$
 program=
 while [ $# -gt 0 ]; do
     case "$1" in
-    --long) seconds=1800 ;;
+    --long) long=yes seconds=1800 ;;
     --seconds) seconds=$2; shift ;;
     --seed) seed=$2; shift ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
@@ -126,28 +129,6 @@ sweep=(sweep recipe.toml --grid train.lr=1e-3,2e-3 --seeds 2 --limit 100 --stage
 run "${sweep[@]}" --out whole-sweep || { fail "undisturbed sweep" log; exit 1; }
 trials whole-sweep/results.jsonl >whole.trials
 
-rounds=0
-until=$((SECONDS + seconds))
-while [ $SECONDS -lt $until ] && [ $failed -eq 0 ]; do
-    rounds=$((rounds + 1))
-    rm -rf broken broken-certified
-    kill_until_done broken/config.toml 300 train --out broken "${tiny[@]}" "${settings[@]}" || fail "resumed training" log
-    for file in checkpoint.safetensors model.safetensors network.json model.onnx config.toml; do
-        cmp -s whole/$file broken/$file || fail "training killed at random: $file differs"
-    done
-    [ "$(temporaries broken)" -eq 0 ] || fail "training killed at random leaves temporary files"
-    kill_until_done broken-certified/certify.jsonl 150 certify whole "${certify[@]}" "${stages[@]}" --out broken-certified ||
-        fail "resumed certification" log
-    timeless broken-certified/certify.jsonl | cmp -s - certified.timeless || fail "certification killed at random differs"
-    rm -f broken.csv
-    kill_until_done broken.csv 150 "${verify[@]}" broken.csv || fail "resumed verification of a list" log
-    verdicts broken.csv | cmp -s - whole.verdicts || fail "the results of a list killed at random differ"
-    rm -rf broken-sweep
-    kill_until_done broken-sweep/journal.jsonl 300 "${sweep[@]}" --out broken-sweep || fail "resumed sweep" log
-    trials broken-sweep/results.jsonl | cmp -s - whole.trials || fail "a sweep killed at random differs"
-done
-[ $failed -gt 0 ] || pass "$killed kills in $rounds rounds of training, certification, lists and sweeps: the same results"
-
 # Runs "$@", which must end with exit code 4 and say $1.
 refused() {
     local part=$1 what=$2
@@ -244,6 +225,29 @@ for _ in 1 2 3 4; do
     at_once 'two that replace one log' certify both "${certify[@]}" --stages pgd,ibp,crown --steps 400 --overwrite
     [ "$(wc -l <both/certify.jsonl)" -eq 601 ] && pass 'the log is whole' || fail 'the log is not whole'
 done
+
+rounds=0
+until=$((SECONDS + seconds))
+[ -n "$long" ] || [ $until -le $budget ] || until=$budget
+while [ $rounds -eq 0 ] || [ $SECONDS -lt $until ] && [ $failed -eq 0 ]; do
+    rounds=$((rounds + 1))
+    rm -rf broken broken-certified
+    kill_until_done broken/config.toml 300 train --out broken "${tiny[@]}" "${settings[@]}" || fail "resumed training" log
+    for file in checkpoint.safetensors model.safetensors network.json model.onnx config.toml; do
+        cmp -s whole/$file broken/$file || fail "training killed at random: $file differs"
+    done
+    [ "$(temporaries broken)" -eq 0 ] || fail "training killed at random leaves temporary files"
+    kill_until_done broken-certified/certify.jsonl 150 certify whole "${certify[@]}" "${stages[@]}" --out broken-certified ||
+        fail "resumed certification" log
+    timeless broken-certified/certify.jsonl | cmp -s - certified.timeless || fail "certification killed at random differs"
+    rm -f broken.csv
+    kill_until_done broken.csv 150 "${verify[@]}" broken.csv || fail "resumed verification of a list" log
+    verdicts broken.csv | cmp -s - whole.verdicts || fail "the results of a list killed at random differ"
+    rm -rf broken-sweep
+    kill_until_done broken-sweep/journal.jsonl 300 "${sweep[@]}" --out broken-sweep || fail "resumed sweep" log
+    trials broken-sweep/results.jsonl | cmp -s - whole.trials || fail "a sweep killed at random differs"
+done
+[ $failed -gt 0 ] || pass "$killed kills in $rounds rounds of training, certification, lists and sweeps: the same results"
 
 echo "$passed passed, $failed failed, $skipped skipped, $SECONDS s"
 [ $failed -eq 0 ]

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 pub use tightrope::norm_name;
 use tightrope_attack::ThreatModel;
 use tightrope_engine::{Norm, Relaxation};
+use tightrope_network::nearest_name;
 pub use tightrope_network::{number_text as number, rounded_text as rounded};
 use tightrope_train::Config;
 use tightrope_verify::Stage;
@@ -42,7 +43,7 @@ pub struct Perturbation {
     #[arg(long, value_enum)]
     pub norm: Option<NormChoice>,
     /// Data range that perturbed inputs stay in [default: a run folder's own, else 0 1].
-    #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip")]
+    #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip", value_parser = range_end)]
     pub clip: Option<Vec<f64>>,
     /// Let perturbed inputs leave the data range.
     #[arg(long)]
@@ -115,6 +116,22 @@ pub fn radius(text: &str) -> Result<f64, String> {
         }
         _ => Err("a radius is a finite number ≥ 0 such as 0.1, or a fraction such as 8/255".into()),
     }
+}
+
+/// Parses an end of a data range: a number that is not rounded to 0 or to infinity.
+pub fn range_end(text: &str) -> Result<f64, String> {
+    let value: f64 = text.trim().parse().map_err(|_| format!("`{text}` is no number"))?;
+    let digits = text.split(['e', 'E']).next().unwrap_or_default();
+    let nonzero = digits.bytes().any(|digit| matches!(digit, b'1'..=b'9'));
+    match nonzero && (value == 0.0 || value.is_infinite()) {
+        true => Err("is beyond double precision; give a number such as 0 or 1".into()),
+        false => Ok(value),
+    }
+}
+
+/// Parses a number of things of which there must be one.
+pub fn positive(text: &str) -> Result<usize, String> {
+    count(text).ok().filter(|&count| count > 0).ok_or_else(|| format!("`{text}` is no whole number ≥ 1"))
 }
 
 /// Parses a number of things.
@@ -196,11 +213,7 @@ pub fn key_help(path: &str) -> String {
 
 /// "; did you mean …?" with the name most like `text`, unless none is much like it.
 fn suggestion(text: &str, names: &[&str]) -> String {
-    let scored = names.iter().map(|name| (strsim::damerau_levenshtein(text, name), name));
-    match scored.min_by_key(|&(distance, _)| distance) {
-        Some((distance, name)) if 2 * distance <= text.len() => format!("; did you mean `{name}`?"),
-        _ => String::new(),
-    }
+    nearest_name(text, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
 /// Parses one stage of the cascade.

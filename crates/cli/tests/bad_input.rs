@@ -224,6 +224,7 @@ fn options_out_of_range() {
     ] {
         certify(&flags, &[flags[0], part]);
     }
+    certify(&["--eps", "0.1", "--clip", "0", "1e-400"], &["'1e-400'", "--clip", "beyond double precision"]);
     certify(&["--eps", "0.1", "--clip", "0", "1e-60"], &["--clip 0 1e-60", "single precision"]);
     let absent = folder.path().join("absent");
     fails(&["certify", text(&absent)], &["absent: no such file or folder"]);
@@ -272,8 +273,8 @@ fn unknown_configuration_keys_are_named_with_the_nearest() {
     std::fs::write(&recipe, [0xff, 0xfe]).unwrap();
     recipe_refused(&recipe, &["no UTF-8 text"]);
     refused(folder.path(), &[&train[..], &["--lr", "-1"]].concat(), &["train.lr", "> 0"]);
-    refused(folder.path(), &[&train[..], &["--epochs", "0"]].concat(), &["train.epochs"]);
-    refused(folder.path(), &[&train[..], &["--epochs", "-1"]].concat(), &["--epochs", "whole number"]);
+    refused(folder.path(), &[&train[..], &["--epochs", "0"]].concat(), &["--epochs", "whole number ≥ 1"]);
+    refused(folder.path(), &[&train[..], &["--epochs", "-1"]].concat(), &["--epochs", "whole number ≥ 1"]);
     refused(folder.path(), &[&set[..], &["eps=1e39"]].concat(), &["`eps`", "single precision"]);
     refused(folder.path(), &[&set[..], &["clip=[0, 1e-400]"]].concat(), &["`clip`", "low < high"]);
     refused(

@@ -278,11 +278,17 @@ fn rows_of_lists_are_retried_and_locked() {
 #[test]
 fn outputs_over_inputs_are_refused() {
     let folder = folder();
+    std::fs::write(folder.path().join("earlier.csv"), "test,net.onnx,holds.vnnlib,0.001,unsat,0.010\n").unwrap();
     let before = files(folder.path());
     for (arguments, part) in [
         (&["net.onnx", "holds.vnnlib", "--witness", "./net.onnx"][..], "is the input itself"),
         (&["net.onnx", "holds.vnnlib", "--results-file", "holds.vnnlib"], "is the input itself"),
         (&["net.onnx", "holds.vnnlib", "--witness", "a", "--certificate", "./a"], "--witness writes the same file"),
+        (
+            &["net.onnx", "holds.vnnlib", "--witness", "a", "--certificate", "b", "--results-file", "./b"],
+            "--results-file writes the same file",
+        ),
+        (&["net.onnx", "holds.vnnlib", "--results-file", "earlier.csv"], "holds the results of a list"),
     ] {
         let (code, _, errors) = verify(folder.path(), arguments);
         assert!(code == Some(4) && errors.contains(part), "{errors}");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use tightrope_network::nearest_name;
+
 use crate::dataset::{Dataset, Form, Split};
 use crate::error::DataError;
 use crate::locate::Place;
@@ -138,16 +140,11 @@ impl DatasetInfo {
 /// # Errors
 /// If there is none; the message names the nearest one.
 pub fn info(name: &str) -> Result<&'static DatasetInfo, DataError> {
-    ALL.into_iter().find(|info| info.name == name).ok_or_else(|| {
-        let nearest = ALL.iter().map(|info| (strsim::damerau_levenshtein(info.name, name), info.name)).min();
-        DataError::Unknown {
-            name: name.into(),
-            known: ALL.map(|info| info.name).join(", "),
-            hint: match nearest {
-                Some((distance, near)) if distance <= 2 => format!("; did you mean `{near}`?"),
-                _ => String::new(),
-            },
-        }
+    ALL.into_iter().find(|info| info.name == name).ok_or_else(|| DataError::Unknown {
+        name: name.into(),
+        known: ALL.map(|info| info.name).join(", "),
+        hint: nearest_name(name, ALL.map(|info| info.name))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?")),
     })
 }
 

@@ -135,18 +135,21 @@ fn batches() {
             let expected = oracle.forward_batch(&wide(&x)).unwrap();
             let lower = draws(4, 0, expected.logits.len(), -1.0, 1.0);
             let on_statistics = draws(4, 1, buffers.len(), -1.0, 1.0);
+            let adjoints = [Vec::new(), on_statistics].map(|buffers| {
+                let cotangents = Cotangents { buffers, ..Cotangents::on_lower(lower.clone()) };
+                let gradients = oracle.vjp(&expected.tape, &wider(&cotangents), ALL).unwrap();
+                (cotangents, gradients)
+            });
             for engine in engines() {
                 let what = format!("{name}, batch {batch}, {}", engine.isa().name());
                 let at = engine.load(&network, &theta, &buffers).unwrap();
                 let pass = at.forward_batch(&x).unwrap();
                 close(&what, &pass.statistics, &expected.statistics, 1e-6);
                 close(&what, &pass.logits, &expected.logits, TOLERANCE);
-                for buffers in [Vec::new(), on_statistics.clone()] {
-                    let cotangents = Cotangents { buffers, ..Cotangents::on_lower(lower.clone()) };
-                    let got = at.vjp(&pass.tape, &cotangents, ALL).unwrap();
-                    let expected = oracle.vjp(&expected.tape, &wider(&cotangents), ALL).unwrap();
-                    same(&what, &network, &got, &expected);
-                    let input = at.vjp(&pass.tape, &cotangents, Wants::INPUT).unwrap();
+                for (cotangents, gradients) in &adjoints {
+                    let got = at.vjp(&pass.tape, cotangents, ALL).unwrap();
+                    same(&what, &network, &got, gradients);
+                    let input = at.vjp(&pass.tape, cotangents, Wants::INPUT).unwrap();
                     assert!(input.theta.is_none() && input.input == got.input, "{what}");
                 }
                 // A handle with these statistics gives the same logits.
@@ -189,15 +192,16 @@ fn clean_passes_at_given_statistics() {
             let oracle = reference(&network, &theta, &buffers);
             let (expected, expected_tape) = oracle.forward_taped(&wide(&x)).unwrap();
             let g = Cotangents::on_lower(draws(4, 0, expected.len(), -1.0, 1.0));
+            let gradients = [ALL, Wants::THETA, Wants::INPUT, Wants { buffers: true, ..Wants::INPUT }]
+                .map(|wants| (wants, oracle.vjp(&expected_tape, &wider(&g), wants).unwrap()));
             for engine in engines() {
                 let what = format!("{name}, batch {batch}, {}", engine.isa().name());
                 let at = engine.load(&network, &theta, &buffers).unwrap();
                 close(&what, &at.forward(&x).unwrap(), &expected, TOLERANCE);
                 let (logits, tape) = at.forward_taped(&x).unwrap();
                 close(&what, &logits, &expected, TOLERANCE);
-                for wants in [ALL, Wants::THETA, Wants::INPUT, Wants { buffers: true, ..Wants::INPUT }] {
-                    let got = at.vjp(&tape, &g, wants).unwrap();
-                    same(&what, &network, &got, &oracle.vjp(&expected_tape, &wider(&g), wants).unwrap());
+                for (wants, expected) in &gradients {
+                    same(&what, &network, &at.vjp(&tape, &g, *wants).unwrap(), expected);
                 }
             }
         }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::NetworkError;
 use crate::layers::Layer;
 use crate::layout::{BufferId, ParameterId, ParameterLayout};
 use crate::network::{Network, NetworkBuilder, NodeId};
 use crate::toml_text::parse_toml;
+use crate::{NetworkError, compared_text};
 
 /// A network's structure as a file describes it.
 ///
@@ -470,7 +470,10 @@ fn unreadable(origin: &str, mut problem: String) -> NetworkError {
     if let Some(start) = problem.rfind("unknown field `").or_else(|| problem.rfind("unknown variant `")) {
         let mut words = problem[start..].split('`').skip(1).step_by(2);
         let wanted = words.next().unwrap_or_default();
-        let nearest = words.map(|word| (strsim::jaro_winkler(wanted, word), word)).max_by(|a, b| a.0.total_cmp(&b.0));
+        let wanted = compared_text(wanted);
+        let nearest = words
+            .map(|word| (strsim::jaro_winkler(wanted, compared_text(word)), word))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
         if let Some((_, word)) = nearest.filter(|(likeness, _)| *likeness > 0.7) {
             problem = format!("{problem}; did you mean `{word}`?");
         }

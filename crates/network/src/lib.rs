@@ -35,6 +35,8 @@ pub use model::Model;
 pub use network::{Network, NetworkBuilder, Node, NodeId};
 pub use presets::{Architecture, Normalisation, Preset};
 pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
-pub use text::{bytes_text, choice_text, number_text, quoted_text, rounded_text, screen_text};
+pub use text::{
+    bytes_text, choice_text, compared_text, nearest_name, number_text, quoted_text, rounded_text, screen_text,
+};
 pub use toml_text::parse_toml;
 pub use weights::{Place, Weights};

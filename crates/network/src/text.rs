@@ -35,6 +35,24 @@ pub fn quoted_text(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Characters by which names are compared; a text from a file may be of any length.
+const COMPARED: usize = 64;
+
+/// The beginning of a name, by which it is compared with others.
+pub fn compared_text(name: &str) -> &str {
+    name.char_indices().nth(COMPARED).map_or(name, |(end, _)| &name[..end])
+}
+
+/// The one of `known` that `name` differs least from, counted in typing errors (Damerau and Levenshtein), unless it differs
+/// from all of them by more than half of its length.
+pub fn nearest_name<S: AsRef<str>>(name: &str, known: impl IntoIterator<Item = S>) -> Option<S> {
+    let name = compared_text(name);
+    let scored =
+        known.into_iter().map(|known| (strsim::damerau_levenshtein(name, compared_text(known.as_ref())), known));
+    let (distance, nearest) = scored.min_by_key(|(distance, _)| *distance)?;
+    (2 * distance <= name.chars().count()).then_some(nearest)
+}
+
 /// Characters of the beginning and of the end that are kept of a longer text.
 const KEPT: (usize, usize) = (1600, 400);
 /// Lines that a screen holds.
@@ -78,7 +96,9 @@ pub fn choice_text<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String 
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes_text, choice_text, number_text, quoted_text, rounded_text, screen_text};
+    use super::{
+        bytes_text, choice_text, compared_text, nearest_name, number_text, quoted_text, rounded_text, screen_text,
+    };
 
     #[test]
     fn short_texts_stay_and_long_ones_keep_both_ends() {
@@ -97,6 +117,16 @@ mod tests {
         assert_eq!(quoted_text("eps"), "eps");
         let long = "ä".repeat(1000);
         assert_eq!(quoted_text(&long), format!("{}…", "ä".repeat(120)));
+    }
+
+    #[test]
+    fn names_are_compared_by_their_beginning() {
+        let known = ["crown", "crown-ibp", "ibp"];
+        assert_eq!(nearest_name("corwn", known), Some("crown"));
+        assert_eq!([nearest_name("zzz", known), nearest_name("", known)], [None, None]);
+        let long = format!("crown{}", "ä".repeat(1 << 20));
+        assert_eq!(compared_text(&long).chars().count(), 64);
+        assert_eq!(nearest_name(&long, known), None);
     }
 
     #[test]

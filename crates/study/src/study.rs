@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tightrope_network::parse_toml;
+use tightrope_network::{nearest_name, parse_toml};
 use tightrope_sweep::{Listed, Objective, Parameters, Plan, Strategy};
 
 use crate::StudyError;
@@ -115,8 +115,7 @@ pub fn builtin(name: &str) -> Result<&'static str, StudyError> {
     if let Some((_, text)) = BUILTIN.into_iter().find(|(known, _)| *known == name) {
         return Ok(text);
     }
-    let nearest =
-        BUILTIN.into_iter().map(|(known, _)| known).min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    let nearest = nearest_name(name, BUILTIN.map(|(known, _)| known));
     let nearest = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
     Err(StudyError::Unknown { name: name.into(), nearest })
 }

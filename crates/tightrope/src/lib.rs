@@ -47,7 +47,7 @@ pub use certifying::{Certified, certify, log_settings, norm_name};
 pub use error::Error;
 pub use model::{checksum, load, load_exact, load_trainable};
 pub use optimised::{Optimised, lower_to, raise_to};
-pub use outputs::{check_outputs, check_outside};
+pub use outputs::{check_outputs, check_outside, check_records};
 pub use radius::{CertifiedRadius, certified_radii};
 pub use threads::check_threads;
 pub use training_run::{dataset, train, train_on};

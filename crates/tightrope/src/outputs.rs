@@ -1,9 +1,11 @@
 //! What is written must be neither what is read nor what is written elsewhere; asked before long work.
 
 use std::fmt::Display;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use tightrope_network::{MODEL_FILE, NETWORK_FILE, output_target, remove_abandoned, temporary_path};
+use tightrope_vnnlib::Verdict;
 
 use crate::Error;
 
@@ -27,8 +29,26 @@ const RUN_FILES: [&str; 11] = [
 ///
 /// # Errors
 /// If one of them cannot be written, is one of `inputs` or belongs to one (as the files of a run folder, or the
-/// description beside a .safetensors file), or stands twice.
+/// description beside a .safetensors file), stands twice, or would replace a record of long work: the log of a certification,
+/// the results of a list, the journal of a sweep.
 pub fn check_outputs(outputs: &[(&str, &Path)], inputs: &[&Path]) -> Result<(), Error> {
+    for (option, output) in outputs {
+        if let Some(what) = record(output) {
+            let name = format!("{option} {}", output.display());
+            return Err(Error::Output {
+                name,
+                problem: format!("holds {what}; name another file, or remove it first"),
+            });
+        }
+    }
+    check_records(outputs, inputs)
+}
+
+/// The same for the records themselves, which the commands that write them take care of.
+///
+/// # Errors
+/// As [`check_outputs`] otherwise.
+pub fn check_records(outputs: &[(&str, &Path)], inputs: &[&Path]) -> Result<(), Error> {
     for (i, (option, output)) in outputs.iter().enumerate() {
         let refused = |problem: &dyn Display| Error::Output {
             name: format!("{option} {}", output.display()),
@@ -51,6 +71,26 @@ pub fn check_outputs(outputs: &[(&str, &Path)], inputs: &[&Path]) -> Result<(), 
     }
     Ok(())
 }
+
+/// Which record of long work a file is, by its beginning.
+fn record(path: &Path) -> Option<&'static str> {
+    let mut start = Vec::new();
+    std::fs::File::open(path).ok()?.take(RECORD_BEGINS_WITHIN).read_to_end(&mut start).ok()?;
+    let first = String::from_utf8_lossy(start.split(|&byte| byte == b'\n').next()?);
+    if first.starts_with("{\"certify_log\":") {
+        return Some("the log of a certification");
+    }
+    if first.starts_with("{\"sweep_journal\":") {
+        return Some("the journal of a sweep");
+    }
+    // benchmark, network, property, seconds, verdict, seconds
+    let fields: Vec<&str> = first.split(',').collect();
+    let listed = fields.len() >= 6 && Verdict::from_result(fields[fields.len() - 2]).is_some();
+    listed.then_some("the results of a list")
+}
+
+/// Bytes of a file by which [`record`] knows it.
+const RECORD_BEGINS_WITHIN: u64 = 4096;
 
 /// Makes the file that `target` will be written as, and takes it away again.
 fn probe(target: &Path) -> std::io::Result<()> {
@@ -110,7 +150,7 @@ fn files_of(input: &Path) -> Vec<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::{check_outputs, check_outside};
+    use super::{check_outputs, check_outside, check_records};
 
     #[test]
     fn inputs_and_other_outputs_are_refused_in_every_spelling() {
@@ -134,6 +174,18 @@ mod tests {
         refused(&["run/model.safetensors"], "belongs to the input");
         refused(&["run/metrics.jsonl"], "belongs to the input");
         refused(&["new", "run/../new"], "-o writes the same file");
+        refused(&["new", "other", "run/../new"], "-o writes the same file");
+        for (record, what) in [
+            (r#"{"certify_log":1,"settings":{}}"#, "the log of a certification"),
+            (r#"{"sweep_journal":1}"#, "the journal of a sweep"),
+            ("acasxu,\"net,1.onnx\",prop.vnnlib,0.010,unsat,1.234", "the results of a list"),
+        ] {
+            std::fs::write(path("record"), format!("{record}\n")).unwrap();
+            refused(&["record"], what);
+            check_records(&[("--out", &path("record"))], &inputs).unwrap();
+        }
+        std::fs::write(path("record"), "unsat\n").unwrap();
+        check_outputs(&[("-o", &path("record"))], &inputs).unwrap();
         #[cfg(unix)]
         {
             std::os::unix::fs::symlink(path("x.safetensors"), path("link")).unwrap();

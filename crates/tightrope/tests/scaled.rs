@@ -39,7 +39,12 @@ fn powers_of_two_change_no_verdict() {
     let mut rising = vec![1.0; layers];
     rising[layers - 1] = big;
     let falling: Vec<f32> = rising.iter().map(|factor| 1.0 / factor).collect();
-    for factors in [inner, outer, rising, falling] {
+    // No power of two: every product is rounded anew.
+    let mut decimal = vec![1.0; layers];
+    (decimal[0], decimal[layers - 1]) = (1e18, 1e-18);
+    let mut decimal_inside = vec![1.0; layers];
+    (decimal_inside[1], decimal_inside[2]) = (1e18, 1e-18);
+    for factors in [inner, outer, rising, falling, decimal, decimal_inside] {
         assert_eq!(certified(&factors), plain, "{factors:?}");
     }
 }

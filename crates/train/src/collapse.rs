@@ -45,7 +45,7 @@ pub(crate) fn warning(
     };
     let config = &job.config;
     Ok(Some(format!(
-        "warning: {found}. Train with a smaller ε (train.eps = {}), a longer warm-up (warmup.end = {} of {}), or \
+        "{found}. Train with a smaller ε (train.eps = {}), a longer warm-up (warmup.end = {} of {}), or \
          another learning rate (train.lr = {})",
         number_text(config.train.eps.unwrap_or(config.eps)),
         number_text(config.warmup.end.unwrap_or(config.warmup.start)),
@@ -105,7 +105,7 @@ mod tests {
         assert!(constant.contains("what is certified (50.00 %) is the share of that class"), "{constant}");
         let loss = told([1.0, -1.0, -0.5, 0.5], 0.8).unwrap();
         assert!(loss.contains("0.8 at the end, above ln 2 = 0.6931"), "{loss}");
-        for part in ["warning:", "train.eps = 0.1", "warmup.end", "train.lr"] {
+        for part in ["train.eps = 0.1", "warmup.end", "train.lr"] {
             assert!(loss.contains(part) && constant.contains(part), "{loss}");
         }
         assert_eq!(told([1.0, -1.0, -0.5, 0.5], 0.6), None);

@@ -83,10 +83,10 @@ pub enum TrainError {
     },
     /// The loss or its gradient is no longer a number, or one beyond all sense.
     #[error(
-        "training diverged: {what} is {number} at step {step} (epoch {epoch}). Likely cause: {cause}. The last checkpoint is \
-         kept. To go on, train anew with another value and another --out, from the last epoch's parameters by --init-from \
-         FOLDER if you like; --resume would end here again",
-        number = number(.value)
+        "training diverged: {what} is {number} at step {step} (epoch {epoch}). Likely cause: {cause}. {kept}; --resume would \
+         end here again",
+        number = number(.value),
+        kept = kept(*.epoch)
     )]
     Diverged {
         /// "the loss" or "the gradient norm".
@@ -138,4 +138,15 @@ fn suggestion(nearest: Option<&str>) -> String {
 
 fn number(value: &f64) -> String {
     number_text(*value)
+}
+
+/// What a run that diverged in `epoch`, counted from 1, leaves to go on from.
+fn kept(epoch: usize) -> &'static str {
+    match epoch {
+        ..=1 => "To go on, train anew with another value and another --out",
+        _ => {
+            "The last checkpoint is kept. To go on, train anew with another value and another --out, from the last epoch's \
+             parameters by --init-from FOLDER if you like"
+        }
+    }
 }

@@ -311,7 +311,7 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
     let frozen = job.evaluated(theta, buffers)?;
     let evaluated = frozen.as_deref().or(average.as_deref()).unwrap_or(&*at);
     if let Some(warning) = collapse::warning(job, evaluated, run.metrics.last())? {
-        progress.remark(&warning);
+        progress.remark(&format!("warning: {warning}"));
         run.warning = Some(warning);
     }
     Ok(run.outcome(state, true))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::open_between;
 use tightrope_network::Model;
+use tightrope_testkit::evaluate;
 use tightrope_testkit::memory::{Counting, peak_of, turn};
 use tightrope_verify::complete::{Branching, Decision, Outcome, Settings, decide};
 use tightrope_vnnlib::Property;
@@ -43,6 +44,30 @@ fn open_subproblems_stay_within_their_share() {
         let [none, some, many] = [0, 4 * MEGABYTE, 1 << 30].map(peak);
         assert!(some < none + 6 * MEGABYTE, "{branching:?}: {some} bytes, {none} without a queue");
         assert!(many > some + 6 * MEGABYTE, "{branching:?}: the search is too short to need its share: {many} bytes");
+    }
+}
+
+/// No split makes a box smaller whose inputs are fixed, and bounds that touch the threshold stay open by rounding alone.
+#[test]
+fn what_rounding_leaves_open_takes_no_memory() {
+    let _turn = turn();
+    for (widths, fixed) in [(&[2, 30, 30, 1], 2), (&[3, 30, 30, 1], 1)] {
+        let (model, mut property) = open_between(widths, 0.0);
+        let case = &mut property.cases[0];
+        let at = |index: usize| if index < fixed { 0.1 } else { 0.0 };
+        for index in 0..widths[0] {
+            let width = if index < fixed { 0.0 } else { 1e-9 };
+            (case.lower[index], case.upper[index]) = (at(index) - width, at(index) + width);
+        }
+        let middle: Vec<f64> = (0..widths[0]).map(at).collect();
+        case.unsafe_outputs[0][0].bound = evaluate::logits(&model, &middle)[0].next_down();
+        for branching in [Branching::Auto, Branching::Input, Branching::Babsr] {
+            let settings = Settings { timeout: Duration::from_secs(2), branching, ..Settings::default() };
+            let (decision, peak) = peak_of(|| search(&model, &property, &settings));
+            eprintln!("{branching:?}, {fixed} fixed: {peak} bytes, {decision:?}");
+            assert!(!matches!(decision.outcome, Outcome::Holds { .. }) || fixed < widths[0], "{decision:?}");
+            assert!(peak < 32 << 20, "{branching:?}, {fixed} fixed: {peak} bytes");
+        }
     }
 }
 

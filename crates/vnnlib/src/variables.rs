@@ -6,8 +6,9 @@ use crate::element::Element;
 use crate::lexer::Fault;
 use crate::linear::Variable;
 
-/// Largest index of a variable.
-pub(crate) const MAX_INDEX: u32 = (1 << 24) - 1;
+/// Largest index of a variable. A property of [`MAX_BYTES`](crate::MAX_BYTES) cannot bound more inputs from both sides, and
+/// one of a few bytes that declares more must not take gigabytes.
+pub(crate) const MAX_INDEX: u32 = (1 << 22) - 1;
 
 /// All inputs, or all outputs.
 #[derive(Debug)]
@@ -147,7 +148,7 @@ impl Variables {
         let Some(count) = count.filter(|count| (1..=MAX_INDEX as usize + 1).contains(count)) else {
             return Err(Fault::new(
                 at,
-                format!("a tensor of shape {shape:?} must have between 1 and {MAX_INDEX} elements"),
+                format!("a tensor of shape {shape:?} must have between 1 and {} elements", MAX_INDEX + 1),
             ));
         };
         self.check_free(name, at)?;

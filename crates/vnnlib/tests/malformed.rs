@@ -54,7 +54,7 @@ fn every_error_says_where_and_how_to_mend_it() {
         ("(assert (<= X_0[0] 1))", "line 3, column 13", "not a tensor"),
         ("(declare-const X_0 Real)", "line 3, column 16", "declared twice"),
         ("(declare-const Z_0 Real)", "line 3, column 16", "inputs are X_0"),
-        ("(declare-const X_99999999 Real)", "line 3, column 16", "at most 16777215"),
+        ("(declare-const X_99999999 Real)", "line 3, column 16", "at most 4194303"),
         ("(declare-const X_2 Real)", "line 3, column 16", "X_1 is not"),
         ("(declare-const X_1 Int)", "line 3, column 20", "use Real"),
         ("(declare-network f)", "line 3, column 2", "(vnnlib-version <2.0>)"),

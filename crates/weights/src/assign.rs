@@ -1,6 +1,6 @@
 //! Which tensor of a file becomes which of a network.
 
-use tightrope_network::{Model, Network};
+use tightrope_network::{Model, Network, nearest_name};
 
 use crate::{NamedTensor, WeightsError};
 
@@ -141,8 +141,7 @@ fn places(network: &Network) -> Vec<Place> {
 }
 
 fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
-    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(name, known));
-    nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
+    nearest_name(name, known).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
 }
 
 /// What is left on both sides, side by side.

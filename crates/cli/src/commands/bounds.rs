@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "inf")]
     norm: NormChoice,
     /// Intersect the ball with the data range [default: the bare ball].
-    #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip")]
+    #[arg(long, num_args = 2, value_names = ["LO", "HI"], conflicts_with = "no_clip", value_parser = values::range_end)]
     clip: Option<Vec<f64>>,
     /// The bare ball (the default).
     #[arg(long)]

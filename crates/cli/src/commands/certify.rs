@@ -95,7 +95,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     if job.log.exists() {
         let inputs: Vec<&Path> =
             [Some(&*options.model), options.samples.inputs.as_deref()].into_iter().flatten().collect();
-        tightrope::check_outputs(&[("--out:", &job.log)], &inputs)?;
+        tightrope::check_records(&[("--out:", &job.log)], &inputs)?;
         if begin == Begin::Create {
             bail!(
                 "{}: holds a certification already; go on with it by --resume, replace it by --overwrite, or write \

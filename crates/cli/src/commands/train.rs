@@ -62,9 +62,9 @@ pub struct Options {
     /// Evaluations per step: losses (pgpe, even) or gradients (rgs) [default: 256 or 2].
     #[arg(long, value_name = "N", value_parser = values::count)]
     population: Option<usize>,
-    #[arg(long, value_name = "N", value_parser = values::count, help = values::key_help("train.epochs"))]
+    #[arg(long, value_name = "N", value_parser = values::positive, help = values::key_help("train.epochs"))]
     epochs: Option<usize>,
-    #[arg(long, value_name = "N", value_parser = values::count, help = values::key_help("train.batch"))]
+    #[arg(long, value_name = "N", value_parser = values::positive, help = values::key_help("train.batch"))]
     batch: Option<usize>,
     #[arg(long, value_name = "R", help = values::key_help("train.lr"))]
     lr: Option<f64>,

@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use tightrope_engine::{
-    BoundRequest, Bounds, Cotangents, EngineError, LayerCotangent, Loaded, MemberRequest, Norm, Perturbation,
-    Reference, Region, Relaxation, Spec, Wants,
+    BoundRequest, Bounds, Cotangents, EngineError, Gradients, LayerCotangent, Loaded, MemberRequest, Norm,
+    Perturbation, Reference, Region, Relaxation, Spec, Wants,
 };
 use tightrope_fused::{Fused, Isa};
 use tightrope_network::{Conv2d, Network};
@@ -166,6 +166,10 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
+}
+
 /// The losses of member pairs of inputs, region and labels: `weight` of the certified and the rest of the natural one.
 pub fn members(
     at: &dyn Loaded<f32>,
@@ -230,28 +234,64 @@ impl Case<'_> {
         }
     }
 
-    /// Checks bounds and gradients of `engine` against the reference engine in double precision.
-    pub fn check(&self, engine: &Fused, tolerance: f64) {
-        let name = format!("{} on {}", self.name, engine.isa().name());
+    /// Checks bounds and gradients of `engines` against the reference engine in double precision, which is asked once.
+    pub fn check(&self, engines: &[Fused], tolerance: f64) {
         let d = self.network.input_len();
         let clip = self.clip.map(|(l, h)| (f64::from(l), f64::from(h)));
-        let region = Region::ball(&self.x, d, self.epsilon, self.norm, self.clip).unwrap();
-        let oracle_region = Region::ball(&wide(&self.x), d, f64::from(self.epsilon), self.norm, clip).unwrap();
-        let oracle_spec = match &self.spec {
+        let region = Region::ball(&wide(&self.x), d, f64::from(self.epsilon), self.norm, clip).unwrap();
+        let spec = match &self.spec {
             Spec::Logits => Spec::Logits,
             Spec::Margins { labels } => Spec::Margins { labels: labels.clone() },
             Spec::Matrix { rows, matrix, offset } => {
                 Spec::Matrix { rows: *rows, matrix: wide(matrix), offset: wide(offset) }
             }
         };
-        let (upper, layers, shrinkage) = (self.upper, self.layers, self.shrinkage);
-        let request = BoundRequest { upper, layers, shrinkage, ..BoundRequest::lower(self.relaxation) };
         let theta = wide(&self.theta);
-        let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, request).unwrap();
-        let plain = engine.bound(self.network, &self.theta, &region, &self.spec, request).unwrap();
+        let (expected, tape) = Reference.bound_taped(self.network, &theta, &region, &spec, self.request()).unwrap();
+        let cotangents = self.cotangents(&expected);
+        let wants = Wants { theta: true, input: true, buffers: false };
+        let gradients = Reference.vjp(self.network, &theta, &tape, &cotangents, wants).unwrap();
+        for engine in engines {
+            self.compare(engine, &expected, &cotangents, &gradients, tolerance);
+        }
+    }
+
+    fn request(&self) -> BoundRequest {
+        let &Case { upper, layers, shrinkage, .. } = self;
+        BoundRequest { upper, layers, shrinkage, ..BoundRequest::lower(self.relaxation) }
+    }
+
+    /// Random cotangents of what the reference engine found, which single precision holds exactly.
+    fn cotangents(&self, found: &Bounds<f64>) -> Cotangents<f64> {
+        let upper = if self.upper { wide(&draws(5, 2, found.lower.len(), -1.0, 1.0)) } else { Vec::new() };
+        let mut layers = Vec::new();
+        if self.layers {
+            for (i, layer) in found.layers.iter().enumerate() {
+                let mut lower = draws(6, i as u64, layer.lower.len(), -1.0, 1.0);
+                // Most rows without a cotangent: the compacted tiles.
+                lower.iter_mut().for_each(|g| *g = if g.abs() < 0.8 { 0.0 } else { *g });
+                let upper: Vec<f32> = lower.iter().map(|g| -0.5 * g).collect();
+                layers.push(LayerCotangent { node: layer.node, upper: wide(&upper), lower: wide(&lower) });
+            }
+        }
+        let lower = wide(&draws(5, 1, found.lower.len(), -1.0, 1.0));
+        Cotangents { lower, upper, layers, buffers: Vec::new() }
+    }
+
+    fn compare(
+        &self,
+        engine: &Fused,
+        expected: &Bounds<f64>,
+        cotangents: &Cotangents<f64>,
+        gradients: &Gradients<f64>,
+        tolerance: f64,
+    ) {
+        let name = format!("{} on {}", self.name, engine.isa().name());
+        let d = self.network.input_len();
+        let region = Region::ball(&self.x, d, self.epsilon, self.norm, self.clip).unwrap();
+        let (got, tape) = engine.bound_taped(self.network, &self.theta, &region, &self.spec, self.request()).unwrap();
+        let plain = engine.bound(self.network, &self.theta, &region, &self.spec, self.request()).unwrap();
         assert_eq!(got, plain, "{name}: taped and plain bounds differ");
-        let (expected, oracle_tape) =
-            Reference.bound_taped(self.network, &theta, &oracle_region, &oracle_spec, request).unwrap();
         assert_eq!(got.rows, expected.rows);
         close(&format!("{name}: lower"), &got.lower, &expected.lower, tolerance);
         if let (Some(got), Some(expected)) = (&got.upper, &expected.upper) {
@@ -263,37 +303,18 @@ impl Case<'_> {
             close(&format!("{name}: lower of node {}", got.node), &got.lower, &expected.lower, tolerance);
             close(&format!("{name}: upper of node {}", got.node), &got.upper, &expected.upper, tolerance);
         }
-        let batch = region.batch();
-        let lower = draws(5, 1, got.lower.len(), -1.0, 1.0);
-        let upper = if self.upper { draws(5, 2, got.lower.len(), -1.0, 1.0) } else { Vec::new() };
-        let mut layers = Vec::new();
-        if self.layers {
-            for (i, layer) in got.layers.iter().enumerate() {
-                let mut lower = draws(6, i as u64, layer.lower.len(), -1.0, 1.0);
-                // Most rows without a cotangent: the compacted tiles.
-                lower.iter_mut().for_each(|g| *g = if g.abs() < 0.8 { 0.0 } else { *g });
-                layers.push(LayerCotangent {
-                    node: layer.node,
-                    upper: lower.iter().map(|g| -0.5 * g).collect(),
-                    lower,
-                });
-            }
-        }
-        let cotangents = Cotangents { lower, upper, layers, buffers: Vec::new() };
-        let oracle = Cotangents {
-            lower: wide(&cotangents.lower),
-            upper: wide(&cotangents.upper),
-            layers: cotangents
-                .layers
-                .iter()
-                .map(|l| LayerCotangent { node: l.node, lower: wide(&l.lower), upper: wide(&l.upper) })
+        let layers = cotangents.layers.iter();
+        let cotangents = Cotangents {
+            lower: narrow(&cotangents.lower),
+            upper: narrow(&cotangents.upper),
+            layers: layers
+                .map(|l| LayerCotangent { node: l.node, lower: narrow(&l.lower), upper: narrow(&l.upper) })
                 .collect(),
             buffers: Vec::new(),
         };
         let wants = Wants { theta: true, input: true, buffers: false };
         let got = engine.vjp(self.network, &self.theta, &tape, &cotangents, wants).unwrap();
-        let expected = Reference.vjp(self.network, &theta, &oracle_tape, &oracle, wants).unwrap();
-        let (got_theta, expected_theta) = (got.theta.unwrap(), expected.theta.unwrap());
+        let (got_theta, expected_theta) = (got.theta.unwrap(), gradients.theta.as_ref().unwrap());
         for info in self.network.parameters().iter() {
             let what = format!("{name}: gradient of {}", info.name);
             close(&what, &got_theta[info.range()], &expected_theta[info.range()], tolerance);
@@ -305,9 +326,9 @@ impl Case<'_> {
             let what = format!("{name}: gradient of {} alone", info.name);
             close(&what, &alone[info.range()], &expected_theta[info.range()], tolerance);
         }
-        let (got, expected) = (got.region.unwrap(), expected.region.unwrap());
+        let (got, expected) = (got.region.unwrap(), gradients.region.as_ref().unwrap());
         close(&format!("{name}: centre gradient"), &got.center, &expected.center, tolerance);
         close(&format!("{name}: radius gradient"), &got.radius, &expected.radius, tolerance);
-        assert_eq!(got.center.len(), batch * d);
+        assert_eq!(got.center.len(), region.batch() * d);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Preset;
 use super::build::{self, Normalisation};
-use crate::{Network, NetworkError};
+use crate::{Network, NetworkError, nearest_name};
 
 /// A preset with its variants. In texts `NAME`, `NAME-bn` (a batch norm after every convolution and linear layer but the
 /// last, before its ReLU; in residual networks, as published, after convolutions alone) and `NAME:W` (width W), or both:
@@ -107,9 +107,5 @@ fn variants() -> impl Iterator<Item = (Architecture, String)> {
 
 /// The variant most like `name`, unless nothing is much like it.
 fn nearest(name: &str) -> Option<String> {
-    let scored = variants().map(|(_, known)| (strsim::damerau_levenshtein(name, &known), known));
-    scored
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, _)| 2 * distance <= name.len())
-        .map(|(_, name)| name)
+    nearest_name(name, variants().map(|(_, known)| known))
 }

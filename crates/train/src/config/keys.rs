@@ -4,7 +4,7 @@ use std::iter::once;
 use std::sync::LazyLock;
 
 use tightrope_engine::Relaxation;
-use tightrope_network::{Preset, number_text};
+use tightrope_network::{Preset, compared_text, number_text};
 use toml::{Table, Value};
 
 use super::parse::value_text;
@@ -464,7 +464,8 @@ pub(super) fn nearest_key(path: &str) -> Option<&'static str> {
 /// The one of `keys` most like `path`, by its whole path and by its last part, unless nothing is much like it.
 pub(crate) fn nearest(keys: impl Iterator<Item = &'static str>, path: &str) -> Option<&'static str> {
     let leaf = |path: &'static str| path.rsplit('.').next().unwrap_or(path);
-    let wanted = path.rsplit('.').next().unwrap_or(path);
+    let wanted = compared_text(path.rsplit('.').next().unwrap_or(path));
+    let path = compared_text(path);
     let score = |key: &'static str| {
         let (whole, last) = (strsim::jaro_winkler(path, key), strsim::jaro_winkler(wanted, leaf(key)));
         (whole.max(last), whole + last)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tightrope_network::nearest_name;
 use toml::{Table, Value};
 
 use super::{METHODS, Method};
@@ -98,9 +99,7 @@ fn find(list: &[&'static MethodInfo], name: &str) -> Result<&'static MethodInfo,
     list.iter().copied().find(|info| info.is_called(name)).ok_or_else(|| {
         let known: Vec<String> = list.iter().map(|info| info.listed()).collect();
         let names = list.iter().flat_map(|info| [info.name].into_iter().chain(info.aliases.iter().copied()));
-        let scored = names.map(|known| (strsim::damerau_levenshtein(name, known), known));
-        let nearest = scored.min_by_key(|&(distance, _)| distance).filter(|(distance, _)| 2 * distance <= name.len());
-        let nearest = nearest.map_or_else(String::new, |(_, nearest)| format!("; did you mean `{nearest}`?"));
+        let nearest = nearest_name(name, names).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         let problem = format!("no such method; use one of {}{nearest}", known.join(", "));
         TrainError::value("method.name", format!("\"{name}\""), problem)
     })

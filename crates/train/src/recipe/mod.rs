@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tightrope_engine::{Intermediate, Norm};
+use tightrope_network::compared_text;
 
 use self::examples::{EXAMPLES, Example};
 use self::published::{INF, NETWORKS, PUBLISHED, Published, TUNED, Tuned};
@@ -141,7 +142,7 @@ pub fn recipe(name: &str) -> Result<Recipe, TrainError> {
     let begun: Vec<&str> = all.iter().map(Recipe::name).filter(|known| known.starts_with(name)).collect();
     let nearest = if begun.is_empty() {
         let mut known: Vec<&str> = all.iter().map(Recipe::name).collect();
-        known.sort_by_key(|known| strsim::damerau_levenshtein(name, known));
+        known.sort_by_key(|known| strsim::damerau_levenshtein(compared_text(name), known));
         format!("; did you mean `{}`? Others like it: {}", known[0], known[1..FEW].join(", "))
     } else {
         let more = begun.len().saturating_sub(FEW);

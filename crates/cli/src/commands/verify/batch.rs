@@ -43,7 +43,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
         Some(path) => {
             let named = instances.iter().flat_map(|instance| [&instance.network, &instance.property]);
             let read: Vec<PathBuf> = std::iter::once(list.clone()).chain(named.map(|name| folder.join(name))).collect();
-            tightrope::check_outputs(
+            tightrope::check_records(
                 &[("--results-file", path)],
                 &read.iter().map(|path| &**path).collect::<Vec<_>>(),
             )?;
