@@ -39,7 +39,7 @@ impl Property {
     ///
     /// # Errors
     /// With line and column if the text is no such property, an input is not bounded from both sides, there are more than
-    /// 1024 sums of inputs, or the disjunctive normal form exceeds 4 194 304 conjunctions.
+    /// 4 194 304 inputs or 1024 sums of them, or the disjunctive normal form exceeds 4 194 304 conjunctions.
     pub fn parse(text: &[u8], origin: &str) -> Result<Property, VnnlibError> {
         Property::parse_until(text, origin, None)
     }

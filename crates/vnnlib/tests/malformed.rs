@@ -76,6 +76,8 @@ fn every_error_says_where_and_how_to_mend_it() {
     let network = |inside: &str| error(&format!("{second}(declare-network f {inside})"));
     assert!(network("(declare-input X Real [2])").contains("no output tensor"));
     assert!(network("(declare-input X Real [99999999,99999999])").contains("elements"));
+    // So few bytes must not claim gigabytes.
+    assert!(network("(declare-input X int8 [4194305])").contains("between 1 and 4194304 elements"));
     for (element, part) in [("complex64", "use float32"), ("string", "use float32"), ("float8", "is unknown")] {
         let message = network(&format!("(declare-input X {element} [2])"));
         assert!(message.starts_with("p.vnnlib, line 2, column 37: ") && message.contains(part), "{message}");
