@@ -266,6 +266,6 @@ mod tests {
         let message = info("minst").unwrap_err().to_string();
         assert!(message.contains("`minst`; did you mean `mnist`?"), "{message}");
         assert!(message.contains("known: digits, mnist, fashion-mnist, "), "{message}");
-        assert!(!info("imagenet").unwrap_err().to_string().contains("did you mean"));
+        assert!(!info("coco").unwrap_err().to_string().contains("did you mean"));
     }
 }
