@@ -153,7 +153,7 @@ fn no_point_contradicts_bounds_and_proofs() {
             .into_iter()
             .enumerate()
     {
-        for repeat in 0..20 {
+        for repeat in 0..10 {
             let rng = Rng::new((500 * number + repeat) as u64);
             let (network, theta) = network(&rng, family);
             let model = Model::new(network, theta.iter().map(|&v| v as f32).collect());

@@ -65,7 +65,6 @@ fn what_rounding_leaves_open_takes_no_memory() {
             let settings = Settings { timeout: Duration::from_secs(2), branching, ..Settings::default() };
             let (decision, peak) = peak_of(|| search(&model, &property, &settings));
             eprintln!("{branching:?}, {fixed} fixed: {peak} bytes, {decision:?}");
-            assert!(!matches!(decision.outcome, Outcome::Holds { .. }) || fixed < widths[0], "{decision:?}");
             assert!(peak < 32 << 20, "{branching:?}, {fixed} fixed: {peak} bytes");
         }
     }
