@@ -71,7 +71,8 @@ def clip_range(clip: Any) -> tuple[float, float] | None:
     if clip is None:
         return None
     try:
-        low, high = (float(value) for value in clip)
+        low, high = clip
+        low, high = float(low), float(high)
     except (TypeError, ValueError):
         raise InputError(f"clip={clip!r}: give (low, high) such as (0, 1), or None") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -270,7 +271,9 @@ class Network:
     def inputs(self, x: Any, name: str = "x") -> np.ndarray:
         """``x`` as a contiguous array of N inputs, ``[N, *input_shape]`` or vectors; a single input becomes a batch of one."""
         array = as_array(x, name)
-        shape = self.input_shape
+        shape = self._input_shape
+        if array.shape[1:] == shape and len(array):
+            return array
         if array.shape == shape:
             array = array[None]
         sides = array.shape[1:]
@@ -317,8 +320,8 @@ class Network:
         """
         array = self.inputs(x)
         batch = len(array)
-        ends = self.ends(array, box)
-        if eps is None and ends is None:
+        box_ends = self.ends(array, box)
+        if eps is None and box_ends is None:
             raise InputError("eps is missing; give the radius of the balls, or box=upper ends")
         rows = matrix = labels = None
         if y is not None and C is not None:
@@ -331,7 +334,7 @@ class Network:
         answer = self._handle.bounds(
             {
                 "x": array,
-                "upper_end": ends,
+                "upper_end": box_ends,
                 "eps": radius(0.0 if eps is None else eps),
                 "norm": norm_name(norm),
                 "clip": clip_range(clip),
@@ -347,15 +350,12 @@ class Network:
             }
         )
         low, high, layer_bounds, _ = answer
-        shaped = lambda values: like(values.reshape(batch, -1), x)
-        return Bounds(
-            shaped(low),
-            None if high is None else shaped(high),
-            tuple(
-                LayerBounds(name, like(l.reshape(batch, *shape), x), like(u.reshape(batch, *shape), x))
-                for name, shape, l, u in layer_bounds
-            ),
-        )
+        shaped = lambda values, *shape: like(values.reshape(batch, *shape), x)
+        ends = shaped(low, -1), None if high is None else shaped(high, -1)
+        if not layer_bounds:
+            return Bounds(*ends)
+        layered = (LayerBounds(name, shaped(l, *shape), shaped(u, *shape)) for name, shape, l, u in layer_bounds)
+        return Bounds(*ends, tuple(layered))
 
     def ends(self, array: np.ndarray, box: Any) -> np.ndarray | None:
         """The upper ends of boxes in the type of their lower ends ``array``."""
@@ -373,7 +373,7 @@ class Network:
 
 def label_list(y: Any, batch: int) -> list[int]:
     """Labels as a list of ``batch`` whole numbers."""
-    if type(y) is list and len(y) == batch and all(type(label) is int and label >= 0 for label in y):
+    if type(y) is list and len(y) == batch and set(map(type, y)) == {int} and min(y) >= 0:
         return y
     if is_tensor(y):
         y = y.detach().cpu().numpy()
