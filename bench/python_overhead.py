@@ -44,8 +44,8 @@ def main():
         for method in METHODS:
             question = {
                 "x": x, "upper_end": None, "eps": EPS, "norm": "inf", "clip": (0.0, 1.0), "method": method, "labels": y,
-                "matrix": None, "rows": 0, "upper": False, "layers": False, "taped": False, "alpha_steps": 0,
-                "alpha_seconds": None,
+                "matrix": None, "rows": 0, "upper": False, "layers": False, "taped": False,
+                "matrix_gradient": False, "alpha_steps": 0, "alpha_seconds": None,
             }  # fmt: skip
             inside, total = [], []
             # The first turn warms both up.

@@ -47,6 +47,36 @@ def test_bounds_of_a_network_that_can_be_computed_by_hand():
 
 
 @settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), method=st.sampled_from(RELAXATIONS + ["alpha-crown"]), dtype=st.sampled_from(["f4", "f8"])
+)
+def test_rows_that_are_margins_are_bounded_as_rows_of_any_numbers(seed, method, dtype):
+    rng = np.random.default_rng(seed)
+    net, x = dense(rng), rng.random((5, 4)).astype(dtype)
+    y = rng.integers(0, 3, 5)
+    eye = np.eye(3, dtype=dtype)
+    # In any order, one of them twice, and with the label's own row of zeros left out.
+    others = np.array([rng.permutation([j for j in range(3) if j != label]) for label in y])
+    others = np.concatenate([others, others[:, :1]], 1)
+    C = eye[y][:, None] - eye[others]
+    asked = net.bounds(x, 0.1, method, C=C)
+    # Twice the margins are none.
+    doubled = net.bounds(x, 0.1, method, C=2 * C)
+    for got, expected in zip(asked, doubled):
+        assert got.shape == (5, 3) and np.allclose(got, expected / 2, atol=1e-5)
+    of_all = net.bounds(x, 0.1, method, y=y)
+    assert np.allclose(asked.lower, np.take_along_axis(of_all.lower, others, 1), atol=1e-6)
+    # The same rows for every sample.
+    shared, each = (net.bounds(x, 0.1, method, C=rows) for rows in (C[0], np.repeat(C[:1], 5, 0)))
+    assert np.array_equal(shared.lower, each.lower) and np.array_equal(shared.upper, each.upper)
+    # Margins of several labels in one sample, and rows that only look like margins.
+    mixed = np.stack([eye[0] - eye[1], eye[1] - eye[2], eye[0] + eye[1], -eye[0] - eye[1]])
+    together = net.bounds(x, 0.1, method, C=mixed).lower
+    alone = [net.bounds(x, 0.1, method, C=row[None]).lower for row in mixed]
+    assert np.allclose(together, np.concatenate(alone, 1), atol=1e-4 if method == "alpha-crown" else 1e-6)
+
+
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), method=st.sampled_from(RELAXATIONS), norm=st.sampled_from(["inf", 2, 1]))
 def test_no_point_of_a_region_leaves_the_bounds(seed, method, norm):
     rng = np.random.default_rng(seed)

@@ -135,6 +135,28 @@ def test_rows_have_gradients(torch, t, mlp):
         assert torch.autograd.gradcheck(lambda C: t.bounds(mlp, x, 0.1, C=C, upper=False).lower, (C,))
 
 
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown"])
+def test_rows_that_are_margins_have_the_gradients_of_margins(torch, t, mlp, method):
+    x, y, eye = torch.rand(5, 4), torch.tensor([0, 2, 1, 1, 0]), torch.eye(3)
+    others = torch.tensor([[2, 1, 2], [0, 1, 0], [0, 2, 0], [2, 0, 2], [1, 2, 1]])
+    C = eye[y][:, None] - eye[others]
+    weights = torch.randn(5, 3)
+
+    def gradients(bounds):
+        parts = [bounds.lower, bounds.upper]
+        return torch.autograd.grad(sum((weights * part).sum() for part in parts), list(mlp.parameters()))
+
+    rows = gradients(t.bounds(mlp, x, 0.1, method=method, C=C))
+    margins = t.bounds(mlp, x, 0.1, method=method, y=y)
+    taken = gradients(type(margins)(margins.lower.gather(1, others), margins.upper.gather(1, others)))
+    for got, expected in zip(rows, taken):
+        assert torch.allclose(got, expected, atol=1e-5)
+    # A gradient of the rows themselves is that of rows of any numbers.
+    C.requires_grad_()
+    lower = t.bounds(mlp, x, 0.1, method=method, C=C, upper=False).lower
+    assert torch.autograd.grad(lower.sum(), C)[0].shape == C.shape
+
+
 def test_losses_are_those_of_worst_logits(torch, t, mlp):
     x, y = torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])
     loss = t.certified_loss(mlp, x, y, 0.0)

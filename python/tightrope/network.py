@@ -345,6 +345,7 @@ class Network:
                 "upper": upper,
                 "layers": layers,
                 "taped": False,
+                "matrix_gradient": False,
                 "alpha_steps": alpha_steps,
                 "alpha_seconds": alpha_seconds,
             }

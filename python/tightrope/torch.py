@@ -137,7 +137,8 @@ class _Call:
             raise InputError(
                 "no gradient with respect to inputs or radius of clipped l1 and l2 balls; use clip=None, or detach them"
             )
-        low, high, layers, self.tape = handle.bounds(question | {"taped": wanted})
+        asked = {"taped": wanted, "matrix_gradient": wanted and ctx.needs_input_grad[3]}
+        low, high, layers, self.tape = handle.bounds(question | asked)
         shaped = lambda values, shape: values.reshape(self.batch, *shape)
         self.outputs = [shaped(low, [-1])] + ([] if high is None else [shaped(high, [-1])])
         for name, shape, lower, upper in layers:

@@ -329,8 +329,10 @@ impl Loaded<f32> for LoadedFused {
                 kept.push(chunk.kept);
                 packets.extend(chunk.packet);
             }
-            // Kept interval passes hold the images already.
-            let region = if job.whole { region.outline() } else { region.clone() };
+            // Kept interval passes hold the images already; the gradient of given rows asks the reference engine, which does not
+            // read those.
+            let rows = matches!(spec, Spec::Matrix { .. });
+            let region = if job.whole && !rows { region.outline() } else { region.clone() };
             let record = BoundRecord { region, spec: spec.clone(), request, kept, intervals, packets };
             (bounds, self.tape(Record::Bound(Box::new(record))))
         })
@@ -391,6 +393,10 @@ impl Loaded<f32> for LoadedFused {
                 Err(EngineError::Usage("a clean pass has no specification".into()))
             }
             Record::Bound(record) => {
+                if record.region.center.len() != record.region.batch() * record.region.dimension() {
+                    let problem = "the gradient of a specification is that of a matrix of rows; ask for Spec::Matrix";
+                    return Err(EngineError::Usage(problem.into()));
+                }
                 let (_, tape) = reference.bound_taped(&record.region, &record.spec, record.request)?;
                 reference.vjp_spec(&tape, lower)
             }

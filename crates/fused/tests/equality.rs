@@ -257,3 +257,33 @@ fn margins_behind_a_large_first_stage() {
     let theta = uniform(&network, 15, 0.0);
     Case::new("large first stage", &network, theta, 17, 0.03, Relaxation::CrownIbp).check(&engines(), TOLERANCE);
 }
+
+/// The gradient of given rows, whether a batch goes from stage to stage as a whole or not; that of margins is refused or right.
+#[test]
+fn gradients_of_a_specification() {
+    let (_, network) = networks().swap_remove(1);
+    let (classes, d) = (network.output_len(), network.input_len());
+    let theta = uniform(&network, 9, 0.0);
+    for batch in [2, 70] {
+        let x = draws(9, 0, batch * d, 0.0, 1.0);
+        let region = Region::ball(&x, d, 0.03, Norm::Inf, None).unwrap();
+        let matrix = Spec::Matrix { rows: 4, matrix: draws(9, 1, batch * 4 * classes, -1.0, 1.0), offset: Vec::new() };
+        let margins = Spec::Margins { labels: (0..batch).map(|i| i % classes).collect() };
+        for relaxation in Relaxation::ALL {
+            for (spec, rows) in [(&matrix, 4), (&margins, classes)] {
+                let g = draws(9, 2, batch * rows, -1.0, 1.0);
+                let request = BoundRequest::lower(relaxation);
+                let engines: [&dyn Engine<f32>; 2] = [&Fused::new().unwrap(), &Reference];
+                let [got, expected] = engines.map(|engine| {
+                    let at = engine.load(&network, &theta, &[]).unwrap();
+                    let (_, tape) = at.bound_taped(&region, spec, request).unwrap();
+                    at.vjp_spec(&tape, &g)
+                });
+                match got {
+                    Ok(got) => assert_eq!(got, expected.unwrap(), "{relaxation}, batch {batch}"),
+                    Err(problem) => assert!(rows != 4 && problem.to_string().contains("Spec::Matrix"), "{problem}"),
+                }
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ use tightrope::verification::complete::{AlphaCrown, AlphaSettings};
 use tightrope::{Error, Optimised, Relaxation};
 
 use crate::errors;
+use crate::margins::MarginRows;
 use crate::network::Shared;
 use crate::number::{self, Number};
 
@@ -34,6 +35,8 @@ pub struct Question<'py> {
     upper: bool,
     layers: bool,
     taped: bool,
+    /// Whether the gradient of the matrix will be asked for.
+    matrix_gradient: bool,
     alpha_steps: usize,
     alpha_seconds: Option<f64>,
 }
@@ -55,12 +58,16 @@ pub struct Owned<T> {
     request: BoundRequest,
     taped: bool,
     alpha: Option<AlphaSettings>,
+    /// The rows that were asked for, where all margins are bounded in their place.
+    margins: Option<Arc<MarginRows>>,
 }
 
 /// The bounds, and the tape if one was asked for.
 pub struct Answer<T> {
     pub bounds: Bounds<T>,
     pub tape: Option<Tape>,
+    /// Which of the margins that the tape is of the bounds are.
+    pub margins: Option<Arc<MarginRows>>,
 }
 
 impl Question<'_> {
@@ -82,14 +89,23 @@ impl Question<'_> {
             }
         })??
         .map_err(engine)?;
+        let alpha = self.method == ALPHA_CROWN;
+        let mut margins = None;
         let spec = match (&self.labels, &self.matrix) {
             (Some(labels), _) => Spec::Margins { labels: labels.clone() },
             (None, Some(matrix)) => {
-                Spec::Matrix { rows: self.rows, matrix: number::values(matrix)?, offset: Vec::new() }
+                let matrix = number::values(matrix)?;
+                if !alpha && !self.matrix_gradient {
+                    let sizes = [region.batch(), self.rows, shared.model.network.output_len()];
+                    margins = MarginRows::of(&matrix, sizes).map(Arc::new);
+                }
+                match &margins {
+                    Some(margins) => Spec::Margins { labels: margins.labels.clone() },
+                    None => Spec::Matrix { rows: self.rows, matrix, offset: Vec::new() },
+                }
             }
             (None, None) => Spec::Logits,
         };
-        let alpha = self.method == ALPHA_CROWN;
         let relaxation = if alpha { Relaxation::Crown } else { relaxation(py, &self.method)? };
         if alpha && self.taped {
             let message = "method alpha-crown: optimised bounds have no gradient here; use crown, or torch.no_grad()";
@@ -101,7 +117,7 @@ impl Question<'_> {
             ..AlphaSettings::default()
         });
         let request = BoundRequest { upper: self.upper, layers: self.layers, ..BoundRequest::lower(relaxation) };
-        Ok(Owned { region, spec, request, taped: self.taped, alpha })
+        Ok(Owned { region, spec, request, taped: self.taped, alpha, margins })
     }
 }
 
@@ -119,13 +135,23 @@ impl<T: Number> Owned<T> {
         let at = T::handle(shared)?;
         if self.taped {
             let (bounds, tape) = at.bound_taped(&self.region, &self.spec, self.request)?;
-            return Ok(Answer { bounds, tape: Some(tape) });
+            return Ok(self.asked(bounds, Some(tape)));
         }
         let mut bounds = at.bound(&self.region, &self.spec, self.request)?;
         if let Some(settings) = &self.alpha {
             self.optimise(shared, &mut bounds, settings)?;
         }
-        Ok(Answer { bounds, tape: None })
+        Ok(self.asked(bounds, None))
+    }
+
+    /// The answer with the rows that were asked for.
+    fn asked(&self, mut bounds: Bounds<T>, tape: Option<Tape>) -> Answer<T> {
+        if let Some(margins) = &self.margins {
+            bounds.lower = margins.gather(&bounds.lower);
+            bounds.upper = bounds.upper.map(|upper| margins.gather(&upper));
+            bounds.rows = margins.rows;
+        }
+        Answer { bounds, tape, margins: self.margins.clone() }
     }
 
     /// Meets the bounds with those of α-CROWN.

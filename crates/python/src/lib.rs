@@ -5,6 +5,7 @@ mod bounding;
 mod certifying;
 mod data;
 mod errors;
+mod margins;
 mod network;
 mod noise;
 mod number;

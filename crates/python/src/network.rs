@@ -195,7 +195,7 @@ impl Network {
             ));
         }
         let nodes: Vec<_> = bounds.layers.iter().map(|layer| layer.node).collect();
-        let tape = answer.tape.map(|tape| Tape::new(Arc::clone(&self.0), tape, nodes, T::DOUBLE));
+        let tape = answer.tape.map(|tape| Tape::new(Arc::clone(&self.0), tape, nodes, answer.margins, T::DOUBLE));
         let layers = bounds.layers.into_iter().map(|layer| {
             let node = self.0.model.network.node(layer.node);
             let array = |values| number::array(py, values);

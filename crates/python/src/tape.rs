@@ -7,6 +7,7 @@ use tightrope::engine::{Cotangents, LayerCotangent, Tape as EngineTape, Wants};
 use tightrope::network::NodeId;
 
 use crate::errors::raise;
+use crate::margins::MarginRows;
 use crate::network::Shared;
 use crate::number::{self, Number};
 use crate::running;
@@ -20,6 +21,8 @@ struct Kept {
     tape: EngineTape,
     /// The nodes of the layer bounds, in order.
     layers: Vec<NodeId>,
+    /// Which of the tape's margins the bounds are, if they are not all that it has.
+    margins: Option<Arc<MarginRows>>,
     double: bool,
 }
 
@@ -27,8 +30,14 @@ struct Kept {
 type Gradients = (Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 impl Tape {
-    pub fn new(shared: Arc<Shared>, tape: EngineTape, layers: Vec<NodeId>, double: bool) -> Self {
-        Tape(Arc::new(Kept { shared, tape, layers, double }))
+    pub fn new(
+        shared: Arc<Shared>,
+        tape: EngineTape,
+        layers: Vec<NodeId>,
+        margins: Option<Arc<MarginRows>>,
+        double: bool,
+    ) -> Self {
+        Tape(Arc::new(Kept { shared, tape, layers, margins, double }))
     }
 }
 
@@ -71,9 +80,15 @@ impl Tape {
                 Ok(LayerCotangent { node, lower: number::values(lower)?, upper: number::values(upper)? })
             })
             .collect::<PyResult<_>>()?;
+        let rows = |array| {
+            number::with_values(array, |values: &[T]| match &self.0.margins {
+                Some(margins) => margins.scatter(values),
+                None => values.to_vec(),
+            })
+        };
         let cotangents: Cotangents<T> = Cotangents {
-            lower: number::values(lower)?,
-            upper: upper.map(number::values).transpose()?.unwrap_or_default(),
+            lower: rows(lower)?,
+            upper: upper.map(rows).transpose()?.unwrap_or_default(),
             layers,
             buffers: Vec::new(),
         };
