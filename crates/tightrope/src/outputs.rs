@@ -74,6 +74,8 @@ pub fn check_records(outputs: &[(&str, &Path)], inputs: &[&Path]) -> Result<(), 
 
 /// Which record of long work a file is, by its beginning.
 fn record(path: &Path) -> Option<&'static str> {
+    // Reading from a pipe would wait for what is yet to be written.
+    path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let mut start = Vec::new();
     std::fs::File::open(path).ok()?.take(RECORD_BEGINS_WITHIN).read_to_end(&mut start).ok()?;
     let first = String::from_utf8_lossy(start.split(|&byte| byte == b'\n').next()?);
