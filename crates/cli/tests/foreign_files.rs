@@ -324,22 +324,43 @@ fn pictures() {
     check(Format { target: "image", entry: folders::image, real, rounds: 3000, accepted: 1 });
 }
 
-/// What a run, a certification and a sweep leave: continued after the damage, and told of in a report.
+/// A file that a run leaves, 300 times damaged.
+fn of_run(target: &'static str, name: &str, entry: fn(&[u8]) -> bool, accepted: u64) {
+    check(Format { target, entry, real: vec![runs::file(name)], rounds: 300, accepted });
+}
+
+/// What a run goes on from.
 #[test]
-fn files_of_runs() {
-    let of_run = |target, name: &str, entry, accepted| {
-        check(Format { target, entry, real: vec![runs::file(name)], rounds: 300, accepted });
-    };
+fn checkpoints() {
     of_run("checkpoint", "checkpoint.safetensors", runs::checkpoint, 0);
     of_run("checkpoint", "checkpoint.safetensors", runs::resealed_checkpoint, 1);
     let real = vec![runs::whole_header()];
     check(Format { target: "checkpoint_header", entry: runs::checkpoint_header, real, rounds: 300, accepted: 0 });
+}
+
+/// What a report tells of a run.
+#[test]
+fn reported_files() {
     of_run("metrics", "metrics.jsonl", runs::metrics, 1);
     of_run("manifest", "manifest.json", runs::manifest, 1);
     of_run("events", "events.out.tfevents.tightrope", runs::events, 1);
+}
+
+#[test]
+fn reported_configurations() {
     of_run("reported_config", "config.toml", runs::reported_config, 1);
+}
+
+/// What a certification goes on from.
+#[test]
+fn certification_logs() {
     let real = vec![runs::whole_log()];
     check(Format { target: "certify_log", entry: runs::certify_log, real, rounds: 500, accepted: 1 });
+}
+
+/// What a sweep goes on from, and what it is told.
+#[test]
+fn journals() {
     let real = vec![runs::whole_journal()];
     check(Format { target: "journal", entry: runs::journal, real, rounds: 300, accepted: 1 });
     let real = vec![runs::whole_journal()];
