@@ -3,7 +3,7 @@
 
 use tightrope_engine::Real;
 
-use crate::search::{Evaluated, FeasibleSet, Search};
+use crate::search::{FeasibleSet, Search};
 
 /// First step in units of the feasible set, which is ε for balls.
 const FIRST_STEP: f64 = 2.0;
@@ -26,14 +26,21 @@ pub fn descend<T: Real, S: Search<T>>(
     let mut walks: Vec<Walk<T>> = Vec::new();
     for step in 0..steps {
         let reached = search.evaluate(&active, &points)?;
-        if reached.is_empty() {
+        if reached.going_on.is_empty() {
             return Ok(());
         }
+        let d = points.len() / active.len();
+        let reached = reached.going_on.iter().map(|&row| At {
+            start: active[row],
+            point: points[row * d..(row + 1) * d].to_vec(),
+            loss: reached.losses[row],
+            gradient: reached.gradients[row * d..(row + 1) * d].to_vec(),
+        });
         if step == 0 {
-            walks = reached.into_iter().map(Walk::new).collect();
+            walks = reached.map(Walk::new).collect();
         } else {
             // Both run through the starts in order, and those that need no more are gone from `reached`.
-            let mut reached = reached.into_iter().peekable();
+            let mut reached = reached.peekable();
             walks.retain_mut(|walk| match reached.next_if(|at| at.start == walk.at.start) {
                 Some(at) => {
                     walk.arrive(at);
@@ -68,14 +75,26 @@ fn checkpoints(steps: usize) -> Vec<usize> {
     checkpoints
 }
 
+/// A point of a start with the loss there.
+#[derive(Clone)]
+struct At<T> {
+    /// The start, as numbered by the search.
+    start: usize,
+    /// The point `[d]`.
+    point: Vec<T>,
+    loss: f64,
+    /// The loss's gradient `[d]` up to a positive factor.
+    gradient: Vec<T>,
+}
+
 /// The descent from one start.
 struct Walk<T> {
     /// The current point.
-    at: Evaluated<T>,
+    at: At<T>,
     /// The point before it; none where there is no momentum.
     before: Option<Vec<T>>,
     /// The point with the lowest loss.
-    best: Evaluated<T>,
+    best: At<T>,
     /// Step size in units of the feasible set.
     size: f64,
     /// Steps since the last checkpoint that lowered the loss.
@@ -87,12 +106,12 @@ struct Walk<T> {
 }
 
 impl<T: Real> Walk<T> {
-    fn new(at: Evaluated<T>) -> Self {
+    fn new(at: At<T>) -> Self {
         let best_before = at.loss;
         Walk { best: at.clone(), at, before: None, size: FIRST_STEP, successes: 0, best_before, halved: false }
     }
 
-    fn arrive(&mut self, reached: Evaluated<T>) {
+    fn arrive(&mut self, reached: At<T>) {
         self.successes += usize::from(reached.loss < self.at.loss);
         if reached.loss < self.best.loss {
             self.best = reached.clone();
@@ -117,12 +136,14 @@ impl<T: Real> Walk<T> {
 
     /// The next point to evaluate.
     fn next(&self, set: &impl FeasibleSet<T>) -> Vec<T> {
-        let point = &self.at.point;
-        let stepped = set.step(point, &self.at.gradient, self.size);
-        let Some(before) = &self.before else { return stepped };
-        let mixed = point.iter().zip(stepped.iter().zip(before));
+        let mut next = self.at.point.clone();
+        set.step(&mut next, &self.at.gradient, self.size);
+        let Some(before) = &self.before else { return next };
         let (momentum, rest) = (T::from_f64(MOMENTUM), T::from_f64(1.0 - MOMENTUM));
-        set.project(mixed.map(|(&x, (&z, &b))| x + momentum * (z - x) + rest * (x - b)).collect())
+        let around = self.at.point.iter().zip(before);
+        next.iter_mut().zip(around).for_each(|(z, (&x, &b))| *z = x + momentum * (*z - x) + rest * (x - b));
+        set.project(&mut next);
+        next
     }
 }
 
@@ -130,7 +151,7 @@ impl<T: Real> Walk<T> {
 mod tests {
     use tightrope_engine::Norm;
 
-    use super::{Evaluated, Walk, checkpoints};
+    use super::{At, Walk, checkpoints};
     use crate::ThreatModel;
     use crate::projection::Feasible;
 
@@ -140,9 +161,9 @@ mod tests {
         assert_eq!(checkpoints(1), [0, 1]);
     }
 
-    fn at(x: f32) -> Evaluated<f32> {
+    fn at(x: f32) -> At<f32> {
         // The loss |x − 0.3| with its derivative.
-        Evaluated { start: 0, point: vec![x], loss: f64::from((x - 0.3).abs()), gradient: vec![(x - 0.3).signum()] }
+        At { start: 0, point: vec![x], loss: f64::from((x - 0.3).abs()), gradient: vec![(x - 0.3).signum()] }
     }
 
     /// Down a kink the size must shrink, and the best point is kept and returned to.

@@ -38,32 +38,31 @@ impl<T: Real> InputBox<T> {
         shares.iter().enumerate().map(coordinate).collect()
     }
 
-    /// The point after a step of `length(i)` in each coordinate against the sign of the `gradient`, cut to the box.
-    pub fn signed_step(&self, point: &[T], gradient: &[T], length: impl Fn(usize) -> T) -> Vec<T> {
-        let mut moved = point.to_vec();
-        let numbers = moved.iter_mut().zip(gradient).enumerate();
-        numbers.for_each(|(i, (p, &g))| *p -= length(i) * g.signum0());
-        self.cut(moved)
+    /// Moves `point` by `length(low, high)` in each coordinate against the sign of the `gradient`, and cuts it to the box.
+    pub fn signed_step(&self, point: &mut [T], gradient: &[T], length: impl Fn(T, T) -> T) {
+        let sides = self.low.iter().zip(&self.high);
+        for ((p, &g), (&low, &high)) in point.iter_mut().zip(gradient).zip(sides) {
+            *p = (*p - length(low, high) * g.signum0()).max(low).min(high);
+        }
     }
 
-    /// The nearest point of the box; a coordinate that is no number becomes its lower end.
-    pub fn cut(&self, mut point: Vec<T>) -> Vec<T> {
+    /// Moves `point` to the nearest one of the box; a coordinate that is no number becomes its lower end.
+    pub fn cut(&self, point: &mut [T]) {
         for (p, (&low, &high)) in point.iter_mut().zip(self.low.iter().zip(&self.high)) {
             *p = p.max(low).min(high);
         }
-        point
     }
 }
 
 /// Steps are measured in the widths of the box.
 impl<T: Real> FeasibleSet<T> for InputBox<T> {
-    fn step(&self, point: &[T], gradient: &[T], size: f64) -> Vec<T> {
+    fn step(&self, point: &mut [T], gradient: &[T], size: f64) {
         let size = T::from_f64(size);
-        self.signed_step(point, gradient, |i| size * (self.high[i] - self.low[i]))
+        self.signed_step(point, gradient, |low, high| size * (high - low));
     }
 
-    fn project(&self, point: Vec<T>) -> Vec<T> {
-        self.cut(point)
+    fn project(&self, point: &mut [T]) {
+        self.cut(point);
     }
 }
 
@@ -107,10 +106,17 @@ mod tests {
     #[test]
     fn steps_are_shares_of_the_width_and_end_at_the_sides() {
         let set = InputBox::<f64>::inside([(0.0, 4.0), (0.0, 1.0), (2.0, 2.0)].into_iter());
-        let point = set.point_at(&[0.5, 0.5, 0.5]);
-        assert_eq!(point, [2.0, 0.5, 2.0]);
-        assert_eq!(set.step(&point, &[-3.0, 0.0, 1.0], 0.25), [3.0, 0.5, 2.0]);
-        assert_eq!(set.step(&point, &[1.0, -1.0, 1.0], 2.0), [0.0, 1.0, 2.0]);
-        assert_eq!(set.project(vec![5.0, -1.0, f64::NAN]), [4.0, 0.0, 2.0]);
+        let middle = set.point_at(&[0.5, 0.5, 0.5]);
+        assert_eq!(middle, [2.0, 0.5, 2.0]);
+        for (gradient, size, expected) in
+            [([-3.0, 0.0, 1.0], 0.25, [3.0, 0.5, 2.0]), ([1.0, -1.0, 1.0], 2.0, [0.0, 1.0, 2.0])]
+        {
+            let mut point = middle.clone();
+            set.step(&mut point, &gradient, size);
+            assert_eq!(point, expected);
+        }
+        let mut outside = [5.0, -1.0, f64::NAN];
+        set.project(&mut outside);
+        assert_eq!(outside, [4.0, 0.0, 2.0]);
     }
 }

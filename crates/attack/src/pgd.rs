@@ -25,7 +25,7 @@ impl StepSizes {
 ///
 /// # Errors
 /// Those of the search.
-pub fn descend<T, S: Search<T>>(
+pub fn descend<T: Copy, S: Search<T>>(
     search: &mut S,
     steps: usize,
     sizes: StepSizes,
@@ -34,15 +34,21 @@ pub fn descend<T, S: Search<T>>(
 ) -> Result<(), S::Error> {
     for step in 0..steps {
         let reached = search.evaluate(&active, &points)?;
-        if reached.is_empty() {
+        if reached.going_on.is_empty() {
             return Ok(());
         }
-        let size = sizes.of(step);
-        active = reached.iter().map(|at| at.start).collect();
-        points.clear();
-        for at in &reached {
-            points.extend(search.set(at.start).step(&at.point, &at.gradient, size));
+        let (size, d) = (sizes.of(step), points.len() / active.len());
+        for (place, &row) in reached.going_on.iter().enumerate() {
+            // Those that go on move up into the places of those that do not.
+            if place < row {
+                active[place] = active[row];
+                points.copy_within(row * d..(row + 1) * d, place * d);
+            }
+            let gradient = &reached.gradients[row * d..(row + 1) * d];
+            search.set(active[place]).step(&mut points[place * d..(place + 1) * d], gradient, size);
         }
+        active.truncate(reached.going_on.len());
+        points.truncate(reached.going_on.len() * d);
     }
     search.finish(&active, &points)
 }

@@ -35,7 +35,7 @@ impl<'a> Feasible<'a> {
                 stream.uniform(d as u64, &mut draws[d..]);
                 let norm = draws[..d].iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
                 let radius = self.threat.epsilon * f64::from(draws[d]).powf(1.0 / d as f64);
-                self.project(self.shifted(&draws[..d], radius / norm))
+                self.shifted(&draws[..d], radius / norm)
             }
             Norm::L1 => {
                 // Signed exponentials over their sum (d + 1 of them) are uniform in the ℓ1 ball.
@@ -46,7 +46,7 @@ impl<'a> Feasible<'a> {
                 stream.uniform(d as u64 + 1, &mut signs);
                 let direction: Vec<f32> =
                     signs.iter().zip(&sizes).map(|(&s, &e)| if s < 0.5 { e as f32 } else { -e as f32 }).collect();
-                self.project(self.shifted(&direction, self.threat.epsilon / total))
+                self.shifted(&direction, self.threat.epsilon / total)
             }
         }
     }
@@ -66,36 +66,38 @@ impl<'a> Feasible<'a> {
         free
     }
 
+    /// x + scale·direction, back in the set.
     fn shifted(&self, direction: &[f32], scale: f64) -> Vec<f32> {
-        self.x.iter().zip(direction).map(|(&x, &v)| (f64::from(x) + scale * f64::from(v)) as f32).collect()
+        let shifted = self.x.iter().zip(direction).map(|(&x, &v)| (f64::from(x) + scale * f64::from(v)) as f32);
+        let mut shifted: Vec<f32> = shifted.collect();
+        self.project(&mut shifted);
+        shifted
     }
 }
 
 /// Steps are measured in ε.
 impl FeasibleSet<f32> for Feasible<'_> {
     /// Steepest descent in the ball's norm: along the signs (ℓ∞), the gradient (ℓ2), or the steepest coordinates (ℓ1).
-    fn step(&self, point: &[f32], gradient: &[f32], size: f64) -> Vec<f32> {
+    fn step(&self, point: &mut [f32], gradient: &[f32], size: f64) {
         let size = self.threat.epsilon * size;
-        let moved = match self.threat.norm {
-            Norm::Inf => return self.sides.signed_step(point, gradient, |_| size as f32),
+        match self.threat.norm {
+            Norm::Inf => return self.sides.signed_step(point, gradient, |_, _| size as f32),
             Norm::L2 => {
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
                 let scale = if norm > 0.0 { (size / norm) as f32 } else { 0.0 };
-                point.iter().zip(gradient).map(|(&p, &g)| p - scale * g).collect()
+                point.iter_mut().zip(gradient).for_each(|(p, &g)| *p -= scale * g);
             }
             Norm::L1 => {
                 let chosen = self.steepest_coordinates(point, gradient);
-                let mut moved = point.to_vec();
                 let each = (size / chosen.len().max(1) as f64) as f32;
-                chosen.into_iter().for_each(|i| moved[i] -= each.copysign(gradient[i]));
-                moved
+                chosen.into_iter().for_each(|i| point[i] -= each.copysign(gradient[i]));
             }
-        };
-        self.project(moved)
+        }
+        self.project(point);
     }
 
     /// Into the ball, then into the box. The box contains the centre, so the second keeps the first.
-    fn project(&self, mut point: Vec<f32>) -> Vec<f32> {
+    fn project(&self, point: &mut [f32]) {
         if self.threat.norm != Norm::Inf {
             let offset: Vec<f64> = point.iter().zip(self.x).map(|(&p, &x)| f64::from(p) - f64::from(x)).collect();
             // A hair inside, so that the f64 sums of the membership test cannot exceed ε by rounding.
@@ -104,9 +106,9 @@ impl FeasibleSet<f32> for Feasible<'_> {
                 Norm::L1 => onto_l1_ball(&offset, epsilon),
                 _ => onto_l2_ball(&offset, epsilon),
             };
-            point = projected.iter().zip(self.x).map(|(&o, &x)| towards(x, o)).collect();
+            point.iter_mut().zip(projected.iter().zip(self.x)).for_each(|(p, (&o, &x))| *p = towards(x, o));
         }
-        self.sides.cut(point)
+        self.sides.cut(point);
     }
 }
 
@@ -173,10 +175,12 @@ mod tests {
             let feasible = Feasible::new(&threat, &x);
             let start = feasible.random(Stream::new(seed, Purpose::Attack, 0, 0));
             prop_assert!(threat.contains(&x, &start));
-            let next = feasible.step(&start, &gradient, size);
-            prop_assert!(threat.contains(&x, &next), "{next:?}");
-            let projected = feasible.project(next.iter().zip(&gradient).map(|(n, g)| n + 3.0 * g).collect());
-            prop_assert!(threat.contains(&x, &projected), "{projected:?}");
+            let mut point = start;
+            feasible.step(&mut point, &gradient, size);
+            prop_assert!(threat.contains(&x, &point), "{point:?}");
+            point.iter_mut().zip(&gradient).for_each(|(p, g)| *p += 3.0 * g);
+            feasible.project(&mut point);
+            prop_assert!(threat.contains(&x, &point), "{point:?}");
         }
     }
 
@@ -187,7 +191,7 @@ mod tests {
             let x = [0.0, 0.0, 0.0];
             let mut point = x.to_vec();
             for _ in 0..4 {
-                point = Feasible::new(&threat, &x).step(&point, &[1.0, -0.25, 0.0], 0.5);
+                Feasible::new(&threat, &x).step(&mut point, &[1.0, -0.25, 0.0], 0.5);
             }
             let expected = match norm {
                 Norm::Inf => [-0.5, 0.5, 0.0],

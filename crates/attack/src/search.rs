@@ -2,21 +2,21 @@
 
 /// The set that the points of one start may not leave.
 pub trait FeasibleSet<T> {
-    /// The point after a step of `size` from `point` down the `gradient`, back in the set; the unit of `size` is the
-    /// set's own: a radius or a width.
-    fn step(&self, point: &[T], gradient: &[T], size: f64) -> Vec<T>;
+    /// Moves `point [d]` by a step of `size` down the `gradient [d]`, back into the set; the unit of `size` is the set's
+    /// own: a radius or a width.
+    fn step(&self, point: &mut [T], gradient: &[T], size: f64);
 
-    /// A point of the set near `point`, `point` itself if it lies in the set.
-    fn project(&self, point: Vec<T>) -> Vec<T>;
+    /// Moves `point [d]` into the set, if it does not lie there, to a point nearby.
+    fn project(&self, point: &mut [T]);
 }
 
 impl<T, S: FeasibleSet<T>> FeasibleSet<T> for &S {
-    fn step(&self, point: &[T], gradient: &[T], size: f64) -> Vec<T> {
-        S::step(self, point, gradient, size)
+    fn step(&self, point: &mut [T], gradient: &[T], size: f64) {
+        S::step(self, point, gradient, size);
     }
 
-    fn project(&self, point: Vec<T>) -> Vec<T> {
-        S::project(self, point)
+    fn project(&self, point: &mut [T]) {
+        S::project(self, point);
     }
 }
 
@@ -35,12 +35,11 @@ pub trait Search<T> {
     /// Where the points of `start` may lie.
     fn set(&self, start: usize) -> Self::Set<'_>;
 
-    /// Looks at the `points [active, d]` of the starts `active`, and returns the losses of those that go on, in order;
-    /// none ends the descent, where nothing is left to search for or time is out.
+    /// Looks at the `points [active, d]` of the starts `active`, and says which of them go on, and how.
     ///
     /// # Errors
     /// If the network cannot be evaluated.
-    fn evaluate(&mut self, active: &[usize], points: &[T]) -> Result<Vec<Evaluated<T>>, Self::Error>;
+    fn evaluate(&mut self, active: &[usize], points: &[T]) -> Result<Evaluated<T>, Self::Error>;
 
     /// Looks at the last `points [active, d]` of a descent, for which no losses are wanted.
     ///
@@ -49,17 +48,23 @@ pub trait Search<T> {
     fn finish(&mut self, active: &[usize], points: &[T]) -> Result<(), Self::Error>;
 }
 
-/// A point of a start with the loss there.
+/// What a search says of the points `[active, d]` that it was shown.
 #[derive(Clone, Debug)]
 pub struct Evaluated<T> {
-    /// The start, as numbered by the search.
-    pub start: usize,
-    /// The point `[d]`.
-    pub point: Vec<T>,
-    /// The loss there.
-    pub loss: f64,
-    /// The loss's gradient `[d]` up to a positive factor.
-    pub gradient: Vec<T>,
+    /// Numbers, in order, of the points whose starts go on; none ends the descent, where nothing is left to search for or
+    /// time is out.
+    pub going_on: Vec<usize>,
+    /// The loss at each point `[active]`.
+    pub losses: Vec<f64>,
+    /// Its gradient `[active, d]`, each row up to a positive factor.
+    pub gradients: Vec<T>,
+}
+
+impl<T> Evaluated<T> {
+    /// The end of a descent.
+    pub fn ended() -> Self {
+        Evaluated { going_on: Vec::new(), losses: Vec::new(), gradients: Vec::new() }
+    }
 }
 
 #[cfg(test)]
@@ -86,14 +91,14 @@ mod tests {
             &self.set
         }
 
-        fn evaluate(&mut self, active: &[usize], points: &[T]) -> Result<Vec<Evaluated<T>>, Infallible> {
-            let evaluated = |(&start, point): (&usize, &[T])| {
+        fn evaluate(&mut self, active: &[usize], points: &[T]) -> Result<Evaluated<T>, Infallible> {
+            let mut all = Evaluated { going_on: (0..active.len()).collect(), ..Evaluated::ended() };
+            for point in points.chunks(2) {
                 let (x, y) = (point[0].to_f64() - 0.3, point[1].to_f64() + 0.8);
-                let gradient = [2.0 * x, y.signum()].map(T::from_f64).to_vec();
-                Evaluated { start, point: point.to_vec(), loss: x * x + y.abs(), gradient }
-            };
-            let all: Vec<Evaluated<T>> = active.iter().zip(points.chunks(2)).map(evaluated).collect();
-            self.least = all.iter().fold(self.least, |least, at| least.min(at.loss));
+                all.losses.push(x * x + y.abs());
+                all.gradients.extend([2.0 * x, y.signum()].map(T::from_f64));
+            }
+            self.least = all.losses.iter().fold(self.least, |least, &loss| least.min(loss));
             Ok(all)
         }
 

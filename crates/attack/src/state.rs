@@ -33,6 +33,8 @@ pub(crate) struct State<'a, 'b> {
     pub(crate) outcome: AttackOutcome,
     /// The attack that gets the credit; none while the clean inputs are tried.
     pub(crate) kind: Option<AttackKind>,
+    /// Where the points of each sample may lie.
+    feasible: Vec<Feasible<'a>>,
     target: &'a Target<'b>,
     deadline: Option<Instant>,
 }
@@ -51,7 +53,9 @@ impl<'a, 'b> State<'a, 'b> {
             broken: vec![false; count],
             broken_by: vec![None; count],
         };
-        State { threat, samples, d: target.network.input_len(), outcome, kind: None, target, deadline }
+        let d = target.network.input_len();
+        let feasible = samples.inputs.chunks(d).map(|x| Feasible::new(threat, x)).collect();
+        State { threat, samples, d, outcome, kind: None, feasible, target, deadline }
     }
 
     /// True once the attack's time is over.
@@ -65,8 +69,8 @@ impl<'a, 'b> State<'a, 'b> {
     }
 
     /// Where the points of sample `i` may lie.
-    pub(crate) fn feasible(&self, i: usize) -> Feasible<'a> {
-        Feasible::new(self.threat, self.sample(i))
+    pub(crate) fn feasible(&self, i: usize) -> &Feasible<'a> {
+        &self.feasible[i]
     }
 
     fn sample(&self, i: usize) -> &'a [f32] {
@@ -104,23 +108,23 @@ pub(crate) struct LossSearch<'s, 'a, 'b> {
 
 impl<'a> Search<f32> for LossSearch<'_, 'a, '_> {
     type Set<'s>
-        = Feasible<'a>
+        = &'s Feasible<'a>
     where
         Self: 's;
     type Error = AttackError;
 
-    fn set(&self, start: usize) -> Feasible<'a> {
+    fn set(&self, start: usize) -> &Feasible<'a> {
         self.state.feasible(start)
     }
 
     /// Records the points; the samples that they do not break go on while there is time.
-    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Vec<Evaluated<f32>>, AttackError> {
+    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Evaluated<f32>, AttackError> {
         let target = self.state.target;
         let state = &mut *self.state;
         let (logits, tape) = target.single.forward_taped(points)?;
         state.observe(active, points, &logits)?;
         if active.iter().all(|&i| state.outcome.broken[i]) {
-            return Ok(Vec::new());
+            return Ok(Evaluated::ended());
         }
         let rows = active.iter().zip(logits.chunks(target.network.output_len()));
         let (losses, cotangents): (Vec<f64>, Vec<Vec<f32>>) =
@@ -130,18 +134,10 @@ impl<'a> Search<f32> for LossSearch<'_, 'a, '_> {
         let gradients =
             gradients.input.ok_or_else(|| EngineError::Usage("the engine returned no input gradient".into()))?;
         if state.is_late() {
-            return Ok(Vec::new());
+            return Ok(Evaluated::ended());
         }
-        let rows = active.iter().zip(losses).zip(points.chunks(state.d).zip(gradients.chunks(state.d)));
-        let unbroken = rows.filter(|((i, _), _)| !state.outcome.broken[**i]);
-        Ok(unbroken
-            .map(|((&start, loss), (point, gradient))| Evaluated {
-                start,
-                point: point.to_vec(),
-                loss,
-                gradient: gradient.to_vec(),
-            })
-            .collect())
+        let going_on = (0..active.len()).filter(|&row| !state.outcome.broken[active[row]]).collect();
+        Ok(Evaluated { going_on, losses, gradients })
     }
 
     fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), AttackError> {

@@ -111,22 +111,13 @@ impl<S: FeasibleSet<f32>> Search<f32> for WorstSearch<'_, S> {
         &self.sets[start]
     }
 
-    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Vec<Evaluated<f32>>, EngineError> {
-        let d = self.at.network().input_len();
+    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Evaluated<f32>, EngineError> {
         let (logits, tape) = self.at.forward_taped(points)?;
         let (losses, cotangents) = self.observe(active, points, &logits);
         let gradients = self.at.vjp(&tape, &Cotangents::on_lower(cotangents), Wants::INPUT)?;
         let gradients =
             gradients.input.ok_or_else(|| EngineError::Usage("the engine returned no input gradient".into()))?;
-        let rows = active.iter().zip(losses).zip(points.chunks(d).zip(gradients.chunks(d)));
-        Ok(rows
-            .map(|((&start, loss), (point, gradient))| Evaluated {
-                start,
-                point: point.to_vec(),
-                loss,
-                gradient: gradient.to_vec(),
-            })
-            .collect())
+        Ok(Evaluated { going_on: (0..active.len()).collect(), losses, gradients })
     }
 
     fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), EngineError> {

@@ -392,6 +392,11 @@ fn only_regular_files_are_written() {
         use std::os::unix::fs::FileTypeExt;
         written_to(folder.path(), "/dev/null", &["is a device", "choose another path"]);
         assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        // A pipe that nobody writes to: reading it, to see what it holds, would take for ever.
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        written_to(folder.path(), text(&pipe), &["choose another path"]);
+        assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
     }
 }
 

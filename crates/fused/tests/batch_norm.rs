@@ -129,7 +129,7 @@ fn batches() {
     for (name, network) in with_normed_logits() {
         let (theta, buffers) = numbers(&network, 1);
         // Of two or three values on a side of a ReLU, batch norms leave little but rounding.
-        for batch in [6, 16, 17, 32, 40, 70] {
+        for batch in [6, 17, 32, 70] {
             let x = draws(3, batch as u64, batch * network.input_len(), 0.0, 1.0);
             let oracle = reference(&network, &theta, &buffers);
             let expected = oracle.forward_batch(&wide(&x)).unwrap();

@@ -65,12 +65,17 @@ fn used_memory_does_not_show() {
     }
 }
 
+/// The networks to try on `engine`: on all but the machine's best instruction set a third of them, as what is kept from call
+/// to call is code that all sets share.
+fn chosen(engine: &Fused) -> impl Iterator<Item = (&'static str, Network)> {
+    let step = if engine.isa() == Fused::new().unwrap().isa() { 1 } else { 3 };
+    networks().into_iter().step_by(step)
+}
+
 /// A handle whose θ was replaced gives the bits of one that was loaded with it; a θ that does not fit leaves it as it was.
 #[test]
 fn an_updated_handle_is_a_fresh_one() {
-    for (engine, (name, network)) in
-        engines().iter().flat_map(|engine| networks().into_iter().map(move |n| (engine, n)))
-    {
+    for (engine, (name, network)) in engines().iter().flat_map(|engine| chosen(engine).map(move |n| (engine, n))) {
         let [first, second] = [1, 2].map(|seed| uniform(&network, seed, 0.1));
         let d = network.input_len();
         let x = draws(21, 0, 3 * d, 0.0, 1.0);
@@ -97,7 +102,7 @@ fn an_updated_handle_is_a_fresh_one() {
 #[test]
 fn no_number_is_never_a_proof() {
     for engine in engines() {
-        for (name, network) in networks() {
+        for (name, network) in chosen(&engine) {
             let d = network.input_len();
             let x = draws(5, 0, 3 * d, 0.0, 1.0);
             let region = Region::ball(&x, d, 0.05, Norm::Inf, None).unwrap();

@@ -151,8 +151,27 @@ fn a_page_tells_everything_about_its_runs() {
     assert_eq!(data["runs"][1]["certification"], Value::Null);
     assert_eq!(data["fronts"][0]["hypervolume"], 5400.0);
     assert_eq!(data["samples"][0]["samples"][0]["certified_radius"], 0.125);
+    assert!(!html.contains("curve-snr") && !html.contains("curve-population"));
     // The same files give the same bytes.
     assert_eq!(html, report.html());
+}
+
+/// What an estimator that looks at its own noise does is drawn, beside runs that have none.
+#[test]
+fn noise_and_members_are_drawn_where_they_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let adaptive = METRICS.replace("\"sigma\":0.0", "\"sigma\":0.01,\"population\":64,\"snr\":0.25");
+    write(&folder.path().join("first"), &[("config.toml", CONFIG), ("metrics.jsonl", METRICS)]);
+    write(&folder.path().join("second"), &[("config.toml", CONFIG), ("metrics.jsonl", &adaptive)]);
+    let report = report(folder.path());
+    let (html, epochs) = (report.html(), &report.runs[1].epochs);
+    let page = parsed(&html);
+    check(&page);
+    let curves = text(with_id(&page, "curves"));
+    for heading in ["Signal-to-noise ratio of the gradients", "Members of the smoothing"] {
+        assert!(curves.contains(heading), "{curves}");
+    }
+    assert_eq!((epochs[0].population, epochs[0].snr), (Some(64.0), Some(0.25)));
 }
 
 /// docs/formats.md names the fields of the embedded data, and no others.

@@ -1,7 +1,7 @@
 //! Verdicts against exact truths: random small networks, as files, with properties whose truth over the real numbers is
 //! computed in rational arithmetic.
 //!
-//! `TIGHTROPE_EXACT_CASES` is the number of examples over all kinds of networks (2000), `TIGHTROPE_EXACT_ONLY` the index
+//! `TIGHTROPE_EXACT_CASES` is the number of examples over all kinds of networks (1000), `TIGHTROPE_EXACT_ONLY` the index
 //! of a single one of each kind, `TIGHTROPE_EXACT_SECONDS` the time limit of each (20).
 
 #[path = "exact/adaptor.rs"]

@@ -261,8 +261,11 @@ impl BoundJob<'_> {
         }
         if let Some(gradient) = region {
             for [center, radius] in found.iter().filter_map(|part| part.packet_adjoint.region.as_ref()) {
-                store_cotangents(self.net, center, 1, Normalise::Point, &mut gradient.center);
-                store_cotangents(self.net, radius, 1, Normalise::Radius, &mut gradient.radius);
+                // SAFETY: the maps have lanes for a packet's images.
+                unsafe {
+                    store_cotangents::<S, 1>(self.net, center, Normalise::Point, &mut gradient.center);
+                    store_cotangents::<S, 1>(self.net, radius, Normalise::Radius, &mut gradient.radius);
+                }
             }
         }
         let mut on_inputs = Vec::new();

@@ -68,15 +68,62 @@ pub unsafe fn load_images<S: Lanes, const VP: usize>(
     }
 }
 
-/// Cotangents on the padded map in lanes back to images `[count, d]`, added.
-pub fn store_cotangents(net: &Net<'_>, lanes: &[f32], vp: usize, how: Normalise, images: &mut [f32]) {
+/// Cotangents on the padded map in lanes, `[position][c_in][VP][16]`, back to images `[count, d]`, added.
+///
+/// # Safety
+/// The machine has `S`; `lanes` holds the map, which has lanes for all images.
+pub unsafe fn store_cotangents<S: Lanes, const VP: usize>(
+    net: &Net<'_>,
+    lanes: &[f32],
+    how: Normalise,
+    images: &mut [f32],
+) {
     let d = net.plan.dimension;
-    for (image, target) in images.chunks_exact_mut(d).enumerate() {
-        for (e, target) in target.iter_mut().enumerate() {
-            let Some(place) = net.pixel(e) else { continue };
-            let scale = net.plan.normalisation.as_ref().map_or(1.0, |(scale, _)| scale[e]);
-            let scale = if matches!(how, Normalise::Radius) { scale.abs() } else { scale };
-            *target += scale * lanes[(place * vp + image / WIDTH) * WIDTH + image % WIDTH];
+    let (mut tile, mut turned) = (Buffer::zeroed(WIDTH * WIDTH), Buffer::zeroed(WIDTH * WIDTH));
+    for (group, images) in images.chunks_mut(WIDTH * d).enumerate() {
+        let rows = images.len() / d;
+        for e in (0..d).step_by(WIDTH) {
+            let columns = WIDTH.min(d - e);
+            // SAFETY: places lie in the map; map and tiles are aligned.
+            unsafe {
+                S::run(|| {
+                    for l in 0..columns {
+                        let value = match (net.pixel(e + l), net.plan.normalisation.as_ref()) {
+                            (None, _) => S::zero(),
+                            (Some(place), normal) => {
+                                let value = S::load(lanes.as_ptr().add((place * VP + group) * WIDTH));
+                                match (normal, how) {
+                                    (None, _) => value,
+                                    (Some((scale, _)), Normalise::Point) => S::mul(value, S::splat(scale[e + l])),
+                                    (Some((scale, _)), Normalise::Radius) => {
+                                        S::mul(value, S::splat(scale[e + l].abs()))
+                                    }
+                                }
+                            }
+                        };
+                        S::store(tile.as_mut_ptr().add(l * WIDTH), value);
+                    }
+                });
+            }
+            if rows == WIDTH && columns == WIDTH {
+                // SAFETY: sixteen rows of sixteen elements exist on both sides.
+                unsafe {
+                    S::run(|| {
+                        S::transpose(tile.as_ptr(), WIDTH, turned.as_mut_ptr(), WIDTH);
+                        for r in 0..WIDTH {
+                            let target = images.as_mut_ptr().add(r * d + e);
+                            let sum = S::add(S::load_any(target), S::load(turned.as_ptr().add(r * WIDTH)));
+                            S::store_any(target, sum);
+                        }
+                    });
+                }
+            } else {
+                for r in 0..rows {
+                    for l in 0..columns {
+                        images[r * d + e + l] += tile[l * WIDTH + r];
+                    }
+                }
+            }
         }
     }
 }
@@ -98,7 +145,8 @@ impl Net<'_> {
         pixels.at_least(size)[..size].fill(0.0);
         // SAFETY: the padded map is sized to its patches.
         unsafe { self.scatter_patches::<S, VP>(patch, output, pixels.as_mut_ptr()) };
-        store_cotangents(self, pixels, VP, how, images);
+        // SAFETY: the padded map has lanes for a chunk's images.
+        unsafe { store_cotangents::<S, VP>(self, pixels, how, images) };
     }
 
     /// The first stage's transpose over the whole map, added to `pixels` (padded, `[position][c_in][VP][16]`).

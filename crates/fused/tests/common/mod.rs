@@ -7,7 +7,7 @@ use tightrope_engine::{
     BoundRequest, Bounds, Cotangents, EngineError, Gradients, LayerCotangent, Loaded, MemberRequest, Norm,
     Perturbation, Reference, Region, Relaxation, Spec, Wants,
 };
-use tightrope_fused::{Fused, Isa};
+use tightrope_fused::{Fused, ISA_VARIABLE, Isa};
 use tightrope_network::{Conv2d, Network};
 use tightrope_testkit::evaluate::Ask;
 use tightrope_testkit::losses;
@@ -148,8 +148,11 @@ pub fn networks() -> Vec<(&'static str, Network)> {
     ]
 }
 
-/// The instruction sets this machine has.
+/// The engine on every instruction set that this machine has, or on the one that the environment names.
 pub fn engines() -> Vec<Fused> {
+    if std::env::var_os(ISA_VARIABLE).is_some() {
+        return vec![Fused::new().unwrap()];
+    }
     Isa::ALL.into_iter().filter(|isa| isa.available()).map(|isa| Fused::on(isa).unwrap()).collect()
 }
 

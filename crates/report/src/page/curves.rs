@@ -79,6 +79,31 @@ pub fn section(report: &Report) -> String {
     ] {
         html.push_str(&chart.html(&report.runs));
     }
+    // What estimators that look at their own noise do.
+    for chart in [
+        Chart {
+            id: "snr",
+            heading: "Signal-to-noise ratio of the gradients",
+            axis: "signal-to-noise ratio",
+            main: |epoch| epoch.snr,
+            faint: None,
+            accuracy: false,
+            logarithmic: None,
+        },
+        Chart {
+            id: "population",
+            heading: "Members of the smoothing",
+            axis: "members of a step",
+            main: |epoch| epoch.snr.and(epoch.population),
+            faint: None,
+            accuracy: false,
+            logarithmic: None,
+        },
+    ] {
+        if report.runs.iter().flat_map(|run| &run.epochs).any(|epoch| (chart.main)(epoch).is_some()) {
+            html.push_str(&chart.html(&report.runs));
+        }
+    }
     html.push_str("</div>\n");
     html
 }

@@ -24,6 +24,10 @@ pub struct Epoch {
     pub eps: Option<f64>,
     /// σ of the last step.
     pub sigma: Option<f64>,
+    /// Members of the last step.
+    pub population: Option<f64>,
+    /// Signal-to-noise ratio of the gradients of the last steps, of runs that adapt to it.
+    pub snr: Option<f64>,
     /// Training images per second.
     pub images_per_second: Option<f64>,
     /// Seconds of training.

@@ -112,7 +112,8 @@ impl<'a> CaseAttack<'a> {
         let mut search = CaseDescent { attack: self, targets, deadline, strong: None, weak: None };
         for (points, targets) in points.chunks(chunk * d).zip(targets.chunks(chunk)) {
             search.targets = targets;
-            let points = points.chunks_exact(d).flat_map(|point| self.set.project(point.to_vec())).collect();
+            let mut points = points.to_vec();
+            points.chunks_exact_mut(d).for_each(|point| self.set.project(point));
             let Ok(()) = pgd::descend(&mut search, steps, sizes, (0..targets.len()).collect(), points);
             if search.strong.is_some() || search.is_late() {
                 break;
@@ -228,12 +229,12 @@ impl<'a> Search<f32> for CaseDescent<'_, 'a> {
         &self.attack.set
     }
 
-    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Vec<Evaluated<f32>>, Infallible> {
+    fn evaluate(&mut self, active: &[usize], points: &[f32]) -> Result<Evaluated<f32>, Infallible> {
         if self.is_late() {
             self.finish(active, points)?;
-            return Ok(Vec::new());
+            return Ok(Evaluated::ended());
         }
-        let (fast, d) = (self.attack.fast, self.attack.set.sides.dimension());
+        let fast = self.attack.fast;
         let mut losses = Vec::with_capacity(active.len());
         let gradients = fast.gradient(points, |outputs| {
             let worst_rows = self.look(active, points, outputs, false)?;
@@ -252,15 +253,8 @@ impl<'a> Search<f32> for CaseDescent<'_, 'a> {
             }
             Some(cotangent)
         });
-        let Some(gradients) = gradients else { return Ok(Vec::new()) };
-        let rows = active.iter().zip(losses).zip(points.chunks_exact(d).zip(gradients.chunks_exact(d)));
-        let evaluated = rows.map(|((&start, loss), (point, gradient))| Evaluated {
-            start,
-            point: point.to_vec(),
-            loss,
-            gradient: gradient.to_vec(),
-        });
-        Ok(evaluated.collect())
+        let Some(gradients) = gradients else { return Ok(Evaluated::ended()) };
+        Ok(Evaluated { going_on: (0..active.len()).collect(), losses, gradients })
     }
 
     fn finish(&mut self, active: &[usize], points: &[f32]) -> Result<(), Infallible> {

@@ -30,20 +30,22 @@ pub(crate) struct CaseSet<'a> {
 
 /// Steps are measured in the widths of the box or, along the gradient itself, in the width of the ball.
 impl FeasibleSet<f32> for CaseSet<'_> {
-    fn step(&self, point: &[f32], gradient: &[f32], size: f64) -> Vec<f32> {
+    fn step(&self, point: &mut [f32], gradient: &[f32], size: f64) {
         let Some(ball) = self.ball else { return self.sides.step(point, gradient, size) };
         let steepness = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let scale = if steepness > 0.0 { (2.0 * ball.epsilon * size / steepness) as f32 } else { 0.0 };
-        self.project(point.iter().zip(gradient).map(|(p, g)| p - scale * g).collect())
+        point.iter_mut().zip(gradient).for_each(|(p, g)| *p -= scale * g);
+        self.project(point);
     }
 
-    fn project(&self, point: Vec<f32>) -> Vec<f32> {
-        let point = self.sides.cut(point);
-        let Some(ball) = self.ball else { return point };
+    fn project(&self, point: &mut [f32]) {
+        self.sides.cut(point);
+        let Some(ball) = self.ball else { return };
         // The box holds the centre, so the way there stays in it.
         let mut exact: Vec<f64> = point.iter().map(|&p| p.into()).collect();
         drawn_in(ball, &mut exact);
-        self.sides.cut(exact.into_iter().map(|x| x as f32).collect())
+        point.iter_mut().zip(exact).for_each(|(p, x)| *p = x as f32);
+        self.sides.cut(point);
     }
 }
 

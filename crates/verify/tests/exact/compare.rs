@@ -33,7 +33,7 @@ fn variable(name: &str) -> Option<u64> {
 
 /// Examples of each kind: `TIGHTROPE_EXACT_CASES` is their number over all kinds.
 pub fn count() -> u64 {
-    variable("TIGHTROPE_EXACT_CASES").unwrap_or(2000).div_ceil(KINDS.len() as u64)
+    variable("TIGHTROPE_EXACT_CASES").unwrap_or(1000).div_ceil(KINDS.len() as u64)
 }
 
 /// The fault of an answer, if it has one.
