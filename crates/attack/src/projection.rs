@@ -1,5 +1,7 @@
 //! Random starts, steepest-descent steps and projections for the norm balls of an attack.
 
+use std::borrow::Cow;
+
 use tightrope_engine::Norm;
 use tightrope_noise::Stream;
 
@@ -8,24 +10,31 @@ use crate::{InputBox, ThreatModel};
 
 /// One sample's feasible set in f32, rounded inwards so that every point produced lies in the exact set.
 pub struct Feasible<'a> {
-    threat: &'a ThreatModel,
+    norm: Norm,
+    epsilon: f64,
     x: &'a [f32],
-    /// What the threat model leaves of each coordinate alone.
-    sides: InputBox<f32>,
+    /// What is left of each coordinate alone.
+    sides: Cow<'a, InputBox<f32>>,
 }
 
 impl<'a> Feasible<'a> {
     /// The perturbations of the sample `x [d]`.
     pub fn new(threat: &'a ThreatModel, x: &'a [f32]) -> Self {
         // A side is empty only where the data range lies within one rounding step; membership is checked at the end.
-        Feasible { threat, x, sides: InputBox::inside(x.iter().map(|&value| threat.interval(value))) }
+        let sides = InputBox::inside(x.iter().map(|&value| threat.interval(value)));
+        Feasible { norm: threat.norm, epsilon: threat.epsilon, x, sides: Cow::Owned(sides) }
+    }
+
+    /// The points of `sides` that the ball of radius `epsilon` around `x [d]` holds.
+    pub fn cut_by(norm: Norm, epsilon: f64, x: &'a [f32], sides: &'a InputBox<f32>) -> Self {
+        Feasible { norm, epsilon, x, sides: Cow::Borrowed(sides) }
     }
 
     /// A random point: uniform in the box (ℓ∞), uniform in the ball (ℓ2, ℓ1), cut to the data range.
     pub fn random(&self, stream: Stream) -> Vec<f32> {
         let d = self.x.len();
         let mut draws = vec![0.0; d + 1];
-        match self.threat.norm {
+        match self.norm {
             Norm::Inf => {
                 stream.uniform(0, &mut draws);
                 self.sides.point_at(&draws[..d])
@@ -34,7 +43,7 @@ impl<'a> Feasible<'a> {
                 stream.gaussian(0, &mut draws[..d]);
                 stream.uniform(d as u64, &mut draws[d..]);
                 let norm = draws[..d].iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-                let radius = self.threat.epsilon * f64::from(draws[d]).powf(1.0 / d as f64);
+                let radius = self.epsilon * f64::from(draws[d]).powf(1.0 / d as f64);
                 self.shifted(&draws[..d], radius / norm)
             }
             Norm::L1 => {
@@ -46,7 +55,7 @@ impl<'a> Feasible<'a> {
                 stream.uniform(d as u64 + 1, &mut signs);
                 let direction: Vec<f32> =
                     signs.iter().zip(&sizes).map(|(&s, &e)| if s < 0.5 { e as f32 } else { -e as f32 }).collect();
-                self.shifted(&direction, self.threat.epsilon / total)
+                self.shifted(&direction, self.epsilon / total)
             }
         }
     }
@@ -54,12 +63,9 @@ impl<'a> Feasible<'a> {
     /// The 1 % of the coordinates (at least one) with the largest |gradient| among those that can still move
     /// (sparse ℓ1 descent, Tramèr & Boneh 2019).
     fn steepest_coordinates(&self, point: &[f32], gradient: &[f32]) -> Vec<usize> {
-        let clip = self.threat.clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let (low, high) = (&self.sides.low, &self.sides.high);
         let mut free: Vec<usize> = (0..point.len())
-            .filter(|&i| {
-                let value = f64::from(point[i]);
-                gradient[i] > 0.0 && value > clip.0 || gradient[i] < 0.0 && value < clip.1
-            })
+            .filter(|&i| gradient[i] > 0.0 && point[i] > low[i] || gradient[i] < 0.0 && point[i] < high[i])
             .collect();
         free.sort_by(|&a, &b| gradient[b].abs().total_cmp(&gradient[a].abs()).then(a.cmp(&b)));
         free.truncate((point.len() / 100).max(1));
@@ -79,8 +85,8 @@ impl<'a> Feasible<'a> {
 impl FeasibleSet<f32> for Feasible<'_> {
     /// Steepest descent in the ball's norm: along the signs (ℓ∞), the gradient (ℓ2), or the steepest coordinates (ℓ1).
     fn step(&self, point: &mut [f32], gradient: &[f32], size: f64) {
-        let size = self.threat.epsilon * size;
-        match self.threat.norm {
+        let size = self.epsilon * size;
+        match self.norm {
             Norm::Inf => return self.sides.signed_step(point, gradient, |_, _| size as f32),
             Norm::L2 => {
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
@@ -98,11 +104,11 @@ impl FeasibleSet<f32> for Feasible<'_> {
 
     /// Into the ball, then into the box. The box contains the centre, so the second keeps the first.
     fn project(&self, point: &mut [f32]) {
-        if self.threat.norm != Norm::Inf {
+        if self.norm != Norm::Inf {
             let offset: Vec<f64> = point.iter().zip(self.x).map(|(&p, &x)| f64::from(p) - f64::from(x)).collect();
             // A hair inside, so that the f64 sums of the membership test cannot exceed ε by rounding.
-            let epsilon = self.threat.epsilon * (1.0 - 1e-12);
-            let projected = match self.threat.norm {
+            let epsilon = self.epsilon * (1.0 - 1e-12);
+            let projected = match self.norm {
                 Norm::L1 => onto_l1_ball(&offset, epsilon),
                 _ => onto_l2_ball(&offset, epsilon),
             };

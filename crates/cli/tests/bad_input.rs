@@ -393,7 +393,8 @@ fn only_regular_files_are_written() {
         written_to(folder.path(), "/dev/null", &["is a device", "choose another path"]);
         assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         // A pipe that nobody writes to: reading it, to see what it holds, would take for ever.
-        let pipe = folder.path().join("pipe");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let pipe = elsewhere.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         written_to(folder.path(), text(&pipe), &["choose another path"]);
         assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
@@ -443,6 +444,25 @@ fn only_a_begun_run_is_resumed() {
     assert_eq!(output.status.code(), Some(0), "{errors}");
     assert!(errors.contains("begins from the start"), "{errors}");
     assert!(std::fs::read(out.join("model.safetensors")).unwrap() == weights);
+}
+
+/// What is left of a run that diverged at once, and of a recipe whose name was wrong.
+#[test]
+fn a_run_without_a_model_and_an_empty_recipe_are_told() {
+    let folder = folder();
+    let path = |name: &str| text(&folder.path().join(name)).to_string();
+    let run = path("begun");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(path("begun/config.toml"), "eps = 0.1\n").unwrap();
+    refused(
+        folder.path(),
+        &["certify", &run, "--eps", "0.1", "--dataset", "digits"],
+        &["run without a model", "--resume"],
+    );
+    std::fs::write(path("recipe.toml"), " \n").unwrap();
+    refused(folder.path(), &["train", &path("recipe.toml"), "--out", &path("new")], &["recipe.toml", "is empty"]);
+    let deep = ["recipe", "show", "cifar10-2_255/cnn7-bn/deeppoly-rgs"];
+    refused(folder.path(), &deep, &["left out", "cifar10-2_255/cnn5/deeppoly-rgs", "--model cnn7-bn"]);
 }
 
 #[test]

@@ -100,6 +100,55 @@ fn train_certify_export_and_bound() {
     assert!(bound(&onnx, "b") == original && bound(&tensors, "c") == original);
 }
 
+/// Batch norms are exported as they are, or folded into the layers before them: the run's function either way.
+#[test]
+fn batch_norms_are_exported_as_they_are_or_folded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = path("run");
+    let train = ["train", "--out", text(&run), "--limit-train", "96", "--epochs", "1", "--eps", "0.02"];
+    succeeds(&[&train[..], &["--dataset", "digits", "--model", "cnn3-tiny-bn", "--batch", "32"]].concat());
+    let inputs = path("x.safetensors");
+    write_inputs(&inputs);
+    let logits = |model: &Path| {
+        let out = path("out.safetensors");
+        succeeds(&[
+            "bounds",
+            text(model),
+            "--inputs",
+            text(&inputs),
+            "--eps",
+            "0",
+            "--method",
+            "ibp",
+            "-o",
+            text(&out),
+        ]);
+        singles(&read_tensors(&out)["logits"].2)
+    };
+    let expected = logits(&run);
+    let mut layers = Vec::new();
+    for (name, to, flags) in [
+        ("whole.onnx", "onnx", &[][..]),
+        ("folded.onnx", "onnx", &["--fold-bn"]),
+        ("whole.safetensors", "safetensors", &[]),
+        ("folded.safetensors", "safetensors", &["--fold-bn"]),
+    ] {
+        let file = path(name);
+        succeeds(&[&["export", text(&run), "--to", to, "-o", text(&file)], flags].concat());
+        for (found, expected) in logits(&file).iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{name}: {found} instead of {expected}");
+        }
+        layers.push(match to {
+            "onnx" => tightrope_onnx::import(&file).unwrap().network.nodes().len(),
+            _ => tightrope_network::Model::load(&file).unwrap().network.nodes().len(),
+        });
+    }
+    let in_run = tightrope_onnx::import(&run.join("model.onnx")).unwrap().network.nodes().len();
+    assert!(layers[0] == layers[2] && layers[1] == layers[3] && layers[1] < layers[0], "{layers:?}");
+    assert_eq!(in_run, layers[1]);
+}
+
 #[test]
 fn optimised_bounds_are_never_looser_than_crown() {
     let folder = tempfile::tempdir().unwrap();

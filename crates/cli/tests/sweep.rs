@@ -82,7 +82,8 @@ fn optuna_proposes_and_the_sweep_keeps_the_book() {
     let found: Value = serde_json::from_str(&succeeds(&["sweep", "show", text(&out), "--json"])).unwrap();
     assert_eq!((&found["trials"], &found["done"]), (&8.into(), &8.into()), "{found}");
     // Both call the same trials best, and not all: each of Optuna's trials is a configuration of its own.
-    let mut front: Vec<u64> = found["front"].as_array().unwrap().iter().map(|c| c.as_u64().unwrap()).collect();
+    let front = &found["fronts"][0]["configurations"];
+    let mut front: Vec<u64> = front.as_array().unwrap().iter().map(|c| c.as_u64().unwrap()).collect();
     front.sort_unstable();
     assert_eq!(serde_json::from_str::<Vec<u64>>(&best).unwrap(), front, "{found}");
     assert!(front.len() < 8, "{found}");

@@ -10,7 +10,7 @@ use tightrope_engine::{
     Relaxation, SlopeAscent, Spec, Support, Wants,
 };
 use tightrope_fused::Fused;
-use tightrope_network::{Architecture, Conv2d, Model, Network};
+use tightrope_network::{Architecture, Conv2d, Layer, Model, Network, ParameterId};
 use tightrope_testkit::networks::Chain;
 use tightrope_testkit::random::{Rng, draws, statistics, uniform};
 
@@ -320,7 +320,8 @@ fn biases_before_batch_norms_have_no_gradient() {
     }
 }
 
-/// What a file for other tools holds, with the batch norms folded by the model, computes the same.
+/// What a file for other tools holds, with the batch norms folded by the model, computes the same, and has the same gradients:
+/// those of the inputs' box, of a norm's shift (the folded bias), and of the layer before it times the norm's factor.
 #[test]
 fn folded_models_are_the_same() {
     for (name, network) in networks() {
@@ -339,6 +340,42 @@ fn folded_models_are_the_same() {
                 let [a, b] = [&at, &plain]
                     .map(|at| at.bound(&region, &Spec::Logits, BoundRequest::lower(relaxation)).unwrap().lower);
                 close(name, &a, &wide(&b), 1e-5);
+                let [whole, apart] = [&at, &plain].map(|at| {
+                    let (bounds, tape) =
+                        at.bound_taped(&region, &Spec::Logits, BoundRequest::lower(relaxation)).unwrap();
+                    let cotangents = Cotangents::on_lower(draws(9, 0, bounds.lower.len(), -1.0, 1.0));
+                    at.vjp(&tape, &cotangents, ALL).unwrap()
+                });
+                let [box_whole, box_apart] = [&whole, &apart].map(|gradients| gradients.region.as_ref().unwrap());
+                close(name, &box_whole.center, &wide(&box_apart.center), TOLERANCE);
+                close(name, &box_whole.radius, &wide(&box_apart.radius), TOLERANCE);
+                let (whole, apart) = (whole.theta.unwrap(), apart.theta.unwrap());
+                let of = |gradient: &[f32], network: &Network, name: &str| {
+                    gradient[network.parameters().find(name).unwrap().range()].to_vec()
+                };
+                for (id, norm) in network.batch_norms() {
+                    let (weight, bias) = match &network.node(network.node(id).inputs[0]).layer {
+                        Layer::Conv2d(conv) => (conv.weight, conv.bias),
+                        Layer::Linear(linear) => (linear.weight, linear.bias),
+                        other => panic!("{name}: a batch norm behind {}", other.kind()),
+                    };
+                    let named = |id: ParameterId| network.parameters().get(id).name.as_str();
+                    let factors: Vec<f64> = network
+                        .parameters()
+                        .slice(&theta, norm.weight)
+                        .iter()
+                        .zip(network.buffers().slice(&buffers, norm.variance))
+                        .map(|(&w, &variance)| f64::from(w) / (f64::from(variance) + norm.epsilon).sqrt())
+                        .collect();
+                    let on_folded = wide(&of(&apart, &folded.network, named(weight)));
+                    let row = on_folded.len() / factors.len();
+                    let expected: Vec<f64> = on_folded.iter().enumerate().map(|(i, g)| g * factors[i / row]).collect();
+                    close(&format!("{name}, {relaxation}"), &of(&whole, &network, named(weight)), &expected, TOLERANCE);
+                    if let Some(bias) = bias {
+                        let shift = of(&whole, &network, named(norm.bias));
+                        close(name, &shift, &wide(&of(&apart, &folded.network, named(bias))), TOLERANCE);
+                    }
+                }
             }
         }
     }

@@ -75,6 +75,7 @@ fn exported_models_run_to_the_same_logits() {
         ("mlp".to_string(), preset(Preset::Mlp, &[1, 28, 28], Some(mnist))),
         ("residual".to_string(), residual()),
         ("batch-norms".to_string(), batch_norms()),
+        ("folded-batch-norms".to_string(), batch_norms().folded().unwrap()),
     ];
     models.extend((0..60).map(|seed| (format!("random{seed}"), random_model(seed))));
     for family in [Family::Gathered, Family::Curved, Family::Multiplied] {

@@ -2,7 +2,7 @@
 //!
 //! A *configuration* is a choice of values for the [axes](Axis) of a [`Plan`]; a *trial* is a configuration with one seed.
 //! [`Sweep`] is a folder with a journal, which one process at a time works on. [`Sweep::run`] runs the trials,
-//! [`Sweep::ask`] and [`Sweep::tell`] leave that to somebody else. [`Summary`] has the front and its hypervolume.
+//! [`Sweep::ask`] and [`Sweep::tell`] leave that to somebody else. [`Summary`] has the fronts and their hypervolumes.
 
 mod ask;
 mod child;

@@ -1,4 +1,4 @@
-//! What came out: means over seeds, the Pareto front and its hypervolume.
+//! What came out: means over seeds, Pareto fronts and their hypervolumes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct ConfigurationSummary {
     pub adversarial: Option<Moments>,
     /// Certified accuracy over seeds.
     pub certified: Option<Moments>,
-    /// Whether it is on the Pareto front.
+    /// Whether it is on the Pareto front of those that are certified for the same.
     pub on_front: bool,
 }
 
@@ -55,11 +55,25 @@ pub struct Summary {
     pub failed: u64,
     /// Configurations with a trial that has ended, by number.
     pub configurations: Vec<ConfigurationSummary>,
+    /// The Pareto fronts, one of each question.
+    pub fronts: Vec<Front>,
+}
+
+/// The best of the configurations that are certified for the same.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Front {
+    /// Values of the axes that say what is certified (`dataset`, `norm`, `eps`, `clip`); figures of others do not compare.
+    pub certified_for: Parameters,
+    /// Configurations with results.
+    pub of: usize,
     /// Numbers of those that no other dominates in the means of all objectives, the largest first objective first.
-    pub front: Vec<u64>,
+    pub configurations: Vec<u64>,
     /// Volume that the front dominates, with the origin as reference point.
     pub hypervolume: f64,
 }
+
+/// Keys that say what is certified.
+const QUESTION: [&str; 4] = ["dataset", "norm", "eps", "clip"];
 
 impl Summary {
     /// What the journals in `folder` say together.
@@ -84,10 +98,30 @@ impl Summary {
             let mean = |&objective: &Objective| Some(summary.moments(objective)?.mean);
             plan.objectives.iter().map(mean).collect::<Option<Vec<f64>>>()
         };
-        let (places, points): (Vec<usize>, Vec<Vec<f64>>) =
-            configurations.iter().enumerate().filter_map(|(i, summary)| Some((i, means(summary)?))).unzip();
-        let on_front: Vec<usize> = pareto::front(&points).into_iter().map(|i| places[i]).collect();
-        on_front.iter().for_each(|&i| configurations[i].on_front = true);
+        // By question, in the order of the first configuration of each.
+        let mut questions: Vec<(Parameters, Vec<usize>, Vec<Vec<f64>>)> = Vec::new();
+        for (i, summary) in configurations.iter().enumerate() {
+            let Some(point) = means(summary) else { continue };
+            let asked = summary.parameters.iter().filter(|(key, _)| QUESTION.contains(&key.as_str()));
+            let asked: Parameters = asked.map(|(key, value)| (key.clone(), value.clone())).collect();
+            let place = questions.iter().position(|(question, ..)| *question == asked).unwrap_or_else(|| {
+                questions.push((asked, Vec::new(), Vec::new()));
+                questions.len() - 1
+            });
+            questions[place].1.push(i);
+            questions[place].2.push(point);
+        }
+        let mut fronts = Vec::new();
+        for (certified_for, places, points) in questions {
+            let best: Vec<usize> = pareto::front(&points).into_iter().map(|i| places[i]).collect();
+            best.iter().for_each(|&i| configurations[i].on_front = true);
+            fronts.push(Front {
+                certified_for,
+                of: places.len(),
+                configurations: best.iter().map(|&i| configurations[i].configuration).collect(),
+                hypervolume: pareto::hypervolume(&points),
+            });
+        }
         let done = state.records.values().filter(|record| record.measured().is_some()).count() as u64;
         let ended = state.records.len() as u64;
         Summary {
@@ -95,9 +129,8 @@ impl Summary {
             trials: if plan.strategy == Strategy::Told { ended } else { plan.trials().max(ended) },
             done,
             failed: ended - done,
-            front: on_front.iter().map(|&i| configurations[i].configuration).collect(),
             configurations,
-            hypervolume: pareto::hypervolume(&points),
+            fronts,
         }
     }
 }

@@ -51,9 +51,33 @@ fn what_is_asked_is_told_once() {
     assert_eq!(rows(folder.path()).len(), 16);
     let summary = sweep.summary().unwrap();
     assert_eq!((summary.done, summary.failed, summary.trials), (15, 1, 16));
-    let mut front = summary.front;
+    let mut front = summary.fronts[0].configurations.clone();
     front.sort_unstable();
     assert_eq!(front, expected);
+}
+
+/// Accuracies at different radii do not compare: each radius has a front of its own.
+#[test]
+fn every_radius_has_its_front() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sweep = Sweep::begin(folder.path(), plan(Strategy::Told, vec![], 1), None, false).unwrap();
+    for (eps, lr, natural, certified) in
+        [(0.1, 1, 0.9, 0.8), (0.2, 1, 0.8, 0.6), (0.1, 2, 0.8, 0.7), (0.2, 2, 0.7, 0.65)]
+    {
+        let line = format!(
+            r#"{{"parameters": {{"eps": {eps}, "train.lr": {lr}}}, "natural": {natural}, "certified": {certified}}}"#
+        );
+        sweep.tell(&line).unwrap();
+    }
+    let summary = sweep.summary().unwrap();
+    let fronts: Vec<_> = summary.fronts.iter().map(|front| (&front.configurations[..], front.of)).collect();
+    assert_eq!(fronts, [(&[0][..], 2), (&[1, 3], 2)]);
+    assert_eq!(summary.fronts[1].certified_for["eps"], 0.2);
+    assert!((summary.fronts[0].hypervolume - 0.72).abs() < 1e-12);
+    assert_eq!(
+        summary.configurations.iter().map(|found| found.on_front).collect::<Vec<_>>(),
+        [true, true, false, true]
+    );
 }
 
 #[test]
@@ -67,6 +91,6 @@ fn whoever_proposes_tells_parameters() {
     assert_eq!(tell(r#"{"parameters": {"x": 0.9}, "natural": 0.4, "certified": 0.5}"#).unwrap(), (2, 1, 0));
     assert!(tell(r#"{"trial": 1, "natural": 0.4, "certified": 0.5}"#).unwrap_err().to_string().contains("no `trial`"));
     let summary = sweep.summary().unwrap();
-    assert_eq!((summary.trials, summary.front), (3, vec![0, 1]));
-    assert!((summary.hypervolume - (0.6 * 0.25 + 0.4 * 0.25)).abs() < 1e-12);
+    assert_eq!((summary.trials, summary.fronts[0].configurations.clone()), (3, vec![0, 1]));
+    assert!((summary.fronts[0].hypervolume - (0.6 * 0.25 + 0.4 * 0.25)).abs() < 1e-12);
 }

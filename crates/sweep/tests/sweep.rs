@@ -49,10 +49,10 @@ fn a_grid_with_seeds_runs_so_many_at_once_and_sums_up() {
     let summary = sweep.summary().unwrap();
     let natural = summary.configurations[1].natural.unwrap();
     assert!((natural.mean - 0.7745).abs() < 1e-9 && (natural.std.unwrap() - 0.001 / 2_f64.sqrt()).abs() < 1e-9);
-    assert_eq!((summary.front, summary.done, summary.trials), (vec![0, 1, 2], 6, 6));
+    assert_eq!((summary.fronts[0].configurations.clone(), summary.done, summary.trials), (vec![0, 1, 2], 6, 6));
     // Steps of height 0.1995, 0.25 and 0.25 at the widths of natural accuracy.
     let volume = 0.8995 * 0.1995 + 0.7745 * 0.25 + 0.3995 * 0.25;
-    assert!((summary.hypervolume - volume).abs() < 1e-9, "{}", summary.hypervolume);
+    assert!((summary.fronts[0].hypervolume - volume).abs() < 1e-9, "{}", summary.fronts[0].hypervolume);
 }
 
 #[test]
@@ -78,7 +78,10 @@ fn failures_are_told_stop_nothing_and_can_be_tried_again() {
     let error = found[1]["error"].as_str().unwrap();
     assert_eq!(error, "train ended with exit code 4: line 3\nline 4\nline 5\nline 6\nerror: no gradient");
     assert!(found[2]["error"].as_str().unwrap().starts_with("certify ended with exit code 4"));
-    assert_eq!((sweep.summary().unwrap().failed, sweep.summary().unwrap().front), (3, vec![0]));
+    assert_eq!(
+        (sweep.summary().unwrap().failed, sweep.summary().unwrap().fronts[0].configurations.clone()),
+        (3, vec![0])
+    );
     drop(sweep);
 
     let mut sweep = begin(folder.path(), failing(), true);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use tightrope_network::{Description, Model};
+use tightrope_network::{Description, MODEL_FILE, Model};
 
 use crate::Error;
 
@@ -60,6 +60,12 @@ fn read(path: &Path) -> Result<Model, Error> {
     let packed = is_onnx && path.with_file_name(format!("{name}.gz")).exists();
     if !path.exists() && !packed {
         return none("no such file or folder");
+    }
+    if path.join("config.toml").is_file() && !path.join(MODEL_FILE).is_file() {
+        return none(
+            "a run without a model, as its training ended before its first epoch did: go on with `tightrope train --resume`, \
+             or train with other settings if it diverged",
+        );
     }
     let model = if path.is_dir() || extension == "safetensors" {
         Model::load(path)?

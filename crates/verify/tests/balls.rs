@@ -1,6 +1,8 @@
 //! α-CROWN and branch and bound over ℓ2 and ℓ1 balls, cut by the data range or not, against the truth on two inputs and
 //! against sampled points on more.
 
+use std::time::Duration;
+
 use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_engine::{Ball, BoundRequest, Norm, Reference, Region, Relaxation, Spec};
 use tightrope_network::Model;
@@ -59,8 +61,13 @@ fn verdicts_over_balls_of_two_inputs_are_the_truth() {
                     (0..3).filter(|&k| k != label).map(|k| y[label] - y[k]).collect::<Vec<_>>()
                 })
                 .fold(f64::INFINITY, f64::min);
+            // Branch and bound alone finds what an attack before it would have found.
+            let stages = match seed % 2 {
+                0 => vec![Stage::Pgd, Stage::AlphaCrown, Stage::Bab],
+                _ => vec![Stage::Bab],
+            };
             let cascade = Cascade {
-                stages: vec![Stage::Pgd, Stage::AlphaCrown, Stage::Bab],
+                stages,
                 attack: Attack { steps: 40, restarts: 4, ..Attack::default() },
                 threat,
                 timeout: None,
@@ -83,6 +90,39 @@ fn verdicts_over_balls_of_two_inputs_are_the_truth() {
         }
     }
     assert!(verified > 40 && falsified > 20, "{verified} verified, {falsified} falsified");
+}
+
+/// Branch and bound finds by itself what an attack finds, whatever rounding to single precision does to its points.
+#[test]
+fn branch_and_bound_falsifies_what_an_attack_falsifies() {
+    let mut falsified = 0;
+    for seed in 0..16 {
+        let rng = Rng::new(seed);
+        let model = random(&rng, &[64, 12, 3]);
+        let target = Target::new(&model, &Reference, &Reference).unwrap();
+        let x: Vec<f32> = (0..64).map(|_| rng.between(0.0, 1.0) as f32).collect();
+        let clean = logits(&model, &x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>());
+        let label = (0..3).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).unwrap();
+        for (norm, clip) in norms() {
+            let epsilon = if norm == Norm::L2 { rng.between(0.1, 0.8) } else { rng.between(0.2, 3.0) };
+            let verdict = |stages: Vec<Stage>| {
+                let cascade = Cascade {
+                    stages,
+                    attack: Attack { steps: 40, restarts: 3, ..Attack::default() },
+                    threat: ThreatModel { norm, epsilon, clip },
+                    timeout: Some(Duration::from_secs(20)),
+                    alpha: AlphaBudget::default(),
+                };
+                let samples = Samples { indices: &[0], inputs: &x, labels: &[label] };
+                cascade.certify(&target, &samples).unwrap()[0].verdict
+            };
+            if verdict(vec![Stage::Pgd]) == Verdict::Falsified {
+                assert_eq!(verdict(vec![Stage::Bab]), Verdict::Falsified, "seed {seed}, {norm:?} {epsilon} {clip:?}");
+                falsified += 1;
+            }
+        }
+    }
+    assert!(falsified > 15, "{falsified} falsified");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tightrope export`: a model as ONNX or safetensors.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -24,7 +25,7 @@ enum Format {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope export runs/mnist --to onnx -o mnist.onnx\n  \
                         tightrope export cnn3.pt --network cnn3 --dataset mnist --to safetensors -o cnn3.safetensors\n  \
-                        tightrope export net.pt --network net.toml --map features.0.=0. --map fc.=5. --to onnx")]
+                        tightrope export net.pt --network net.toml --map features.0.=0. --map fc.=5. --to onnx --fold-bn")]
 pub struct Options {
     /// Run folder, .onnx, .safetensors with its description beside it, or with --network the weights of another program:
     /// a PyTorch state dict (.pt, .pth) or .safetensors.
@@ -34,6 +35,10 @@ pub struct Options {
     /// Format.
     #[arg(long, value_enum)]
     to: Format,
+    /// Fold batch norms into the convolutions and linear layers before them: the same function up to rounding, in fewer
+    /// layers, as in the model.onnx of a run. Otherwise they are written with their statistics.
+    #[arg(long)]
+    fold_bn: bool,
     /// Where to write [default: model.onnx in a run folder, else beside the model].
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -139,6 +144,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         ),
         None => tightrope::load_trainable(&options.model)?,
     };
+    let model = if options.fold_bn { without_norms(&model)?.into_owned() } else { model };
     if model.exact.is_some() {
         context
             .note("the model's numbers are more exact than single precision; the copy holds the nearest f32 of each");
@@ -153,6 +159,14 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let document = json!({"files": names, "parameters": model.theta.len()});
     context.print(&document, &format!("written: {}", names.join(", ")))
+}
+
+/// `model` without the batch norms that the layers before them can take up.
+pub fn without_norms(model: &Model) -> anyhow::Result<Cow<'_, Model>> {
+    Ok(match model.network.buffers().total() {
+        0 => Cow::Borrowed(model),
+        _ => Cow::Owned(model.folded()?),
+    })
 }
 
 fn is_state_dict(path: &Path) -> bool {

@@ -14,6 +14,7 @@ use tightrope_train::{
 };
 
 use crate::commands::certify::Begin;
+use crate::commands::export::without_norms;
 use crate::context::Context;
 use crate::dataset::{self, DataDir};
 use crate::engines::{self, EngineChoice, Precision};
@@ -293,7 +294,8 @@ impl Run<'_> {
             return Err(interrupted.into());
         }
         let onnx = self.folder.join(ONNX_FILE);
-        tightrope_onnx::export(&outcome.model, &onnx).context("the run is complete, but not its ONNX file")?;
+        let folded = without_norms(&outcome.model)?;
+        tightrope_onnx::export(&folded, &onnx).context("the run is complete, but not its ONNX file")?;
         Ok(outcome)
     }
 

@@ -1,9 +1,8 @@
 //! From a model to an ONNX graph of opset 13.
 //!
-//! Each layer becomes one node under its own name where ONNX has one; constants are float32. A batch norm is folded into
-//! the layer before it where it can be, or becomes a BatchNormalization. An affine
-//! layer with parameters becomes a BatchNormalization whose statistics give back its scale and shift,
-//! one without becomes Sub, Mul, Div or Add.
+//! Each layer becomes one node under its own name where ONNX has one; constants are float32. A batch norm becomes a
+//! BatchNormalization, and so does an affine layer with parameters, whose statistics give back its scale and shift; one
+//! without becomes Sub, Mul, Div or Add.
 
 mod activation;
 mod affine;
@@ -31,9 +30,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 ///
 /// The input is called `input`, `[N, …]`, the output `logits`, `[N, K]`, N being dynamic; parameters
 /// are initializers under their names. Scales and shifts of affine layers and the constants of activations are rounded to
-/// float32. Batch norms take the
-/// statistics of the model's buffers and are folded into the convolutions and linear layers before them
-/// ([`Model::folded`]); those without one become a BatchNormalization.
+/// float32. A batch norm becomes a BatchNormalization with the statistics of the model's buffers; [`Model::folded`] is the
+/// model without those that a convolution or linear layer can take up.
 ///
 /// # Errors
 /// If θ or the buffers do not fit the network or is not finite, a parameter is called `input` or `logits`, a constant is
@@ -53,10 +51,9 @@ pub fn export_bytes(model: &Model) -> Result<Vec<u8>, OnnxError> {
 }
 
 fn write(model: &Model) -> Result<Vec<u8>, Problem> {
-    let folded = if model.network.buffers().total() == 0 { None } else { Some(model.folded()?) };
-    let model = folded.as_ref().unwrap_or(model);
     let network = &model.network;
     network.check_theta(&model.theta)?;
+    network.check_buffers(&model.buffers)?;
     let mut graph = Graph::new(network)?;
     for (id, node) in network.nodes().iter().enumerate().skip(1) {
         let inputs: Vec<String> = node.inputs.iter().map(|&input| graph.output_of(input).to_string()).collect();

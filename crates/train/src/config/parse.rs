@@ -97,6 +97,12 @@ impl Config {
     /// If the file cannot be read, and as [`Config::parse`].
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, TrainError> {
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, unreadable(path, &e)))?;
+        if text.trim().is_empty() {
+            // What a failed `recipe show > FILE` leaves; all defaults would be something else than what was asked for.
+            let problem =
+                "the file is empty; a configuration has at least one line (`tightrope recipe show NAME` writes one)";
+            return Err(TrainError::file(path, problem));
+        }
         Config::parse(&text, &path.display().to_string(), overrides)
     }
 

@@ -115,7 +115,7 @@ pub static IBP: MethodInfo = MethodInfo {
                   plain gradients train best. `regulariser` adds λ(1−ε_t/ε)(L_tight + L_relu) while ε rises: layers whose \
                   mean half-width outgrows the input's, and layers in which active or inactive neurons rule, are \
                   penalised.",
-    source: "Gowal et al. 2018 (arXiv 1810.12715); initialisation and regularisers of Shi et al. 2021 (arXiv 2103.17184)",
+    source: "Gowal et al. 2018 (arXiv 1810.12715); initialisation and regularisers of Shi et al. 2021 (arXiv 2103.17268)",
     settings: &[OBJECTIVE, REGULARISER],
     build: |table| relaxed(&IBP, Relaxation::Ibp, table),
 };
@@ -128,8 +128,9 @@ pub static HBOX: MethodInfo = MethodInfo {
     summary: "affine forms in the input; activations that are not affine become intervals",
     description: "L as for `ibp`, by hybrid zonotopes: a layer is a centre and error terms of the input, which go through \
                   W, and a box of radii, which goes through |W|. An unstable ReLU becomes the interval [0, u], a part of \
-                  the box; stable ones keep their form. Over boxes never looser than `ibp`, but discontinuous in θ where a \
-                  neuron becomes unstable and its form is lost.",
+                  the box; stable ones keep their form. Over boxes never looser than `ibp`, and of it and \
+                  `zonotope` either may be the tighter one; but discontinuous in θ where a neuron becomes unstable and its \
+                  form is lost.",
     source: "Mirman et al. 2018 (DiffAI)",
     settings: &[OBJECTIVE, REGULARISER],
     build: |table| relaxed(&HBOX, Relaxation::Hbox, table),

@@ -35,7 +35,7 @@ pub static STAPS: MethodInfo = MethodInfo {
     title: "STAPS",
     aliases: &[],
     summary: "taps over the small boxes of sabr",
-    description: "L as for `taps`, with bounds over the small boxes around worst points that `sabr` has.",
+    description: "L as for `taps`, with bounds over the small boxes around worst points that `sabr` has. Over ℓ∞ alone.",
     source: "Mao et al. 2023 (arXiv 2305.04574)",
     settings: &[LATENT, BOX, BOUNDED_BY, ATTACK, REGULARISER],
     build: |table| {

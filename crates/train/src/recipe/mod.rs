@@ -104,8 +104,7 @@ pub fn recipes() -> Vec<Recipe> {
     for setting in &PUBLISHED {
         for network in NETWORKS {
             for method in METHODS {
-                let deep = network.starts_with("cnn7");
-                if deep && (goes_back_for_layers(method) || setting.norm != INF) {
+                if left_out(setting, network, method).is_some() {
                     continue;
                 }
                 for smoothing in PUBLISHED_KINDS.into_iter().filter(|kind| trains(method, *kind, setting)) {
@@ -139,6 +138,22 @@ pub fn recipe(name: &str) -> Result<Recipe, TrainError> {
     if let Some(found) = all.iter().find(|recipe| recipe.name == name || recipe.name == plain) {
         return Ok(found.clone());
     }
+    let parts: Vec<&str> = name.split('/').collect();
+    if let [setting, network, method] = parts[..] {
+        let base = method.rsplit_once('-').map_or(method, |(base, _)| base);
+        let setting = PUBLISHED.iter().find(|known| known.name == setting);
+        let info = METHODS.into_iter().find(|known| known.name == method || known.name == base);
+        let known = NETWORKS.into_iter().find(|known| *known == network);
+        if let (Some(setting), Some(info), Some(network)) = (setting, info, known)
+            && let Some(reason) = left_out(setting, network, info)
+        {
+            let mend = format!(
+                "; {reason}: take that of cnn5, `tightrope recipe show {}/cnn5/{method}`, and --model {network}",
+                setting.name
+            );
+            return Err(TrainError::Recipe { name: name.into(), nearest: mend });
+        }
+    }
     let begun: Vec<&str> = all.iter().map(Recipe::name).filter(|known| known.starts_with(name)).collect();
     let nearest = if begun.is_empty() {
         let mut known: Vec<&str> = all.iter().map(Recipe::name).collect();
@@ -168,6 +183,17 @@ fn trains(info: &MethodInfo, smoothing: SmoothingKind, setting: &Published) -> b
     let section = MethodSection { name: info.name.into(), ..MethodSection::default() };
     let fits = |made: Box<dyn Method>| (smoothing == SmoothingKind::Pgpe || made.differentiable()) && made.covers(norm);
     method(&section).is_ok_and(fits)
+}
+
+/// Why there is no recipe for a combination, if that is so for the time it takes.
+fn left_out(setting: &Published, network: &str, method: &MethodInfo) -> Option<&'static str> {
+    match network.starts_with("cnn7") {
+        true if goes_back_for_layers(method) => {
+            Some("it is left out because bounds of each layer through those before it take minutes for one image here")
+        }
+        true if setting.norm != INF => Some("it is left out because balls of other norms take minutes a step here"),
+        _ => None,
+    }
 }
 
 fn goes_back_for_layers(info: &MethodInfo) -> bool {

@@ -33,7 +33,7 @@ impl SampleQuery<'_> {
         (norm != Norm::Inf).then(|| Ball { norm, center: center(), epsilon })
     }
 
-    /// The nearest point of f32 numbers in the box.
+    /// A point of f32 numbers in the set, next to `input`.
     fn single(&self, input: &[f64]) -> Vec<f32> {
         let (lower, upper) = self.sides();
         let inside = |(&x, (&l, &u)): (&f64, (&f64, &f64))| match x as f32 {
@@ -41,7 +41,17 @@ impl SampleQuery<'_> {
             above if f64::from(above) > u => above.next_down(),
             inside => inside,
         };
-        input.iter().zip(lower.iter().zip(&upper)).map(inside).collect()
+        let mut point: Vec<f32> = input.iter().zip(lower.iter().zip(&upper)).map(inside).collect();
+        if self.threat.norm != Norm::Inf {
+            // Never farther from the centre than in f64: rounding must not carry a point out of the ball.
+            for ((p, &exact), &centre) in point.iter_mut().zip(input).zip(self.x) {
+                let centre = f64::from(centre);
+                if (f64::from(*p) - centre).abs() > (exact - centre).abs() {
+                    *p = if f64::from(*p) > centre { p.next_down() } else { p.next_up() };
+                }
+            }
+        }
+        point
     }
 
     /// Bounds the margins to the rivals that are still open by α-CROWN.

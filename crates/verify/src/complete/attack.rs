@@ -38,7 +38,7 @@ impl<'a> CaseAttack<'a> {
     pub(crate) fn new(setting: &'a Setting<'a>, judge: Judge<'a>, conjunctions: &'a [Conjunction]) -> Self {
         let (lower, upper) = (&setting.lower[..], &setting.upper[..]);
         let sides = InputBox::inside(lower.iter().copied().zip(upper.iter().copied()));
-        let set = CaseSet { sides, ball: judge.ball };
+        let set = CaseSet::new(sides, judge.ball);
         CaseAttack { fast: setting.fast, judge, conjunctions, lower, upper, set }
     }
 
@@ -94,8 +94,8 @@ impl<'a> CaseAttack<'a> {
 
     /// Descends from `points` (`[count, d]`), each towards its conjunction in `targets`, for `steps` steps.
     ///
-    /// A step moves every coordinate against the sign of the gradient by a share of the box's width (over a ball, the point
-    /// against the gradient by a share of the ball's) that falls
+    /// A step moves every coordinate against the sign of the gradient by a share of the box's width (over a ball, as its norm
+    /// has it, by a share of the ball's) that falls
     /// geometrically from `first` to a fiftieth of it. A counterexample that f32 arithmetic does not see ends the
     /// search only after the last step, as one that it sees is worth more to whoever runs the network.
     pub(crate) fn descend(

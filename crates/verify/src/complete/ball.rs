@@ -1,7 +1,7 @@
 //! An ℓ2 or ℓ1 ball that cuts the box of a case: its points, exactly, and descents that stay in it.
 
-use tightrope_attack::InputBox;
 use tightrope_attack::search::FeasibleSet;
+use tightrope_attack::{Feasible, InputBox};
 use tightrope_engine::{Ball, Norm};
 use tightrope_exact::Dyadic;
 
@@ -26,26 +26,36 @@ pub(crate) fn contains(ball: &Ball<f64>, input: &[f64]) -> bool {
 pub(crate) struct CaseSet<'a> {
     pub sides: InputBox<f32>,
     pub ball: Option<&'a Ball<f64>>,
+    /// The ball's centre in f32.
+    center: Vec<f32>,
 }
 
-/// Steps are measured in the widths of the box or, along the gradient itself, in the width of the ball.
+impl<'a> CaseSet<'a> {
+    pub(crate) fn new(sides: InputBox<f32>, ball: Option<&'a Ball<f64>>) -> Self {
+        let center = ball.map_or_else(Vec::new, |ball| ball.center.iter().map(|&c| c as f32).collect());
+        CaseSet { sides, ball, center }
+    }
+
+    /// The points of a case that a ball cuts.
+    fn cut(&self, ball: &Ball<f64>) -> Feasible<'_> {
+        Feasible::cut_by(ball.norm, ball.epsilon, &self.center, &self.sides)
+    }
+}
+
+/// Steps are measured in the widths of the box or in that of the ball.
 impl FeasibleSet<f32> for CaseSet<'_> {
     fn step(&self, point: &mut [f32], gradient: &[f32], size: f64) {
-        let Some(ball) = self.ball else { return self.sides.step(point, gradient, size) };
-        let steepness = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-        let scale = if steepness > 0.0 { (2.0 * ball.epsilon * size / steepness) as f32 } else { 0.0 };
-        point.iter_mut().zip(gradient).for_each(|(p, g)| *p -= scale * g);
-        self.project(point);
+        match self.ball {
+            None => self.sides.step(point, gradient, size),
+            Some(ball) => self.cut(ball).step(point, gradient, 2.0 * size),
+        }
     }
 
     fn project(&self, point: &mut [f32]) {
-        self.sides.cut(point);
-        let Some(ball) = self.ball else { return };
-        // The box holds the centre, so the way there stays in it.
-        let mut exact: Vec<f64> = point.iter().map(|&p| p.into()).collect();
-        drawn_in(ball, &mut exact);
-        point.iter_mut().zip(exact).for_each(|(p, x)| *p = x as f32);
-        self.sides.cut(point);
+        match self.ball {
+            None => self.sides.project(point),
+            Some(ball) => self.cut(ball).project(point),
+        }
     }
 }
 

@@ -215,6 +215,8 @@ fn check(network: &Network, weights: &Weights, property: &Property, settings: &S
 /// that are plainly violated the bounds, few enough not to be noticed by the others.
 const FIRST_STARTS: usize = 2;
 const FIRST_TARGETS: usize = 32;
+/// Starts of the attack on what a search over a ball has left open.
+const BALL_STARTS: usize = 64;
 /// Cases beyond which bounds come first everywhere.
 pub(super) const FIRST_CASES: usize = 64;
 /// Cases worked on at a time; fixed, so that results do not depend on the number of threads.
@@ -415,7 +417,14 @@ impl<'a> Work<'a> {
                 CaseEnd::Holds
             }
             End::Violated(found) => CaseEnd::Violated(found),
-            End::Stuck(bound) => CaseEnd::Unknown(bound),
+            End::Stuck(bound) => {
+                // Over balls leaves have no linear programs, so that a search may end where there is a counterexample.
+                let found = self.ball.and_then(|_| {
+                    let all: Vec<usize> = (0..list.len()).collect();
+                    self.attack(&search, &all, 0..BALL_STARTS, statistics)
+                });
+                found.map_or(CaseEnd::Unknown(bound), CaseEnd::Violated)
+            }
             End::Timeout(bound) => CaseEnd::Timeout(bound),
         })
     }

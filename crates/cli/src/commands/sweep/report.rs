@@ -15,7 +15,7 @@ pub fn document(summary: &Summary, folder: &Path) -> anyhow::Result<Value> {
     Ok(document)
 }
 
-/// The result as a table; configurations of the Pareto front have a star.
+/// The result as a table; configurations of a Pareto front have a star.
 pub fn text(summary: &Summary, folder: &Path) -> String {
     let failed = if summary.failed > 0 { format!(", {} failed", summary.failed) } else { String::new() };
     let mut text = format!("{} of {} trials done{failed}\n", summary.done, summary.trials);
@@ -34,14 +34,19 @@ pub fn text(summary: &Summary, folder: &Path) -> String {
         text.push_str("\nmean ± standard deviation over seeds");
     }
     let names: Vec<&str> = summary.objectives.iter().map(|objective| objective.name()).collect();
-    text.push_str(&format!(
-        "\nPareto front ({}): {} of {} configurations, hypervolume {:.4}\none line per trial in {}\n",
-        names.join(", "),
-        summary.front.len(),
-        summary.configurations.len(),
-        summary.hypervolume,
-        folder.join("results.csv").display()
-    ));
+    text.push('\n');
+    for front in &summary.fronts {
+        let asked = parameters_text(&front.certified_for);
+        text.push_str(&format!(
+            "Pareto front ({}){}{asked}: {} of {} configurations, hypervolume {:.4}\n",
+            names.join(", "),
+            if asked.is_empty() { "" } else { " of " },
+            front.configurations.len(),
+            front.of,
+            front.hypervolume,
+        ));
+    }
+    text.push_str(&format!("one line per trial in {}\n", folder.join("results.csv").display()));
     text
 }
 

@@ -83,6 +83,12 @@ pub(super) struct LatentMargins {
     link: f64,
 }
 
+/// How far a worst point moves with an end of the box from which it has the `distance`: wholly at the end, not at all from
+/// `width` on; where the box is a point, both ends move it by half.
+fn rectified_link(distance: f32, width: f32) -> f32 {
+    if width > 0.0 { (1.0 - distance / width).clamp(0.0, 1.0) } else { 0.5 }
+}
+
 /// The rivals of each label in turn: `[N·(K−1)]`.
 fn rivals(labels: &[usize], classes: usize) -> Vec<usize> {
     labels.iter().flat_map(|&label| (0..classes).filter(move |&j| j != label)).collect()
@@ -208,13 +214,11 @@ impl LatentMargins {
             {
                 let (low, high) = (lower.max(0.0), upper.max(0.0));
                 let width = self.link as f32 * (high - low);
-                // Where the box is a point, both ends move it by half.
-                let share = |distance: f32| if width > 0.0 { (1.0 - distance / width).clamp(0.0, 1.0) } else { 0.5 };
                 if lower > 0.0 {
-                    *on_lower += on * share(point - low);
+                    *on_lower += on * rectified_link(point - low, width);
                 }
                 if upper > 0.0 {
-                    *on_upper += on * share(high - point);
+                    *on_upper += on * rectified_link(high - point, width);
                 }
             }
         }
@@ -228,5 +232,28 @@ impl LatentMargins {
         let theta = whole(Some(theta_of(behind.theta, &*self.behind)), at.theta().len());
         let buffers = whole(behind.buffers, at.buffers().len());
         Ok((Gradients { theta, buffers, ..Gradients::default() }, layer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Latent, rectified_link};
+
+    /// ∂x'/∂u = clip((x' − (u − w))/w, 0, 1), w = c(u − l), on the box [0, 2] with the default c.
+    #[test]
+    fn worst_points_move_with_the_end_that_they_are_near() {
+        let link = Latent::default().latent_link;
+        assert_eq!(link, 0.5);
+        let width = (link * 2.0) as f32;
+        for (point, on_upper, on_lower) in
+            [(2.0, 1.0, 0.0), (1.5, 0.5, 0.0), (1.0, 0.0, 0.0), (0.25, 0.0, 0.75), (0.0, 0.0, 1.0)]
+        {
+            assert_eq!(
+                (rectified_link(2.0 - point, width), rectified_link(point, width)),
+                (on_upper, on_lower),
+                "{point}"
+            );
+        }
+        assert_eq!(rectified_link(0.0, 0.0), 0.5);
     }
 }
