@@ -93,3 +93,17 @@ def test_what_is_not_here_is_not_implemented(torch, c, net):
     ):
         with pytest.raises(NotImplementedError):
             call()
+
+
+def test_what_is_not_here_says_so(torch, c, net):
+    module = c.BoundedModule(net, torch.zeros(1, 1, 8, 8))
+    with pytest.raises(NotImplementedError, match="solver"):
+        module.build_solver_module()
+    with pytest.raises(NotImplementedError, match="ReLU option"):
+        module.set_bound_opts({"relu": "same-slope"})
+    x = c.BoundedTensor(torch.rand(2, 1, 8, 8), c.PerturbationLpNorm(eps=0.1))
+    for threshold in (torch.zeros(3), torch.tensor(0.0)):
+        with pytest.raises(NotImplementedError, match="decision_thresh"):
+            module.compute_bounds(x=(x,), decision_thresh=threshold)
+    with pytest.raises(NotImplementedError, match="BoundedParameter"):
+        c.BoundedParameter  # noqa: B018

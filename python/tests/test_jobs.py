@@ -262,3 +262,18 @@ def test_other_threads_run_meanwhile(trained):
     thread.join()
     gaps = np.diff([t for t in ticks if start <= t <= end])
     assert len(gaps) > 5 and gaps.max() < 0.5 * (end - start)
+
+
+def test_senseless_limits_and_resumptions_are_refused(trained):
+    def certify(**settings):
+        return tightrope.certify(trained.network, "digits", 0.02, stages="pgd,ibp", limit=4, **settings)
+
+    assert certify().samples == 4
+    for settings in ({"timeout": -1}, {"timeout": float("nan")}, {"steps": -1}, {"restarts": 1.5}):
+        with pytest.raises(tightrope.InputError, match=next(iter(settings))):
+            certify(**settings)
+    for settings in ({"resume": True}, {"resume": True, "overwrite": True, "log": "x.jsonl"}):
+        with pytest.raises(tightrope.ConfigError, match="resume"):
+            certify(**settings)
+    with pytest.raises(tightrope.ConfigError, match="resume=True needs out"):
+        tightrope.train(SMALL, resume=True)

@@ -29,6 +29,17 @@ _METHODS = {
 }
 
 
+_ELSEWHERE = (
+    "BoundedParameter", "PerturbationL0Norm", "PerturbationLinear", "PerturbationSynonym", "BoundDataParallel", "register_custom_op",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        raise NotImplementedError(f"{name}: only inputs in lp balls and boxes are perturbed here")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 class PerturbationLpNorm:
     """A ball of radius ``eps`` in the norm ``norm``, or for norm inf the box from ``x_L`` to ``x_U``."""
 
@@ -99,8 +110,15 @@ class BoundedModule(torch.nn.Module):
         self._x, self._interval = x, False
         return self.model(*[part.as_subclass(torch.Tensor) if torch.is_tensor(part) else part for part in x])
 
+    def build_solver_module(self, *args: Any, **options: Any) -> Any:
+        """Not here."""
+        raise NotImplementedError("build_solver_module: networks are not handed to solvers here")
+
     def set_bound_opts(self, options: dict[str, Any]) -> None:
         """Options of alpha-CROWN: ``optimize_bound_args`` with ``iteration``; others have no counterpart and are kept."""
+        for key in ("relu", "activation_bound_option"):
+            if options.get(key, "adaptive") != "adaptive":
+                raise NotImplementedError(f"the ReLU option {options[key]!r}; adaptive slopes are known")
         for key, value in options.items():
             if isinstance(value, dict):
                 self.bound_opts.setdefault(key, {}).update(value)
@@ -119,7 +137,7 @@ class BoundedModule(torch.nn.Module):
 
         With ``return_A``, for CROWN methods, also the linear bounds lA x + lbias ≤ C·z ≤ uA x + ubias.
         """
-        given = [name for name, value in unknown.items() if value not in (None, False)]
+        given = [name for name, value in unknown.items() if value is not None and value is not False]
         if given or aux is not None or forward:
             raise NotImplementedError(f"compute_bounds: {', '.join(given) or 'aux or forward'} has no counterpart here")
         if x is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tightrope import _tightrope, data as _data
-from tightrope.errors import ConfigError
+from tightrope.errors import ConfigError, InputError
 from tightrope.network import Network, clip_range, norm_name, radius
 from tightrope.results import Result
 
@@ -92,6 +92,21 @@ def recipe(name: str, profile: str = "paper") -> str:
     return _tightrope.recipe(name, profile)
 
 
+def _begin(resume: bool, overwrite: bool, place: Any, name: str) -> str:
+    """How the files at ``place`` are begun."""
+    if resume and overwrite:
+        raise ConfigError("resume and overwrite exclude each other; give one of them")
+    if resume and place is None:
+        raise ConfigError(f"resume=True needs {name}, the place of what is to go on")
+    return "resume" if resume else "overwrite" if overwrite else "create"
+
+
+def _count(name: str, value: Any) -> None:
+    """Refuses what is no number of things."""
+    if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
+        raise InputError(f"{name}={value!r}: give a whole number >= 0")
+
+
 def train(
     config: str | os.PathLike[str] | dict[str, Any],
     *,
@@ -130,7 +145,7 @@ def train(
     if start is not None and arrays is not None:
         for part in filter(None, (arrays, test)):
             part["classes"] = start.outputs
-    begin = "resume" if resume else "overwrite" if overwrite else "create"
+    begin = _begin(resume, overwrite, out, "out")
     folder = None if out is None else os.fspath(out)
     places = None if data_dir is None else os.fspath(data_dir)
     handle, metrics, finished, warning = _tightrope.train(
@@ -170,7 +185,13 @@ def certify(
     Returns None if the callback ended it.
     """
     network = _network(net)
-    begin = "resume" if resume else "overwrite" if overwrite else "create"
+    begin = _begin(resume, overwrite, log, "log")
+    if timeout is not None and not timeout >= 0:
+        raise InputError(f"timeout={timeout}: give seconds >= 0 for a sample, or None for no limit")
+    if isinstance(stages, str):
+        stages = [stage.strip() for stage in stages.split(",")]
+    for name, count in (("limit", limit), ("steps", steps), ("restarts", restarts), ("seed", seed)):
+        _count(name, count)
     answer = _tightrope.certify(
         network._handle,
         _data.given(data, split, limit, data_dir, network.outputs),
@@ -218,11 +239,14 @@ def attack(
     data_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Attack | None:
-    """Attacks every sample of ``data`` with ``kind``: pgd, pgd-t, apgd-ce, apgd-dlr, apgd-t, or all of them.
+    """Attacks every sample of ``data`` with ``kind``: pgd, pgd-targeted, apgd-ce, apgd-dlr, apgd-targeted, or all
+    of them.
 
     What counts as broken was replayed in single and in double precision. Returns None if the callback ended it.
     """
     network = _network(net)
+    for name, count in (("limit", limit), ("steps", steps), ("restarts", restarts), ("targets", targets), ("seed", seed)):
+        _count(name, count)
     samples = _data.given(data, split, limit, data_dir, network.outputs)
     answer = _tightrope.attack(
         network._handle, samples, (radius(eps), norm_name(norm), clip_range(clip)), kind, (steps, restarts, seed), targets,

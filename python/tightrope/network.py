@@ -56,13 +56,21 @@ def radius(eps: Any) -> float:
             return float(above) / float(below) if below else float(above)
         except (ValueError, ZeroDivisionError):
             raise InputError(f'eps="{eps}": give a number >= 0 such as 0.1, or a fraction such as "8/255"') from None
-    return float(eps)
+    try:
+        return float(eps)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"eps is a {type(eps).__name__} of several radii or none; give one number (tightrope.torch.bounds takes a tensor "
+            "of radii, one for each sample or element), or box=upper ends"
+        ) from None
 
 
 def norm_name(norm: Any) -> str:
     """``norm`` (``"inf"``, ``numpy.inf``, 2 or 1) by its name."""
     if isinstance(norm, str):
         return norm
+    if not isinstance(norm, (int, float, np.number)):
+        raise InputError(f'norm={norm!r}: use "inf", 2 or 1')
     return "inf" if norm == np.inf else f"{norm:g}"
 
 
@@ -133,6 +141,8 @@ def spec_rows(C: np.ndarray, batch: int, outputs: int) -> int:
     if C.ndim not in (2, 3) or C.shape[-1] != outputs or (C.ndim == 3 and C.shape[0] != batch):
         wanted = f"[R, {outputs}] or [{batch}, R, {outputs}]"
         raise InputError(f"C has shape {list(C.shape)}, but {batch} samples of {outputs} logits need {wanted}")
+    if not np.isfinite(C).all():
+        raise InputError("C holds NaN or infinity; give rows of numbers")
     return C.shape[-2]
 
 

@@ -28,12 +28,14 @@ from tightrope.network import (
     radius,
     spec_rows,
 )
-from tightrope.trace import Traced, trace
+from tightrope.trace import Traced, structure, trace
 
 __all__ = ["GaussianSmoothing", "bounds", "certified_loss", "network"]
 
-# A module's structure by the shape of its inputs; forgotten with the module.
+# A module's structures by the shape of its inputs and what they depend on; forgotten with the module.
 _TRACED: weakref.WeakKeyDictionary[torch.nn.Module, dict[Any, Traced]] = weakref.WeakKeyDictionary()
+# Structures that are kept of one module, whose numbers may change at every step.
+_MOST_TRACED = 16
 
 
 def network(module: torch.nn.Module, example: torch.Tensor) -> Network:
@@ -44,7 +46,7 @@ def network(module: torch.nn.Module, example: torch.Tensor) -> Network:
 
 
 def _traced(module: torch.nn.Module, x: torch.Tensor) -> Traced:
-    """The structure of ``module``, traced once for each input shape and mode."""
+    """The structure of ``module``, traced once for each input shape and anew where the module is another one."""
     for name, part in module.named_modules():
         if part.training and isinstance(
             part, (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
@@ -56,7 +58,9 @@ def _traced(module: torch.nn.Module, x: torch.Tensor) -> Traced:
     if x.dim() < 2:
         raise InputError(f"the example has shape {list(x.shape)}; give a batch [N, ...]")
     known = _TRACED.setdefault(module, {})
-    key = (tuple(x.shape[1:]), tuple(name for name, _ in module.named_parameters()))
+    key = (tuple(x.shape[1:]), structure(module))
+    if key not in known and len(known) >= _MOST_TRACED:
+        known.clear()
     if key not in known or not known[key].serves(module):
         known[key] = trace(module, x)
     return known[key]
@@ -130,6 +134,12 @@ class _Call:
         elif self.eps.ndim == 0:
             question["eps"] = float(self.eps)
         else:
+            wide = self.wide(self.eps, array.ndim)
+            if wide.ndim > array.ndim or any(a not in (1, b) for a, b in zip(wide.shape[::-1], array.shape[::-1])):
+                raise InputError(
+                    f"eps has shape {list(self.eps.shape)}; give one radius, one for each sample [{len(array)}], or one for "
+                    f"each element {list(array.shape)}"
+                )
             question |= self.ends(array, question)
         wanted = self.differentiable and any(ctx.needs_input_grad)
         ball = question["norm"] != "inf"
@@ -368,6 +378,11 @@ class GaussianSmoothing:
         ``closure`` returns the loss as a tensor (rgs, which calls ``backward`` itself), or as a tensor or number (pgpe).
         """
         parameters = self.parameters
+        # Gradients that are left from before a layer was frozen would still move it.
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                if not p.requires_grad:
+                    p.grad = None
         # Sums in double precision, in the order of members.
         sums = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
         total = 0.0
@@ -377,6 +392,11 @@ class GaussianSmoothing:
             for member in range(members):
                 with self._at(self._delta(member), 1.0):
                     loss = closure()
+                    if not torch.is_tensor(loss) or loss.numel() != 1 or not loss.requires_grad:
+                        raise InputError(
+                            'estimator="rgs": the closure must return its loss as a tensor of one number with a gradient, '
+                            "without .item(), .detach() or .backward(); pgpe takes any number"
+                        )
                     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 total += float(loss.detach())
                 for s, g in zip(sums, gradients):
@@ -400,8 +420,19 @@ class GaussianSmoothing:
 
     def step(self, closure: Callable[[], Any]) -> float:
         """``estimate``, then a step of the optimiser; returns the mean loss."""
-        loss = self.estimate(closure)
-        self.optimizer.step()
+        if isinstance(self.optimizer, torch.optim.LBFGS):
+            # It asks for losses and gradients as often as it likes; all of a step see the same perturbations.
+            losses: list[float] = []
+
+            def again() -> torch.Tensor:
+                losses.append(self.estimate(closure))
+                return torch.tensor(losses[-1])
+
+            self.optimizer.step(again)
+            loss = losses[0]
+        else:
+            loss = self.estimate(closure)
+            self.optimizer.step()
         self.steps += 1
         return loss
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import operator
+import threading
+import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -19,6 +23,9 @@ from tightrope import _tightrope
 from tightrope.errors import ModelError, UnsupportedModule
 
 Getter = Callable[[nn.Module], torch.Tensor]
+
+# While fx traces, it patches the modules of the whole process: two traces at a time would leave it patched.
+_TRACING = threading.Lock()
 
 
 @dataclass
@@ -51,17 +58,110 @@ class Traced:
 def trace(module: nn.Module, example: torch.Tensor) -> Traced:
     """Traces ``module`` at the first sample of ``example``. Raises ``UnsupportedModule``."""
     sample = example[:1].detach()
+    expected = _output(module, sample)
     try:
-        return _Builder(module, sample).build()
+        return _agrees(_Builder(module, sample).build(), module, sample, expected)
     except (UnsupportedModule, ModelError) as error:
         refusal = error
     except Exception as error:  # whatever a module's own code raises under the tracer
         refusal = UnsupportedModule(f"{type(module).__name__} cannot be traced: {error}")
     try:
-        return _exported(module, sample)
+        return _agrees(_exported(module, sample), module, sample, expected)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModule(f"{refusal}; nor does its ONNX export do: {first}") from refusal
+
+
+def structure(module: nn.Module) -> Any:
+    """What a module's structure depends on beside its tensors' values: another one is traced anew.
+
+    Raises ``UnsupportedModule`` for what no structure tells of: hooks.
+    """
+    parts = []
+    for name, part in module.named_modules():
+        if part._forward_hooks or part._forward_pre_hooks:
+            where = f"`{name}`" if name else "the module"
+            raise UnsupportedModule(
+                f"{where} ({type(part).__name__}) has forward hooks, which bounds would not know of; remove them (weight_norm, "
+                "spectral_norm and prune: use those of torch.nn.utils.parametrizations, or make them permanent)"
+            )
+        plain = [(key, _plain(value)) for key, value in part.__dict__.items() if key not in _EVERYWHERE]
+        parts.append((name, type(part), tuple(plain)))
+    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in module.named_parameters())
+    return tuple(parts), shapes
+
+
+_OTHER = "something else"
+
+
+def _plain(value: Any) -> Any:
+    """A number, a text, a function or a list of such, as something that can be compared; ``_OTHER`` for all else."""
+    if isinstance(value, (tuple, list)):
+        parts = tuple(_plain(part) for part in value)
+        return parts
+    known = (bool, int, float, str, types.FunctionType, types.BuiltinFunctionType)
+    return value if value is None or isinstance(value, known) else _OTHER
+
+
+# What every module has, of which nothing but its mode changes what it computes: its parts are looked at one by one.
+_EVERYWHERE = frozenset(nn.Module().__dict__) - {"training"}
+
+
+def _points(sample: torch.Tensor) -> list[torch.Tensor]:
+    """Inputs ``[1, …]`` at which a trace is held against its module: the sample, and two others."""
+    noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(sample)
+    return [sample, sample + 0.5 * noise, noise]
+
+
+def _output(module: nn.Module, sample: torch.Tensor) -> Any:
+    """What the module itself computes at some points; copies of them, as a module may change its input."""
+    try:
+        with torch.no_grad():
+            found = [module(point.clone()) for point in _points(sample)]
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnsupportedModule(
+            f"{type(module).__name__} fails on an input of shape {list(sample.shape)}: {first}"
+        ) from error
+    found = [part[0] if isinstance(part, (tuple, list)) and len(part) == 1 else part for part in found]
+    return torch.cat(found) if all(torch.is_tensor(part) and part.dim() > 0 for part in found) else None
+
+
+def _agrees(traced: Traced, module: nn.Module, sample: torch.Tensor, expected: Any) -> Traced:
+    """``traced``, if it computes what the module computes."""
+    if expected is None or not expected.isfinite().all():
+        return traced
+    theta = [tensor.detach().cpu().double().reshape(-1) for tensor in traced.tensors(module)]
+    theta = torch.cat(theta) if theta else torch.zeros(0, dtype=torch.float64)
+    handle = traced.handle.with_parameters(theta.numpy(), traced.buffer_values(module))
+    x = np.ascontiguousarray(torch.cat(_points(sample)).cpu().double().numpy())
+    found = torch.from_numpy(handle.forward(x)).reshape(expected.shape)
+    apart = float((found - expected.cpu().double()).abs().max())
+    rounding = 1e-3 if expected.dtype in (torch.float32, torch.float64) else 5e-2
+    if not apart <= rounding * max(1.0, float(expected.abs().max())):
+        raise UnsupportedModule(
+            f"{type(module).__name__}: what was traced differs from the module by {apart:.2g}; it does something that a trace "
+            "does not see"
+        )
+    return traced
+
+
+class _Tracer(torch.fx.Tracer):
+    """Records what its own thread does; other threads use their modules meanwhile as if nothing were patched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _exported(module: nn.Module, sample: torch.Tensor) -> Traced:
@@ -122,6 +222,18 @@ class _Recorder(torch.fx.Interpreter):
         return result
 
 
+def _flagged(function: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a call of ``function`` has ``inplace=True``, by name or by place."""
+    try:
+        return bool(inspect.signature(function).bind(*args, **kwargs).arguments.get("inplace", False))
+    except (TypeError, ValueError):
+        return False
+
+
+# a += b and its like, as fx records them.
+_AUGMENTED = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul", "iand", "ior", "ixor")
+
+
 @dataclass(frozen=True)
 class _Value:
     """An output of the network's layer ``name``; ``shape`` without the batch."""
@@ -142,11 +254,15 @@ class _Builder:
         self.node: torch.fx.Node | None = None
 
     def build(self) -> Traced:
-        graph = torch.fx.symbolic_trace(self.module)
+        with _TRACING:
+            tracer = _Tracer()
+            recorded = tracer.trace(self.module)
+        graph = torch.fx.GraphModule(tracer.root, recorded)
         recorder = _Recorder(graph)
         # Modules are shared with the graph and must stay as they are.
         with torch.no_grad():
-            recorder.run(self.sample)
+            recorder.run(self.sample.clone())
+        self.refuse_overwritten(graph, recorder.results)
         values: dict[torch.fx.Node, Any] = {}
         for node in graph.graph.nodes:
             self.node = node
@@ -159,6 +275,37 @@ class _Builder:
         description = {"input": list(self.sample.shape[1:]), "layers": self.layers}
         handle = _tightrope.Network.from_description(json.dumps(description))
         return Traced(handle, self.getters, self.buffers)
+
+    def refuse_overwritten(self, graph: torch.fx.GraphModule, results: dict[Any, Any]) -> None:
+        """Refuses values that are read after an operation in place has changed them: a graph's edges tell of those before."""
+        nodes = list(graph.graph.nodes)
+        place = {node: i for i, node in enumerate(nodes)}
+        memory = {
+            node: result.untyped_storage().data_ptr() for node, result in results.items() if torch.is_tensor(result)
+        }
+        for node in nodes:
+            changed = self.in_place(node)
+            if changed is None:
+                continue
+            same = [n for n in nodes[: place[node]] if n in memory and memory[n] == memory.get(changed)]
+            if any(place[user] > place[node] for n in same for user in n.users):
+                self.node = node
+                raise self.refuse("changes in place what is read afterwards; use inplace=False")
+
+    def in_place(self, node: torch.fx.Node) -> torch.fx.Node | None:
+        """The node whose value an operation changes in place."""
+        if "out" in node.kwargs:
+            return node.kwargs["out"]
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        if node.op == "call_module":
+            changes = bool(getattr(self.module.get_submodule(node.target), "inplace", False))
+        elif node.op in ("call_method", "call_function"):
+            changes = name.endswith("_") and not name.endswith("__") or name in _AUGMENTED
+            changes = changes or node.op == "call_function" and _flagged(node.target, node.args, node.kwargs)
+        else:
+            return None
+        target = node.args[0] if node.args else node.kwargs.get("input")
+        return target if changes and isinstance(target, torch.fx.Node) else None
 
     def refuse(self, problem: str) -> UnsupportedModule:
         node = self.node
