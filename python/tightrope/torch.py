@@ -17,6 +17,7 @@ import torch
 
 from tightrope import _tightrope
 from tightrope.errors import ConfigError, InputError, UnsupportedModule
+from tightrope.faithful import structure
 from tightrope.network import (
     Bounds,
     LayerBounds,
@@ -28,7 +29,7 @@ from tightrope.network import (
     radius,
     spec_rows,
 )
-from tightrope.trace import Traced, structure, trace
+from tightrope.trace import Traced, trace
 
 __all__ = ["GaussianSmoothing", "bounds", "certified_loss", "network"]
 

@@ -7,20 +7,19 @@ import inspect
 import json
 import operator
 import threading
-import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from tightrope import _tightrope
 from tightrope.errors import ModelError, UnsupportedModule
+from tightrope.faithful import agreeing, output
 
 Getter = Callable[[nn.Module], torch.Tensor]
 
@@ -58,92 +57,18 @@ class Traced:
 def trace(module: nn.Module, example: torch.Tensor) -> Traced:
     """Traces ``module`` at the first sample of ``example``. Raises ``UnsupportedModule``."""
     sample = example[:1].detach()
-    expected = _output(module, sample)
+    expected = output(module, sample)
     try:
-        return _agrees(_Builder(module, sample).build(), module, sample, expected)
+        return agreeing(_Builder(module, sample).build(), module, sample, expected)
     except (UnsupportedModule, ModelError) as error:
         refusal = error
     except Exception as error:  # whatever a module's own code raises under the tracer
         refusal = UnsupportedModule(f"{type(module).__name__} cannot be traced: {error}")
     try:
-        return _agrees(_exported(module, sample), module, sample, expected)
+        return agreeing(_exported(module, sample), module, sample, expected)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnsupportedModule(f"{refusal}; nor does its ONNX export do: {first}") from refusal
-
-
-def structure(module: nn.Module) -> Any:
-    """What a module's structure depends on beside its tensors' values: another one is traced anew.
-
-    Raises ``UnsupportedModule`` for what no structure tells of: hooks.
-    """
-    parts = []
-    for name, part in module.named_modules():
-        if part._forward_hooks or part._forward_pre_hooks:
-            where = f"`{name}`" if name else "the module"
-            raise UnsupportedModule(
-                f"{where} ({type(part).__name__}) has forward hooks, which bounds would not know of; remove them (weight_norm, "
-                "spectral_norm and prune: use those of torch.nn.utils.parametrizations, or make them permanent)"
-            )
-        plain = [(key, _plain(value)) for key, value in part.__dict__.items() if key not in _EVERYWHERE]
-        parts.append((name, type(part), tuple(plain)))
-    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in module.named_parameters())
-    return tuple(parts), shapes
-
-
-_OTHER = "something else"
-
-
-def _plain(value: Any) -> Any:
-    """A number, a text, a function or a list of such, as something that can be compared; ``_OTHER`` for all else."""
-    if isinstance(value, (tuple, list)):
-        parts = tuple(_plain(part) for part in value)
-        return parts
-    known = (bool, int, float, str, types.FunctionType, types.BuiltinFunctionType)
-    return value if value is None or isinstance(value, known) else _OTHER
-
-
-# What every module has, of which nothing but its mode changes what it computes: its parts are looked at one by one.
-_EVERYWHERE = frozenset(nn.Module().__dict__) - {"training"}
-
-
-def _points(sample: torch.Tensor) -> list[torch.Tensor]:
-    """Inputs ``[1, …]`` at which a trace is held against its module: the sample, and two others."""
-    noise = torch.randn(sample.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(sample)
-    return [sample, sample + 0.5 * noise, noise]
-
-
-def _output(module: nn.Module, sample: torch.Tensor) -> Any:
-    """What the module itself computes at some points; copies of them, as a module may change its input."""
-    try:
-        with torch.no_grad():
-            found = [module(point.clone()) for point in _points(sample)]
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnsupportedModule(
-            f"{type(module).__name__} fails on an input of shape {list(sample.shape)}: {first}"
-        ) from error
-    found = [part[0] if isinstance(part, (tuple, list)) and len(part) == 1 else part for part in found]
-    return torch.cat(found) if all(torch.is_tensor(part) and part.dim() > 0 for part in found) else None
-
-
-def _agrees(traced: Traced, module: nn.Module, sample: torch.Tensor, expected: Any) -> Traced:
-    """``traced``, if it computes what the module computes."""
-    if expected is None or not expected.isfinite().all():
-        return traced
-    theta = [tensor.detach().cpu().double().reshape(-1) for tensor in traced.tensors(module)]
-    theta = torch.cat(theta) if theta else torch.zeros(0, dtype=torch.float64)
-    handle = traced.handle.with_parameters(theta.numpy(), traced.buffer_values(module))
-    x = np.ascontiguousarray(torch.cat(_points(sample)).cpu().double().numpy())
-    found = torch.from_numpy(handle.forward(x)).reshape(expected.shape)
-    apart = float((found - expected.cpu().double()).abs().max())
-    rounding = 1e-3 if expected.dtype in (torch.float32, torch.float64) else 5e-2
-    if not apart <= rounding * max(1.0, float(expected.abs().max())):
-        raise UnsupportedModule(
-            f"{type(module).__name__}: what was traced differs from the module by {apart:.2g}; it does something that a trace "
-            "does not see"
-        )
-    return traced
 
 
 class _Tracer(torch.fx.Tracer):
