@@ -196,6 +196,12 @@ def test_shapes_and_radii_that_do_not_fit_are_told_at_once(torch, t):
     for eps in (torch.tensor([0.1, 0.2]), torch.full((4, 4), 0.1), torch.full((1, 3, 4), 0.1)):
         with pytest.raises(InputError, match="one for each sample"):
             t.bounds(module, x, eps, clip=None)
+    with pytest.raises(InputError, match="give a tensor"):
+        Network.from_torch(module, x.numpy())
+    with pytest.raises(InputError, match="natural=2"):
+        t.certified_loss(module, x, [0, 1, 2], 0.1, natural=2)
+    losses = [t.certified_loss(module, x, y, 0.1) for y in ([0, 1, 2], np.arange(3), torch.arange(3, dtype=torch.int32))]
+    assert losses[0] == losses[1] == losses[2]
     net = Network.from_torch(module, x)
     with pytest.raises(InputError, match="give one number"):
         net.bounds(x, [0.1, 0.2, 0.3])

@@ -181,7 +181,7 @@ class BoundedModule(torch.nn.Module):
         else:
             region = {"eps": ptb.eps, "norm": ptb.norm, "clip": None}
         if C is not None:
-            C = C.to(center)
+            C = torch.as_tensor(C).to(center)
         if linear:
             from tightrope.linear import linear_bounds
 

@@ -41,6 +41,8 @@ _MOST_TRACED = 16
 
 def network(module: torch.nn.Module, example: torch.Tensor) -> Network:
     """The network of ``module`` as it computes in evaluation mode; see ``tightrope.Network.from_torch``."""
+    if not torch.is_tensor(example):
+        raise InputError(f"the example is a {type(example).__name__}; give a tensor [N, ...] (torch.from_numpy takes an array)")
     traced = _traced(module, example)
     theta = torch.cat([p.detach().reshape(-1).cpu() for p in traced.tensors(module)] or [torch.zeros(0)])
     return Network(traced.handle.with_parameters(as_array(theta, "the parameters"), traced.buffer_values(module)))
@@ -306,6 +308,9 @@ def certified_loss(
 
     With margins m_j ≥ lower bounds of z_y − z_j, a sample's certified loss is log Σ_j exp(−m_j), m_y = 0.
     """
+    if not 0.0 <= natural <= 1.0:
+        raise InputError(f"natural={natural}: give a share from 0 to 1")
+    y = torch.as_tensor(np.asarray(label_list(y, len(x))), device=x.device)
     entropy = torch.nn.functional.cross_entropy
     if natural == 1.0:
         return entropy(module(x), y)
