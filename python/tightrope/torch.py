@@ -310,7 +310,8 @@ def certified_loss(
     """
     if not 0.0 <= natural <= 1.0:
         raise InputError(f"natural={natural}: give a share from 0 to 1")
-    y = torch.as_tensor(np.asarray(label_list(y, len(x))), device=x.device)
+    if not torch.is_tensor(y) or y.dtype != torch.int64:
+        y = torch.as_tensor(np.asarray(label_list(y, len(x))), device=x.device)
     entropy = torch.nn.functional.cross_entropy
     if natural == 1.0:
         return entropy(module(x), y)
