@@ -6,6 +6,7 @@
 
 use tightrope_engine::{AdamStep, SlopeAscent};
 
+use crate::backward::images::constants::{Constants, PLAIN};
 use crate::backward::images::walk::{Group, MarginRows, PacketWalk, Scene, TOGETHER, extremes, line_at, relaxed};
 use crate::kernels::gather::{Outputs, gather};
 use crate::net::geometry::{Field, Inputs, apply_segments};
@@ -122,7 +123,7 @@ impl PacketAscent {
     ) -> [[f32; WIDTH]; TOGETHER] {
         let Climb { scene, rows } = climb;
         let plan = scene.net.plan;
-        let mut constants = [[0.0; WIDTH]; TOGETHER];
+        let mut constants = Constants::zero();
         let pixels = scene.net.input_len(0) * VP * WIDTH;
         self.pixels[..pixels].fill(0.0);
         let pixels = self.pixels.as_mut_ptr();
@@ -149,7 +150,7 @@ impl PacketAscent {
         }
         // SAFETY: the pixels hold the padded input.
         unsafe { S::run(|| extremes::<S, VP>(*scene, pixels, &mut constants)) };
-        constants
+        constants.total()
     }
 
     /// Runs the stages forwards from the minimiser and moves the slopes by one step.
@@ -203,26 +204,23 @@ unsafe fn relax<S: Lanes, const VP: usize>(
     bias: &[f32],
     live: &[u16],
     behind: *mut f32,
-    constants: &mut [[f32; WIDTH]; TOGETHER],
+    constants: &mut Constants,
 ) {
     // SAFETY: lists name channels of the position.
     unsafe {
-        let mut sums = [S::zero(); VP];
-        for v in 0..VP {
-            sums[v] = S::load_any(constants[v].as_ptr());
-        }
-        for &channel in live {
-            let channel = usize::from(channel);
-            let [upper, _, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
-            let bias = S::splat(bias[channel]);
-            for v in 0..VP {
-                let place = (channel * VP + v) * WIDTH;
-                let line = [upper, S::load(slopes.add(place)), intercept, bias];
-                S::store(behind.add(place), relaxed::<S>(S::load(before.add(place)), line, &mut sums[v]));
+        for live in live.chunks(PLAIN) {
+            let mut sums = [S::zero(); VP];
+            for &channel in live {
+                let channel = usize::from(channel);
+                let [upper, _, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
+                let bias = S::splat(bias[channel]);
+                for v in 0..VP {
+                    let place = (channel * VP + v) * WIDTH;
+                    let line = [upper, S::load(slopes.add(place)), intercept, bias];
+                    S::store(behind.add(place), relaxed::<S>(S::load(before.add(place)), line, &mut sums[v]));
+                }
             }
-        }
-        for v in 0..VP {
-            S::store_any(constants[v].as_mut_ptr(), sums[v]);
+            constants.add::<S, VP>(sums);
         }
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod adjoint;
 pub mod ascent;
+pub mod constants;
 pub mod lines;
 pub mod walk;

@@ -7,6 +7,7 @@
 //!
 //! A coefficient tensor is `[position][channel][VP][16 images]`, VP being the margins walked together.
 
+use crate::backward::images::constants::{Constants, PLAIN};
 use crate::backward::images::lines::PacketLines;
 use crate::backward::products::{ProductScratch, Products};
 use crate::interval::margins::{Labels, Margins, rival};
@@ -209,7 +210,7 @@ impl PacketWalk {
         stages.resize_with(hidden.max(stages.len()), Buffer::default);
         let len = net.input_len(0) * VP * WIDTH;
         pixels.at_least(len + SLACK)[..len].fill(0.0);
-        let mut constants = [[0.0; WIDTH]; TOGETHER];
+        let mut constants = Constants::zero();
         for index in (0..hidden).rev() {
             let stage = &net.plan.stages[index];
             let size = stage.output.c * VP * WIDTH;
@@ -234,7 +235,7 @@ impl PacketWalk {
         }
         // SAFETY: the pixels hold the padded input.
         unsafe { S::run(|| extremes::<S, VP>(scene, pixels.as_ptr(), &mut constants)) };
-        constants
+        constants.total()
     }
 
     /// Makes ready for walks of so many margins.
@@ -285,7 +286,7 @@ impl PacketWalk {
         let size = scene.net.plan.stages[0].output.c * VP * WIDTH;
         let base = self.band.at_least(band.positions() * size + SLACK).as_mut_ptr();
         let above = kept.stages.get(1).map_or(std::ptr::null(), |above| above.as_ptr());
-        let mut constants = [[0.0; WIDTH]; TOGETHER];
+        let mut constants = Constants::zero();
         for i in 0..band.positions() {
             // SAFETY: the band has room for its positions.
             unsafe {
@@ -306,7 +307,7 @@ impl PacketWalk {
         above: *const f32,
         spot: *mut f32,
         zero: bool,
-        constants: &mut [[f32; WIDTH]; TOGETHER],
+        constants: &mut Constants,
     ) {
         let Scene { net, lines, .. } = scene;
         let stage = &net.plan.stages[index];
@@ -390,51 +391,47 @@ unsafe fn relax<S: Lanes, const VP: usize>(
     bias: &[f32],
     live: &[u16],
     spot: *mut f32,
-    constants: &mut [[f32; WIDTH]; TOGETHER],
+    constants: &mut Constants,
 ) {
     // SAFETY: lists name channels of the position.
     unsafe {
-        let mut sums = [S::zero(); VP];
-        for v in 0..VP {
-            sums[v] = S::load_any(constants[v].as_ptr());
-        }
-        for &channel in live {
-            let channel = usize::from(channel);
-            let [upper, lower, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
-            let line = [upper, lower, intercept, S::splat(bias[channel])];
-            for v in 0..VP {
-                let place = spot.add((channel * VP + v) * WIDTH);
-                S::store(place, relaxed::<S>(S::load(place), line, &mut sums[v]));
+        for live in live.chunks(PLAIN) {
+            let mut sums = [S::zero(); VP];
+            for &channel in live {
+                let channel = usize::from(channel);
+                let [upper, lower, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
+                let line = [upper, lower, intercept, S::splat(bias[channel])];
+                for v in 0..VP {
+                    let place = spot.add((channel * VP + v) * WIDTH);
+                    S::store(place, relaxed::<S>(S::load(place), line, &mut sums[v]));
+                }
             }
-        }
-        for v in 0..VP {
-            S::store_any(constants[v].as_mut_ptr(), sums[v]);
+            constants.add::<S, VP>(sums);
         }
     }
 }
 
 /// Adds the minima of the linear forms over the boxes.
 #[inline(always)]
-pub unsafe fn extremes<S: Lanes, const VP: usize>(
-    scene: Scene<'_>,
-    pixels: *const f32,
-    constants: &mut [[f32; WIDTH]; TOGETHER],
-) {
+pub unsafe fn extremes<S: Lanes, const VP: usize>(scene: Scene<'_>, pixels: *const f32, constants: &mut Constants) {
     // SAFETY: the maps hold the padded input.
     unsafe {
-        let (mut value, mut reach) = ([S::zero(); VP], [S::zero(); VP]);
-        for e in 0..scene.net.input_len(0) {
-            let center = S::load(scene.center.as_ptr().add(e * WIDTH));
-            let radius = S::load(scene.radius.as_ptr().add(e * WIDTH));
-            for v in 0..VP {
-                let a = S::load(pixels.add((e * VP + v) * WIDTH));
-                value[v] = S::fma(a, center, value[v]);
-                reach[v] = S::fma(S::abs(a), radius, reach[v]);
+        let count = scene.net.input_len(0);
+        for start in (0..count).step_by(PLAIN) {
+            let (mut value, mut reach) = ([S::zero(); VP], [S::zero(); VP]);
+            for e in start..count.min(start + PLAIN) {
+                let center = S::load(scene.center.as_ptr().add(e * WIDTH));
+                let radius = S::load(scene.radius.as_ptr().add(e * WIDTH));
+                for v in 0..VP {
+                    let a = S::load(pixels.add((e * VP + v) * WIDTH));
+                    value[v] = S::fma(a, center, value[v]);
+                    reach[v] = S::fma(S::abs(a), radius, reach[v]);
+                }
             }
-        }
-        for v in 0..VP {
-            let place = constants[v].as_mut_ptr();
-            S::store_any(place, S::add(S::load_any(place), S::sub(value[v], reach[v])));
+            for v in 0..VP {
+                value[v] = S::sub(value[v], reach[v]);
+            }
+            constants.add::<S, VP>(value);
         }
     }
 }
