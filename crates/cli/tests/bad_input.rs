@@ -465,6 +465,30 @@ fn a_run_without_a_model_and_an_empty_recipe_are_told() {
     refused(folder.path(), &deep, &["left out", "cifar10-2_255/cnn5/deeppoly-rgs", "--model cnn7-bn"]);
 }
 
+/// One output has no margins to tell that its bounds are no numbers.
+#[test]
+fn bounds_of_layers_that_are_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = r#"input = [3]
+        layers = [{ kind = "exp" }, { kind = "linear", out_features = 1 }]"#;
+    let network = tightrope_network::Description::from_toml(layers, "test").unwrap().build().unwrap();
+    let model = tightrope_network::Model::new(network, vec![1.0, -1.0, 0.5, 0.0]);
+    std::fs::create_dir(folder.path().join("run")).unwrap();
+    model.save(&folder.path().join("run")).unwrap();
+    let inputs = [floats("x", &[1, 3], &[0.0, 5.0, -5.0]), integers("y", &[0])];
+    write_tensors(&folder.path().join("x.safetensors"), &inputs);
+    for method in ["ibp", "crown"] {
+        let arguments = ["--eps", "200", "--method", method, "--layers"];
+        bounds_refused(
+            folder.path(),
+            "run",
+            "x.safetensors",
+            &arguments,
+            &["bounds of layers of sample 0", "smaller ε"],
+        );
+    }
+}
+
 #[test]
 fn the_log_of_a_bare_model_goes_to_the_current_folder() {
     let folder = folder();

@@ -27,6 +27,20 @@ pub fn class(kind: i32) -> Option<Class> {
     }
 }
 
+/// The whole numbers that a type of the class [`Class::Integer`] holds.
+pub fn range(kind: i32) -> std::ops::RangeInclusive<i64> {
+    match kind {
+        code::TENSOR_BOOL => 0..=1,
+        code::TENSOR_UINT8 => 0..=u8::MAX.into(),
+        code::TENSOR_INT8 => i8::MIN.into()..=i8::MAX.into(),
+        code::TENSOR_UINT16 => 0..=u16::MAX.into(),
+        code::TENSOR_INT16 => i16::MIN.into()..=i16::MAX.into(),
+        code::TENSOR_INT32 => i32::MIN.into()..=i32::MAX.into(),
+        code::TENSOR_UINT32 => 0..=u32::MAX.into(),
+        _ => i64::MIN..=i64::MAX,
+    }
+}
+
 /// Bytes of an element as raw data.
 pub fn width(kind: i32) -> usize {
     match kind {

@@ -84,9 +84,6 @@ impl Tensor {
                 tensor.dims
             )));
         }
-        if let Data::Real(values) = &tensor.data {
-            tensor.check_finite(values)?;
-        }
         Ok(tensor)
     }
 
@@ -98,8 +95,20 @@ impl Tensor {
         }
     }
 
-    /// The floating-point elements.
+    /// The floating-point elements; fails if one of them is NaN or infinite.
     pub fn reals(&self) -> Result<&[f64], Problem> {
+        let values = self.extended_reals()?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(index) => Err(Problem::tensor(
+                &self.name,
+                format!("holds {} at element {index}; the file is damaged or the training diverged", values[index]),
+            )),
+        }
+    }
+
+    /// The floating-point elements, among them infinite ones.
+    pub fn extended_reals(&self) -> Result<&[f64], Problem> {
         match &self.data {
             Data::Real(values) => Ok(values),
             Data::Integer(_) => Err(Problem::tensor(&self.name, "holds integers where float32 values are needed")),
@@ -111,17 +120,6 @@ impl Tensor {
         match &self.data {
             Data::Integer(values) => Ok(values),
             Data::Real(_) => Err(Problem::tensor(&self.name, "holds floats where int64 values are needed")),
-        }
-    }
-
-    /// Fails if a value is NaN or infinite.
-    pub fn check_finite(&self, values: &[f64]) -> Result<(), Problem> {
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(index) => Err(Problem::tensor(
-                &self.name,
-                format!("holds {} at element {index}; the file is damaged or the training diverged", values[index]),
-            )),
         }
     }
 

@@ -187,12 +187,20 @@ impl Network {
         let (shared, owned) = (Arc::clone(&self.0), question.owned::<T>(&self.0)?);
         let answer = running::in_pool(py, move || owned.answer(&shared))?.map_err(|error| raise(py, error))?;
         let bounds = answer.bounds;
-        if let Some(position) = bounds.lower.iter().position(|value| !value.is_finite()) {
-            let sample = position / bounds.rows;
-            return Err(errors::input(
-                py,
-                format!("the bounds of sample {sample} overflow; use a smaller eps, or float64 inputs"),
-            ));
+        // Infinite bounds of layers say little, NaN says nothing.
+        let is_number = |value: &T| value.partial_cmp(value).is_some();
+        let samples = bounds.lower.len() / bounds.rows.max(1);
+        let ends = bounds.layers.iter().flat_map(|layer| [&layer.lower, &layer.upper]).chain(&bounds.upper);
+        let lost = ends.map(|values| (values.iter().position(|value| !is_number(value)), values.len()));
+        let lost = lost.chain([(bounds.lower.iter().position(|value| !value.is_finite()), bounds.lower.len())]);
+        for (position, length) in lost {
+            if let Some(position) = position {
+                let sample = position / (length / samples);
+                return Err(errors::input(
+                    py,
+                    format!("the bounds of sample {sample} overflow; use a smaller eps, or float64 inputs"),
+                ));
+            }
         }
         let nodes: Vec<_> = bounds.layers.iter().map(|layer| layer.node).collect();
         let tape = answer.tape.map(|tape| Tape::new(Arc::clone(&self.0), tape, nodes, answer.margins, T::DOUBLE));

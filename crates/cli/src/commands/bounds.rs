@@ -205,6 +205,19 @@ struct Chunk<'a, T> {
     share: T,
 }
 
+impl<T: Precision> Chunk<'_, T> {
+    /// Fails, naming the sample, if one of its `values` is not as it should be.
+    fn check(&self, what: &str, values: &[T], is_fine: impl Fn(&T) -> bool) -> anyhow::Result<()> {
+        let Some(position) = values.iter().position(|value| !is_fine(value)) else { return Ok(()) };
+        bail!(
+            "the {what} of sample {} overflow {}; use a smaller ε{}",
+            self.first + position / (values.len() / self.labels.len()),
+            T::DTYPE.to_lowercase(),
+            if T::DTYPE == "F32" { " or --precision f64" } else { "" }
+        );
+    }
+}
+
 /// Sums over the chunks.
 struct Totals<T> {
     loss: f64,
@@ -284,14 +297,7 @@ impl<T: Precision> Run<'_, T> {
             }
         }
         chunk.labels.iter().enumerate().for_each(|(i, &label)| margins[i * bounds.rows + label] = T::ZERO);
-        if let Some(position) = margins.iter().position(|m| !m.is_finite()) {
-            bail!(
-                "the margins of sample {} overflow {}; use a smaller ε{}",
-                chunk.first + position / bounds.rows,
-                T::DTYPE.to_lowercase(),
-                if T::DTYPE == "F32" { " or --precision f64" } else { "" }
-            );
-        }
+        chunk.check("margins", &margins, |m| m.is_finite())?;
         let loss = certified_cross_entropy(&margins, chunk.labels);
         totals.loss += loss.per_sample.iter().map(|l| l.to_f64()).sum::<f64>();
         totals.certified += loss.certified;
@@ -323,6 +329,12 @@ impl<T: Precision> Run<'_, T> {
             }
         }
         let nodes = self.layer_nodes();
+        // Infinite bounds say little, NaN says nothing.
+        let is_number = |bound: &T| bound.partial_cmp(bound).is_some();
+        let ends = bounds.layers.iter().flat_map(|layer| [&layer.lower, &layer.upper]);
+        for values in ends.chain([&bounds.lower]).chain(&bounds.upper) {
+            chunk.check("bounds of layers", values, is_number)?;
+        }
         for (i, layer) in bounds.layers.iter().enumerate() {
             ensure!(nodes[..nodes.len() - 1].get(i) == Some(&layer.node), "the engine returned layers out of order");
             writer.write(&format!("layer{i}.lower"), chunk.first, &layer.lower)?;

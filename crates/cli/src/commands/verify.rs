@@ -283,7 +283,7 @@ impl<'a> Job<'a> {
         if let Some(remark) = &found.remark {
             // Who asked for a proof and gets none is told why, however quiet it is to be.
             match self.settings.proof && found.verdict == Verdict::Holds && found.certificate.is_none() {
-                true => complain(&format!("warning: no certificate: {remark}")),
+                true => complain(&format!("warning: {remark}")),
                 false => self.context.note(remark),
             }
         }

@@ -159,14 +159,14 @@ impl<'a> Importer<'a> {
         self.alias(node, result)
     }
 
-    /// One end of a Clip; none where it is left out or is the largest float32, which early opsets say for infinity.
+    /// One end of a Clip; none where it is left out, infinite, or the largest float32, which early opsets say for infinity.
     fn end(&mut self, node: &mut Node<'a>, name: &'static str, index: usize) -> Result<Option<f64>, Problem> {
         let largest = f64::from(f32::MAX);
         let value = if node.has(name) {
-            f64::from(node.float(name, 0.0)?)
+            f64::from(node.extended_float(name, 0.0)?)
         } else if node.input(index).is_some() {
             let tensor = self.constant_operand(node, index)?;
-            match tensor.reals()? {
+            match tensor.extended_reals()? {
                 &[value] => value,
                 values => {
                     return Err(node.problem(format!("its {name} has {} values; it must be a scalar", values.len())));
@@ -175,7 +175,15 @@ impl<'a> Importer<'a> {
         } else {
             return Ok(None);
         };
-        Ok(Some(value).filter(|value| value.abs() < largest))
+        // An end that nothing can reach is none; one that everything is beyond is not.
+        let open = if name == "min" { -largest } else { largest };
+        match value {
+            _ if value.is_nan() || value == -open.signum() * f64::INFINITY => {
+                Err(node.problem(format!("its {name} is {value}")))
+            }
+            _ if value.abs() >= largest && value.signum() == open.signum() => Ok(None),
+            _ => Ok(Some(value)),
+        }
     }
 
     /// Lets the node's output be `function` of each element of its first input.

@@ -1,4 +1,4 @@
-//! Add, Sub, Mul, Div, Neg, Sum and BatchNormalization.
+//! Add, Sub, Mul, Div, Neg, Sum, Mean and BatchNormalization.
 
 use std::rc::Rc;
 
@@ -113,6 +113,9 @@ impl<'a> Importer<'a> {
         };
         for tensor in constants {
             sum = self.step(node, Step::Add, &sum, &tensor)?;
+        }
+        if node.proto.op_type == "Mean" {
+            sum = self.scalar_step(node, Step::Divide, &sum, node.proto.input.len() as f64)?;
         }
         self.alias(node, sum)
     }

@@ -232,8 +232,13 @@ impl<'a> Importer<'a> {
                 None if mode == "VALID" => (0, 0),
                 None => (pads[axis] as i64, pads[axis + axes] as i64),
                 Some(total) => {
-                    let cut = (whole - i64::try_from(total).unwrap_or(i64::MAX)).max(0);
+                    let Ok(total) = i64::try_from(total) else {
+                        return Err(node.problem("its output is impossibly large"));
+                    };
+                    let cut = (whole - total).max(0);
                     match mode.as_str() {
+                        // What is wanted beyond the whole comes behind it.
+                        _ if total > whole => (0, whole - total),
                         "SAME_UPPER" => (cut / 2, cut - cut / 2),
                         _ => (cut - cut / 2, cut / 2),
                     }

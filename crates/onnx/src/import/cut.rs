@@ -77,7 +77,10 @@ impl<'a> Importer<'a> {
         };
         let parts = usize::try_from(node.int("num_outputs", count as i64)?).unwrap_or(0);
         let lengths: Vec<usize> = match stated {
-            Some(lengths) => lengths.iter().map(|&length| usize::try_from(length).unwrap_or(usize::MAX)).collect(),
+            Some(lengths) => match lengths.iter().map(|&length| usize::try_from(length).ok()).collect() {
+                Some(lengths) => lengths,
+                None => return Err(node.problem(format!("has negative lengths: {lengths:?}"))),
+            },
             // The last part is shorter where they cannot be equal.
             None => {
                 let each = own[at].div_ceil(parts.max(1));
@@ -135,6 +138,38 @@ impl<'a> Importer<'a> {
         self.bind_operand(node, 0, operand)
     }
 
+    /// Parts of a tensor by constant positions along its first axes.
+    pub fn gather_nd(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
+        node.check_arity(2, 2)?;
+        if node.int("batch_dims", 0)? != 0 {
+            return Err(node.problem("has batch_dims; only 0 is supported, so index along one axis with Gather"));
+        }
+        let operand = self.operand(node, 0)?;
+        let own = operand.dims().to_vec();
+        let indices = self.constant_operand(node, 1)?;
+        let Some((&depth, lead)) = indices.dims.split_last().filter(|&(&depth, _)| (1..=own.len()).contains(&depth))
+        else {
+            return Err(node.problem(format!("its positions of shape {:?} do not fit {own:?}", indices.dims)));
+        };
+        let dims = [lead, &own[depth..]].concat();
+        self.check_room(node, &dims)?;
+        let inner: usize = own[depth..].iter().product();
+        let mut sources = Vec::with_capacity(dims.iter().product());
+        for position in indices.integers()?.chunks(depth) {
+            let counted = position.iter().zip(&own).map(|(&given, &side)| {
+                let counted = if given < 0 { given.saturating_add(side as i64) } else { given };
+                usize::try_from(counted).ok().filter(|&counted| counted < side)
+            });
+            let Some(place) = counted.collect::<Option<Vec<usize>>>() else {
+                return Err(node.problem(format!("a position in `{}` is beyond {own:?}", indices.name)));
+            };
+            let first = index(&own[..depth], &place) * inner;
+            sources.extend((first..first + inner).map(|source| source as u32));
+        }
+        let operand = self.picked(node, &operand, dims, sources)?;
+        self.bind_operand(node, 0, operand)
+    }
+
     pub fn concat(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(1, usize::MAX)?;
         let parts: Vec<Operand> =
@@ -161,27 +196,8 @@ impl<'a> Importer<'a> {
             }
         }
         tensor::spend(&mut self.budget, 2 * origins.len(), node.label())?;
-        let constants: Vec<Option<&Rc<tensor::Tensor>>> = parts
-            .iter()
-            .map(|part| match part {
-                Operand::Constant(tensor) => Some(tensor),
-                Operand::Activation(_) => None,
-            })
-            .collect();
-        if let Some(all) = constants.iter().copied().collect::<Option<Vec<_>>>() {
-            let joint = joined(node, &all, dims, &origins)?;
-            return self.bind_operand(node, 0, Operand::Constant(Rc::new(joint)));
-        }
-        let mut sum = self.joint(node, &parts, &dims, &origins)?;
-        if constants.iter().any(Option::is_some) {
-            let value = |&(part, index): &(u32, u32)| match constants[part as usize] {
-                Some(tensor) => tensor.reals().map(|values| values[index as usize]),
-                None => Ok(0.0),
-            };
-            let values = origins.iter().map(value).collect::<Result<Vec<f64>, _>>()?;
-            sum = self.shifted(node, &sum, values)?;
-        }
-        self.alias(node, sum)
+        let joint = self.assembled(node, &parts, dims, &origins)?;
+        self.bind_operand(node, 0, joint)
     }
 
     /// The elements `origins` (part, element of it) of several parts as one activation of shape `dims`, with 0 for those of
@@ -331,26 +347,6 @@ impl<'a> Importer<'a> {
             }
         }
     }
-}
-
-/// Constants joined: `origins` says which constant, and which of its elements, each element is.
-fn joined(
-    node: &Node<'_>,
-    parts: &[&Rc<tensor::Tensor>],
-    dims: Vec<usize>,
-    origins: &[(u32, u32)],
-) -> Result<tensor::Tensor, Problem> {
-    let data = match &parts[0].data {
-        Data::Real(_) => {
-            let lists = parts.iter().map(|part| part.reals()).collect::<Result<Vec<_>, _>>()?;
-            Data::Real(origins.iter().map(|&(part, index)| lists[part as usize][index as usize]).collect())
-        }
-        Data::Integer(_) => {
-            let lists = parts.iter().map(|part| part.integers()).collect::<Result<Vec<_>, _>>()?;
-            Data::Integer(origins.iter().map(|&(part, index)| lists[part as usize][index as usize]).collect())
-        }
-    };
-    Ok(tensor::Tensor { name: node.proto.output[0].clone(), dims, data, kind: parts[0].kind, trainable: false })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ fn unary(operator: &str, x: f64) -> Option<f64> {
     Some(match operator {
         "Abs" => x.abs(),
         "Ceil" => x.ceil(),
+        "Cos" => x.cos(),
         "Exp" => x.exp(),
         "Floor" => x.floor(),
         "Log" => x.ln(),
@@ -31,7 +32,11 @@ fn unary(operator: &str, x: f64) -> Option<f64> {
                 x.signum()
             }
         }
+        "Sin" => x.sin(),
+        // As max(x, 0) + ln(1 + e^−|x|), which does not overflow.
+        "Softplus" => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         "Sqrt" => x.sqrt(),
+        "Tan" => x.tan(),
         "Tanh" => x.tanh(),
         _ => return None,
     })
@@ -48,8 +53,9 @@ fn binary(operator: &str, a: f64, b: f64, whole: bool) -> Option<f64> {
         "Pow" => a.powf(b),
         "Max" => a.max(b),
         "Min" => a.min(b),
-        // That of whole numbers has the sign of the divisor; for the others `fmod` says which.
+        // With the sign of the divisor, or of the dividend if `fmod` says so.
         "Mod" => a - b * (a / b).floor(),
+        "Fmod" => a % b,
         "And" => f64::from(a != 0.0 && b != 0.0),
         "Or" => f64::from(a != 0.0 || b != 0.0),
         "Equal" => f64::from(a == b),
@@ -74,13 +80,22 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
     }
 }
 
-/// `values` as a tensor of a type.
-fn tensor(name: &str, dims: Vec<usize>, values: Vec<f64>, kind: i32) -> Tensor {
+/// `values` as a tensor of a type; whole numbers are cut towards 0.
+fn tensor(name: &str, dims: Vec<usize>, values: Vec<f64>, kind: i32) -> Result<Tensor, Problem> {
     let data = match element::class(kind) {
-        Some(Class::Integer) => Data::Integer(values.iter().map(|&value| value as i64).collect()),
+        Some(Class::Integer) => {
+            // What a type cannot hold wraps around in some runtimes and not in others.
+            let range = element::range(kind);
+            let whole =
+                |&value: &f64| Some(value.trunc() as i64).filter(|whole| value.is_finite() && range.contains(whole));
+            let values = values.iter().map(whole).collect::<Option<Vec<i64>>>();
+            Data::Integer(values.ok_or_else(|| {
+                Problem::tensor(name, format!("would hold a number that {} cannot", element::name(kind)))
+            })?)
+        }
         _ => Data::Real(values.iter().map(|&value| element::round(kind, value)).collect()),
     };
-    Tensor { name: name.into(), dims, data, kind, trainable: false }
+    Ok(Tensor { name: name.into(), dims, data, kind, trainable: false })
 }
 
 impl<'a> Importer<'a> {
@@ -90,7 +105,7 @@ impl<'a> Importer<'a> {
         if given.is_empty() || !given.iter().all(|&index| self.is_constant(node.input(index).unwrap_or_default())) {
             return Ok(false);
         }
-        let is_known = matches!(operator, "Cast" | "ConstantOfShape" | "Range" | "Where" | "Size")
+        let is_known = matches!(operator, "Cast" | "ConstantOfShape" | "MatMul" | "Range" | "Where" | "Size")
             || matches!(operator, "ReduceSum" | "ReduceMean" | "ReduceProd" | "ReduceMax" | "ReduceMin")
             || unary(operator, 1.0).is_some()
             || binary(operator, 1.0, 1.0, false).is_some();
@@ -129,20 +144,20 @@ impl<'a> Importer<'a> {
                     code::TENSOR_BOOL => values.map(|value| f64::from(value != 0.0)).collect(),
                     _ => values.collect(),
                 };
-                tensor(&name, dims, values, kind)
+                tensor(&name, dims, values, kind)?
             }
-            "Size" => tensor(&name, vec![], vec![first.len() as f64], code::TENSOR_INT64),
+            "Size" => tensor(&name, vec![], vec![first.len() as f64], code::TENSOR_INT64)?,
             "ConstantOfShape" => {
                 let dims = self.lengths_of(node, &first)?;
                 let count = spend(self, &dims)?;
                 let filler = match node.tensor("value")? {
                     Some(proto) => Tensor::decode(proto, "value", false, self.files, &mut self.budget)?,
-                    None => tensor("value", vec![1], vec![0.0], code::TENSOR_FLOAT),
+                    None => tensor("value", vec![1], vec![0.0], code::TENSOR_FLOAT)?,
                 };
                 let &[value] = &numbers(&filler)[..] else {
                     return Err(node.problem("its value must be one number"));
                 };
-                tensor(&name, dims, vec![value; count], filler.kind)
+                tensor(&name, dims, vec![value; count], filler.kind)?
             }
             "Range" => {
                 let ends: Vec<f64> = inputs.iter().flat_map(|input| numbers(input)).collect();
@@ -157,8 +172,9 @@ impl<'a> Importer<'a> {
                 }
                 let count = spend(self, &[count as usize])?;
                 let values = (0..count).map(|i| start + i as f64 * delta).collect();
-                tensor(&name, vec![count], values, first.kind)
+                tensor(&name, vec![count], values, first.kind)?
             }
+            "MatMul" => self.folded_product(node, &inputs)?,
             "Where" => {
                 let [condition, yes, no] = &inputs[..] else { return Err(node.problem("needs three inputs")) };
                 let dims = broadcast(&condition.dims, &yes.dims).and_then(|dims| broadcast(&dims, &no.dims));
@@ -168,7 +184,7 @@ impl<'a> Importer<'a> {
                 let pairs = all(yes).into_iter().zip(all(no));
                 let values = all(condition).into_iter().zip(pairs).map(|(c, (a, b))| if c != 0.0 { a } else { b });
                 let values = values.collect();
-                tensor(&name, dims, values, yes.kind)
+                tensor(&name, dims, values, yes.kind)?
             }
             "ReduceSum" | "ReduceMean" | "ReduceProd" | "ReduceMax" | "ReduceMin" => {
                 let (axes, keep) = self.reduction(node, first.dims.len())?;
@@ -189,16 +205,16 @@ impl<'a> Importer<'a> {
                     _ => group.iter().copied().fold(f64::INFINITY, f64::min),
                 };
                 let dims = if keep { kept(&first.dims, &axes) } else { dims };
-                tensor(&name, dims, groups.iter().map(of).collect(), first.kind)
+                tensor(&name, dims, groups.iter().map(of).collect(), first.kind)?
             }
             _ if unary(operator, 1.0).is_some() => {
                 spend(self, &first.dims)?;
                 let of = |x| unary(operator, x).unwrap_or(x);
                 let kind = if is_logical(operator) { code::TENSOR_BOOL } else { first.kind };
-                tensor(&name, first.dims.clone(), numbers(&first).into_iter().map(of).collect(), kind)
+                tensor(&name, first.dims.clone(), numbers(&first).into_iter().map(of).collect(), kind)?
             }
             _ => {
-                node.int("fmod", 0)?;
+                let operator = if node.int("fmod", 0)? != 0 { "Fmod" } else { operator };
                 let mut sum = Tensor::clone(&first);
                 for other in &inputs[1..] {
                     let Some(dims) = broadcast(&sum.dims, &other.dims) else {
@@ -218,18 +234,28 @@ impl<'a> Importer<'a> {
                     if whole && values.iter().any(|value| !value.is_finite() || value.abs() >= 2.0_f64.powi(53)) {
                         return Err(node.problem("its result is no whole number, or too large"));
                     }
-                    sum = tensor(&name, dims, values, kind);
+                    sum = tensor(&name, dims, values, kind)?;
                 }
                 sum.trainable = false;
                 sum.name.clone_from(&name);
                 sum
             }
         };
-        if let Data::Real(values) = &result.data {
-            result.check_finite(values)?;
-        }
         self.bind_operand(node, 0, Operand::Constant(Rc::new(result)))?;
         Ok(true)
+    }
+
+    /// The product of two constant matrices, or stacks of them.
+    fn folded_product(&mut self, node: &Node<'a>, inputs: &[Rc<Tensor>]) -> Result<Tensor, Problem> {
+        let [left, right] = inputs else { return Err(node.problem("needs two inputs")) };
+        let name = &node.proto.output[0];
+        let pairs = self.matrices(node, &left.dims, &right.dims)?;
+        tensor::spend(&mut self.budget, pairs.left.len(), name)?;
+        let (a, b) = (numbers(left), numbers(right));
+        let terms = pairs.left.iter().zip(&pairs.right).map(|(&i, &j)| a[i as usize] * b[j as usize]);
+        let terms: Vec<f64> = terms.collect();
+        let sums = terms.chunks(pairs.inner.max(1)).map(|terms| terms.iter().sum()).collect();
+        tensor(name, pairs.dims, sums, left.kind)
     }
 
     /// The elements of a constant as lengths.

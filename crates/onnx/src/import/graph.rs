@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tightrope_network::Model;
 
 use super::arrange::own_shape;
+use super::choice::Above;
 use super::draft::{Activation, Draft, Drafts, Operation, Weight};
 use super::node::Node;
 use super::numbers::Numbers;
@@ -24,6 +25,8 @@ enum Value<'a> {
     Initializer(&'a TensorProto),
     Constant(Rc<Tensor>),
     Activation(Activation),
+    /// A truth value that depends on the input.
+    Above(Above),
 }
 
 /// One operand of a node.
@@ -112,7 +115,10 @@ fn input_dims(input: &ValueInfoProto, output: &ValueInfoProto) -> Result<Vec<usi
     }
     let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
     let [first, rest @ ..] = dims else {
-        return fail("has no shape; export the model with one".into());
+        return match tensor.shape {
+            Some(_) => fail("is a single number without an axis; give it one of length 1".into()),
+            None => fail("has no shape; export the model with one".into()),
+        };
     };
     let out = output.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()?.shape.as_ref());
     let out = out.map_or(&[][..], |shape| &shape.dim);
@@ -164,7 +170,7 @@ impl<'a> Importer<'a> {
         match operator {
             "Abs" => self.abs(&mut node)?,
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(&mut node)?,
-            "Sum" => self.sum(&mut node)?,
+            "Sum" | "Mean" => self.sum(&mut node)?,
             "Neg" => self.neg(&mut node)?,
             "Max" | "Min" => self.extreme(&mut node)?,
             "BatchNormalization" => self.batch_normalization(&mut node)?,
@@ -200,6 +206,9 @@ impl<'a> Importer<'a> {
             "Split" => self.split(&mut node)?,
             "Concat" => self.concat(&mut node)?,
             "Gather" => self.gather(&mut node)?,
+            "GatherND" => self.gather_nd(&mut node)?,
+            "Greater" => self.greater(&mut node)?,
+            "Where" => self.choose(&mut node)?,
             "Pad" => self.pad(&mut node)?,
             "DepthToSpace" | "SpaceToDepth" => self.depth_space(&mut node)?,
             "Resize" | "Upsample" => self.resize(&mut node)?,
@@ -226,6 +235,11 @@ impl<'a> Importer<'a> {
         let tensor = match self.values.get(name) {
             Some(Value::Activation(activation)) => return Ok(Operand::Activation(activation.clone())),
             Some(Value::Constant(tensor)) => return Ok(Operand::Constant(tensor.clone())),
+            Some(Value::Above(_)) => {
+                return Err(node.problem(format!(
+                    "reads `{name}`, a comparison of what depends on the input; only Where(x > 20, x, Softplus(x)) is read"
+                )));
+            }
             Some(&Value::Initializer(proto)) => {
                 Rc::new(Tensor::decode(proto, name, true, self.files, &mut self.budget)?)
             }
@@ -277,6 +291,19 @@ impl<'a> Importer<'a> {
         // About what a number of three hundred digits takes, in f64s.
         const FINER: usize = 32;
         tensor::spend(&mut self.budget, numbers.len() + FINER * numbers.finer.len(), name)
+    }
+
+    /// The comparison that input `index` is, if it is one of what depends on the network's input.
+    pub fn comparison(&self, node: &Node<'a>, index: usize) -> Option<Above> {
+        match self.values.get(node.input(index)?) {
+            Some(Value::Above(above)) => Some(above.clone()),
+            _ => None,
+        }
+    }
+
+    /// Lets the node's output be a comparison.
+    pub fn bind_comparison(&mut self, node: &Node<'a>, above: Above) -> Result<(), Problem> {
+        self.bind(node, 0, Value::Above(above))
     }
 
     /// True if nothing that `operand` names is computed from the network's input.
@@ -397,11 +424,7 @@ impl<'a> Importer<'a> {
                 return Err(node.problem("has no dense value of floats or integers"));
             };
             let kind = if matches!(data, Data::Real(_)) { code::TENSOR_FLOAT } else { code::TENSOR_INT64 };
-            let tensor = Tensor { name, dims, data, kind, trainable: false };
-            if let Data::Real(values) = &tensor.data {
-                tensor.check_finite(values)?;
-            }
-            tensor
+            Tensor { name, dims, data, kind, trainable: false }
         };
         self.bind_constant(node, tensor)
     }

@@ -132,7 +132,10 @@ impl<'a> Importer<'a> {
         let (input, tensor, constant_on_the_left) = match operands {
             (Operand::Activation(input), Operand::Constant(tensor)) => (input, tensor, false),
             (Operand::Constant(tensor), Operand::Activation(input)) => (input, tensor, true),
-            _ => return Err(node.problem("exactly one of its inputs must be a constant")),
+            (Operand::Activation(left), Operand::Activation(right)) => return self.variable_product(node, left, right),
+            (Operand::Constant(_), Operand::Constant(_)) => {
+                return Err(node.problem("both inputs are constants of types that are not multiplied"));
+            }
         };
         // Vectors stand for matrices of one row on the left and of one column on the right.
         let mut dims = input.dims.to_vec();

@@ -10,6 +10,7 @@
 mod activation;
 mod affine;
 mod arrange;
+mod choice;
 mod compressed;
 mod conv;
 mod cut;
@@ -17,6 +18,7 @@ mod draft;
 mod fold;
 mod graph;
 mod linear;
+mod matrices;
 mod node;
 mod numbers;
 mod order;
@@ -32,6 +34,8 @@ mod window;
 mod file_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod value_tests;
 
 use std::path::Path;
 
@@ -46,7 +50,7 @@ pub(crate) use affine::Step;
 pub(crate) use draft::Names;
 
 /// The operators that [`import`] reads of values that depend on the network's input. Of constants alone, it computes more.
-pub const SUPPORTED_OPERATORS: [&str; 55] = [
+pub const SUPPORTED_OPERATORS: [&str; 59] = [
     "Abs",
     "Add",
     "AveragePool",
@@ -64,15 +68,18 @@ pub const SUPPORTED_OPERATORS: [&str; 55] = [
     "Expand",
     "Flatten",
     "Gather",
+    "GatherND",
     "Gemm",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "Greater",
     "HardSigmoid",
     "Identity",
     "LeakyRelu",
     "MatMul",
     "Max",
     "MaxPool",
+    "Mean",
     "Min",
     "Mul",
     "Neg",
@@ -102,6 +109,7 @@ pub const SUPPORTED_OPERATORS: [&str; 55] = [
     "Transpose",
     "Unsqueeze",
     "Upsample",
+    "Where",
 ];
 
 /// What to do instead of an operator that is not read, where more can be said than to name those that are.

@@ -6,7 +6,7 @@ use crate::proto::{AttributeProto, NodeProto, TensorProto, code};
 /// A node with its attributes, each of which has to be asked for.
 pub struct Node<'a> {
     pub proto: &'a NodeProto,
-    /// Its name, or that of its first output where it has none.
+    /// Its name, or that of the first output that it has where it has none.
     pub label: &'a str,
     /// The outputs that something reads.
     pub used: Vec<usize>,
@@ -15,7 +15,7 @@ pub struct Node<'a> {
 
 impl<'a> Node<'a> {
     pub fn new(proto: &'a NodeProto) -> Self {
-        let label = match proto.output.first() {
+        let label = match proto.output.iter().find(|output| !output.is_empty()) {
             Some(output) if proto.name.is_empty() => output,
             _ => &proto.name,
         };
@@ -76,12 +76,17 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A float attribute, which may be infinite or NaN.
+    pub fn extended_float(&mut self, name: &'static str, default: f32) -> Result<f32, Problem> {
+        match self.attribute(name, code::ATTRIBUTE_FLOAT)? {
+            Some(attribute) => self.value(name, attribute.f),
+            None => Ok(default),
+        }
+    }
+
     /// A float attribute.
     pub fn float(&mut self, name: &'static str, default: f32) -> Result<f32, Problem> {
-        let value = match self.attribute(name, code::ATTRIBUTE_FLOAT)? {
-            Some(attribute) => self.value(name, attribute.f)?,
-            None => default,
-        };
+        let value = self.extended_float(name, default)?;
         if !value.is_finite() {
             return Err(self.problem(format!("attribute `{name}` is {value}")));
         }

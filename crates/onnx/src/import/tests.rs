@@ -21,7 +21,7 @@ pub fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
     }
 }
 
-fn with_ints(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
+pub fn with_ints(mut node: NodeProto, name: &str, ints: &[i64]) -> NodeProto {
     let attribute =
         AttributeProto { name: name.into(), ints: ints.to_vec(), r#type: code::ATTRIBUTE_INTS, ..Default::default() };
     node.attribute.push(attribute);
@@ -140,7 +140,7 @@ fn models_without_a_usable_frame() {
     refused(&changed(&|graph| graph.node = vec![node("Relu", &["x"], "y"); 20_001]), &["20001 nodes", "at most 20000"]);
     refused(&changed(&|graph| graph.node.push(node("Relu", &["x"], "y"))), &["makes `y`, which exists already"]);
     for (dims, parts) in [
-        (&[][..], "has no shape"),
+        (&[][..], "a single number without an axis"),
         (&[-1], "one axis of unknown length"),
         (&[-2, 3], "impossible batch -2"),
         (&[-1, -1], "dynamic axis 1"),
@@ -341,7 +341,7 @@ fn forms_that_are_no_layer() {
     case(&[1, 4], node("MatMul", &["w", "x"], "y"), vec![ones("w", &[3, 4])], &["1 features"]);
     case(&[1, 4], node("MatMul", &["x", "w"], "y"), vec![ones("w", &[3])], &["an input of 4 features"]);
     case(&[1, 4], node("MatMul", &["x", "w"], "y"), vec![ones("w", &[])], &["a single number; use Mul"]);
-    case(&[1, 4], node("MatMul", &["x", "x"], "y"), vec![], &["exactly one"]);
+    case(&[1, 4], node("MatMul", &["x", "x"], "y"), vec![], &["shapes [1, 4] and [1, 4]", "do not fit each other"]);
 
     for exponents in [vec![0.0], vec![0.5], vec![17.0], vec![2.0, 3.0, 2.0, 2.0]] {
         let w = encode_floats("w", &[exponents.len()], &exponents);

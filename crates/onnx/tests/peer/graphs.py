@@ -73,8 +73,8 @@ def elementwise(g, x):
     if kind == 1:
         return g.node("PRelu", [x, g.constant(g.normal(*g.broadcastable(shape)))], shape)
     if kind == 2:
-        ends = [g.constant(numpy.float32(-0.5)) if g.coin() else "", g.constant(numpy.float32(0.4)) if g.coin() else ""]
-        return g.node("Clip", [x, *ends], shape)
+        end = lambda value: g.one_of([lambda: g.constant(numpy.float32(value)), lambda: g.constant(numpy.copysign(numpy.float32("inf"), value)), lambda: ""])()
+        return g.node("Clip", [x, end(numpy.float32(-0.5)), end(numpy.float32(0.4))], shape)
     if kind == 3:
         return g.node("HardSigmoid", [x], shape, alpha=float(g.random.uniform(0.1, 0.9)), beta=float(g.random.uniform(0, 1)))
     if kind == 4:
@@ -97,7 +97,15 @@ def bent(g, x):
     """Functions without kinks, of values that are not large."""
     shape = g.shapes[x]
     small = g.node("Tanh", [x], shape)
-    kind = g.integer(0, 4)
+    kind = g.integer(0, 5)
+    if kind == 5:
+        # As PyTorch writes it.
+        beta = g.constant(numpy.float32(g.one_of([1.0, 2.0, 0.3])))
+        scaled = g.node("Mul", [x, beta], shape)
+        curved = g.node("Div", [g.node("Softplus", [scaled], shape), beta], shape)
+        above = g.node("Greater", [scaled, g.constant(numpy.float32(20))], shape)
+        del g.shapes[above]
+        return g.node("Where", [above, x, curved], shape)
     if kind == 0:
         return g.node(g.one_of(["Exp", "Softplus"]), [small], shape)
     if kind == 1:
@@ -136,7 +144,12 @@ def join(g, x):
     others = [name for name, own in g.shapes.items() if own == shape or numpy.prod(own) == 1 and len(own) <= len(shape)]
     other = g.one_of(others)
     inputs = [x, other] if g.coin() else [other, x]
-    return g.node(g.one_of(["Add", "Sub", "Sum", "Max", "Min"]), inputs, shape)
+    if g.integer(0, 3) == 0:
+        condition = g.constant(g.random.integers(0, 2, g.broadcastable(shape)).astype(bool))
+        if g.coin():
+            inputs[inputs.index(other)] = g.constant(g.normal(*g.broadcastable(shape)))
+        return g.node("Where", [condition, *inputs], shape)
+    return g.node(g.one_of(["Add", "Sub", "Sum", "Mean", "Max", "Min"]), inputs, shape)
 
 
 def concat(g, x):
@@ -159,10 +172,18 @@ def concat(g, x):
 
 def cut(g, x):
     shape = g.shapes[x]
-    kind = g.integer(0, 2)
+    kind = g.integer(0, 3)
     axis = g.integer(0, len(shape) - 1)
     side = shape[axis]
     new = [*shape]
+    if kind == 3:
+        depth = g.integer(1, len(shape))
+        lead = g.one_of([(), (1,), (3,), (2, 2)])
+        places = [g.random.integers(-side, side, lead) for side in shape[:depth]]
+        new = [*lead, *shape[depth:]]
+        if not new or numpy.prod(new) > LARGEST:
+            return x
+        return g.node("GatherND", [x, g.whole(numpy.stack(places, -1))], new)
     if kind == 0:
         starts, ends, axes, steps = [], [], [], []
         for own in range(len(shape)):
@@ -290,6 +311,12 @@ def reduce(g, x):
 def product(g, x):
     shape = g.shapes[x]
     out = g.integer(1, 5)
+    if len(shape) > 1 and g.integer(0, 3) == 0:
+        # Of two values that depend on the input, as in attention.
+        order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+        turned = g.node("Transpose", [g.node("Tanh", [x], shape)], [shape[axis] for axis in order], perm=order)
+        new = [*shape[:-1], shape[-2]]
+        return g.node("MatMul", [x, turned], new) if numpy.prod(new) <= LARGEST else turned
     if len(shape) == 2 and g.coin():
         turn = g.integer(0, 1)
         weight = g.normal(*([out, shape[1]] if turn else [shape[1], out]))
@@ -339,7 +366,16 @@ def windows(g, x):
             return None
         bias = [g.constant(g.normal(out))] if g.coin() else []
         weight = g.constant(g.normal(channels, out // groups, *kernel))
-        attributes = {"strides": stride, "pads": pads, "dilations": dilation, "group": groups, "output_padding": extra}
+        attributes = {"strides": stride, "dilations": dilation, "group": groups}
+        if g.coin():
+            attributes |= {"pads": pads, "output_padding": extra}
+        else:
+            # Shorter and longer than what the kernel reaches.
+            whole = [stride[i] * (sides[i] - 1) + (kernel[i] - 1) * dilation[i] + 1 for i in range(axes)]
+            new = [max(1, side + g.integer(-1, 1)) for side in whole]
+            attributes["output_shape"] = new
+            if g.coin():
+                attributes["auto_pad"] = g.one_of(["SAME_UPPER", "SAME_LOWER"])
         return g.node("ConvTranspose", [x, weight, *bias], [1, out, *new], **attributes)
     if kind == 3:
         if g.coin():
@@ -364,6 +400,8 @@ def windows(g, x):
     new = [int(side * scale) for side, scale in zip(shape, scales)]
     if min(new) < 1 or numpy.prod(new) > LARGEST:
         return None
+    if g.opset >= 13 and g.integer(0, 3) == 0:
+        return g.node("Resize", [x, "", "", g.whole(new)], new, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     how, nearest = g.one_of(
         [("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("align_corners", "round_prefer_ceil"), ("pytorch_half_pixel", "ceil")]
     )
