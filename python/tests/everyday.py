@@ -1,4 +1,4 @@
-"""Twelve modules as people write them, by what they are made of."""
+"""Thirteen modules as people write them, by what they are made of."""
 
 import torch
 from torch import nn
@@ -79,6 +79,20 @@ class Mixer(nn.Module):
         return self.out(x.mean(1))
 
 
+class Attention(nn.Module):
+    """Patches that look at each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 4, 4)
+        self.query, self.key, self.value, self.out = nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(6, 6), nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        weights = torch.softmax(self.query(x) @ self.key(x).transpose(1, 2) / 2, dim=-1)
+        return self.out((x + weights @ self.value(x)).mean(1))
+
+
 class Maxout(nn.Module):
     def __init__(self):
         super().__init__()
@@ -135,7 +149,7 @@ def everyday():
         "perceptron": nn.Sequential(nn.Flatten(), nn.Linear(192, 30), nn.ReLU(), nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 5)),
         "smooth perceptron": nn.Sequential(
             nn.Flatten(), nn.Linear(192, 12), nn.Sigmoid(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 8), nn.Hardtanh(),
-            nn.Linear(8, 5),
+            nn.Linear(8, 8), nn.Softplus(), nn.Linear(8, 8), nn.Softplus(beta=2.0), nn.Linear(8, 5),
         ),
         "separable": nn.Sequential(
             nn.Conv2d(3, 6, 1), nn.ReLU6(), nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.BatchNorm2d(6), nn.ReLU6(),
@@ -146,6 +160,7 @@ def everyday():
         "dense": Dense(),
         "hourglass": Hourglass(),
         "mixer": Mixer(),
+        "attention": Attention(),
         "maxout": Maxout(),
         "signal": Signal(),
         "dueling": Dueling(),

@@ -10,8 +10,8 @@ from tightrope import Network, UnsupportedModule
 
 pytestmark = pytest.mark.torch
 
-NAMES = ["perceptron", "smooth perceptron", "separable", "residual", "normalised", "dense", "hourglass", "mixer", "maxout",
-         "signal", "dueling", "shuffle"]  # fmt: skip
+NAMES = ["perceptron", "smooth perceptron", "separable", "residual", "normalised", "dense", "hourglass", "mixer", "attention",
+         "maxout", "signal", "dueling", "shuffle"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

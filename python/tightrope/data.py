@@ -55,6 +55,8 @@ def collect(batches: Iterable[Any], limit: int | None = None) -> tuple[np.ndarra
     """The samples of a loader of ``(x, y)`` batches, such as a torch ``DataLoader``, in its order."""
     xs, ys, count = [], [], 0
     for batch in batches:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise DataError(f"data: a batch is a {type(batch).__name__}, not (x, y); give (x, y) or a loader of such pairs")
         x, y = batch
         xs.append(as_array(x).astype(np.float32, copy=False))
         ys.append(np.asarray(y.detach().cpu().numpy() if is_tensor(y) else y))
@@ -83,7 +85,7 @@ def given(
     name = "arrays"
     if isinstance(data, Dataset):
         x, y, name, classes = data.x, data.y, data.name, data.classes
-    elif isinstance(data, tuple) and len(data) == 2:
+    elif isinstance(data, tuple) and len(data) == 2 or isinstance(data, list) and len(data) == 2 and hasattr(data[0], "shape"):
         x, y = data
     elif hasattr(data, "__iter__"):
         x, y = collect(data, limit)
