@@ -3,9 +3,16 @@
 mod support;
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
-use support::{command, fails, succeeds, text};
+use support::{command, fails, files, succeeds, text};
+use tightrope_study::{Study, builtins};
+use tightrope_sweep::setting;
+use tightrope_train::Config;
+
+/// The profiles that every study has.
+const PROFILES: [&str; 3] = ["smoke", "laptop", "paper"];
 
 const STUDY: &str = r#"
 title = "Two rates"
@@ -87,13 +94,24 @@ fn a_study_is_run_in_parts_put_together_and_told() {
     let found = json(&[&words[..], &[text(&whole), "--jobs", "2"]].concat());
     assert_eq!(verdicts(&found), ["supported", "not-supported"]);
     assert_eq!(found["blocks"][0]["cells"][0]["trials"].as_array().unwrap().len(), 3);
+    for trial in found["blocks"][0]["cells"].as_array().unwrap().iter().flat_map(|c| c["trials"].as_array().unwrap()) {
+        // Stages that certify nothing are told, too, or the means over seeds would leave them out.
+        let stages: Vec<(String, f64)> = serde_json::from_value(trial["stages"].clone()).unwrap();
+        assert!(stages.iter().map(|(name, _)| &**name).eq(["ibp", "crown"]), "{trial}");
+        let certified = trial["certified"].as_f64().unwrap();
+        assert!((stages.iter().map(|(_, share)| share).sum::<f64>() - certified).abs() < 1e-9, "{trial}");
+        // Without an attack, all that is right and not certified is open.
+        let open = trial["undecided"].as_u64().unwrap() as f64;
+        assert!((trial["natural"].as_f64().unwrap() - certified - open / 60.0).abs() < 1e-9, "{trial}");
+    }
     let told = std::fs::read_to_string(whole.join("results.md")).unwrap();
     for part in [
         "# Two rates",
         "6 of 6 trials",
         "| method \\ rate | 1e-2 | 1e-9 |",
         "**not supported**",
-        "by crown",
+        "by crown | undecided |",
+        " of 360 samples of all cells and seeds. What the stages decide within 5 s",
         "Machine: ",
     ] {
         assert!(told.contains(part), "{part}: {told}");
@@ -103,7 +121,16 @@ fn a_study_is_run_in_parts_put_together_and_told() {
         table.starts_with("study,profile,block,cell,seed,samples,natural,") && table.lines().count() == 7,
         "{table}"
     );
-    assert!(std::fs::read_to_string(whole.join("results.tex")).unwrap().contains("\\toprule"));
+    let formats = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md")).unwrap();
+    let section = formats.split("\n## Results of a study\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let documented = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert!(table.lines().next().unwrap().split(',').eq(documented), "{table}");
+    let latex = std::fs::read_to_string(whole.join("results.tex")).unwrap();
+    for part in
+        ["\\toprule", "% A useful rate learns more | digits | 1e-2/ibp > 1e-9/ibp | 3 |", "| supported\n", "by crown"]
+    {
+        assert!(latex.contains(part), "{part}: {latex}");
+    }
 
     // Once more only tells it; another begin, another profile or another study are refused.
     assert_eq!(timeless(&json(&[&words[..], &[text(&whole), "--resume"]].concat())), timeless(&found));
@@ -127,7 +154,65 @@ fn a_study_is_run_in_parts_put_together_and_told() {
     let merged = path("merged");
     let merge = [&words[..], &[text(&merged), "--merge", text(&parts[0]), text(&parts[1])]].concat();
     assert_eq!(timeless(&json(&merge)), timeless(&found));
-    fails(&[&words[..], &[text(&path("none")), "--merge", text(&path("rates"))]].concat(), &["holds no block"]);
+
+    // What is refused leaves nothing behind.
+    let refused = |words: &[&str], parts: &[&str]| {
+        fails(words, parts);
+        assert!(!path("none").exists(), "{words:?}");
+    };
+    let none = path("none");
+    let merge = |study: &Path, profile: &str, parts: &[&Path], why: &[&str]| {
+        let parts: Vec<&str> = parts.iter().map(|part| text(part)).collect();
+        let words = ["reproduce", text(study), "--profile", profile, "-o", text(&none), "--merge"];
+        refused(&[&words[..], &parts].concat(), why);
+    };
+    merge(&study, "smoke", &[&parts[0], &path("rates")], &["rates: holds no part of the study"]);
+    merge(&study, "laptop", &[&parts[0]], &["part1: holds the study", "in the profile \"smoke\""]);
+    merge("rate".as_ref(), "smoke", &[&parts[0]], &["part1: holds the study", "put together is rate"]);
+    succeeds(&[&words[..], &[text(&path("other1")), "--shard", "1/2", "--jobs", "2"]].concat());
+    let journal = path("other1").join("digits/journal-1-of-2.jsonl");
+    let lines = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, lines.lines().next().unwrap().to_owned() + "\n").unwrap();
+    merge(&study, "smoke", &[&parts[0], &path("other1")], &["is another journal than", "each its own i"]);
+
+    // Neither is a definition that has changed since told or put together.
+    let told = files(&whole);
+    let shown = [&words[..], &[text(&whole), "--show"]].concat();
+    let lines: Vec<&str> = STUDY.lines().collect();
+    let first = lines.iter().position(|line| line.contains("name = \"1e-2\"")).unwrap();
+    let mut swapped = lines.clone();
+    swapped.swap(first, first + 1);
+    for (changed, parts) in [
+        (swapped.join("\n"), ["configuration 0: ", "\"train.lr\":1e-9"]),
+        (STUDY.replace("limit = 60", "limit = 10000"), ["limit: 60 there, 10000 now", "digits/journal.jsonl"]),
+    ] {
+        std::fs::write(&study, changed).unwrap();
+        fails(&shown, &parts);
+        fails(&[&words[..], &[text(&whole), "--resume"]].concat(), &parts);
+        assert_eq!(files(&whole), told);
+        merge(&study, "smoke", &[&whole], &parts);
+    }
+}
+
+#[test]
+fn parts_that_begin_at_once_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = folder.path().join("rates.toml");
+    std::fs::write(&study, STUDY.replace("limit_train = 1000", "limit_train = 40")).unwrap();
+    for attempt in 0..3 {
+        let out = folder.path().join(attempt.to_string());
+        let part = |shard: &str| {
+            let words = ["reproduce", text(&study), "--profile", "laptop", "-o", text(&out), "--shard", shard];
+            command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        for child in ["1/2", "2/2"].map(part) {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{attempt}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let found = json(&["reproduce", text(&study), "--profile", "laptop", "-o", text(&out), "--show"]);
+        let cells = found["blocks"][0]["cells"].as_array().unwrap();
+        assert!(cells.iter().all(|cell| cell["trials"].as_array().unwrap().len() == 1), "{found}");
+    }
 }
 
 #[test]
@@ -173,4 +258,61 @@ fn studies_are_listed_printed_and_checked() {
     fails(&["reproduce", "paradx", "-o", "x"], &["did you mean `paradox`"]);
     fails(&["reproduce", "paradox", "--profile", "smoke", "--blocks", "nowhere", "-o", "x"], &["cnn3-tiny-0.1"]);
     fails(&["reproduce", "paradox"], &["--out"]);
+    // Seeds are the definition's.
+    let out = folder.path().join("x");
+    fails(&["reproduce", "rate", "--profile", "smoke", "--seed", "7", "-o", text(&out)], &["--seed 7", "`seeds`"]);
+    assert!(!out.exists());
+    // A profile that asks for ten seeds gets them.
+    let study = |name: &str| listed["studies"].as_array().unwrap().iter().find(|study| study["study"] == name).unwrap();
+    assert_eq!(study("sigma")["trials"], serde_json::json!({ "smoke": 11, "laptop": 55, "paper": 110 }));
+}
+
+/// Each built-in study in each profile.
+fn all_studies() -> impl Iterator<Item = Study> {
+    builtins().flat_map(|(name, _)| PROFILES.map(|profile| Study::load(name, profile).unwrap()))
+}
+
+#[test]
+fn the_rate_falls_within_each_run_of_the_studies() {
+    for study in all_studies() {
+        for (block, cell) in study.blocks.iter().flat_map(|block| block.cells.iter().map(move |cell| (block, cell))) {
+            let sets: Vec<String> = cell.settings.iter().map(|(key, value)| setting(key, value)).collect();
+            let train = Config::parse("", &cell.name, &sets).unwrap().train;
+            let milestones = train.milestones.unwrap();
+            assert!(
+                !milestones.is_empty() && milestones.iter().all(|&milestone| milestone < train.epochs as f64),
+                "{}, {}, {}, {}: milestones {milestones:?} of {} epochs",
+                study.name,
+                study.profile,
+                block.name,
+                cell.name,
+                train.epochs
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_claimed_of_the_default_rate_is_of_the_default_rate() {
+    let default = Config::default().train.lr;
+    let mut seen = 0;
+    for study in all_studies() {
+        for claim in study.claims.iter().filter(|claim| claim.text.ends_with("the default rate")) {
+            let times = [
+                ("at a quarter of the", 0.25),
+                ("at the", 1.0),
+                ("at two and a half times the", 2.5),
+                ("at ten times the", 10.0),
+                ("at twenty-five times the", 25.0),
+            ];
+            let told = claim.text.strip_suffix(" default rate").unwrap();
+            let (_, factor) = times.into_iter().find(|(words, _)| told.ends_with(words)).unwrap();
+            for name in [&claim.higher, &claim.lower] {
+                let rate = study.blocks[0].cell(name).unwrap().settings["train.lr"].as_f64().unwrap();
+                assert!((rate / default - factor).abs() < 1e-9, "{}: {name}", claim.text);
+            }
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 15, "five claims in each profile of the study `rate`");
 }

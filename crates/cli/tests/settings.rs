@@ -13,6 +13,20 @@ fn refused(arguments: &[&str], out: &Path, parts: &[&str]) {
 }
 
 #[test]
+fn flags_and_settings_are_checked_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let few = ["train", "--epochs", "1", "--limit-train", "32", "--smoothing", "pgpe", "--method", "ibp"];
+    let adapted = ["--set", "smoothing.adapt=population", "--set", "smoothing.population_max=32"];
+    // The bound is below the default population of 256, not below that of the flag.
+    succeeds(&[&few[..], &["--population", "8", "--out", text(&out)], &adapted, &TINY].concat());
+    let config = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    assert!(config.contains("\npopulation = 8\n") && config.contains("\npopulation_max = 32\n"), "{config}");
+    let again = folder.path().join("again");
+    refused(&[&few[..], &["--population", "64"], &adapted].concat(), &again, &["smoothing.population = 64"]);
+}
+
+#[test]
 fn sweeps_do_not_begin_with_values_that_no_run_can_have() {
     let folder = tempfile::tempdir().unwrap();
     let (recipe, out) = (folder.path().join("recipe.toml"), folder.path().join("sweep"));

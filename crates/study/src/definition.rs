@@ -43,7 +43,7 @@ pub(crate) struct ProfileFile {
     /// Settings on top of the cells' own.
     #[serde(default)]
     pub set: toml::Table,
-    /// Seeds of each cell, at most.
+    /// Seeds of each cell in place of the block's; a block's profile goes before the study's.
     pub seeds: Option<u64>,
     #[serde(default)]
     pub certify: CertifyFile,
@@ -61,6 +61,7 @@ pub(crate) struct BlockFile {
     pub title: String,
     #[serde(default)]
     pub set: toml::Table,
+    /// Seeds of each cell where the profile says nothing else.
     pub seeds: u64,
     #[serde(default)]
     pub certify: CertifyFile,
@@ -94,6 +95,7 @@ pub(crate) struct VariantFile {
 pub(crate) struct CellFile {
     #[serde(default)]
     pub set: toml::Table,
+    /// Seeds, at most, in every profile.
     pub seeds: Option<u64>,
     /// Whether there is no such cell.
     #[serde(default)]

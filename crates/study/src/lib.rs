@@ -8,7 +8,9 @@
 mod claim;
 mod definition;
 mod error;
+mod figures;
 mod latex;
+mod mark;
 mod markdown;
 mod merge;
 mod results;

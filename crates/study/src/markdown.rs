@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use tightrope_sweep::{Parameters, setting};
 
+use crate::figures;
 use crate::results::{BlockResults, CellResults, Results};
-use crate::spread::{percent, probability, seconds};
+use crate::spread::percent;
 
 /// Between a mean and its deviation.
 const BETWEEN: &str = " ± ";
@@ -27,26 +28,11 @@ fn claims(results: &Results, text: &mut String) {
         return;
     }
     text.push_str("## Claims\n\n");
-    let rows = results.verdicts.iter().map(|verdict| {
-        let seeds = verdict.seeds.as_ref();
-        let p = seeds.and_then(|seeds| {
-            let above = seeds.moments.mean >= 0.0;
-            if above { seeds.p_above } else { seeds.p_below() }
-        });
-        vec![
-            verdict.claim.clone(),
-            verdict.block.clone(),
-            format!("{} > {}", verdict.higher, verdict.lower),
-            seeds.map_or_else(|| "0".into(), |seeds| seeds.moments.count.to_string()),
-            percent(seeds.map(|seeds| seeds.moments), BETWEEN),
-            probability(p),
-            format!("{} : {}", verdict.samples.first, verdict.samples.second),
-            probability(seeds.map(|_| verdict.samples.p())),
-            format!("**{}**", verdict.verdict.name()),
-        ]
-    });
-    let head = ["claim", "block", "cells", "seeds", "difference", "p (seeds)", "samples", "p (samples)", "verdict"];
-    table(&head, rows.collect(), text);
+    let (head, mut rows) = figures::claims(results, BETWEEN);
+    for verdict in rows.iter_mut().filter_map(|row| row.last_mut()) {
+        *verdict = format!("**{verdict}**");
+    }
+    table(&head, &rows, text);
     text.push_str(
         "Difference: certified accuracy of the first cell less the second's, in points, over the seeds that both have. \
          p (seeds): paired t-test, one-sided in the difference's direction. Samples: certified in the first only, in the \
@@ -66,39 +52,16 @@ fn block(block: &BlockResults, text: &mut String) {
         };
         block.rows.iter().enumerate().map(row).collect::<Vec<_>>()
     };
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let samples = block.certify.limit.map_or_else(|| "all".into(), |limit| format!("the first {limit}"));
     let _ = writeln!(
         text,
         "Certified accuracy in percent on {samples} samples of the {} split, mean ± standard deviation over seeds:\n",
         block.certify.split
     );
-    table(&head, matrix(|cell| percent(cell.moments(|trial| Some(trial.certified)), BETWEEN)), text);
-    let stages = block.stages();
-    let mut head: Vec<String> = ["cell", "seeds", "natural", "adversarial", "certified"].map(String::from).into();
-    head.extend(stages.iter().map(|stage| format!("by {stage}")));
-    head.extend(["train s", "certify s"].map(String::from));
-    let rows = block.cells.iter().map(|cell| {
-        let mut row = vec![
-            cell.name.clone(),
-            format!("{}/{}", cell.trials.len(), cell.seeds),
-            percent(cell.moments(|trial| Some(trial.natural)), BETWEEN),
-            percent(cell.moments(|trial| trial.adversarial), BETWEEN),
-            percent(cell.moments(|trial| Some(trial.certified)), BETWEEN),
-        ];
-        row.extend(stages.iter().map(|name| {
-            let share = cell.moments(|trial| {
-                let found = trial.stages.iter().find(|(stage, _)| stage == name).map_or(0.0, |(_, share)| *share);
-                (!trial.stages.is_empty()).then_some(found)
-            });
-            percent(share, BETWEEN)
-        }));
-        row.push(seconds(cell.moments(|trial| trial.train_seconds), BETWEEN));
-        row.push(seconds(cell.moments(|trial| trial.certify_seconds), BETWEEN));
-        row
-    });
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    table(&head, rows.collect(), text);
+    table(&head, &matrix(|cell| percent(cell.moments(|trial| Some(trial.certified)), BETWEEN)), text);
+    let (head, rows) = figures::cells(block, BETWEEN);
+    table(&head, &rows, text);
+    undecided(block, text);
     per_seed(block, text);
     settings(block, text);
     for machine in &block.machines {
@@ -108,6 +71,19 @@ fn block(block: &BlockResults, text: &mut String) {
     {
         let _ = writeln!(text, "Failed: {}, {failure}\n", cell.name);
     }
+}
+
+/// How many samples are left open, and what that depends on.
+fn undecided(block: &BlockResults, text: &mut String) {
+    let counts = block.cells.iter().filter_map(CellResults::undecided);
+    let Some((open, all)) = counts.reduce(|sum, next| (sum.0 + next.0, sum.1 + next.1)) else { return };
+    let _ = writeln!(
+        text,
+        "Undecided: neither certified nor falsified, {open} of {all} samples of all cells and seeds. What the stages decide \
+         within {} s a sample depends on the machine and on what else runs there: to reproduce these figures to the last \
+         digit takes the same kind of machine, idle.\n",
+        block.certify.timeout
+    );
 }
 
 /// What each seed gave, since means of few say little.
@@ -126,7 +102,7 @@ fn per_seed(block: &BlockResults, text: &mut String) {
             seeds.iter().map(|seed| of(seed).map_or_else(|| "–".into(), |t| format!("{:.2}", 100.0 * t.certified)));
         std::iter::once(cell.name.clone()).chain(values).collect()
     });
-    table(&head.iter().map(String::as_str).collect::<Vec<_>>(), rows.collect(), text);
+    table(&head, &rows.collect::<Vec<_>>(), text);
 }
 
 /// What the cells have in common, and what each has of its own.
@@ -152,12 +128,12 @@ fn settings(block: &BlockResults, text: &mut String) {
     text.push('\n');
 }
 
-fn table(head: &[&str], rows: Vec<Vec<String>>, text: &mut String) {
-    let line = |cells: Vec<&str>| {
+fn table(head: &[String], rows: &[Vec<String>], text: &mut String) {
+    let line = |cells: &[String]| {
         format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
     };
-    text.push_str(&line(head.to_vec()));
+    text.push_str(&line(head));
     text.push_str(&format!("|{}\n", "---|".repeat(head.len())));
-    rows.iter().for_each(|row| text.push_str(&line(row.iter().map(String::as_str).collect())));
+    rows.iter().for_each(|row| text.push_str(&line(row)));
     text.push('\n');
 }

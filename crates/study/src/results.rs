@@ -25,7 +25,9 @@ pub struct TrialResults {
     pub adversarial: Option<f64>,
     /// Certified accuracy.
     pub certified: f64,
-    /// Share of samples that each stage certifies, in order; empty where the log is gone.
+    /// Samples that are neither certified nor falsified; none where the log is gone.
+    pub undecided: Option<u64>,
+    /// Share of samples that each stage certifies, in order, also where it certifies none; empty where the log is gone.
     pub stages: Vec<(String, f64)>,
     /// Seconds of training.
     pub train_seconds: Option<f64>,
@@ -102,7 +104,7 @@ impl Results {
     /// Reads what is in `folder`, one sweep in a folder for each block.
     ///
     /// # Errors
-    /// If a journal cannot be read.
+    /// If a journal cannot be read, or is of trials with other settings than the study's.
     pub fn read(study: &Study, folder: &Path) -> Result<Self, StudyError> {
         let blocks: Vec<BlockResults> = study
             .blocks
@@ -132,8 +134,7 @@ impl Results {
 
 impl BlockResults {
     fn read(block: &Block, folder: &Path) -> Result<Self, StudyError> {
-        let begun = folder.is_dir() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-        let records = if begun { Sweep::records(folder)? } else { Vec::new() };
+        let records = Sweep::records(folder, &block.plan())?;
         let mut machines = BTreeSet::new();
         let mut cells = Vec::new();
         for (place, cell) in (0_u64..).zip(&block.cells) {
@@ -182,10 +183,11 @@ impl BlockResults {
         self.cells.iter().find(|cell| (cell.row, cell.column) == (row, column))
     }
 
-    /// Names of the stages that certified samples, in order.
+    /// Names of the stages that certified samples of any trial, in order.
     pub(crate) fn stages(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for (name, _) in self.cells.iter().flat_map(|cell| &cell.trials).flat_map(|trial| &trial.stages) {
+        let stages = self.cells.iter().flat_map(|cell| &cell.trials).flat_map(|trial| &trial.stages);
+        for (name, _) in stages.filter(|(_, share)| *share > 0.0) {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
@@ -200,6 +202,13 @@ impl CellResults {
         let values: Vec<f64> = self.trials.iter().filter_map(figure).collect();
         Moments::of(&values)
     }
+
+    /// Samples that are neither certified nor falsified, and all, of the trials whose logs are there; none if there are no
+    /// such trials.
+    pub(crate) fn undecided(&self) -> Option<(u64, u64)> {
+        let counts = self.trials.iter().filter_map(|trial| Some((trial.undecided?, trial.samples)));
+        counts.reduce(|sum, next| (sum.0 + next.0, sum.1 + next.1))
+    }
 }
 
 /// A trial with what its folder tells, and the machine it ran on.
@@ -210,8 +219,8 @@ fn trial(record: &TrialRecord, folder: &Path) -> (Option<TrialResults>, Option<S
     let verified = verified.map(|sample| (sample.index, sample.verdict == SampleVerdict::Verified)).collect();
     let stages = run.certification.iter().flat_map(|certification| {
         let all = certification.records.len().max(1) as f64;
-        let sound = certification.stages().into_iter().filter(|stage| stage.verified > 0);
-        sound.map(move |stage| (stage.stage, stage.verified as f64 / all))
+        // The first is the clean prediction, which certifies nothing.
+        certification.stages().into_iter().skip(1).map(move |stage| (stage.stage, stage.verified as f64 / all))
     });
     let field = |name: &str| {
         let fields = run.manifest.iter().flat_map(|manifest| &manifest.fields);
@@ -226,6 +235,7 @@ fn trial(record: &TrialRecord, folder: &Path) -> (Option<TrialResults>, Option<S
         natural: measured.natural,
         adversarial: measured.adversarial,
         certified: measured.certified,
+        undecided: run.certification.as_ref().map(|certification| certification.undecided().len() as u64),
         stages: stages.collect(),
         train_seconds: measured.train_seconds,
         certify_seconds: measured.certify_seconds,

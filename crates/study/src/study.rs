@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::json;
 use tightrope_network::{nearest_name, parse_toml};
 use tightrope_sweep::{Listed, Objective, Parameters, Plan, Strategy};
 
@@ -229,10 +230,10 @@ fn block(file: &StudyFile, definition: &BlockFile, whole: &ProfileFile, own: &Pr
             for table in [&file.set, &definition.set, &row.set, &column.set, &special.set, &whole.set, &own.set] {
                 add(table, &mut settings)?;
             }
-            let wanted = special.seeds.unwrap_or(definition.seeds);
-            let most = own.seeds.or(whole.seeds).unwrap_or(wanted);
-            let seeds = wanted.min(most);
-            if seeds == 0 {
+            let wanted = own.seeds.or(whole.seeds).unwrap_or(definition.seeds);
+            let seeds = special.seeds.map_or(wanted, |most| wanted.min(most));
+            // Also where something else goes before the zero.
+            if seeds == 0 || definition.seeds == 0 {
                 return Err(format!("the cell {name} needs at least one seed"));
             }
             cells.push(Cell { name, row: r, column: c, settings, seeds });
@@ -266,8 +267,11 @@ impl Block {
         self.cells.iter().find(|cell| cell.name == name)
     }
 
-    /// The cells as trials of a sweep; `setting` is what else must agree before it is continued.
-    pub fn plan(&self, setting: std::collections::BTreeMap<String, serde_json::Value>) -> Plan {
+    /// The cells as trials of a sweep; how they are certified must agree before it is continued.
+    pub fn plan(&self) -> Plan {
+        let Certify { split, limit, timeout, stages } = &self.certify;
+        let setting =
+            [("split", json!(split)), ("limit", json!(limit)), ("timeout", json!(timeout)), ("stages", json!(stages))];
         let listed = self.cells.iter().map(|cell| Listed { parameters: cell.settings.clone(), seeds: cell.seeds });
         Plan {
             axes: Vec::new(),
@@ -276,14 +280,14 @@ impl Block {
             seeds: self.cells.iter().map(|cell| cell.seeds).max().unwrap_or(0),
             seed: 1,
             objectives: vec![Objective::Natural, Objective::Certified],
-            setting,
+            setting: setting.map(|(name, value)| (name.to_string(), value)).into(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BUILTIN, Study, builtin, builtins};
+    use super::{BUILTIN, Study, StudyFile, builtin, builtins, parse_toml};
 
     /// Two rows and two columns; the second profile is short.
     const SMALL: &str = r#"
@@ -335,7 +339,7 @@ mod tests {
         assert_eq!((study.trials(), block.columns[1].at), (5, Some(2.0)));
         let long = Study::parse("s", SMALL, "long").unwrap();
         assert_eq!((long.trials(), long.blocks[0].certify.limit), (7, None));
-        let plan = block.plan(Default::default());
+        let plan = block.plan();
         plan.check().unwrap();
         assert_eq!((plan.trials(), plan.configurations()), (5, Some(3)));
     }
@@ -370,5 +374,30 @@ mod tests {
             assert!(trials[0] > 0 && trials[0] <= trials[1], "{name}: {trials:?}");
         }
         assert_eq!(builtins().count(), BUILTIN.len());
+    }
+
+    #[test]
+    fn cells_get_the_seeds_of_their_profile() {
+        // A profile may ask for more than the block has; a block's own profile goes before it, and cells may have less.
+        let more = SMALL.replace("[profiles.brief]\n        seeds = 2", "[profiles.brief]\n        seeds = 7");
+        let seeds = |text: &str| {
+            let study = Study::parse("s", text, "brief").unwrap();
+            study.blocks[0].cells.iter().map(|cell| cell.seeds).collect::<Vec<_>>()
+        };
+        assert_eq!(seeds(&more), [7, 1, 7]);
+        assert_eq!(seeds(&more.replace("set = { last = true }", "seeds = 4")), [4, 1, 4]);
+        for (name, text) in BUILTIN {
+            let file: StudyFile = parse_toml(text).unwrap();
+            for (profile, whole) in &file.profiles {
+                for block in Study::load(name, profile).unwrap().blocks {
+                    let definition = file.blocks.iter().find(|definition| definition.name == block.name).unwrap();
+                    let own = definition.profiles.get(profile).and_then(|own| own.seeds);
+                    for cell in block.cells.iter().filter(|cell| !definition.cells.contains_key(&cell.name)) {
+                        let asked = own.or(whole.seeds).unwrap_or(definition.seeds);
+                        assert_eq!(cell.seeds, asked, "{name}, {profile}, {}, {}", block.name, cell.name);
+                    }
+                }
+            }
+        }
     }
 }

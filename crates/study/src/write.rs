@@ -47,6 +47,8 @@ fn table(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         "natural",
         "adversarial",
         "certified",
+        "undecided",
+        "stages",
         "train_seconds",
         "certify_seconds",
         "settings",
@@ -57,6 +59,7 @@ fn table(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
             let settings = cell.settings.iter().map(|(key, value)| format!("{key}={}", short(value)));
             let settings = settings.collect::<Vec<_>>().join(" ");
             for trial in &cell.trials {
+                let stages: Vec<String> = trial.stages.iter().map(|(name, share)| format!("{name}={share}")).collect();
                 writer.write_record([
                     &results.study,
                     &results.profile,
@@ -67,6 +70,8 @@ fn table(results: &Results) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
                     &trial.natural.to_string(),
                     &number(trial.adversarial),
                     &trial.certified.to_string(),
+                    &trial.undecided.map_or_else(String::new, |count| count.to_string()),
+                    &stages.join(" "),
                     &number(trial.train_seconds),
                     &number(trial.certify_seconds),
                     &settings,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde_json::Value;
 use tightrope_network::screen_text;
 
 use crate::SweepError;
@@ -132,12 +133,16 @@ impl Sweep {
         Summary::read(&self.folder)
     }
 
-    /// The trials of `folder` that have ended, in all shards, by number.
+    /// The trials of the sweep in `folder` that have ended, in all shards, by number; none if it has not begun.
     ///
     /// # Errors
-    /// If there is no sweep, or a journal cannot be read.
-    pub fn records(folder: &Path) -> Result<Vec<TrialRecord>, SweepError> {
-        Ok(Merged::read(folder)?.state.records.into_values().collect())
+    /// If a journal cannot be read, or is that of another plan.
+    pub fn records(folder: &Path, plan: &Plan) -> Result<Vec<TrialRecord>, SweepError> {
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let merged = Merged::of(&journals(folder)?, Path::new(""), Some(plan))?;
+        Ok(merged.state.records.into_values().collect())
     }
 
     /// The folder in which a trial of the sweep in `folder` is trained.
@@ -246,11 +251,20 @@ impl Merged {
 fn same_settings(path: &Path, there: &Plan, now: &Plan) -> Result<(), SweepError> {
     let (there, now) = (there.settings(), now.settings());
     let names: std::collections::BTreeSet<&String> = there.keys().chain(now.keys()).collect();
-    let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "none".into(), |value| value.to_string());
-    let differences: Vec<String> = names
-        .into_iter()
-        .filter(|name| there.get(*name) != now.get(*name))
-        .map(|name| format!("{name}: {} there, {} now", text(there.get(name)), text(now.get(name))))
+    let text = |value: Option<&Value>| value.map_or_else(|| "none".into(), Value::to_string);
+    let told = |name: &str, there: Option<&Value>, now: Option<&Value>| {
+        format!("{name}: {} there, {} now", text(there), text(now))
+    };
+    let different = names.into_iter().filter(|name| there.get(*name) != now.get(*name));
+    let differences: Vec<String> = different
+        .map(|name| match (&**name, there.get(name), now.get(name)) {
+            // The list is long, and its first entry that differs says enough.
+            ("listed", Some(Value::Array(before)), Some(Value::Array(after))) => {
+                let equal = before.iter().zip(after).take_while(|(before, after)| before == after).count();
+                told(&format!("configuration {equal}"), before.get(equal), after.get(equal))
+            }
+            (name, there, now) => told(name, there, now),
+        })
         .collect();
     match differences.is_empty() {
         true => Ok(()),

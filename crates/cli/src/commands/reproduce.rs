@@ -1,12 +1,10 @@
 //! `tightrope reproduce`: studies of certified training, cell by cell, and what they say of claims.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tightrope_network::{quoted_text, remove_abandoned, write_atomically};
 use tightrope_study::{Block, Cell, Results, Study, builtins};
 use tightrope_sweep::{Commands, Event, Outcome, Run, Shard, Sweep, setting};
 use tightrope_train::Config;
@@ -17,9 +15,6 @@ use crate::dataset::DataDir;
 use crate::interruption::Interruption;
 use crate::values::{self, percent};
 use crate::{shell, table};
-
-/// What a folder of results is of.
-const MARK: &str = "study.json";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tightrope reproduce --list\n  \
@@ -95,6 +90,12 @@ impl ProfileChoice {
 
 /// Runs the command.
 pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
+    if let Some(seed) = context.seed {
+        bail!(
+            "--seed {seed}: a study has seeds of its own, 1, 2, … for each cell; leave it out, or print the definition by \
+             --print, change its `seeds` and run that file"
+        );
+    }
     let Some(name) = &options.study else { return list(context) };
     if options.print {
         let text = match Path::new(name).extension() {
@@ -109,13 +110,21 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let mut study = Study::load(name, options.profile.name())?;
     choose_blocks(&mut study, &options.blocks)?;
     study.blocks.iter().try_for_each(check)?;
-    mark(&study, folder, options)?;
     let finished = if !options.merge.is_empty() {
         tightrope_study::merge(&study, &options.merge, folder)?;
         true
     } else if options.show {
+        if !study.is_in(folder)? {
+            bail!("{}: holds no study; name the folder of one by -o", folder.display());
+        }
         true
     } else {
+        if !study.enter(folder)? && !options.resume && options.shard.is_none() {
+            bail!(
+                "{}: holds this study already; go on with it by --resume, or choose another folder by -o",
+                folder.display()
+            );
+        }
         work(&study, folder, options, context, &interruption)?
     };
     let results = tell(&study, folder, options)?;
@@ -178,64 +187,6 @@ fn sets(cell: &Cell) -> Vec<String> {
     cell.settings.iter().map(|(key, value)| setting(key, value)).collect()
 }
 
-/// Makes the folder this study's; fails if it is another's, or holds something else.
-fn mark(study: &Study, folder: &Path, options: &Options) -> anyhow::Result<()> {
-    let path = folder.join(MARK);
-    let own = json!({ "study": study.name, "profile": study.profile });
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let there: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let (Some(name), Some(profile)) = (there["study"].as_str(), there["profile"].as_str()) else {
-                bail!(
-                    "{}: is damaged and does not say which study this is; if it is {} in the profile {}, write {own} into \
-                     this file, else choose another folder by -o",
-                    path.display(),
-                    study.name,
-                    study.profile
-                );
-            };
-            if there != own {
-                let same =
-                    if name == study.name { format!("add --profile {}, or ", quoted_text(profile)) } else { "".into() };
-                bail!(
-                    "{}: holds the study {:?} in the profile {:?}; {same}choose another folder by -o",
-                    folder.display(),
-                    quoted_text(name),
-                    quoted_text(profile)
-                );
-            }
-            if !options.resume && !options.show && options.merge.is_empty() && options.shard.is_none() {
-                bail!(
-                    "{}: holds this study already; go on with it by --resume, or choose another folder by -o",
-                    folder.display()
-                );
-            }
-            Ok(())
-        }
-        Err(_) if options.show => bail!("{}: holds no study; name the folder of one by -o", folder.display()),
-        Err(_) => {
-            // Of a start that was killed while it wrote the file.
-            remove_abandoned(&path);
-            let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-            if study.blocks.iter().any(|block| folder.join(&block.name).is_dir()) {
-                bail!(
-                    "{}: is missing, though the folder holds trials; if they are of {} in the profile {}, write {own} into \
-                     this file, else choose another folder by -o",
-                    path.display(),
-                    study.name,
-                    study.profile
-                );
-            }
-            if taken {
-                bail!("{}: holds files that are no study's; choose another folder by -o", folder.display());
-            }
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("{}: cannot make this folder", folder.display()))?;
-            write_atomically(&path, own.to_string().as_bytes()).with_context(|| path.display().to_string())
-        }
-    }
-}
-
 /// Runs the trials of all blocks; false if it was interrupted.
 fn work(
     study: &Study,
@@ -247,7 +198,7 @@ fn work(
     for block in &study.blocks {
         let inner = folder.join(&block.name);
         let begun = inner.is_dir();
-        let mut sweep = Sweep::begin(&inner, block.plan(agreed(block)), options.shard, options.resume || !begun)?;
+        let mut sweep = Sweep::begin(&inner, block.plan(), options.shard, options.resume || !begun)?;
         sweep.take_remarks().iter().for_each(|remark| context.note(remark));
         let commands = commands(block, options)?;
         let finished = sweep.run(Run {
@@ -265,18 +216,6 @@ fn work(
         }
     }
     Ok(true)
-}
-
-/// What else must agree before a block is continued.
-fn agreed(block: &Block) -> BTreeMap<String, Value> {
-    let certify = &block.certify;
-    let all = [
-        ("split", json!(certify.split)),
-        ("limit", json!(certify.limit)),
-        ("timeout", json!(certify.timeout)),
-        ("stages", json!(certify.stages)),
-    ];
-    all.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
 fn commands(block: &Block, options: &Options) -> anyhow::Result<Commands> {

@@ -123,26 +123,24 @@ impl Options {
     /// The recipe (or, when a run is resumed, its own configuration) with the flags.
     fn config(&self, context: &Context) -> anyhow::Result<Config> {
         let (text, origin) = match (&self.recipe, &self.out) {
-            (Some(recipe), _) => (None, recipe.clone()),
+            (Some(recipe), _) => (Config::recipe(recipe)?, recipe.clone()),
             (None, Some(out)) if self.resume => {
                 RunFolder::check_begun(out)?;
                 match RunFolder::stored_config(out)? {
-                    Some((text, origin)) => (Some(text), origin),
-                    None => (Some(String::new()), "(command line)".into()),
+                    Some(stored) => stored,
+                    None => (String::new(), "(command line)".into()),
                 }
             }
-            _ => (Some(String::new()), "(command line)".into()),
+            _ => (String::new(), "(command line)".into()),
         };
-        let read = |overrides: &[String]| {
-            let config = match &text {
-                Some(text) => Config::parse(text, &origin.display().to_string(), overrides),
-                None => Config::read(&origin, overrides),
-            };
-            config.map_err(|error| self.with_flag(error))
-        };
+        let origin = origin.display().to_string();
+        let read =
+            |overrides: &[String]| Config::parse(&text, &origin, overrides).map_err(|error| self.with_flag(error));
         let mut overrides = self.overrides(context.seed)?;
         if let Some(population) = self.population {
-            let rgs = read(&overrides)?.smoothing.kind == SmoothingKind::Rgs;
+            // What the flag stands for depends on the estimator, and whether other values fit on the flag.
+            let kind = Config::parse_unresolved(&text, &origin, &overrides).map_err(|error| self.with_flag(error))?;
+            let rgs = kind.smoothing.kind == SmoothingKind::Rgs;
             overrides.insert(0, format!("smoothing.{}={population}", if rgs { "samples" } else { "population" }));
         }
         let config = read(&overrides)?;

@@ -31,6 +31,15 @@ impl Config {
     /// # Errors
     /// If the text is not TOML, a key is unknown or a value has a wrong type or is out of range.
     pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, TrainError> {
+        Config::parse_unresolved(text, origin, overrides)?.resolved()
+    }
+
+    /// As [`Config::parse`], without what [`Config::resolved`] fills in and checks: what the keys say before one more
+    /// override is chosen by them.
+    ///
+    /// # Errors
+    /// If the text is not TOML, a key is unknown or a value has a wrong type.
+    pub fn parse_unresolved(text: &str, origin: &str, overrides: &[String]) -> Result<Self, TrainError> {
         let fail = |origin: &str, problem: String| TrainError::ConfigText { origin: origin.into(), problem };
         let mut table: Table = parse_toml(text).map_err(|e| fail(origin, e.to_string()))?;
         check_keys(&table, origin)?;
@@ -58,13 +67,10 @@ impl Config {
                 blamed = Some((origin, error));
             }
         }
-        match read(&table) {
-            Ok(config) => config.resolved(),
-            Err(problem) => {
-                let (origin, problem) = blamed.unwrap_or_else(|| (origin.into(), problem));
-                Err(fail(&origin, problem))
-            }
-        }
+        read(&table).map_err(|problem| {
+            let (origin, problem) = blamed.unwrap_or_else(|| (origin.into(), problem));
+            fail(&origin, problem)
+        })
     }
 
     /// Refuses a literal for the key `key` that no configuration can have, such as a value that is out of range; what
@@ -96,6 +102,14 @@ impl Config {
     /// # Errors
     /// If the file cannot be read, and as [`Config::parse`].
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, TrainError> {
+        Config::parse(&Config::recipe(path)?, &path.display().to_string(), overrides)
+    }
+
+    /// The text of a recipe's file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is empty.
+    pub fn recipe(path: &Path) -> Result<String, TrainError> {
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::file(path, unreadable(path, &e)))?;
         if text.trim().is_empty() {
             // What a failed `recipe show > FILE` leaves; all defaults would be something else than what was asked for.
@@ -103,7 +117,7 @@ impl Config {
                 "the file is empty; a configuration has at least one line (`tightrope recipe show NAME` writes one)";
             return Err(TrainError::file(path, problem));
         }
-        Config::parse(&text, &path.display().to_string(), overrides)
+        Ok(text)
     }
 
     /// The configuration as TOML, every key with its value.
