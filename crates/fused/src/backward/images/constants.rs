@@ -75,8 +75,10 @@ mod tests {
     fn overflow_shows() {
         for (terms, expected) in [([3e38, 3e38], f32::INFINITY), ([f32::NEG_INFINITY, 1.0], f32::NEG_INFINITY)] {
             let mut constants = Constants::zero();
-            // SAFETY: every machine has this.
-            terms.map(|term| unsafe { constants.add::<Scalar, 1>([Scalar::splat(term)]) });
+            for term in terms {
+                // SAFETY: every machine has this.
+                unsafe { constants.add::<Scalar, 1>([Scalar::splat(term)]) };
+            }
             assert_eq!(constants.total()[0], [expected; WIDTH]);
         }
         let mut constants = Constants::zero();
