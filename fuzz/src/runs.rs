@@ -13,6 +13,7 @@ use tightrope_data::{Dataset, Split};
 use tightrope_engine::{Norm, Reference, Relaxation};
 use tightrope_network::{Description, Model};
 use tightrope_report::{Report, Run};
+use tightrope_study::Study;
 use tightrope_sweep::{Axis, Objective, Plan, Strategy, Sweep};
 use tightrope_train::{Config, Job, RunFolder, Silent, train};
 use tightrope_verify::{AlphaBudget, Cascade, CertifyLog, LogSettings, Stage};
@@ -267,4 +268,22 @@ pub fn told(data: &[u8]) -> bool {
     let mut sweep = sweep(&folder);
     drop(sweep.ask(false).expect("a trial"));
     sweep.tell(&String::from_utf8_lossy(data)).is_ok()
+}
+
+/// What says which study a folder holds.
+pub const MARK: &str = r#"{"study":"rate","profile":"smoke"}"#;
+
+/// The mark of a folder of a study, which may be this study's or another's; whether it is this one's.
+pub fn study_mark(data: &[u8]) -> bool {
+    static STUDY: OnceLock<Study> = OnceLock::new();
+    let study = STUDY.get_or_init(|| Study::load("rate", "smoke").expect("a study"));
+    let folder = Folder::default();
+    folder.write("study.json", data);
+    match study.is_in(&folder.path("")) {
+        Ok(there) => {
+            assert!(there, "the mark was not seen");
+            true
+        }
+        Err(error) => refused(error),
+    }
 }

@@ -369,6 +369,13 @@ fn journals() {
     check(Format { target: "told", entry: runs::told, real, rounds: 300, accepted: 1 });
 }
 
+/// Which study a folder is of, in so few letters that nearly all damage tells.
+#[test]
+fn marks_of_studies() {
+    let real = vec![runs::MARK.as_bytes().to_vec()];
+    check(Format { target: "study_mark", entry: runs::study_mark, real, rounds: 300, accepted: 0 });
+}
+
 /// A landscape, of which the program makes a whole one.
 #[test]
 fn landscapes() {
@@ -400,25 +407,13 @@ fn arrays_and_results_through_the_command() {
         run(&[&["verify", text(&list), "--results-file", text(results)], more].concat())
     };
     assert_eq!(verify(&path("results.csv"), &[]).status.code(), Some(0));
-    // What a folder of results is of; nothing has come out of it so far.
-    let study = r#"{"study":"rate","profile":"smoke"}"#;
-    std::fs::write(path("study.json"), study).unwrap();
-    std::fs::create_dir(path("damaged-study")).unwrap();
-    let (damaged, folder_of_study) = (path("damaged"), path("damaged-study"));
+    let damaged = path("damaged");
     let (damaged, out, net) = (text(&damaged), text(&out), text(&net));
-    let shown = ["reproduce", "rate", "--profile", "smoke", "--show", "-o", text(&folder_of_study)];
     let bounds = ["bounds", net, "--inputs", damaged, "--eps", "0.1", "--method", "ibp", "-o", out];
     type Use<'a> = Box<dyn Fn() -> std::process::Output + 'a>;
-    let formats: [(&str, Use<'_>); 3] = [
+    let formats: [(&str, Use<'_>); 2] = [
         ("x.safetensors", Box::new(|| run(&bounds))),
         ("results.csv", Box::new(|| verify(damaged.as_ref(), &["--resume"]))),
-        (
-            "study.json",
-            Box::new(|| {
-                std::fs::copy(damaged, folder_of_study.join("study.json")).unwrap();
-                run(&shown)
-            }),
-        ),
     ];
     for (name, used) in formats {
         let files = [std::fs::read(path(name)).unwrap()];
