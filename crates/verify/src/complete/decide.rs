@@ -221,6 +221,8 @@ const BALL_STARTS: usize = 64;
 pub(super) const FIRST_CASES: usize = 64;
 /// Cases worked on at a time; fixed, so that results do not depend on the number of threads.
 const BLOCK: usize = 64;
+/// Products that one cut of every input may take, for inputs to be split first.
+const MOST_PRODUCTS: u64 = 1 << 43;
 
 /// One call.
 pub(super) struct Work<'a> {
@@ -377,7 +379,8 @@ impl<'a> Work<'a> {
             (&case.lower, &case.upper),
             self.ball,
             self.settings.sound,
-        );
+        )
+        .with_forms(!self.settings.proof);
         let list = conjunctions(case);
         let Prepared { exact, weights, exact_network, .. } = self.prepared;
         let judge = Judge { program: exact, weights, exact: exact_network, case, ball: self.ball };
@@ -444,7 +447,13 @@ impl<'a> Work<'a> {
     fn splits_inputs(&self, varying: usize) -> bool {
         match self.settings.branching {
             Branching::Input => true,
-            Branching::Auto => self.settings.branch && varying <= self.settings.input_split_limit,
+            Branching::Auto => {
+                // One cut of every input already makes 2^varying boxes, each bounded by a pass for each input at least.
+                let passes =
+                    (2 * varying as u64 + 2).saturating_mul(1_u64.checked_shl(varying as u32).unwrap_or(u64::MAX));
+                let price = self.prepared.exact.products().saturating_mul(passes);
+                self.settings.branch && varying <= self.settings.input_split_limit && price <= MOST_PRODUCTS
+            }
             Branching::Babsr | Branching::Fsb => false,
         }
     }

@@ -167,8 +167,10 @@ impl Work<'_> {
 
     /// The margins for rounding errors of every box's bounds.
     fn box_rounding(&self, search: CaseSearch<'_>) -> Charges<f64> {
-        // Those from interval arithmetic alone are wider, but where cases are many all that comes before the boxes counts.
-        match self.property.cases.len() > FIRST_CASES {
+        // Those from interval arithmetic alone are wider, but where cases are many all that comes before the boxes counts, and
+        // in a large network a back-substitution of each neuron takes longer than many boxes.
+        let forms = search.setting.forms && search.setting.exact.is_large();
+        match forms || self.property.cases.len() > FIRST_CASES {
             true => search.setting.plain_rounding(),
             false => search.setting.root(&self.ascent(0), self.deadline).rounding,
         }

@@ -149,6 +149,15 @@ impl<T: Real> Handle<'_, T> {
         }
     }
 
+    /// The function that node `id` applies to each element, and its kinks if it is linear between them; none for nodes that
+    /// are no activations.
+    pub(crate) fn function_of(&self, id: NodeId) -> Option<(&dyn Activation<T>, Option<Vec<f64>>)> {
+        match &self.network.node(id).layer {
+            Layer::Activation(kind) => Some((self.activation(self.site[id]?)?, kinks(*kind))),
+            _ => None,
+        }
+    }
+
     fn activations_at(&self, position: usize) -> impl Iterator<Item = &dyn Activation<T>> {
         self.sites_at(position).filter_map(|site| self.activation(site))
     }
@@ -269,6 +278,11 @@ impl<T: Real> Handle<'_, T> {
             Layer::Input | Layer::Activation(_) | Layer::MaxPool2d(_) | Layer::Flatten | Layer::Add => 0,
         };
         self.network.nodes().iter().map(|node| of(node) as u64).sum()
+    }
+
+    /// Whether one row alone takes long to be walked back.
+    pub(crate) fn is_large(&self) -> bool {
+        self.products() >= 1 << 21
     }
 
     /// Elements of all nodes up to `id`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod alpha;
 pub(crate) mod ascent;
+pub(crate) mod forms;
 pub(crate) mod handle;
 pub(crate) mod prepared;
 pub(crate) mod root;

@@ -8,6 +8,7 @@ use tightrope_engine::{Ball, Charges, Domain, Multiplier, NodeLines, OutwardInte
 use tightrope_network::NodeId;
 
 use super::ascent::{Ascent, LinearRelaxation, Start, Variables};
+use super::forms::Forms;
 use super::handle::Handle;
 use super::split::widened;
 use crate::complete::problem::Conjunction;
@@ -32,6 +33,8 @@ pub(crate) struct Setting<'a> {
     pub ball32: Option<Ball<f32>>,
     /// Whether the margin for rounding errors is subtracted.
     pub sound: bool,
+    /// Whether affine forms of few inputs may help: not where a proof is recorded, whose checker has none.
+    pub forms: bool,
 }
 
 /// Bounds of the pre-activations by position.
@@ -126,7 +129,19 @@ impl<'a> Setting<'a> {
             ball: ball.cloned(),
             ball32: ball.map(ball32),
             sound,
+            forms: false,
         }
+    }
+
+    /// With affine forms of the inputs where few vary.
+    pub(crate) fn with_forms(self, forms: bool) -> Self {
+        Setting { forms, ..self }
+    }
+
+    /// The forms of the input over a box, if forms are of use.
+    pub(crate) fn forms_over(&self, lower: &[f64], upper: &[f64]) -> Option<Forms> {
+        // The rows of small networks are walked back at once.
+        if self.forms && self.exact.is_large() { Forms::new(self.exact, lower, upper) } else { None }
     }
 
     /// Bounds of every pre-activation; slopes are optimised by `ascent` until `until`.
@@ -145,10 +160,12 @@ impl<'a> Setting<'a> {
             optimised: Vec::new(),
         };
         let mut layers = Layers::default();
+        let mut forms = self.forms_over(&self.lower, &self.upper);
         for id in 0..program.network.nodes().len() {
             if id > 0 {
                 let interval = program.at.enclose(id, &intervals, 1);
                 intervals.push(interval);
+                meet_forms(&mut forms, program, &mut intervals);
             }
             let interval = &mut intervals[id];
             if let Some(position) = program.position[id] {
@@ -171,17 +188,19 @@ impl<'a> Setting<'a> {
         root
     }
 
-    /// The margins for rounding errors over the box, from interval arithmetic alone: for searches that bound every part of
-    /// the box anew.
+    /// The margins for rounding errors over the box, from interval arithmetic and forms alone: for searches that bound every
+    /// part of the box anew.
     pub(crate) fn plain_rounding(&self) -> Charges<f64> {
         let program = self.exact;
         let (lower, upper) = (self.lower.clone(), self.upper.clone());
         let mut intervals = vec![OutwardInterval { reach: vec![0.0; lower.len()], lower, upper }];
         let mut rounding = Charges::new(program.network);
+        let mut forms = self.forms_over(&self.lower, &self.upper);
         for id in 0..program.network.nodes().len() {
             if id > 0 {
                 let interval = program.at.enclose(id, &intervals, 1);
                 intervals.push(interval);
+                meet_forms(&mut forms, program, &mut intervals);
             }
             rounding.push(&intervals[id].magnitude(), &intervals[id].reach);
         }
@@ -392,6 +411,16 @@ impl Root {
         let mut rounding = self.rounding.clone();
         rounding.push(&interval.magnitude(), &interval.reach);
         rounding
+    }
+}
+
+/// Makes the forms of the last node of `intervals`, and meets its bounds with what they say.
+fn meet_forms(forms: &mut Option<Forms>, program: &Handle<'_, f64>, intervals: &mut [OutwardInterval<f64>]) {
+    if let Some(forms) = forms
+        && let Some((own, before)) = intervals.split_last_mut()
+    {
+        let ends = (&mut own.lower[..], &mut own.upper[..]);
+        forms.step(program, ends, |node| (&before[node].lower, &before[node].upper));
     }
 }
 

@@ -25,10 +25,12 @@ use super::tree::queue::Queue;
 use outputs::{Best, Outputs};
 use whole::{Whole, WholeEnd};
 
-/// Boxes that one task bounds; fixed, so that results do not depend on the number of threads.
+/// Boxes that one task bounds (one of a large network); fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 32;
 /// Most coefficient rows per backward pass.
 const ROWS: usize = 256;
+/// Open neurons of a layer, over a box, up to which they are bounded by CROWN where affine forms have bounded them already.
+const OPEN_WITH_FORMS: usize = 16;
 /// Coefficients per backward pass, over all nodes, beyond which it takes fewer rows.
 const ROW_ELEMENTS: usize = 1 << 20;
 
@@ -209,18 +211,38 @@ impl Boxes<'_> {
         let mut intervals = vec![OutwardInterval { lower: lower.clone(), upper: upper.clone(), reach }];
         let mut lines: Vec<NodeLines<f64>> = Vec::new();
         let ends = (&lower[..], &upper[..]);
+        // Proofs are recorded where boxes are not clipped, and there are no forms in them.
+        let over = |set: usize| {
+            let own = set * program.network.input_len()..(set + 1) * program.network.input_len();
+            self.setting.forms_over(&lower[own.clone()], &upper[own])
+        };
+        let mut forms: Vec<_> = if clips { (0..sets).map(over).collect() } else { (0..sets).map(|_| None).collect() };
+        let have_forms = forms.iter().any(Option::is_some);
         // The margins of the last layers need no interval bounds.
         let last = program.pre.iter().max().copied().unwrap_or_default();
         for id in 0..=last {
             if id > 0 {
                 let interval = program.at.enclose(id, &intervals, sets);
                 intervals.push(interval);
+                if let Some((own, before)) = intervals.split_last_mut() {
+                    let n = own.lower.len() / sets;
+                    let ends = own.lower.chunks_exact_mut(n).zip(own.upper.chunks_exact_mut(n));
+                    for (set, (forms, ends)) in forms.iter_mut().zip(ends).enumerate() {
+                        let Some(forms) = forms else { continue };
+                        forms.step(program, ends, |node| {
+                            let n = program.network.node(node).len();
+                            let own = set * n..(set + 1) * n;
+                            (&before[node].lower[own.clone()], &before[node].upper[own])
+                        });
+                    }
+                }
             }
             if let Some(position) = program.position[id] {
                 let interval = &mut intervals[id];
                 meet_parents(&chunk, position, interval);
                 if id > 0 && !lines.is_empty() {
-                    self.crown(position, sets, ends, &lines, interval);
+                    let most = if have_forms { sets * OPEN_WITH_FORMS } else { usize::MAX };
+                    self.crown(position, sets, ends, &lines, interval, most);
                 }
                 program.push_lines(&mut lines, position, &interval.lower, &interval.upper);
             }
@@ -266,7 +288,7 @@ impl Boxes<'_> {
         (boxes, found)
     }
 
-    /// Intersects the bounds of a position with CROWN's where they leave neurons open.
+    /// Intersects the bounds of a position with CROWN's where they leave neurons open, if no more than `most` are.
     fn crown(
         &self,
         position: usize,
@@ -274,6 +296,7 @@ impl Boxes<'_> {
         (lower, upper): (&[f64], &[f64]),
         lines: &[NodeLines<f64>],
         interval: &mut OutwardInterval<f64>,
+        most: usize,
     ) {
         let program = self.setting.exact;
         let (id, n) = (program.pre[position], program.width(position));
@@ -282,6 +305,9 @@ impl Boxes<'_> {
         }
         let open = |&e: &usize| program.is_open(position, interval.lower[e], interval.upper[e]);
         let elements: Vec<usize> = (0..sets * n).filter(open).collect();
+        if elements.len() > most {
+            return;
+        }
         for elements in elements.chunks(self.rows_per_pass()) {
             if Instant::now() >= self.deadline {
                 return;

@@ -61,7 +61,8 @@ impl Search for BoxSearch<'_, '_> {
             }
             let mut recorder = recorder.as_deref_mut().zip(self.refinement);
             let clips = recorder.is_none();
-            let chunks = self.queue.pop_chunks(4 * boxes.batch, CHUNK);
+            let (round, chunk) = if boxes.setting.exact.is_large() { (CHUNK, 1) } else { (4 * boxes.batch, CHUNK) };
+            let chunks = self.queue.pop_chunks(round, chunk);
             boxes.decide_wholes(chunks.iter().flatten().map(|(_, item)| item), &mut recorder);
             let mut found = None;
             let kept = chunks.into_iter().map(|chunk| without_decided(chunk, &mut found));
