@@ -15,6 +15,8 @@ use super::handle::Handle;
 
 /// Most inputs that may vary.
 const MOST_INPUTS: usize = 50;
+/// Most numbers that the forms of a box may take: 256 MB.
+const MOST_NUMBERS: usize = 1 << 25;
 /// Covers some rounded operations.
 const SLACK: f64 = 16.0 * f64::EPSILON;
 
@@ -54,10 +56,11 @@ pub(crate) struct Forms {
 }
 
 impl Forms {
-    /// The forms of the input; none where too many inputs vary, or none does.
+    /// The forms of the input; none where too many inputs vary, or none does, or forms would take too much memory.
     pub(crate) fn new(program: &Handle<'_, f64>, lower: &[f64], upper: &[f64]) -> Option<Self> {
         let varying: Vec<usize> = (0..lower.len()).filter(|&i| lower[i] < upper[i]).collect();
-        if varying.is_empty() || varying.len() > MOST_INPUTS {
+        let numbers = program.elements(program.network.output()).saturating_mul(varying.len() + 2);
+        if varying.is_empty() || varying.len() > MOST_INPUTS || numbers > MOST_NUMBERS {
             return None;
         }
         let mut form = Form::interval(lower, upper, varying.len());
@@ -130,7 +133,8 @@ impl Forms {
     /// W·form + b; none for nodes that are not affine.
     fn affine(&self, program: &Handle<'_, f64>, id: NodeId, input: NodeId) -> Option<Form> {
         let form = &self.nodes[input];
-        program.at.summands(id, &form.generators[0])?;
+        let mapped = |generator: &Vec<f64>| program.at.summands(id, generator).map(|[mapped, _]| mapped);
+        let generators = form.generators.par_iter().map(mapped).collect::<Option<Vec<_>>>()?;
         let size = form.magnitude();
         // The rest around the centre, and what rounding is measured by.
         let mut before = vec![OutwardInterval::default(); input + 1];
@@ -147,8 +151,7 @@ impl Forms {
         for (rest, reach) in image.rest.iter_mut().zip(&both.reach[n..]) {
             *rest += 2.0 * self.gamma * reach + f64::MIN_POSITIVE;
         }
-        let mapped = |generator: &Vec<f64>| program.at.summands(id, generator).map(|[mapped, _]| mapped);
-        image.generators = form.generators.par_iter().map(mapped).collect::<Option<Vec<_>>>()?;
+        image.generators = generators;
         Some(image)
     }
 
