@@ -231,7 +231,7 @@ mod tests {
                 let radius = rng.between(0.01, 0.6);
                 let center = rng.normals(network.input_len());
                 let most = rng.integer(1, 8);
-                let width = |i: usize| if i % (1 + center.len() / most) == 0 { radius } else { 0.0 };
+                let width = |i: usize| if i.is_multiple_of(1 + center.len() / most) { radius } else { 0.0 };
                 let end = |sign: f64| center.iter().enumerate().map(|(i, c)| c + sign * width(i)).collect::<Vec<f64>>();
                 let (lower, upper) = (end(-1.0), end(1.0));
                 let Some(mut forms) = Forms::new(&program, &lower, &upper) else { continue };
