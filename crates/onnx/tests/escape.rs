@@ -16,16 +16,6 @@ const POINTS: usize = 500;
 /// Steps of an attack, each to the corner that the gradient at the point before says.
 const STEPS: usize = 3;
 
-const RELAXATIONS: [Relaxation; 7] = [
-    Relaxation::Ibp,
-    Relaxation::Hbox,
-    Relaxation::CrownIbp,
-    Relaxation::Zonotope,
-    Relaxation::Crown,
-    Relaxation::CrownMeetIbp,
-    Relaxation::CrownSkipIbp,
-];
-
 /// The points at which attacks on both ends of an output arrive.
 fn attacked(at: &dyn Loaded<f64>, region: &Region<f64>, start: &[f64], output: usize, outputs: usize) -> Vec<f64> {
     let mut points = Vec::new();
@@ -90,7 +80,7 @@ fn no_point_leaves_the_bounds_of_random_graphs() {
         points.extend(in_box(&rng, &lower, &upper, rest));
         let values = at.forward(&points).unwrap();
         tried += points.len() / d;
-        for relaxation in RELAXATIONS {
+        for relaxation in Relaxation::ALL {
             let request = BoundRequest { upper: true, ..BoundRequest::lower(relaxation) };
             asked += 1;
             let bounds = at.bound(&region, &Spec::Logits, request);
