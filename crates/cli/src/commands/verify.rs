@@ -109,7 +109,7 @@ impl Retry {
 /// `--branching`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum BranchingChoice {
-    /// Inputs if there are few, else neurons.
+    /// Inputs if there are few, for which the network is not too large, else neurons.
     Auto,
     /// Inputs.
     Input,

@@ -8,7 +8,8 @@ use tightrope_certificate::Proof;
 /// ([`Settings::mixed_split_limit`]), the other kind of splits has its turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Branching {
-    /// Inputs if few of them vary ([`Settings::input_split_limit`]), neurons by filtered smart branching otherwise.
+    /// Inputs if few of them vary ([`Settings::input_split_limit`]) and the network is not so large that one cut of each would
+    /// take too long, neurons by filtered smart branching otherwise.
     #[default]
     Auto,
     /// The input coordinate with the largest influence on the bound.
@@ -28,7 +29,7 @@ pub struct Settings {
     pub batch: usize,
     /// Splitting rule.
     pub branching: Branching,
-    /// Most inputs of positive width for which [`Branching::Auto`] splits inputs.
+    /// Most inputs of positive width for which [`Branching::Auto`] may split inputs.
     pub input_split_limit: usize,
     /// Most inputs of positive width for which splits of inputs and of neurons help each other out where a search takes
     /// long; 0 for never.
