@@ -20,6 +20,7 @@ use crate::bound::batch::{bound_all, pull_back_chunks};
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::pull_back_all;
 use crate::bound::job::{BoundJob, passes_whole};
+use crate::bound::narrow::narrow_stages;
 use crate::clean::batch::{backward_all, forward_all};
 use crate::engine::leaves;
 use crate::interval::ball_rows::BallRows;
@@ -148,6 +149,7 @@ impl LoadedFused {
                 net.bands = bands(chunks);
             }
             let ball = region.ball.as_ref().map(|ball| BallRows::new(&net, ball.norm, region.clipped));
+            let narrow = narrow_stages(plan, request.relaxation, region);
             Ok(work(&BoundJob {
                 net: &net,
                 region,
@@ -160,7 +162,10 @@ impl LoadedFused {
                 layers: request.layers,
                 keep,
                 ball: ball.as_ref(),
-                signs: (keep || adjoint).then(|| SignLayout::wanted(plan, request.relaxation, region)).flatten(),
+                narrow,
+                signs: (keep || adjoint)
+                    .then(|| SignLayout::wanted(plan, request.relaxation, region, narrow))
+                    .flatten(),
                 images: None,
                 parts: parts(plan, request.relaxation, chunks),
                 scratch: &scratch.bounds,

@@ -14,6 +14,7 @@ use crate::bound::batch::bound_all;
 use crate::bound::forward::ChunkBounds;
 use crate::bound::interval::load_all;
 use crate::bound::job::{BoundJob, passes_whole};
+use crate::bound::narrow::narrow_stages;
 use crate::clean::batch::forward_all;
 use crate::interval::ball_rows::BallRows;
 use crate::interval::chunk::Interval;
@@ -125,6 +126,7 @@ impl Population<'_> {
             upper: how.upper,
             layers: how.layers,
             keep: false,
+            narrow: narrow_stages(plan, how.relaxation, region),
             ball: ball.as_ref(),
             signs: None,
             images,

@@ -43,13 +43,17 @@ impl BoundJob<'_> {
             worker.interval.forward::<S, VP>(self.net, self.region, [first, count], self.ball, depth);
             let in_packet = self.in_packet(count);
             let mut bounds = std::mem::take(&mut worker.bounds);
-            if !in_packet || walks(self.relaxation) || self.layers {
+            // All bounds are with images in lanes.
+            let in_lanes = !walks(self.relaxation) || self.narrow == self.net.plan.hidden();
+            let ready = in_packet && in_lanes;
+            let by_image = !ready || self.layers || self.keep && walks(self.relaxation);
+            if by_image {
                 self.unpack_interval::<S, VP>(&worker.interval, &mut bounds);
             }
-            for image in 0..count {
-                if in_packet && !walks(self.relaxation) {
-                    break;
-                }
+            if self.narrow > 0 {
+                self.bound_narrow::<S>(worker, &mut bounds, count, by_image);
+            }
+            for image in 0..if ready { 0 } else { count } {
                 let input = InputSet::new(self.net, self.region, first + image);
                 self.bound_stages::<S>(worker, &input, image, &mut bounds, in_packet);
                 if !in_packet {

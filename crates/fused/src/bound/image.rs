@@ -16,8 +16,8 @@ use crate::net::weights::padded;
 use crate::simd::lanes::{Lanes, RowValues};
 
 impl BoundJob<'_> {
-    /// Bounds every hidden stage of one image and builds its lines, the last ones only if the specification walks with
-    /// rows in lanes.
+    /// Bounds every hidden stage of one image but the narrow ones, which are bounded already, and builds its lines, the last ones
+    /// only if the specification walks with rows in lanes.
     ///
     /// # Safety
     /// The machine has `S`; `bounds` hold the interval pass of every image of the chunk.
@@ -46,7 +46,7 @@ impl BoundJob<'_> {
             let range = image * len..(image + 1) * len;
             let lower = &mut bounds.lower[index][range.clone()];
             let upper = &mut bounds.upper[index][range];
-            if index > 0 && walks(self.relaxation) {
+            if index > 0 && index >= self.narrow && walks(self.relaxation) {
                 let context = Image { net: self.net, lines: &worker.lines[..index], input };
                 let signs = bounds.signs.get_mut(image).map(|stages| &mut stages[index]);
                 // SAFETY: the lines of all stages before are built.

@@ -103,7 +103,7 @@ impl BoundJob<'_> {
             let context = Image { net: self.net, lines: &lines[..index], input };
             // SAFETY: the lines of all stages before are built.
             unsafe {
-                let signs = used.signs.get(place).map(|stages| &stages[index][..]);
+                let signs = used.signs.get(place).filter(|_| index >= self.narrow).map(|stages| &stages[index][..]);
                 self.stage_adjoint::<S>(context, index, part, sums, &on_walk, signs);
             }
         }

@@ -36,6 +36,8 @@ pub struct BoundJob<'a> {
     pub layers: bool,
     /// Keep what the adjoint needs.
     pub keep: bool,
+    /// Stages bounded with images in lanes, see [`crate::bound::narrow::narrow_stages`].
+    pub narrow: usize,
     pub ball: Option<&'a BallRows>,
     /// How signs are recorded, if they are.
     pub signs: Option<SignLayout>,

@@ -8,6 +8,7 @@ pub mod image;
 pub mod image_adjoint;
 pub mod interval;
 pub mod job;
+pub mod narrow;
 pub mod packet;
 pub mod scratch;
 pub mod sums;

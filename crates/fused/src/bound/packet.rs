@@ -39,19 +39,20 @@ impl BoundJob<'_> {
             && (self.ascent.is_some() || count * self.specification.tiles() >= classes)
     }
 
-    /// The lines of all stages with images in lanes: from the walks' bounds in `images`, or from the interval pass.
+    /// The lines of all stages with images in lanes but the first `done`, which have theirs: from the walks' bounds in
+    /// `images`, or from the interval pass.
     unsafe fn packet_lines<S: Lanes>(
         &self,
         packet: &mut PacketScratch,
         interval: &Interval,
         images: &StageBounds,
-        count: usize,
+        [done, count]: [usize; 2],
     ) {
         let plan = self.net.plan;
         packet.lines.resize_with(plan.hidden().max(packet.lines.len()), PacketLines::default);
         packet.bounds.resize(plan.hidden());
         let PacketScratch { lines, bounds, staging, .. } = packet;
-        for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {
+        for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate().skip(done) {
             // SAFETY: all maps hold the stage, for sixteen images.
             unsafe {
                 if !walks(self.relaxation) {
@@ -86,7 +87,7 @@ impl BoundJob<'_> {
         let Worker { packet, interval, .. } = worker;
         // SAFETY: the interval pass holds the images, `images` their bounds.
         let scene = unsafe {
-            self.packet_lines::<S>(packet, interval, images, count);
+            self.packet_lines::<S>(packet, interval, images, [self.narrow, count]);
             let (center, radius) = (&interval.center[0], &interval.radius[0]);
             Scene { net: self.net, lines: &packet.lines, margins, center, radius }
         };
@@ -292,7 +293,7 @@ impl BoundJob<'_> {
         let Worker { packet, interval, .. } = worker;
         // SAFETY: the interval pass holds the images, `used` their bounds.
         unsafe {
-            self.packet_lines::<S>(packet, interval, used, count);
+            self.packet_lines::<S>(packet, interval, used, [0, count]);
             let PacketScratch { lines, bounds, on_bounds, staging } = packet;
             on_bounds.resize(plan.hidden());
             for (index, stage) in plan.stages[..plan.hidden()].iter().enumerate() {

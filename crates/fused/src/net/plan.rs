@@ -90,6 +90,12 @@ impl Stage {
         [side(self.output.h, 0), side(self.output.w, 1)]
     }
 
+    /// The whole input in the coordinates of the kernels.
+    pub fn input_map(&self) -> Window {
+        let [h, w] = self.input_side();
+        Window { y: 0, x: 0, h, w }
+    }
+
     /// Padding in the coordinates of the kernels.
     pub fn offset(&self) -> [usize; 2] {
         if self.first { [0, 0] } else { self.pad }

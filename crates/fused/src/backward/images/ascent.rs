@@ -70,7 +70,7 @@ impl PacketAscent {
         unsafe {
             self.start::<S, VP>(scene);
             let climb = Climb { scene, rows: MarginRows::<S, VP>::new(scene.margins, first) };
-            walk.prepare(scene.net, VP);
+            walk.prepare(scene.net, VP, scene.net.plan.stages[0].input_map());
             let mut best = self.down(walk, &climb);
             for step in 0..ascent.steps {
                 self.up(walk, &climb, ascent.step(step));
@@ -123,6 +123,7 @@ impl PacketAscent {
     ) -> [[f32; WIDTH]; TOGETHER] {
         let Climb { scene, rows } = climb;
         let plan = scene.net.plan;
+        let whole = plan.stages[0].input_map();
         let mut constants = Constants::zero();
         let pixels = scene.net.input_len(0) * VP * WIDTH;
         self.pixels[..pixels].fill(0.0);
@@ -143,13 +144,13 @@ impl PacketAscent {
                     let slopes = self.slopes[index].as_ptr().add(position * size);
                     S::run(|| relax::<S, VP>([line, slopes, before], bias, live, behind, &mut constants));
                     if index == 0 {
-                        walk.scatter::<S, VP>(*scene, position, behind, pixels);
+                        walk.scatter::<S, VP>(*scene, position, behind, pixels, whole);
                     }
                 }
             }
         }
         // SAFETY: the pixels hold the padded input.
-        unsafe { S::run(|| extremes::<S, VP>(*scene, pixels, &mut constants)) };
+        unsafe { S::run(|| extremes::<S, VP>(*scene, pixels, whole, &mut constants)) };
         constants.total()
     }
 
@@ -163,8 +164,7 @@ impl PacketAscent {
         let scene = climb.scene;
         let net = scene.net;
         let pixels = self.pixels.as_mut_ptr();
-        let [h, w] = net.plan.stages[0].input_side();
-        let mut right = Field { data: pixels.cast_const(), window: Window { y: 0, x: 0, h, w } };
+        let mut right = Field { data: pixels.cast_const(), window: net.plan.stages[0].input_map() };
         // SAFETY: passed on from the caller; all places below lie in the maps of the walk.
         unsafe {
             S::run(|| minimisers::<S, VP>(scene, pixels));

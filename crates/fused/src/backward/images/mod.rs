@@ -1,7 +1,8 @@
-//! Back-substitution of margins with images in lanes.
+//! Back-substitution of margins, and of narrow stages, with images in lanes.
 
 pub mod adjoint;
 pub mod ascent;
 pub mod constants;
 pub mod lines;
+pub mod neurons;
 pub mod walk;

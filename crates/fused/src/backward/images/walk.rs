@@ -21,7 +21,7 @@ use crate::simd::lanes::{Lanes, WIDTH};
 
 /// Largest coefficient tensor of a group of margins, in f32: 32 MB. Far beyond the second-level cache, but a second group of
 /// margins would stream all weights again.
-const LARGEST: usize = 1 << 23;
+pub const LARGEST: usize = 1 << 23;
 
 /// Margins that a walk takes together at most.
 pub const TOGETHER: usize = 5;
@@ -64,6 +64,10 @@ pub struct PacketWalk {
     band: Buffer,
     pub segments: Vec<Segment>,
     offsets: Vec<u32>,
+    /// What the offsets were made for: the scratch outlives a network.
+    offsets_for: Option<([usize; 2], [usize; 2], [usize; 3])>,
+    /// Windows per stage of a walk of neurons.
+    pub windows: Vec<Window>,
     pub products: ProductScratch,
 }
 
@@ -205,7 +209,8 @@ impl PacketWalk {
     ) -> [[f32; WIDTH]; TOGETHER] {
         let net = scene.net;
         let hidden = net.plan.hidden();
-        self.prepare(net, VP);
+        let whole = net.plan.stages[0].input_map();
+        self.prepare(net, VP, whole);
         let Coefficients { stages, pixels } = coefficients;
         stages.resize_with(hidden.max(stages.len()), Buffer::default);
         let len = net.input_len(0) * VP * WIDTH;
@@ -228,46 +233,50 @@ impl PacketWalk {
                     let zero = keep != Keep::Nothing && resident;
                     self.at_position(scene, rows, [index, position], above, spot, zero, &mut constants);
                     if index == 0 {
-                        self.scatter::<S, VP>(scene, position, spot, pixels.as_mut_ptr());
+                        self.scatter::<S, VP>(scene, position, spot, pixels.as_mut_ptr(), whole);
                     }
                 }
             }
         }
         // SAFETY: the pixels hold the padded input.
-        unsafe { S::run(|| extremes::<S, VP>(scene, pixels.as_ptr(), &mut constants)) };
+        unsafe { S::run(|| extremes::<S, VP>(scene, pixels.as_ptr(), whole, &mut constants)) };
         constants.total()
     }
 
-    /// Makes ready for walks of so many margins.
-    pub fn prepare(&mut self, net: &Net<'_>, margins: usize) {
+    /// Makes ready for walks of so many margins to the pixels in `window`.
+    pub fn prepare(&mut self, net: &Net<'_>, margins: usize, window: Window) {
         let first = &net.plan.stages[0];
-        self.offsets.clear();
-        let offsets = patch_offsets(first, first.input_side()[1]);
-        self.offsets.extend(offsets.iter().map(|o| o * (margins * WIDTH) as u32));
+        let key = Some((first.kernel, first.dilation, [first.input.c, margins, window.w]));
+        if self.offsets_for != key {
+            self.offsets_for = key;
+            self.offsets.clear();
+            let offsets = patch_offsets(first, window.w);
+            self.offsets.extend(offsets.iter().map(|o| o * (margins * WIDTH) as u32));
+        }
     }
 
-    /// Adds to the pixels what the coefficients `spot` of one position of the first stage make of them.
+    /// Adds to the pixels in `window` what the coefficients `spot` of one position of the first stage make of them.
     ///
     /// # Safety
-    /// As [`PacketWalk::bound`]; the walk is prepared for VP margins, and the pixels hold the padded input.
+    /// As [`PacketWalk::bound`]; the walk is prepared for VP margins and the window, which the pixels hold.
     pub unsafe fn scatter<S: Lanes, const VP: usize>(
         &self,
         scene: Scene<'_>,
         position: usize,
         spot: *const f32,
         pixels: *mut f32,
+        window: Window,
     ) {
         let stage = &scene.net.plan.stages[0];
-        let row = stage.input_side()[1];
         let (y, x) = (position / stage.output.w, position % stage.output.w);
-        let corner = (y * stage.stride[0] * row + x * stage.stride[1]) * stage.input.c;
+        let corner = (y * stage.stride[0] - window.y) * window.w + x * stage.stride[1] - window.x;
         let live = scene.lines[0].live.at(position);
         let weight = scene.net.weights.signed[0].patch.as_ptr();
         let segment = Segment { input: spot, weight, list: live.as_ptr(), full: live.len(), half: 0 };
         let stride = padded(stage.taps() * stage.input.c);
         // SAFETY: passed on from the caller.
         unsafe {
-            let output = pixels.add(corner * VP * WIDTH);
+            let output = pixels.add(corner * stage.input.c * VP * WIDTH);
             gather::<S, VP>(&[segment][..], stride, output, Outputs::Patch(&self.offsets));
         }
     }
@@ -346,37 +355,31 @@ impl PacketWalk {
                 S::run(|| rows.load(scene.margins, position * stage.output.c, live, spot));
             } else {
                 let place = [position / stage.output.w, position % stage.output.w];
-                self.transposed::<S, VP>(scene, index, place, live, above, spot);
+                let window = Window::all(scene.net.plan.stages[index + 1].output);
+                self.transposed::<S, VP>(scene, index, place, live, Field { data: above, window }, spot);
             }
         }
     }
 
-    /// The transposed stage above `index`, at one position.
-    unsafe fn transposed<S: Lanes, const VP: usize>(
+    /// The transposed stage above `index`, at one position, `above` holding its coefficients.
+    ///
+    /// # Safety
+    /// As [`PacketWalk::arrive`].
+    pub unsafe fn transposed<S: Lanes, const VP: usize>(
         &mut self,
         scene: Scene<'_>,
         index: usize,
         position: [usize; 2],
         live: &[u16],
-        above: *const f32,
+        above: Field,
         spot: *mut f32,
     ) {
         let stage = &scene.net.plan.stages[index + 1];
         let stride = padded(stage.input.c);
         let weight = scene.net.weights.signed[index + 1].transposed.as_ptr();
-        let output = Field { data: above, window: Window::all(stage.output) };
         let inputs = Inputs::Live(&scene.lines[index + 1].live);
-        transpose_segments(
-            stage,
-            &scene.net.taps[index + 1],
-            weight,
-            stride,
-            output,
-            VP,
-            position,
-            inputs,
-            &mut self.segments,
-        );
+        let taps = &scene.net.taps[index + 1];
+        transpose_segments(stage, taps, weight, stride, above, VP, position, inputs, &mut self.segments);
         let all = live.len() == stage.input.c;
         let outputs = if all { Outputs::All(stage.input.c) } else { Outputs::Listed(live) };
         // SAFETY: passed on from `forward`.
@@ -411,27 +414,39 @@ unsafe fn relax<S: Lanes, const VP: usize>(
     }
 }
 
-/// Adds the minima of the linear forms over the boxes.
+/// Adds the minima of the linear forms of the pixels in `window` over the boxes.
 #[inline(always)]
-pub unsafe fn extremes<S: Lanes, const VP: usize>(scene: Scene<'_>, pixels: *const f32, constants: &mut Constants) {
-    // SAFETY: the maps hold the padded input.
+pub unsafe fn extremes<S: Lanes, const VP: usize>(
+    scene: Scene<'_>,
+    pixels: *const f32,
+    window: Window,
+    constants: &mut Constants,
+) {
+    let stage = &scene.net.plan.stages[0];
+    let (row, channels) = (stage.input_side()[1], stage.input.c);
+    // A window as wide as the map is one run.
+    let (runs, len) = if window.w == row { (1, window.h * row) } else { (window.h, window.w) };
+    // SAFETY: the maps hold the padded input, and the pixels the window.
     unsafe {
-        let count = scene.net.input_len(0);
-        for start in (0..count).step_by(PLAIN) {
-            let (mut value, mut reach) = ([S::zero(); VP], [S::zero(); VP]);
-            for e in start..count.min(start + PLAIN) {
-                let center = S::load(scene.center.as_ptr().add(e * WIDTH));
-                let radius = S::load(scene.radius.as_ptr().add(e * WIDTH));
-                for v in 0..VP {
-                    let a = S::load(pixels.add((e * VP + v) * WIDTH));
-                    value[v] = S::fma(a, center, value[v]);
-                    reach[v] = S::fma(S::abs(a), radius, reach[v]);
+        for run in 0..runs {
+            let (at, len) = (((window.y + run) * row + window.x) * channels * WIDTH, len * channels);
+            let (centers, radii) = (scene.center.as_ptr().add(at), scene.radius.as_ptr().add(at));
+            let pixels = pixels.add(run * len * VP * WIDTH);
+            for start in (0..len).step_by(PLAIN) {
+                let (mut value, mut reach) = ([S::zero(); VP], [S::zero(); VP]);
+                for e in start..len.min(start + PLAIN) {
+                    let (center, radius) = (S::load(centers.add(e * WIDTH)), S::load(radii.add(e * WIDTH)));
+                    for v in 0..VP {
+                        let a = S::load(pixels.add((e * VP + v) * WIDTH));
+                        value[v] = S::fma(a, center, value[v]);
+                        reach[v] = S::fma(S::abs(a), radius, reach[v]);
+                    }
                 }
+                for v in 0..VP {
+                    value[v] = S::sub(value[v], reach[v]);
+                }
+                constants.add::<S, VP>(value);
             }
-            for v in 0..VP {
-                value[v] = S::sub(value[v], reach[v]);
-            }
-            constants.add::<S, VP>(value);
         }
     }
 }

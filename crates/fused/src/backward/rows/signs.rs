@@ -18,7 +18,7 @@ pub struct SignLayout {
     stages: Vec<StageLayout>,
 }
 
-/// The first stage is not walked and has none.
+/// The first stage is not walked and has none, nor have the narrow ones, which are walked with images in lanes.
 #[derive(Default)]
 struct StageLayout {
     /// First sign of every position, and the end.
@@ -35,8 +35,8 @@ impl StageLayout {
 }
 
 impl SignLayout {
-    /// The layout for walks of all rows of `plan` over boxes, unless it is too large.
-    pub fn wanted(plan: &Plan, relaxation: Relaxation, region: &Region<f32>) -> Option<Self> {
+    /// The layout for walks of all rows of `plan` but those of its first `narrow` stages over boxes, unless it is too large.
+    pub fn wanted(plan: &Plan, relaxation: Relaxation, region: &Region<f32>, narrow: usize) -> Option<Self> {
         let all_rows = match relaxation.intermediate() {
             Intermediate::Backward | Intermediate::Intersection => true,
             Intermediate::Interval | Intermediate::BackwardIfUnstable => false,
@@ -44,9 +44,10 @@ impl SignLayout {
         if !all_rows || region.ball.is_some() {
             return None;
         }
-        let mut stages = vec![StageLayout::default()];
+        let mut stages = Vec::new();
+        stages.resize_with(narrow.max(1), StageLayout::default);
         let mut all = 0;
-        for index in 1..plan.hidden() {
+        for index in narrow.max(1)..plan.hidden() {
             let output = plan.stages[index].output;
             let mut stage = StageLayout { starts: vec![0], vectors: output.c.div_ceil(WIDTH) };
             let mut total = 0;
