@@ -1,8 +1,10 @@
 """Networks and bounds on arrays, without torch."""
 
 import ast
+import copy
 import inspect
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -198,6 +200,19 @@ def test_models_come_and_go_as_files(rng, tmp_path):
             Network.from_file(tmp_path / path)
     with pytest.raises(ModelError, match="the ONNX model"):
         Network.from_onnx(b"no model")
+
+
+def test_networks_pass_between_processes(rng):
+    net = convolutional(rng)
+    doubles = {name: value + rng.normal(size=value.shape) * 1e-9 for name, value in net.parameters.items()}
+    for given in (net, net.with_parameters(doubles)):
+        again = pickle.loads(pickle.dumps(given))
+        assert again.checksum == given.checksum and copy.deepcopy(given) is given
+        x = rng.uniform(size=(2, 1, 6, 6))
+        np.testing.assert_array_equal(again(x), given(x))
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).checksum)"
+    told = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(net), stdout=subprocess.PIPE, check=True)
+    assert told.stdout.decode().strip() == net.checksum
 
 
 def test_parameters_are_checked(rng):

@@ -377,9 +377,29 @@ class Network:
             raise InputError(f"box has shape {list(ends.shape)}, but x has {list(array.shape)}; give both alike")
         return ends
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Structure and numbers, so that processes can pass networks on; in double precision where they are no float32."""
+        description, buffers = self._handle.description(), self._handle.buffer_values()
+        for double in (False, True):
+            state = (description, self._handle.theta(double), buffers)
+            if _restored(*state).checksum == self.checksum:
+                return _restored, state
+        raise ModelError("the network has weights beyond double precision; save it, and give the folder's path")
+
+    def __copy__(self) -> Network:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self
+
     def __repr__(self) -> str:
         count = sum(int(np.prod(shape)) for _, shape in self._handle.parameters)
         return f"Network({list(self.input_shape)} -> {self.outputs}, {count} parameters)"
+
+
+def _restored(description: str, theta: np.ndarray, buffers: list[float]) -> Network:
+    """The network that :meth:`Network.__reduce__` wrote down."""
+    return Network(_tightrope.Network.from_description(description).with_parameters(theta, buffers))
 
 
 def label_list(y: Any, batch: int) -> list[int]:

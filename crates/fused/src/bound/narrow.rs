@@ -124,22 +124,40 @@ impl BoundJob<'_> {
                         _ => packet_walk.neurons::<S, 2>(scene, neurons, coefficients),
                     }
                 };
-                for (row, i) in range.enumerate() {
-                    let (channel, lane) = (row / WIDTH, row % WIDTH);
+                for (channel, rows) in rows.chunks(2).take(together).enumerate() {
+                    let at = start + channel * WIDTH;
                     let bias = bias[neurons.first + channel];
-                    let (low, high) = (rows[2 * channel][lane] + bias, bias - rows[2 * channel + 1][lane]);
-                    match intermediate {
-                        Intermediate::Intersection => {
-                            lower[i] = lower[i].max(low);
-                            upper[i] = upper[i].min(high);
-                        }
-                        Intermediate::BackwardIfUnstable if !is_unstable(lower[i], upper[i]) => {}
-                        Intermediate::Interval | Intermediate::Backward | Intermediate::BackwardIfUnstable => {
-                            (lower[i], upper[i]) = (low, high);
-                        }
+                    // SAFETY: a vector of each end.
+                    unsafe {
+                        let ends = [lower.as_mut_ptr().add(at), upper.as_mut_ptr().add(at)];
+                        S::run(|| settle::<S>(intermediate, [&rows[0], &rows[1]], bias, ends));
                     }
                 }
             }
         }
+    }
+}
+
+/// What becomes of one neuron's bounds `ends` where its walks have found the minima `rows` of its row and of the row's negation.
+#[inline(always)]
+unsafe fn settle<S: Lanes>(intermediate: Intermediate, rows: [&[f32; WIDTH]; 2], bias: f32, ends: [*mut f32; 2]) {
+    // SAFETY: the caller gives a vector of each end.
+    unsafe {
+        let bias = S::splat(bias);
+        let low = S::add(S::load_any(rows[0].as_ptr()), bias);
+        let high = S::sub(bias, S::load_any(rows[1].as_ptr()));
+        let [lower, upper] = ends.map(|end| S::load(end));
+        let [low, high] = match intermediate {
+            Intermediate::Interval | Intermediate::Backward => [low, high],
+            Intermediate::Intersection => [S::max(low, lower), S::min(high, upper)],
+            Intermediate::BackwardIfUnstable => {
+                let open = |walked: S::V, known: S::V| {
+                    S::where_negative(lower, S::where_positive(upper, walked, known), known)
+                };
+                [open(low, lower), open(high, upper)]
+            }
+        };
+        S::store(ends[0], low);
+        S::store(ends[1], high);
     }
 }
