@@ -10,6 +10,7 @@ use std::error::Error;
 use std::path::Path;
 
 use rayon::ThreadPoolBuilder;
+use statrs::distribution::{ContinuousCDF, Normal};
 use tightrope_data::Split;
 use tightrope_engine::{Engine, Loaded, Perturbation};
 use tightrope_fused::Fused;
@@ -59,20 +60,25 @@ fn candidates() -> Vec<Candidate> {
     ]
 }
 
-/// Noise whose members are orthogonal to each other and as long as Gaussian ones.
-struct Orthogonal {
+/// Noise whose members are chosen together and kept.
+struct Chosen {
     sigma: f64,
     length: usize,
     members: Vec<f32>,
 }
 
-impl Orthogonal {
-    fn new(source: &Perturbation<'_>, length: usize, members: u64) -> Self {
+impl Chosen {
+    /// Noise of all members' standard normal numbers, one member after the other.
+    fn new(source: &Perturbation<'_>, length: usize, numbers: impl Iterator<Item = f64>) -> Self {
+        let sigma = source.sigma();
+        Chosen { sigma, length, members: numbers.map(|number| (sigma * number) as f32).collect() }
+    }
+
+    /// Gaussian draws made orthogonal to each other, each as long as it was.
+    fn orthogonal(source: &Perturbation<'_>, length: usize, members: u64) -> Self {
         let mut rows: Vec<Vec<f64>> = Vec::new();
         for member in 0..members {
-            let mut drawn = vec![0.0; length];
-            source.fill(member, 0, &mut drawn);
-            let mut row: Vec<f64> = drawn.iter().map(|&d| f64::from(d)).collect();
+            let mut row = drawn(source, member, length);
             let norm = |row: &[f64]| row.iter().map(|d| d * d).sum::<f64>().sqrt();
             let full = norm(&row);
             for other in &rows {
@@ -83,12 +89,61 @@ impl Orthogonal {
             row.iter_mut().for_each(|d| *d *= full / rest);
             rows.push(row);
         }
-        let members = rows.into_iter().flatten().map(|d| d as f32).collect();
-        Orthogonal { sigma: source.sigma(), length, members }
+        Chosen::new(source, length, rows.into_iter().flatten())
+    }
+
+    /// A Latin hypercube (McKay et al. 1979): along every coordinate each member has a share of the probability for itself.
+    /// The members' ranks are those of Gaussian draws, the places in the shares uniform.
+    fn latin(source: &Perturbation<'_>, length: usize, members: u64) -> Self {
+        let rows: Vec<Vec<f64>> = (0..members).map(|member| drawn(source, member, length)).collect();
+        let other = |member| drawn(source, members + member, length);
+        let places: Vec<Vec<f64>> = (0..members).map(other).collect();
+        let mut chosen = vec![0.0; rows.len() * length];
+        for i in 0..length {
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            order.sort_by(|&a, &b| rows[a][i].total_cmp(&rows[b][i]));
+            for (rank, &member) in order.iter().enumerate() {
+                let share = (rank as f64 + probability(places[member][i])) / rows.len() as f64;
+                chosen[member * length + i] = gaussian(share);
+            }
+        }
+        Chosen::new(source, length, chosen.into_iter())
+    }
+
+    /// The sequence of Richtmyer (1951), multiples of the roots of primes modulo 1, from a random point on.
+    fn lattice(source: &Perturbation<'_>, length: usize, members: u64) -> Self {
+        let start = drawn(source, 0, length);
+        let roots: Vec<f64> = primes(length).map(f64::sqrt).collect();
+        let value = |member: u64, i: usize| gaussian((probability(start[i]) + member as f64 * roots[i]).fract());
+        let members = (0..members).flat_map(|member| (0..length).map(move |i| (member, i)));
+        Chosen::new(source, length, members.map(|(member, i)| value(member, i)))
     }
 }
 
-impl Noise for Orthogonal {
+/// Independent standard normal draws.
+fn drawn(source: &Perturbation<'_>, member: u64, length: usize) -> Vec<f64> {
+    let mut drawn = vec![0.0; length];
+    source.fill(member, 0, &mut drawn);
+    drawn.into_iter().map(|draw| f64::from(draw) / source.sigma()).collect()
+}
+
+/// The probability below a standard normal draw, uniform.
+fn probability(draw: f64) -> f64 {
+    Normal::standard().cdf(draw)
+}
+
+/// The standard normal draw with so much probability below it.
+fn gaussian(probability: f64) -> f64 {
+    Normal::standard().inverse_cdf(probability.clamp(1e-9, 1.0 - 1e-9))
+}
+
+/// The first primes.
+fn primes(count: usize) -> impl Iterator<Item = f64> {
+    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    (2_u64..).filter(is_prime).take(count).map(|prime| prime as f64)
+}
+
+impl Noise for Chosen {
     fn sigma(&self) -> f64 {
         self.sigma
     }
@@ -97,6 +152,9 @@ impl Noise for Orthogonal {
         out.copy_from_slice(&self.members[member as usize * self.length + first..][..out.len()]);
     }
 }
+
+/// A way to choose noise.
+type Choice = fn(&Perturbation<'_>, usize, u64) -> Chosen;
 
 /// Mean and standard error.
 fn summary(values: &[f64]) -> String {
@@ -212,19 +270,26 @@ fn main() -> Outcome<()> {
         }
         row(candidate.name, seconds, &cosines, &descents);
     }
-    let (mut seconds, mut cosines, mut descents) = (0.0, Vec::new(), Vec::new());
-    for step in 0..repeats {
-        let noise = Orthogonal::new(&Perturbation::new(1, step, sigma as f32), truth.len(), 128);
-        let start = processor_seconds()?;
-        let found = pgpe(&model.theta, &noise, 128, |theta: &[f32]| {
-            sample.update(theta)?;
-            Ok(trained.loss(&place.batch(step), &*sample)?.loss)
-        })?;
-        seconds += processor_seconds()? - start;
-        let found = found.gradient;
-        cosines.push(dot(&found, &truth) / (dot(&found, &found) * dot(&truth, &truth)).sqrt());
-        descents.push(place.descent(&found, &mut *at)? / best);
+    let choices: [(&str, Choice); 3] = [
+        ("pgpe, 256 losses, orthogonal noise", Chosen::orthogonal),
+        ("pgpe, 256 losses, Latin hypercube", Chosen::latin),
+        ("pgpe, 256 losses, quasi-random sequence", Chosen::lattice),
+    ];
+    for (name, choose) in choices {
+        let (mut seconds, mut cosines, mut descents) = (0.0, Vec::new(), Vec::new());
+        for step in 0..repeats {
+            let noise = choose(&Perturbation::new(1, step, sigma as f32), truth.len(), 128);
+            let start = processor_seconds()?;
+            let found = pgpe(&model.theta, &noise, 128, |theta: &[f32]| {
+                sample.update(theta)?;
+                Ok(trained.loss(&place.batch(step), &*sample)?.loss)
+            })?;
+            seconds += processor_seconds()? - start;
+            let found = found.gradient;
+            cosines.push(dot(&found, &truth) / (dot(&found, &found) * dot(&truth, &truth)).sqrt());
+            descents.push(place.descent(&found, &mut *at)? / best);
+        }
+        row(name, seconds, &cosines, &descents);
     }
-    row("pgpe, 256 losses, orthogonal noise", seconds, &cosines, &descents);
     Ok(())
 }
