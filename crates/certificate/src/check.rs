@@ -8,6 +8,7 @@ use tightrope_exact::{Dyadic, Enclosure};
 use tightrope_network::{Network, Weights};
 use tightrope_vnnlib::{Case, Property};
 
+use crate::budget::Budget;
 use crate::deadline::{Deadline, Failure};
 use crate::error::CertificateError;
 use crate::file::{Certificate, network_digest, property_digest};
@@ -69,6 +70,8 @@ pub(crate) struct Reading<'a> {
     /// By node.
     pub readers: Vec<Readers>,
     pub deadline: Deadline,
+    /// Memory for what is known at open tree nodes.
+    pub budget: Budget,
     weights: &'a Weights,
     units: &'a [i32],
     /// Made when the first leaf needs it.
@@ -149,6 +152,7 @@ impl<'a> Checker<'a> {
             operations,
             readers,
             deadline: self.deadline,
+            budget: Budget::default(),
             weights: self.weights,
             units: &proof.units,
             exact: OnceLock::new(),

@@ -1,5 +1,7 @@
 //! The certificate file: magic, version, SHA-256 of the body, body (a [`Certificate`] in the postcard encoding).
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -151,10 +153,19 @@ impl Certificate {
     pub fn read(path: &Path) -> Result<Self, CertificateError> {
         let unreadable =
             |e: std::io::Error| CertificateError::file(path, format!("cannot be read ({e}); give a certificate file"));
-        let length = std::fs::metadata(path).map_err(unreadable)?.len();
-        if length > MAX_BYTES {
-            return Err(CertificateError::file(path, format!("has {length} bytes; certificates end at {MAX_BYTES}")));
+        let mut file = File::open(path).map_err(unreadable)?;
+        // Pipes and devices do not say how much will come: what does not begin as a certificate is not read on.
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(HEADER as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.starts_with(&MAGIC) {
+            file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         }
-        Certificate::from_bytes(&std::fs::read(path).map_err(unreadable)?).map_err(|e| CertificateError::file(path, e))
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(CertificateError::file(
+                path,
+                format!("is longer than {MAX_BYTES} bytes, where certificates end"),
+            ));
+        }
+        Certificate::from_bytes(&bytes).map_err(|e| CertificateError::file(path, e))
     }
 }

@@ -6,9 +6,11 @@
 //! against the proof ([`Checker`]), or none at all where a proof asks for it ([`ExactLeaf`]); a certificate that passes is
 //! therefore a proof about the real-valued network.
 
+mod budget;
 mod builder;
 mod check;
 mod curved;
+mod cuts;
 mod deadline;
 mod error;
 mod exact;

@@ -60,11 +60,11 @@ impl Scalar for Enclosure {
 /// Fails unless `units` has an exponent for each node (or none at all) that the nodes which only pass values on share
 /// with their inputs.
 pub(crate) fn check_units(network: &Network, units: &[i32]) -> Result<(), String> {
-    const LARGEST: i32 = 4096;
+    const LARGEST: u32 = 4096;
     if units.is_empty() {
         return Ok(());
     }
-    if units.len() != network.nodes().len() || units.iter().any(|unit| unit.abs() > LARGEST) {
+    if units.len() != network.nodes().len() || units.iter().any(|unit| unit.unsigned_abs() > LARGEST) {
         return Err("the units are not one power of two per node".into());
     }
     for (node, &unit) in network.nodes().iter().zip(units) {

@@ -49,17 +49,18 @@ impl Product {
                 // Of the product and of the sum.
                 form.errors[i] += ((a * slope).abs() + form.values[i].abs()) * f64::EPSILON + f64::MIN_POSITIVE;
             }
+            let lost = f64::MIN_POSITIVE * (1.0 + a.abs());
             let mut least = f64::INFINITY;
             for p in [x[0] - t, x[1] - t] {
                 for q in [y[0] - s, y[1] - s] {
-                    // Three roundings and those of a.
+                    // Three roundings and those of a; what underflows in p·q is multiplied by a.
                     let product = a * (p * q);
-                    let corner = sub_down(product, 8.0 * f64::EPSILON * product.abs() + f64::MIN_POSITIVE);
+                    let corner = sub_down(product, 8.0 * f64::EPSILON * product.abs() + lost);
                     least = if corner.is_nan() { f64::NEG_INFINITY } else { least.min(corner) };
                 }
             }
             let base = a * (s * t);
-            let base = add_down(-base, -(4.0 * f64::EPSILON * base.abs() + f64::MIN_POSITIVE));
+            let base = add_down(-base, -(4.0 * f64::EPSILON * base.abs() + lost));
             constant = add_down(constant, add_down(least, base));
         }
         (form, constant)

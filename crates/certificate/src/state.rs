@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::budget::{Budget, Held};
 use crate::check::Reading;
+use crate::cuts::Cuts;
 use crate::deadline::{Deadline, Failure};
 use crate::layers::{Coefficients, Intervals, Operation, Readers};
 use crate::path::Path;
@@ -14,10 +16,26 @@ use crate::substitution::{Domain, Split};
 /// The set of inputs of a tree node.
 #[derive(Clone)]
 pub(crate) struct State {
-    /// Intervals of every node's values; those of node 0 are the box. Shared with the node's children.
-    bounds: Arc<Vec<Intervals>>,
+    /// Intervals of every node's values; those of node 0 are a box that holds the own one. Shared with the node's children.
+    bounds: Arc<Bounds>,
+    /// How the own box was cut out of it.
+    cuts: Cuts,
     /// Its splits of neurons.
     pub path: Path,
+}
+
+/// Intervals of every node's values, and the memory that they hold.
+struct Bounds {
+    intervals: Vec<Intervals>,
+    _held: Held,
+}
+
+impl Bounds {
+    fn new(intervals: Vec<Intervals>, budget: &Budget) -> Result<Arc<Bounds>, Failure> {
+        let numbers: usize = intervals.iter().map(|interval| 2 * interval.lower.len()).sum();
+        let held = budget.hold(numbers * size_of::<f64>())?;
+        Ok(Arc::new(Bounds { intervals, _held: held }))
+    }
 }
 
 impl State {
@@ -31,32 +49,38 @@ impl State {
                 bounds.push(interval);
             }
         }
-        Ok(State { bounds: Arc::new(bounds), path: Path::default() })
+        let bounds = Bounds::new(bounds, &reading.budget)?;
+        Ok(State { bounds, cuts: Cuts::default(), path: Path::default() })
     }
 
     /// The interval of one input.
     pub(crate) fn input(&self, index: usize) -> (f64, f64) {
-        (self.bounds[0].lower[index], self.bounds[0].upper[index])
+        let whole = &self.bounds.intervals[0];
+        self.cuts.last(index).unwrap_or((whole.lower[index], whole.upper[index]))
     }
 
     /// The part where one input lies in [lower, upper].
     pub(crate) fn with_input(&self, index: usize, (lower, upper): (f64, f64)) -> State {
-        let mut state = self.clone();
-        let bounds = Arc::make_mut(&mut state.bounds);
-        bounds[0].lower[index] = lower;
-        bounds[0].upper[index] = upper;
-        state
+        State { bounds: self.bounds.clone(), cuts: self.cuts.with(index, (lower, upper)), path: self.path.clone() }
+    }
+
+    /// The intervals of every node's values, over the own box.
+    fn intervals(&self) -> Vec<Intervals> {
+        let mut intervals = Vec::clone(&self.bounds.intervals);
+        let own = &mut intervals[0];
+        self.cuts.apply(&mut own.lower, &mut own.upper);
+        intervals
     }
 
     /// The part with one more split of a neuron.
     pub(crate) fn with_split(&self, split: Split) -> State {
-        State { bounds: self.bounds.clone(), path: self.path.with(split) }
+        State { bounds: self.bounds.clone(), cuts: self.cuts.clone(), path: self.path.with(split) }
     }
 
     /// The bounds cut by `splits`, which are those of the path, and those of the activations that read a neuron split;
     /// `None` if they leave nothing.
     pub(crate) fn cut(&self, operations: &[Operation<f64>], splits: &[Split]) -> Option<Vec<Intervals>> {
-        let mut bounds = Vec::clone(&self.bounds);
+        let mut bounds = self.intervals();
         for (node, operation) in operations.iter().enumerate() {
             let (before, own) = bounds.split_at_mut(node);
             for split in splits {
@@ -80,7 +104,7 @@ impl State {
         refinement: &Refinement,
     ) -> Result<Option<State>, Failure> {
         let splits = self.path.splits();
-        let mut bounds = Vec::clone(&self.bounds);
+        let mut bounds = self.intervals();
         for (node, operation) in reading.operations.iter().enumerate() {
             reading.deadline.check()?;
             if let Some(fresh) = operation.interval(&bounds) {
@@ -106,7 +130,8 @@ impl State {
                 return Ok(None);
             }
         }
-        Ok(Some(State { bounds: Arc::new(bounds), path: self.path.clone() }))
+        let bounds = Bounds::new(bounds, &reading.budget)?;
+        Ok(Some(State { bounds, cuts: Cuts::default(), path: self.path.clone() }))
     }
 }
 

@@ -267,3 +267,11 @@ fn senseless_proofs_are_refused_without_a_panic() {
     }
     assert!(decoded > 20, "{decoded}");
 }
+
+/// What has no end is not read to it.
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_are_refused_by_their_first_bytes() {
+    let problem = Certificate::read(std::path::Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(problem.contains("does not begin as a certificate does"), "{problem}");
+}

@@ -57,6 +57,14 @@ pub struct TestSamples {
     pub title: String,
 }
 
+impl TestSamples {
+    /// How many of all samples the first `count` are, in words.
+    pub fn portion(&self, count: usize) -> String {
+        let all = self.all;
+        if count < all { format!("first {count} of {all} samples") } else { format!("all {all} samples") }
+    }
+}
+
 impl SampleOptions {
     /// As if only `--limit` and `--data-dir` were given: the first `limit` test samples of a run's own data.
     pub fn of_run(limit: usize, folder: DataDir) -> Self {
@@ -229,7 +237,8 @@ pub fn own_splits(train: &Path, test: Option<&Path>) -> anyhow::Result<(Dataset,
 /// More would be a mistake: the network gets a logit for each.
 const MOST_CLASSES: usize = 1 << 20;
 
-fn file_name(path: &Path) -> String {
+/// What samples from the file `path` are called.
+pub fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 

@@ -6,6 +6,7 @@ use tightrope_attack::ThreatModel;
 use tightrope_engine::{Norm, Relaxation};
 use tightrope_network::nearest_name;
 pub use tightrope_network::{number_text as number, rounded_text as rounded};
+use tightrope_statistics::Proportion;
 use tightrope_train::Config;
 use tightrope_verify::Stage;
 
@@ -99,6 +100,13 @@ pub fn counted(count: usize, one: &str, many: &str) -> String {
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
+}
+
+/// The row of a table that tells an accuracy, with its interval if only a `part` of the samples was looked at.
+pub fn accuracy_row(title: &str, p: Proportion, part: bool) -> Vec<String> {
+    let mut row = vec![format!("{title} accuracy"), percent(p.value), format!("{}/{}", p.count, p.total)];
+    row.extend(part.then(|| format!("95 % interval {:.2} – {:.2} %", 100.0 * p.low, 100.0 * p.high)));
+    row
 }
 
 /// Parses a radius: a finite number ≥ 0 or a fraction of two.

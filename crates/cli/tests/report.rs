@@ -58,6 +58,37 @@ fn a_page_of_runs_is_written_whole_and_tells_what_it_lacks() {
     assert!(!std::fs::read_to_string(&page).unwrap().contains("data:image"));
 }
 
+/// What was certified and drawn before a run went on is no result of the model that it has now.
+#[test]
+fn results_of_an_earlier_model_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, page) = (folder.path().join("run"), folder.path().join("page.html"));
+    train(&run, &[]);
+    let certify = ["certify", text(&run), "--limit", "4", "--stages", "ibp"];
+    succeeds(&certify);
+    succeeds(&["landscape", text(&run), "--points", "3", "--samples", "4", "--images", "4"]);
+    // Whether the front has the certification, and what is said beside.
+    let report = || {
+        let output = support::run(&["report", text(&run), "-o", text(&page), "--samples", "0", "--json"]);
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{notes}");
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (document["fronts"][0]["outcomes"][0]["cascade"].as_bool(), notes)
+    };
+    let (cascade, notes) = report();
+    assert!(cascade == Some(true) && !notes.contains("earlier model"), "{notes}");
+    succeeds(&["train", "--out", text(&run), "--resume", "--epochs", "2"]);
+    let (cascade, notes) = report();
+    assert_eq!(cascade, Some(false), "{notes}");
+    for part in ["certify.jsonl: is of an earlier model", "landscape.json: is of an earlier model", "--overwrite"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+    assert!(std::fs::read_to_string(&page).unwrap().contains(", of an earlier model"));
+    succeeds(&[&certify[..], &["--overwrite"]].concat());
+    let (cascade, notes) = report();
+    assert!(cascade == Some(true) && !notes.contains("certify.jsonl"), "{notes}");
+}
+
 #[test]
 fn runs_on_arrays_show_their_test_arrays() {
     let folder = tempfile::tempdir().unwrap();

@@ -32,6 +32,11 @@ fn perturbation_and_data_are_those_of_the_run() {
     assert_eq!((&header["norm"], &header["eps"]), (&"2".into(), &0.3.into()));
     let attacked = document(&["attack", text(&run), "--limit", "5", "--steps", "2"]);
     assert_eq!((&attacked["norm"], &attacked["eps"]), (&"2".into(), &0.3.into()));
+    assert_eq!((&attacked["samples"], &attacked["samples_in_split"]), (&5.into(), &2000.into()));
+    let table = succeeds(&["attack", text(&run), "--limit", "5", "--steps", "2"]);
+    for part in ["digits test, first 5 of 2000 samples, ℓ2 ε = 0.3", "/5  95 % interval "] {
+        assert!(table.contains(part), "{table}");
+    }
     // Flags go before, one by one.
     let asked = ["--norm", "inf", "--eps", "0.01", "--no-clip", "--out", &out("a")];
     let asked = document(&[&["certify", text(&run), "--limit", "5"], &asked[..]].concat());
@@ -83,7 +88,7 @@ fn own_arrays_are_trained_on_certified_and_gone_on_with() {
     let own =
         ["--inputs", text(&train), "--test-inputs", text(&test), "--model", "mlp", "--eps", "0.05", "--batch", "20"];
     let said = succeeds(&[&["train", "--out", text(&first), "--epochs", "4"], &own[..]].concat());
-    assert!(said.contains("train test, 40 samples: natural accuracy 100.00 %"), "{said}");
+    assert!(said.contains("test.safetensors test, 40 samples: natural accuracy 100.00 %"), "{said}");
     let certified = document(&["certify", text(&first)]);
     assert_eq!((&certified["result"]["samples"], &certified["eps"]), (&40.into(), &0.05.into()));
     assert_eq!(certified["from_run"], serde_json::json!(["eps", "norm", "clip", "inputs"]));

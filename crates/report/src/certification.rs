@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::run::log_lines;
+use crate::run::{TEST, log_lines};
 use crate::text;
 use tightrope_statistics::Proportion;
 
@@ -99,6 +99,9 @@ pub struct StageTotals {
 pub struct Certification {
     /// Settings of the header: model, data, radius, norm, stages, ….
     pub settings: Map<String, Value>,
+    /// True if the model among them is not the one that the run has now: see
+    /// [`Run::compare_model`](crate::Run::compare_model).
+    pub earlier_model: bool,
     /// The samples, as the log has them.
     #[serde(skip)]
     pub records: Vec<Record>,
@@ -125,6 +128,7 @@ impl Certification {
         }
         let mut certification = Certification {
             settings: header.map(|header| header.settings).unwrap_or_default(),
+            earlier_model: false,
             records: Vec::with_capacity(body.len()),
         };
         let mut seen = std::collections::HashSet::new();
@@ -164,6 +168,11 @@ impl Certification {
     /// Radius ε.
     pub fn eps(&self) -> Option<f64> {
         self.settings.get("eps").and_then(Value::as_f64)
+    }
+
+    /// What was certified: `test`, also where it is not told, or `validation`.
+    pub fn split(&self) -> &str {
+        self.setting("split").unwrap_or(TEST)
     }
 
     /// Share classified correctly.

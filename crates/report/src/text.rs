@@ -37,6 +37,24 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
+/// `value` rounded down to four significant digits, for what is known to hold up to it: the text, read again, is never
+/// more. A dash for what is no number from 0 on.
+pub fn number_below(value: f64) -> String {
+    if !(value.is_finite() && value >= 0.0) {
+        return "–".into();
+    }
+    // All digits, so that those cut off only make it less.
+    let scaled = format!("{value:e}");
+    let (digits, exponent) = scaled.split_once('e').unwrap_or((scaled.as_str(), "0"));
+    let kept = digits.get(..5).unwrap_or(digits);
+    number_text(format!("{kept}e{exponent}").parse().unwrap_or(0.0))
+}
+
+/// A number of things, with their name in the singular or the plural.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A share as a percentage.
 pub fn percent(share: Option<f64>) -> String {
     match share {
@@ -83,7 +101,7 @@ pub fn lines(numbers: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{escape, lines, number, script_safe, seconds, tick};
+    use super::{counted, escape, lines, number, number_below, script_safe, seconds, tick};
 
     #[test]
     fn markup_and_control_characters_are_escaped() {
@@ -103,7 +121,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_up_to_a_number_is_rounded_down() {
+        let texts = [0.031389, 8.0 / 255.0, 2.0 / 3.0, 0.99999, 1234.9, 9.9999e-7].map(number_below);
+        assert_eq!(texts, ["0.03138", "0.03137", "0.6666", "0.9999", "1234", "9.999e-7"]);
+        assert_eq!([0.125, 0.1, 0.3, 2.0, 0.0].map(number_below), ["0.125", "0.1", "0.3", "2", "0"]);
+        assert_eq!([f64::NAN, f64::INFINITY, -1.0].map(number_below), ["–"; 3]);
+        for step in 1..2000 {
+            let value = f64::from(step) / 1999.0 * 0.3;
+            let (below, nearest) = (number_below(value).parse::<f64>().unwrap(), number(Some(value)));
+            assert!(below <= value && value - below <= 1e-3 * value, "{value}: {below}");
+            assert!(below <= nearest.parse::<f64>().unwrap(), "{value}: {below}");
+        }
+    }
+
+    #[test]
     fn many_lines_are_counted() {
+        assert_eq!([counted(1, "run", "runs"), counted(2, "run", "runs")], ["1 run", "2 runs"]);
         assert_eq!([lines(&[3]), lines(&[1, 2])], ["line 3", "lines 1, 2"]);
         assert_eq!(lines(&[1, 2, 3, 4, 5, 6, 7]), "lines 1, 2, 3, 4, 5 and 2 more");
     }

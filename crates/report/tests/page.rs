@@ -40,6 +40,12 @@ fn elements<'a>(node: Node<'a, 'a>, name: &str) -> Vec<Node<'a, 'a>> {
     node.descendants().filter(|node| node.has_tag_name(name) || node.tag_name().name() == name).collect()
 }
 
+/// The cells of a table, row by row.
+fn cells<'a>(table: Node<'a, 'a>) -> Vec<Vec<String>> {
+    let rows = elements(elements(table, "tbody")[0], "tr");
+    rows.iter().map(|row| row.children().filter(Node::is_element).map(text).collect()).collect()
+}
+
 /// The data in the page.
 fn data(page: &Document) -> Value {
     serde_json::from_str(&text(with_id(page, "report-data"))).unwrap()
@@ -91,7 +97,7 @@ const CONFIG: &str = "dataset = \"digits\"\neps = 0.1\nmodel = \"cnn3\"\nnorm = 
 const METRICS: &str = r#"{"epoch":1,"step":2,"time":1.0,"loss":2.0,"train_natural_accuracy":0.5,"train_certified_accuracy":0.25,"lr":0.002,"eps":0.05,"sigma":0.0,"robust_weight":1.0,"images_per_second":10.0,"seconds":3.0,"test":{"samples":100,"eps":0.1,"relaxation":"ibp","natural_accuracy":0.8,"certified_accuracy":0.5,"natural_loss":1.0,"certified_loss":2.0,"seconds":0.1}}
 {"epoch":2,"step":4,"time":2.0,"loss":1.0,"train_natural_accuracy":0.6,"train_certified_accuracy":0.5,"lr":0.0004,"eps":0.1,"sigma":0.0,"robust_weight":1.0,"images_per_second":10.0,"seconds":4.0,"test":{"samples":100,"eps":0.1,"relaxation":"ibp","natural_accuracy":0.9,"certified_accuracy":0.6,"natural_loss":1.0,"certified_loss":2.0,"seconds":0.1}}
 "#;
-const CERTIFY: &str = r#"{"certify_log":1,"settings":{"clip":[0.0,1.0],"data":"ab12","dataset":"digits","engine":"fused","eps":0.1,"model":"cd34","norm":"inf","split":"test","stages":"pgd,ibp","timeout":5.0}}
+const CERTIFY: &str = r#"{"certify_log":1,"settings":{"clip":[0.0,1.0],"data":"ef56","dataset":"digits","engine":"fused","eps":0.1,"model":"cd34","norm":"inf","split":"test","stages":"pgd,ibp","timeout":5.0}}
 {"index":0,"label":3,"prediction":7,"natural_correct":false,"verdict":"falsified","stage":"natural","margin_lower":null,"margin_attack":null,"seconds":0.0,"stage_seconds":{}}
 {"index":1,"label":4,"prediction":4,"natural_correct":true,"verdict":"verified","stage":"ibp","margin_lower":0.75,"margin_attack":2.0,"seconds":0.5,"stage_seconds":{"pgd":0.375,"ibp":0.125}}
 {"index":2,"label":5,"prediction":5,"natural_correct":true,"verdict":"unknown","stage":null,"margin_lower":-0.5,"margin_attack":0.25,"seconds":1.5,"stage_seconds":{"pgd":1.0,"ibp":0.5}}
@@ -116,7 +122,7 @@ fn a_page_tells_everything_about_its_runs() {
     report.samples.push(Samples {
         run: 0,
         method: "ℓ∞ by crown".into(),
-        samples: vec![sample(7, Some(0.125)), sample(8, None)],
+        samples: vec![sample(7, Some(0.125)), sample(8, None), sample(9, Some(0.031389))],
         remark: None,
     });
     assert_eq!(report.all_remarks(), [] as [String; 0]);
@@ -132,13 +138,14 @@ fn a_page_tells_everything_about_its_runs() {
         "overview",
         &["first", "second", "75.00 % [30.06, 95.44]", "25.00 % [4.56, 69.94]", "90.00 %", "60.00 %", "7.0 s"],
     );
-    says("curves", &["Training loss", "Natural accuracy", "Learning rate", "Radius ε", "σ"]);
+    says("curves", &["of test samples", "Training loss", "Natural accuracy", "Learning rate", "Radius ε", "σ"]);
     says("stages", &["pgd", "ibp", "1.6 s", "625 ms", "not falsified after natural: 75.00 %"]);
     // The cascade's (75, 25) of the first run is dominated by (90, 60) of the second one's evaluation.
-    says("pareto", &["digits, ℓ∞, ε = 0.1", "5400.0 %²", "cascade", "training"]);
+    says("pareto", &["digits, ℓ∞, ε = 0.1", "2 runs; hypervolume 5400.0 %²", "cascade", "training"]);
     says("details", &["1 undecided", "1 misclassified", "−0.5".replace('−', "-").as_str(), "0.25", "unknown"]);
-    says("samples", &["ε ≥ 0.125", "predicted 4", "ℓ∞ by crown"]);
-    assert_eq!(elements(with_id(&page, "samples"), "img").len(), 2);
+    // A radius is claimed no larger than it is.
+    says("samples", &["ε ≥ 0.125", "ε ≥ 0.03138", "predicted 4", "ℓ∞ by crown"]);
+    assert_eq!(elements(with_id(&page, "samples"), "img").len(), 3);
     let differences = elements(with_id(&page, "configuration"), "table")[0];
     assert_eq!(differences.attribute("class"), Some("differs"));
     let rows: Vec<String> = elements(elements(differences, "tbody")[0], "tr").into_iter().map(text).collect();
@@ -154,6 +161,68 @@ fn a_page_tells_everything_about_its_runs() {
     assert!(!html.contains("curve-snr") && !html.contains("curve-population"));
     // The same files give the same bytes.
     assert_eq!(html, report.html());
+}
+
+/// Figures of validation samples are called so, and have a front of their own.
+#[test]
+fn validation_samples_are_no_test_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = METRICS.replace("\"test\":{", "\"test\":{\"split\":\"validation\",");
+    write(&folder.path().join("first"), &[("config.toml", CONFIG), ("metrics.jsonl", METRICS)]);
+    write(&folder.path().join("second"), &[("config.toml", CONFIG), ("metrics.jsonl", &metrics)]);
+    let certify = CERTIFY.replace("\"split\":\"test\"", "\"split\":\"validation\"");
+    write(&folder.path().join("third"), &[("config.toml", CONFIG), ("certify.jsonl", &certify)]);
+    let html = report(folder.path()).html();
+    let page = parsed(&html);
+    check(&page);
+    let curves = text(with_id(&page, "curves"));
+    assert!(curves.contains("of test or validation samples") && curves.contains("second, validation"), "{curves}");
+    let tables = elements(with_id(&page, "overview"), "table");
+    let (training, cascade) = (cells(tables[0]), cells(tables[1]));
+    assert_eq!(training.iter().map(|row| &row[9][..]).collect::<Vec<_>>(), ["test", "validation", "–"]);
+    assert_eq!(cascade[0][..3], ["third", "validation", "4"]);
+    let fronts = &data(&page)["fronts"];
+    assert_eq!(fronts[0]["problem"], "digits, ℓ∞, ε = 0.1");
+    assert_eq!(fronts[1]["problem"], "digits validation, ℓ∞, ε = 0.1");
+    let outcomes = fronts[1]["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes.iter().map(|outcome| outcome["run"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert!(text(with_id(&page, "pareto")).contains("1 run; hypervolume"));
+}
+
+/// A certification and a landscape of an earlier model are shown as such and stay out of the front.
+#[test]
+fn results_of_an_earlier_model_are_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    write(&run.join("landscape"), &[("landscape.json", "{\"model\":\"cd34\"}")]);
+    let files =
+        [("config.toml", CONFIG), ("metrics.jsonl", METRICS), ("certify.jsonl", CERTIFY), ("manifest.json", MANIFEST)];
+    write(&run, &files);
+    let page_of = |model: &str| {
+        let mut report = report(folder.path());
+        report.runs[0].compare_model(&[model.to_string()]);
+        report.html()
+    };
+    let html = page_of("cd34");
+    let page = parsed(&html);
+    check(&page);
+    assert!(!html.contains("of an earlier model"));
+    assert_eq!(data(&page)["fronts"][0]["outcomes"][0]["cascade"], true);
+    let html = page_of("ef56");
+    let page = parsed(&html);
+    check(&page);
+    for id in ["overview", "stages", "landscapes", "details"] {
+        let section = text(with_id(&page, id));
+        assert!(section.contains("of an earlier model"), "{id}: {section}");
+    }
+    let document = data(&page);
+    assert_eq!(document["runs"][0]["certification"]["earlier_model"], true);
+    assert_eq!(document["runs"][0]["landscape"]["earlier_model"], true);
+    // The run's own evaluation takes the certification's place.
+    let outcome = &document["fronts"][0]["outcomes"][0];
+    assert_eq!((&outcome["cascade"], &outcome["certified"]["count"]), (&false.into(), &60.into()));
+    let remarks = document["remarks"].as_array().unwrap();
+    assert!(remarks.len() == 2 && remarks[0].as_str().unwrap().starts_with("run, certify.jsonl: is of an earlier"));
 }
 
 /// What an estimator that looks at its own noise does is drawn, beside runs that have none.

@@ -53,6 +53,7 @@ impl Sweep {
 
     /// Takes note of a trial that has ended, from a JSON object: `trial` as it was asked for, or `parameters` (and `seed`)
     /// where somebody else proposes; then `natural`, `certified` and what else was measured, or `failed` with the reason.
+    /// Shares are from 0 to 1, with `certified` ≤ `adversarial` ≤ `natural`.
     ///
     /// # Errors
     /// If the line is none of these, the trial is unknown or has ended before, or the journal cannot be written.
@@ -109,6 +110,18 @@ impl Sweep {
             train_seconds: told.train_seconds,
             certify_seconds: told.certify_seconds,
         };
+        let rising = [
+            ("certified", Some(measured.certified)),
+            ("adversarial", measured.adversarial),
+            ("natural", Some(measured.natural)),
+        ];
+        let rising: Vec<(&str, f64)> = rising.into_iter().filter_map(|(name, share)| Some((name, share?))).collect();
+        if let Some(&[(less, small), (more, large)]) = rising.windows(2).find(|pair| pair[0].1 > pair[1].1) {
+            return Err(format!(
+                "`{less}` is {small} and `{more}` {large}, but what is certified no attack breaks, and what none breaks is \
+                 classified correctly; tell shares of the same samples with certified <= adversarial <= natural"
+            ));
+        }
         match self.plan.objectives.iter().find(|objective| objective.of(&measured).is_none()) {
             Some(Objective::Adversarial) => Err("`adversarial` is an objective and missing".into()),
             _ => Ok(Outcome::Done(measured)),

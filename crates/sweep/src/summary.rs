@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::SweepError;
 use crate::folder::Merged;
@@ -62,7 +63,8 @@ pub struct Summary {
 /// The best of the configurations that are certified for the same.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Front {
-    /// Values of the axes that say what is certified (`dataset`, `norm`, `eps`, `clip`); figures of others do not compare.
+    /// Values of the axes that say what is certified: samples, norm, radius and data range; figures of others do not
+    /// compare.
     pub certified_for: Parameters,
     /// Configurations with results.
     pub of: usize,
@@ -73,7 +75,9 @@ pub struct Front {
 }
 
 /// Keys that say what is certified.
-const QUESTION: [&str; 4] = ["dataset", "norm", "eps", "clip"];
+const QUESTION: [&str; 6] = ["dataset", "test_inputs", "data.resize", "norm", "eps", "clip"];
+/// Keys that say so, too, of the samples that are kept for validation.
+const KEPT: [&str; 2] = ["inputs", "train.validation"];
 
 impl Summary {
     /// What the journals in `folder` say together.
@@ -100,9 +104,12 @@ impl Summary {
         };
         // By question, in the order of the first configuration of each.
         let mut questions: Vec<(Parameters, Vec<usize>, Vec<Vec<f64>>)> = Vec::new();
+        // On the test split, what is kept for validation is a matter of training.
+        let on_test = plan.setting.get("split").and_then(Value::as_str) == Some("test");
+        let asks = |key: &str| QUESTION.contains(&key) || (!on_test && KEPT.contains(&key));
         for (i, summary) in configurations.iter().enumerate() {
             let Some(point) = means(summary) else { continue };
-            let asked = summary.parameters.iter().filter(|(key, _)| QUESTION.contains(&key.as_str()));
+            let asked = summary.parameters.iter().filter(|(key, _)| asks(key.as_str()));
             let asked: Parameters = asked.map(|(key, value)| (key.clone(), value.clone())).collect();
             let place = questions.iter().position(|(question, ..)| *question == asked).unwrap_or_else(|| {
                 questions.push((asked, Vec::new(), Vec::new()));

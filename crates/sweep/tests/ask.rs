@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use support::{plan, ranges, rows};
-use tightrope_sweep::{Outcome, Strategy, Sweep};
+use tightrope_sweep::{Outcome, Plan, Strategy, Sweep};
 
 #[test]
 fn what_is_asked_is_told_once() {
@@ -24,6 +26,16 @@ fn what_is_asked_is_told_once() {
     bad(r#"{"trial": 5, "natural": 1, "certified": 1}"#, "was not asked for");
     bad(r#"{"trial": 0, "certified": 1}"#, "`natural` is missing");
     bad(r#"{"trial": 0, "natural": 95, "certified": 0.5}"#, "from 0 to 1");
+    // What is certified withstands attacks, and what withstands them is right.
+    bad(r#"{"trial": 0, "natural": 0.5, "certified": 0.75}"#, "`certified` is 0.75 and `natural` 0.5");
+    bad(
+        r#"{"trial": 0, "natural": 0.75, "adversarial": 0.25, "certified": 0.5}"#,
+        "`certified` is 0.5 and `adversarial` 0.25",
+    );
+    bad(
+        r#"{"trial": 0, "natural": 0.5, "adversarial": 0.75, "certified": 0.25}"#,
+        "`adversarial` is 0.75 and `natural` 0.5",
+    );
     bad(r#"{"parameters": {"x": 0}, "natural": 1, "certified": 0.5}"#, "`trial`");
     bad("natural 1", "is meant");
     let record = open().tell(r#"{"trial": 0, "natural": 0.75, "certified": 0.5}"#).unwrap();
@@ -40,10 +52,11 @@ fn what_is_asked_is_told_once() {
         assert_eq!(trial.number, number);
         let x = trial.parameters["x"].as_f64().unwrap();
         // What (0.75, 0.5) dominates.
-        if trial.seed == 0 && !(0.5..=0.75).contains(&x) {
+        if trial.seed == 0 && x > 0.5 {
             expected.push(trial.configuration);
         }
-        sweep.tell(&format!(r#"{{"trial": {number}, "natural": {x}, "certified": {}}}"#, 1.0 - x)).unwrap();
+        let (natural, certified) = ((1.0 + x) / 2.0, (1.0 - x) / 2.0);
+        sweep.tell(&format!(r#"{{"trial": {number}, "natural": {natural}, "certified": {certified}}}"#)).unwrap();
     }
     assert_eq!(open().ask(false).unwrap(), None);
     let sweep = open();
@@ -80,6 +93,25 @@ fn every_radius_has_its_front() {
     );
 }
 
+/// Another part kept for validation is another set of samples, unless trials are certified on the test split.
+#[test]
+fn every_part_kept_for_validation_has_its_front() {
+    for (split, fronts) in [("validation", 2), ("test", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = BTreeMap::from([("split".to_string(), split.into())]);
+        let plan = Plan { setting, ..plan(Strategy::Told, vec![], 1) };
+        let mut sweep = Sweep::begin(folder.path(), plan, None, false).unwrap();
+        for part in [0.1, 0.2] {
+            let parameters = format!(r#"{{"train.validation": {part}, "train.lr": 0.001}}"#);
+            let line = format!(r#"{{"parameters": {parameters}, "natural": 0.75, "certified": {part}}}"#);
+            sweep.tell(&line).unwrap();
+        }
+        let summary = sweep.summary().unwrap();
+        assert_eq!(summary.fronts.len(), fronts, "{split}");
+        assert_eq!(summary.fronts[0].certified_for.contains_key("train.validation"), fronts == 2, "{split}");
+    }
+}
+
 #[test]
 fn whoever_proposes_tells_parameters() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,9 +120,9 @@ fn whoever_proposes_tells_parameters() {
     let mut tell = |line: &str| sweep.tell(line).map(|record| (record.trial, record.configuration, record.seed));
     assert_eq!(tell(r#"{"parameters": {"x": 0.5}, "natural": 0.5, "certified": 0.25}"#).unwrap(), (0, 0, 0));
     assert_eq!(tell(r#"{"parameters": {"x": 0.5}, "seed": 1, "natural": 0.7, "certified": 0.25}"#).unwrap(), (1, 0, 1));
-    assert_eq!(tell(r#"{"parameters": {"x": 0.9}, "natural": 0.4, "certified": 0.5}"#).unwrap(), (2, 1, 0));
-    assert!(tell(r#"{"trial": 1, "natural": 0.4, "certified": 0.5}"#).unwrap_err().to_string().contains("no `trial`"));
+    assert_eq!(tell(r#"{"parameters": {"x": 0.9}, "natural": 0.4, "certified": 0.35}"#).unwrap(), (2, 1, 0));
+    assert!(tell(r#"{"trial": 1, "natural": 0.5, "certified": 0.4}"#).unwrap_err().to_string().contains("no `trial`"));
     let summary = sweep.summary().unwrap();
     assert_eq!((summary.trials, summary.fronts[0].configurations.clone()), (3, vec![0, 1]));
-    assert!((summary.fronts[0].hypervolume - (0.6 * 0.25 + 0.4 * 0.25)).abs() < 1e-12);
+    assert!((summary.fronts[0].hypervolume - (0.6 * 0.25 + 0.4 * 0.1)).abs() < 1e-12);
 }

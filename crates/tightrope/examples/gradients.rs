@@ -139,7 +139,7 @@ fn gaussian(probability: f64) -> f64 {
 
 /// The first primes.
 fn primes(count: usize) -> impl Iterator<Item = f64> {
-    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
     (2_u64..).filter(is_prime).take(count).map(|prime| prime as f64)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tightrope_certificate::{Certificate, check};
-use tightrope_network::{Layer, Model, Network, NetworkBuilder, Weights};
+use tightrope_network::{Activation, Layer, Model, Network, NetworkBuilder, Weights};
 use tightrope_verify::complete::{Branching, Decision, Outcome, Settings, decide};
 use tightrope_vnnlib::{Case, Constraint, Property};
 
@@ -42,6 +42,70 @@ fn what_overflows_proves_nothing() {
                 // y is 0 everywhere, so that every input is a counterexample.
                 assert!(!matches!(outcome, Outcome::Holds { .. }), "{inputs} {factor:e} {branching:?}: {outcome:?}");
             }
+        }
+    }
+}
+
+/// y = w_n·relu(… w_1·relu(w_0·(x_0 − x_1))).
+fn falling(factors: &[f64]) -> Model {
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let mut node = builder.linear("0", 1, false, builder.input()).unwrap();
+    for i in 1..factors.len() {
+        let relu = builder.add(format!("relu{i}"), Layer::RELU, &[node]).unwrap();
+        node = builder.linear(&i.to_string(), 1, false, relu).unwrap();
+    }
+    let theta = [&[factors[0], -factors[0]], &factors[1..]].concat();
+    Model::with_weights(builder.build().unwrap(), Weights::new(theta))
+}
+
+/// Coefficients that underflow stand at values so large that what they lose counts.
+#[test]
+fn what_underflows_proves_nothing() {
+    let single = [&[1e37_f32; 8][..], &[1e-37; 8], &[-1e-37]].concat();
+    let single: Vec<f64> = single.into_iter().map(f64::from).collect();
+    for factors in [vec![1e150, 1e150, 1e-200, -1e-200], single] {
+        let model = falling(&factors);
+        // At (1, 0) y is the product, which is less than a tenth of itself.
+        let product: f64 = factors.iter().product();
+        let row = vec![vec![Constraint::at_most(vec![1.0], 0.1 * product)]];
+        let property = Property::new(2, 1, vec![Case::closed(vec![0.0; 2], vec![1.0; 2], row)]);
+        assert!(product < 0.0 && product.is_finite());
+        for branching in [Branching::Auto, Branching::Input, Branching::Babsr, Branching::Fsb] {
+            let outcome = run(&model, &property, branching, true).outcome;
+            assert!(!matches!(outcome, Outcome::Holds { .. }), "{factors:?} {branching:?}: {outcome:?}");
+        }
+    }
+}
+
+/// y = relu(1e300·x_0 + shift) + tanh(x_1) or 1e300·relu(x_0) + tanh(x_1); the second function keeps the usual units.
+fn smallest(inside: bool, shift: f64) -> Model {
+    let mut builder = NetworkBuilder::new(&[2]).unwrap();
+    let input = builder.input();
+    let tanh = Layer::Activation(Activation::Tanh);
+    let (first, theta) = if inside {
+        let scaled = builder.linear("scaled", 1, true, input).unwrap();
+        (builder.add("relu", Layer::RELU, &[scaled]).unwrap(), vec![1e300, 0.0, shift])
+    } else {
+        let relu = builder.add("relu", Layer::RELU, &[input]).unwrap();
+        (builder.linear("scaled", 1, false, relu).unwrap(), vec![1e300, 0.0])
+    };
+    let other = builder.linear("other", 1, false, input).unwrap();
+    let other = builder.add("tanh", tanh, &[other]).unwrap();
+    builder.add("sum", Layer::Add, &[first, other]).unwrap();
+    Model::with_weights(builder.build().unwrap(), Weights::new([theta, vec![0.0, 1.0]].concat()))
+}
+
+/// Halves of the smallest numbers are none, and neither are their products with slopes.
+#[test]
+fn the_smallest_numbers_are_not_lost() {
+    const LEAST: f64 = 5e-324;
+    for (model, low, bound) in [(smallest(true, -1e-24), 0.0, 2e-24), (smallest(false, 0.0), -LEAST, 4e-24)] {
+        // At x_0 = 5e-324 y is 3.9e-24 and 4.9e-24.
+        let row = vec![vec![Constraint::at_most(vec![-1.0], -bound)]];
+        let property = Property::new(2, 1, vec![Case::closed(vec![low, 0.0], vec![LEAST, 0.0], row)]);
+        for branching in [Branching::Auto, Branching::Input, Branching::Babsr, Branching::Fsb] {
+            let outcome = run(&model, &property, branching, true).outcome;
+            assert!(!matches!(outcome, Outcome::Holds { .. }), "{bound:e} {branching:?}: {outcome:?}");
         }
     }
 }

@@ -316,3 +316,25 @@ fn foreign_certificates_are_refused() {
         assert_eq!(certificate.property, property_digest(&subject.lie));
     }
 }
+
+/// 1e300·x·y over boxes so small that x·y underflows: −1e-30 at a corner, whatever a leaf says.
+#[test]
+fn products_that_underflow_refute_nothing() {
+    let network = Chain::new(&[2]).layer(Layer::Product).linear(1).build();
+    let theta = network.parameters().iter().map(|info| if info.shape.len() == 1 { 0.0 } else { 1e300 }).collect();
+    let model = Model::with_weights(network, Weights::new(theta));
+    let below = |bound: f64| {
+        let row = vec![vec![Constraint::at_most(vec![1.0], bound)]];
+        Property::new(2, 1, vec![Case::closed(vec![-1e-165; 2], vec![1e-165; 2], row)])
+    };
+    let settings = Settings { timeout: Duration::from_secs(20), proof: true, ..Settings::default() };
+    let decision = decide(&model.network, &model.weights(), &below(-1.0), &settings, &|_| {}).unwrap();
+    let Outcome::Holds { proof: Some(mut proof) } = decision.outcome else { panic!("{:?}", decision.outcome) };
+    proof.cases[0].conjunctions[0].steps = vec![Step::Leaf(Leaf { rows: vec![(0, 1.0)], ..Leaf::default() })];
+    for (bound, accepted) in [(-1.0, true), (-1e-31, false)] {
+        let property = below(bound);
+        let certificate = Certificate::new(&model.network, &model.weights(), &property, proof.clone()).unwrap();
+        let found = check(&certificate, &model.network, &model.weights(), &property, None);
+        assert_eq!(found.is_ok(), accepted, "{bound:e}: {found:?}");
+    }
+}

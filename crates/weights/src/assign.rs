@@ -2,6 +2,7 @@
 
 use tightrope_network::{Model, Network, nearest_name};
 
+use crate::order::{in_order, role};
 use crate::{NamedTensor, WeightsError};
 
 /// How tensors find their places: first by what is said here, then by equal names, then by their order.
@@ -11,6 +12,15 @@ pub struct Mapping {
     pub names: Vec<(String, String)>,
     /// Names in the file that are left out; one that ends with `.` stands for all names that begin so.
     pub ignored: Vec<String>,
+}
+
+/// A network with a file's numbers.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// The network.
+    pub model: Model,
+    /// Names in the file and in the network of the tensors that were taken in order.
+    pub by_order: Vec<(String, String)>,
 }
 
 /// A tensor of the network: where it lies, and in which vector.
@@ -28,11 +38,13 @@ impl Mapping {
     /// The network with the numbers of `tensors`.
     ///
     /// Tensors that no name assigns are taken in order, if as many are left in the file as in the network and their shapes
-    /// agree one by one. Counters of minibatches are left out.
+    /// agree one by one, and so do what their names say they are to their layers: weight, bias, mean or variance. Of names that
+    /// are sorted, as in safetensors, only numbers tell an order. Counters of minibatches are left out.
     ///
     /// # Errors
-    /// If a tensor is left over, missing, named twice, of another shape, or holds numbers that a network cannot have.
-    pub fn model(&self, network: Network, tensors: &[NamedTensor]) -> Result<Model, WeightsError> {
+    /// If a tensor is left over, missing, named twice, of another shape, has no order, or holds numbers that a network cannot
+    /// have.
+    pub fn model(&self, network: Network, tensors: &[NamedTensor]) -> Result<Fitted, WeightsError> {
         let places = places(&network);
         let fit = |problem: String| WeightsError::Fit(problem);
         for (from, _) in &self.names {
@@ -67,10 +79,20 @@ impl Mapping {
         if left.len() != open.len() {
             return Err(fit(leftovers(&left, &open, &places)));
         }
+        let left = in_order(tensors, left).map_err(|[a, b]| {
+            fit(format!(
+                "the order of `{a}` and `{b}` is not known, as the file's tensors are sorted by name; say what belongs together \
+                 with --map FILE_NAME=NAME (`FILE_PREFIX.=PREFIX.` for all names that begin so)"
+            ))
+        })?;
+        let mut by_order = Vec::new();
         for (&place, tensor) in open.iter().zip(&left) {
-            if !same_shape(&places[place].shape, &tensor.shape) {
+            let own = &places[place];
+            let same_role = role(&own.name).zip(role(&tensor.name)).is_none_or(|(own, given)| own == given);
+            if !same_shape(&own.shape, &tensor.shape) || !same_role {
                 return Err(fit(leftovers(&left, &open, &places)));
             }
+            by_order.push((tensor.name.clone(), own.name.clone()));
             taken[place] = Some(tensor);
         }
         let mut theta = vec![0.0; network.parameters().total()];
@@ -87,7 +109,7 @@ impl Mapping {
         }
         network.check_theta(&theta)?;
         network.check_buffers(&buffers)?;
-        Ok(Model { buffers, ..Model::new(network, theta) })
+        Ok(Fitted { model: Model { buffers, ..Model::new(network, theta) }, by_order })
     }
 
     fn leaves_out(&self, name: &str) -> bool {

@@ -11,18 +11,19 @@
 //!
 //! let network = Preset::Cnn3.build(&[1, 28, 28], 10, None)?;
 //! let tensors = read(Path::new("cnn3.pt"))?;
-//! let model = Mapping::default().model(network, &tensors)?;
+//! let model = Mapping::default().model(network, &tensors)?.model;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod assign;
 mod error;
+mod order;
 pub mod pickle;
 mod read;
 mod tensor;
 mod torch;
 
-pub use assign::Mapping;
+pub use assign::{Fitted, Mapping};
 pub use error::WeightsError;
 pub use read::read;
 pub use tensor::NamedTensor;

@@ -6,8 +6,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::{NamedTensor, WeightsError, torch};
 
-/// The tensors of a PyTorch state dict (`.pt`, `.pth`, `.bin`; a zip archive) or of a safetensors file, in the order of the
-/// file where it has one.
+/// The tensors of a PyTorch state dict (`.pt`, `.pth`, `.bin`; a zip archive) in its order, or those of a safetensors file, which
+/// has none, sorted by name.
 ///
 /// # Errors
 /// If the file cannot be read, is damaged, or holds no tensors.
@@ -35,9 +35,8 @@ fn safetensors(path: &Path, bytes: &[u8]) -> Result<Vec<NamedTensor>, WeightsErr
             format!("is neither a PyTorch state dict nor a safetensors file ({e}); give one of them"),
         )
     })?;
-    // In the order of their data, which writers keep.
     let mut views = file.tensors();
-    views.sort_by_key(|(_, view)| view.data().as_ptr() as usize);
+    views.sort_by(|(a, _), (b, _)| a.cmp(b));
     let tensor = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
         let data = view.data();
         let words = |size: usize| data.chunks_exact(size);

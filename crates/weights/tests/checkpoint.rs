@@ -52,13 +52,39 @@ fn tensors_find_their_places_by_name_order_or_mapping() {
     assert_eq!(names[..2], ["0.weight", "0.bias"]);
     assert_eq!(names.last(), Some(&"4.bias"));
     assert_eq!(tensors[0].shape, [2, 1, 3, 3]);
-    check(&Mapping::default().model(network(["0", "1", "4"]), &tensors).unwrap());
+    check(&Mapping::default().model(network(["0", "1", "4"]), &tensors).unwrap().model);
     // No name fits, and the order does.
-    check(&Mapping::default().model(network(["first", "norm", "last"]), &tensors).unwrap());
+    check(&Mapping::default().model(network(["first", "norm", "last"]), &tensors).unwrap().model);
     let pair = |from: &str, to: &str| (from.to_string(), to.to_string());
     let names =
         vec![pair("0.", "first."), pair("1.", "norm."), pair("4.weight", "last.weight"), pair("4.bias", "last.bias")];
-    check(&Mapping { names, ignored: Vec::new() }.model(network(["first", "norm", "last"]), &tensors).unwrap());
+    check(&Mapping { names, ignored: Vec::new() }.model(network(["first", "norm", "last"]), &tensors).unwrap().model);
+}
+
+/// Sorted names, as in safetensors: bias before weight, and batch norms' vectors all of one shape.
+#[test]
+fn tensors_sorted_by_name_are_not_taken_for_each_other() {
+    let mut tensors = read(Path::new(FILE)).unwrap();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let fitted = Mapping::default().model(network(["first", "norm", "last"]), &tensors).unwrap();
+    check(&fitted.model);
+    assert!(fitted.by_order.contains(&("1.running_var".into(), "norm.running_var".into())), "{:?}", fitted.by_order);
+    for tensor in &mut tensors {
+        tensor.name = tensor.name.replace("0.", "stem.").replace("1.", "norm.").replace("4.", "head.");
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let message = refusal(&Mapping::default(), network(["0", "1", "4"]), &tensors);
+    assert!(message.contains("sorted by name") && message.contains("--map"), "{message}");
+    let pair = |from: &str, to: &str| (from.to_string(), to.to_string());
+    let names = vec![pair("stem.", "0."), pair("norm.", "1."), pair("head.", "4.")];
+    check(&Mapping { names, ignored: Vec::new() }.model(network(["0", "1", "4"]), &tensors).unwrap().model);
+    // A prefix that is taken away.
+    for tensor in &mut tensors {
+        tensor.name =
+            format!("net.{}", tensor.name.replace("stem.", "0.").replace("norm.", "1.").replace("head.", "4."));
+    }
+    let mapping = Mapping { names: vec![pair("net.", "")], ignored: Vec::new() };
+    check(&mapping.model(network(["0", "1", "4"]), &tensors).unwrap().model);
 }
 
 #[test]
@@ -79,7 +105,7 @@ fn what_does_not_fit_is_told_by_name() {
     more.push(NamedTensor { name: "extra".into(), shape: vec![2], values: vec![0.0; 2] });
     let message = refusal(&Mapping::default(), own(), &more);
     assert!(message.contains("`extra` [2]") && message.contains("--ignore"), "{message}");
-    check(&Mapping { names: Vec::new(), ignored: vec!["extra".into()] }.model(own(), &more).unwrap());
+    check(&Mapping { names: Vec::new(), ignored: vec!["extra".into()] }.model(own(), &more).unwrap().model);
     let mut turned = tensors.clone();
     turned[0].shape = vec![1, 2, 3, 3];
     turned[7].shape = vec![8, 3];

@@ -12,13 +12,13 @@ use tightrope_statistics::Proportion;
 use tightrope_verify::Cascade;
 
 use crate::context::Context;
-use crate::dataset::{SampleOptions, TestSamples};
+use crate::dataset::SampleOptions;
 use crate::engines::{EngineChoice, Precision};
 use crate::origin::Origin;
 use crate::progress::Bar;
 use crate::table;
 use crate::tensors::{TensorShape, TensorWriter};
-use crate::values::{self, Perturbation, percent, threat_text};
+use crate::values::{self, Perturbation, threat_text};
 
 /// Settings of the attack, as `attack` and `certify` offer them.
 #[derive(Clone, Debug, Args)]
@@ -104,7 +104,8 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
     let model = tightrope::load(&options.model)?;
-    let TestSamples { set: inputs, title: name, .. } = options.samples.load(&mut origin, &model.network, context)?;
+    let samples = options.samples.load(&mut origin, &model.network, context)?;
+    let (inputs, name) = (&samples.set, &samples.title);
     let kinds = match options.kind {
         Choice::One(kind) => vec![kind],
         Choice::All => AttackKind::sequence(model.network.output_len()),
@@ -140,6 +141,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let document = json!({
         "data": name,
         "samples": inputs.len(),
+        "samples_in_split": samples.all,
         "perturbation": threat_text(&threat),
         "eps": threat.epsilon,
         "norm": values::norm_name(threat.norm),
@@ -157,12 +159,18 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         "output": options.output.as_ref().map(|path| path.display().to_string()),
         "seconds": start.elapsed().as_secs_f64(),
     });
-    let row = |title: &str, p: Proportion| vec![title.into(), percent(p.value), format!("{}/{}", p.count, p.total)];
-    let rows = [row("natural accuracy", natural), row("adversarial accuracy", adversarial)];
+    let part = inputs.len() < samples.all;
+    let rows =
+        [("natural", natural), ("adversarial", adversarial)].map(|(title, p)| values::accuracy_row(title, p, part));
     let broken = plan.kinds.iter().zip(&broken_by).map(|(kind, broken)| format!("{kind} {broken}"));
     let broken = broken.collect::<Vec<_>>().join(", ");
-    let mut text =
-        format!("{name}, {}\n{}broken by {broken}\n{}", threat_text(&threat), table::render(&rows), origin.text());
+    let mut text = format!(
+        "{name}, {}, {}\n{}broken by {broken}\n{}",
+        samples.portion(inputs.len()),
+        threat_text(&threat),
+        table::render(&rows),
+        origin.text()
+    );
     if let Some(path) = &options.output {
         text.push_str(&format!("worst inputs written to {}\n", path.display()));
     }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use tightrope_attack::Target;
 use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
-use tightrope_statistics::Proportion;
 use tightrope_verify::{
     AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, SampleRecord, Stage, Summary, Verdict, VerifyError,
 };
@@ -279,22 +278,13 @@ pub fn document(summary: &Summary, job: &Job, samples: &TestSamples) -> Value {
 
 /// The result as a table; with intervals if only a part of the split was certified.
 pub fn text(summary: &Summary, job: &Job, samples: &TestSamples) -> String {
-    let all = samples.all;
-    let part = summary.samples < all;
-    let mut text = format!("{}, ", samples.title);
-    text.push_str(&if part { format!("first {} of {all}", summary.samples) } else { format!("all {all}") });
-    text.push_str(&format!(" samples, {}\n\n", threat_text(&job.cascade.threat)));
+    let part = summary.samples < samples.all;
+    let (portion, perturbations) = (samples.portion(summary.samples), threat_text(&job.cascade.threat));
+    let mut text = format!("{}, {portion}, {perturbations}\n\n", samples.title);
 
-    let mut rows = Vec::new();
-    for (title, p) in
-        [("natural", summary.natural), ("adversarial", summary.adversarial), ("certified", summary.certified)]
-    {
-        let mut row: Vec<String> =
-            vec![format!("{title} accuracy"), percent(p.value), format!("{}/{}", p.count, p.total)];
-        row.extend(part.then(|| interval(p)));
-        rows.push(row);
-    }
-    text.push_str(&table::render(&rows));
+    let accuracies =
+        [("natural", summary.natural), ("adversarial", summary.adversarial), ("certified", summary.certified)];
+    text.push_str(&table::render(&accuracies.map(|(title, p)| values::accuracy_row(title, p, part))));
 
     let misclassified = summary.natural.total - summary.natural.count;
     let mut rows = vec![["stage", "entered", "verified", "falsified", "seconds"].map(String::from).to_vec()];
@@ -314,8 +304,4 @@ pub fn text(summary: &Summary, job: &Job, samples: &TestSamples) -> String {
     text.push_str(&format!("\n{}", table::render(&rows)));
     text.push_str(&format!("\n{} undecided; one line per sample in {}\n", summary.unknown, job.log.display()));
     text
-}
-
-fn interval(p: Proportion) -> String {
-    format!("95 % interval {:.2} – {:.2} %", 100.0 * p.low, 100.0 * p.high)
 }

@@ -72,14 +72,15 @@ struct Foreign {
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+    // What is put for a beginning may be nothing.
+    let parts = text.split_once('=').filter(|(from, to)| !from.is_empty() && (!to.is_empty() || from.ends_with('.')));
     let (from, to) = parts.ok_or("give FILE_NAME=NAME, such as features.0.weight=0.weight")?;
     Ok((from.into(), to.into()))
 }
 
 impl Foreign {
     /// The model, if a network is named for foreign weights.
-    fn load(&self, weights: &Path) -> anyhow::Result<Option<Model>> {
+    fn load(&self, weights: &Path, context: &Context) -> anyhow::Result<Option<Model>> {
         let Some(network) = &self.network else { return Ok(None) };
         let path = Path::new(network);
         let described = path.extension().is_some_and(|extension| extension == "toml" || extension == "json");
@@ -110,8 +111,12 @@ impl Foreign {
         };
         let mapping = Mapping { names: self.map.clone(), ignored: self.ignore.clone() };
         let tensors = tightrope_weights::read(weights)?;
-        let model = mapping.model(network, &tensors).with_context(|| weights.display().to_string())?;
-        Ok(Some(model))
+        let fitted = mapping.model(network, &tensors).with_context(|| weights.display().to_string())?;
+        if !fitted.by_order.is_empty() {
+            let pairs: Vec<String> = fitted.by_order.iter().map(|(from, to)| format!("{from} as {to}")).collect();
+            context.note(&format!("taken by their order: {}", pairs.join(", ")));
+        }
+        Ok(Some(fitted.model))
     }
 }
 
@@ -136,7 +141,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let network = options.foreign.network.as_deref().map(Path::new);
     let read: Vec<&Path> = [Some(&*options.model), network].into_iter().flatten().collect();
     tightrope::check_outputs(&written, &read)?;
-    let model = match options.foreign.load(&options.model)? {
+    let model = match options.foreign.load(&options.model, context)? {
         Some(model) => model,
         None if is_state_dict(&options.model) => bail!(
             "{}: a state dict holds numbers without a network; name it with --network cnn3 --dataset mnist, or --network FILE.toml",

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 use tightrope_engine::Relaxation;
-use tightrope_network::{bytes_text, write_atomically};
+use tightrope_network::{MODEL_FILE, bytes_text, write_atomically};
 use tightrope_report::{Report, Run, Sample, Samples, read_runs};
 use tightrope_verify::LOG_FILE;
 
@@ -50,6 +50,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let folders = report.runs.iter().flat_map(|run| run.folder.ancestors().take(ABOVE + 1));
     let inputs = folders.filter(|folder| !folder.as_os_str().is_empty()).chain(logs.iter().map(PathBuf::as_path));
     tightrope::check_outputs(&[("-o", &options.output)], &inputs.collect::<Vec<&Path>>())?;
+    report.runs.iter_mut().for_each(compare_model);
     if options.samples > 0 {
         let bar = Bar::new(context, "certified radii", report.runs.len());
         for (place, run) in report.runs.iter().enumerate() {
@@ -82,6 +83,28 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let count = report.runs.len();
     text.push_str(&format!("written: {file} ({}, {})", counted(count, "run", "runs"), bytes_text(page.len())));
     context.print(&document, &text)
+}
+
+/// Tells which results in the run's folder are of an earlier model than the one that lies there.
+fn compare_model(run: &mut Run) {
+    let results = run.certification.is_some() || run.landscape.is_some();
+    // The folder of a certification alone has no model.
+    if !results || !run.folder.join(MODEL_FILE).is_file() {
+        return;
+    }
+    match checksums(&run.folder) {
+        Ok(present) => run.compare_model(&present),
+        Err(problem) => run.remarks.push(format!(
+            "{MODEL_FILE}: cannot be read, so that certifications and landscapes may be of another model: {problem:#}"
+        )),
+    }
+}
+
+/// Those of the model in `folder` as it is stored, of which landscapes are drawn, and as it is certified.
+fn checksums(folder: &Path) -> anyhow::Result<[String; 2]> {
+    let stored = tightrope::load_trainable(folder)?;
+    let certified = stored.frozen()?;
+    Ok([tightrope::checksum(&stored), tightrope::checksum(&certified)])
 }
 
 /// The first test samples of a run with their largest certified radii.

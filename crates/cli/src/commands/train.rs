@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use tightrope_data::Dataset;
+use tightrope_data::{Dataset, Split};
 use tightrope_engine::{BoundRequest, Engine};
 use tightrope_network::Network;
 use tightrope_train::{
@@ -376,12 +376,19 @@ fn document(outcome: &Outcome, folder: &Path) -> Value {
     })
 }
 
+/// What evaluations on `split` look at: the data set, or the name of the file in its place.
+fn evaluated(config: &Config, split: &str) -> String {
+    // What is kept for validation is a part of the training samples.
+    let file = if split == Split::Test.name() { &config.test_inputs } else { &config.inputs };
+    if file.is_empty() { config.dataset.clone() } else { dataset::file_name(Path::new(file)) }
+}
+
 fn text(outcome: &Outcome, run: &Run<'_>) -> String {
     let mut text = String::new();
     if let Some(test) = outcome.metrics.iter().rev().find_map(|epoch| epoch.test.as_ref()) {
         text.push_str(&format!(
             "{} {}, {}: natural accuracy {}, certified by {} at ε = {}: {}\n",
-            run.config.data_name(),
+            evaluated(run.config, &test.split),
             test.split,
             values::counted(test.samples, "sample", "samples"),
             values::percent(test.natural_accuracy),

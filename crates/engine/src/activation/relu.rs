@@ -106,7 +106,7 @@ impl<T: Real> Activation<T> for Relu {
 /// α, s and t with s·z + t ≥ relu(z) ≥ α·z on [l, u]: α by the rule of least area, the exact slope of a stable neuron.
 ///
 /// In f64, s·z + t ≥ relu(z) holds exactly for the rounded s: the line lies above relu at both ends if t ≥ −s·l and
-/// t ≥ u·(1 − s), and the factor covers the rounding of these products.
+/// t ≥ u·(1 − s), and the factor covers the rounding of these products, the summand that of the smallest ones.
 fn sound<T: Real>(l: T, u: T) -> [T; 3] {
     if l >= T::ZERO {
         [T::ONE, T::ONE, T::ZERO]
@@ -114,7 +114,7 @@ fn sound<T: Real>(l: T, u: T) -> [T; 3] {
         [T::ZERO; 3]
     } else {
         let s = (u / (u - l)).min(T::ONE);
-        let t = (-(s * l)).max(u * (T::ONE - s)) * T::from_f64(1.0 + 8.0 * f64::EPSILON);
+        let t = (-(s * l)).max(u * (T::ONE - s)) * T::from_f64(1.0 + 8.0 * f64::EPSILON) + T::MIN_POSITIVE;
         [if u > -l { T::ONE } else { T::ZERO }, s, t]
     }
 }

@@ -88,9 +88,11 @@ fn finite<T: Real>(
         | Layer::AvgPool2d(_)
         | Layer::Gather(_) => {
             let map = plan.map(id);
-            let half = T::from_f64(0.5);
-            let center: Vec<T> = input.lower.iter().zip(&input.upper).map(|(&l, &u)| half * (l + u)).collect();
-            let radius: Vec<T> = input.lower.iter().zip(&input.upper).map(|(&l, &u)| half * (u - l)).collect();
+            let ends = || input.lower.iter().zip(&input.upper);
+            let center: Vec<T> = ends().map(|(&l, &u)| T::from_f64(0.5) * (l + u)).collect();
+            // Around the centre as it was rounded; differences among the smallest numbers are exact, halves of them are not.
+            let reach = |((&l, &u), &c): ((&T, &T), &T)| (u - c).max(c - l) * (T::ONE + T::EPSILON);
+            let radius: Vec<T> = ends().zip(&center).map(reach).collect();
             let mut center = map.apply(Weights::Signed, &center, sets);
             map.add_bias(&mut center);
             let radius = map.apply(Weights::Absolute, &radius, sets);

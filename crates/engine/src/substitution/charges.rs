@@ -15,6 +15,10 @@
 //! All of it but for that is a dot product of |Â_k| with one vector per node, V_k = |W|·M + |b| + M, known before any row is
 //! bounded; that sum, times γ with N twice the size of the largest node and enlarged for its own rounding, is the margin.
 //!
+//! Products that underflow lose up to half the smallest number, absolutely: a coefficient, times as many as are added up, which
+//! counts by the M of what it stands at. However small the coefficients, that is less than N times the smallest number for each
+//! reader of a node, times the sum of its V, and is added once for all rows.
+//!
 //! Weights that are no f64 (products and quotients that an import computed) stand as the nearest one: one more factor
 //! (1 + δ), |δ| ≤ u, on some products, which the generous N covers as well.
 
@@ -30,31 +34,59 @@ pub(crate) const GENEROUS: f64 = 1.0 + 1e-6;
 pub struct Charges<T> {
     /// V_k by node.
     charges: Vec<Vec<T>>,
+    /// ΣV of each node that has charges.
+    sums: Vec<T>,
+    /// What underflows in coefficients can cost in one pass.
+    underflow: T,
+    /// Nodes that read each node.
+    readers: Vec<usize>,
+    /// N.
+    terms: T,
     gamma: T,
 }
 
-/// γ for a network: N is twice the largest node, and some for the few extra terms.
-pub(crate) fn gamma<T: Real>(network: &Network) -> T {
+/// N: twice the largest node, and some for the few extra terms.
+fn terms<T: Real>(network: &Network) -> T {
     let longest = network.nodes().iter().map(|node| node.len()).max().unwrap_or(1);
-    let n = T::from_f64((2 * longest + 64) as f64) * T::EPSILON / T::from_f64(2.0);
+    T::from_f64((2 * longest + 64) as f64)
+}
+
+/// γ for a network.
+pub(crate) fn gamma<T: Real>(network: &Network) -> T {
+    let n = terms::<T>(network) * T::EPSILON / T::from_f64(2.0);
     if n < T::ONE { n / (T::ONE - n) } else { T::INFINITY }
 }
 
 impl<T: Real> Charges<T> {
     /// Charges nothing yet; nodes are added in order by [`Self::push`].
     pub fn new(network: &Network) -> Self {
-        Charges { charges: Vec::new(), gamma: gamma(network) }
+        let mut readers = vec![0; network.nodes().len()];
+        network.nodes().iter().flat_map(|node| &node.inputs).for_each(|&input| readers[input] += 1);
+        let (sums, terms, gamma) = (Vec::new(), terms(network), gamma(network));
+        Charges { charges: Vec::new(), sums, underflow: T::ZERO, readers, terms, gamma }
     }
 
     /// Adds the next node: |z| ≤ `magnitude` over the box, and `reach` = |W|·M + |b| (affine nodes) or M of the inputs.
     pub fn push(&mut self, magnitude: &[T], reach: &[T]) {
-        self.charges.push(magnitude.iter().zip(reach).map(|(&m, &r)| m + r).collect());
+        let charges: Vec<T> = magnitude.iter().zip(reach).map(|(&m, &r)| m + r).collect();
+        let sum = lane_sum(charges.len(), |i| charges[i]);
+        let readers = self.readers[self.charges.len()] as f64 * GENEROUS;
+        self.underflow += T::from_f64(readers) * self.lost(sum);
+        self.sums.push(sum);
+        self.charges.push(charges);
+    }
+
+    /// What N underflows at each of the elements whose V add up to `sum` can cost.
+    fn lost(&self, sum: T) -> T {
+        // The smallest number last, so that nothing underflows here but what is nothing beside T::UNDERFLOW.
+        self.terms * sum * (T::MIN_POSITIVE * T::EPSILON)
     }
 
     /// The charges of a row that is a rounded combination of exact ones, which add up to `absolute` and right sides to
     /// `bound`, taken absolutely: γ·Σ|c|·M enlarged.
     pub fn combination(&self, node: NodeId, absolute: &[T], bound: T) -> T {
-        self.gamma * T::from_f64(GENEROUS) * (absolute_dot(absolute, &self.charges[node]) + bound)
+        let rounding = absolute_dot(absolute, &self.charges[node]) + bound;
+        self.gamma * T::from_f64(GENEROUS) * rounding + self.lost(self.sums[node])
     }
 
     /// errors += what passing node `id` with the coefficients `rows` can cost; `values` are the constants so far.
@@ -67,8 +99,8 @@ impl<T: Real> Charges<T> {
 
     /// The margin for a sum of charges and the final value.
     pub(crate) fn finish(&self, error: T, value: T) -> T {
-        // The last summand stands for underflow.
-        (error + value.abs()) * self.gamma * T::from_f64(GENEROUS) + T::UNDERFLOW
+        // The last summands stand for underflow, in coefficients and in all else.
+        (error + value.abs()) * self.gamma * T::from_f64(GENEROUS) + self.underflow + T::UNDERFLOW
     }
 }
 

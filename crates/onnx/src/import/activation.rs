@@ -9,6 +9,9 @@ use super::node::Node;
 use crate::error::Problem;
 use crate::tensor::Tensor;
 
+/// Ends of a Clip beyond which hardly any value lies.
+const FAR: f64 = 1e30;
+
 impl<'a> Importer<'a> {
     pub fn relu(&mut self, node: &mut Node<'a>) -> Result<(), Problem> {
         node.check_arity(1, 1)?;
@@ -153,15 +156,30 @@ impl<'a> Importer<'a> {
                     "min = {lower} is not below max = {upper}, so that its output is constant; remove it from the model"
                 )));
             }
+            (Some(lower), None) if lower < -FAR => self.beyond(node, input, lower, Step::SubtractFrom)?,
+            (None, Some(upper)) if upper > FAR => self.beyond(node, input, upper, Step::Subtract)?,
             (Some(lower), None) => self.at_least(node, &input, &constant(node, vec![], vec![lower]))?,
             (None, Some(upper)) => self.at_most(node, &input, &constant(node, vec![], vec![upper]))?,
         };
         self.alias(node, result)
     }
 
-    /// One end of a Clip; none where it is left out, infinite, or the largest float32, which early opsets say for infinity.
+    /// max(x, c) = x + max(c − x, 0) or min(x, c) = x − max(x − c, 0), whose digits do not drown in a far c that hardly
+    /// any value reaches.
+    fn beyond(&mut self, node: &Node<'a>, mut input: Activation, c: f64, step: Step) -> Result<Activation, Problem> {
+        input.sole = false;
+        let is_least = matches!(step, Step::SubtractFrom);
+        let off = self.scalar_step(node, step, &input, c)?;
+        let excess = self.function(node, &off, Function::Relu)?;
+        match is_least {
+            true => self.add(node, &[input, excess]),
+            false => self.difference(node, input, &excess),
+        }
+    }
+
+    /// One end of a Clip; none where it is left out or infinite. The largest float32, which early opsets say for infinity, is an
+    /// end as well: numbers in between may lie beyond it.
     fn end(&mut self, node: &mut Node<'a>, name: &'static str, index: usize) -> Result<Option<f64>, Problem> {
-        let largest = f64::from(f32::MAX);
         let value = if node.has(name) {
             f64::from(node.extended_float(name, 0.0)?)
         } else if node.input(index).is_some() {
@@ -176,12 +194,10 @@ impl<'a> Importer<'a> {
             return Ok(None);
         };
         // An end that nothing can reach is none; one that everything is beyond is not.
-        let open = if name == "min" { -largest } else { largest };
+        let open = if name == "min" { f64::NEG_INFINITY } else { f64::INFINITY };
         match value {
-            _ if value.is_nan() || value == -open.signum() * f64::INFINITY => {
-                Err(node.problem(format!("its {name} is {value}")))
-            }
-            _ if value.abs() >= largest && value.signum() == open.signum() => Ok(None),
+            _ if value.is_nan() || value == -open => Err(node.problem(format!("its {name} is {value}"))),
+            _ if value == open => Ok(None),
             _ => Ok(Some(value)),
         }
     }

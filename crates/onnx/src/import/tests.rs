@@ -477,7 +477,8 @@ fn long_graphs_of_equal_names_are_read() {
     assert_eq!(read.network.node(count).name, format!("/Relu_3.{count}"));
 }
 
-/// Early opsets state the ends of a Clip as attributes, and infinity as the largest float32.
+/// Early opsets state the ends of a Clip as attributes. The largest float32 is an end as any other, and far ones take no digits
+/// from values in between.
 #[test]
 fn every_form_of_clip_is_read() {
     let layers = |node: NodeProto, constants: Vec<TensorProto>| {
@@ -491,7 +492,17 @@ fn every_form_of_clip_is_read() {
     assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", 6.0), vec![]), six);
     assert_eq!(layers(clip(&["x", "a"]), constants()), [Layer::RELU]);
     assert_eq!(layers(clip(&["x", "a", ""]), constants()), [Layer::RELU]);
-    assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", f32::MAX), vec![]), [Layer::RELU]);
+    let most = Layer::Activation(Activation::Clip { lower: 0.0, upper: f32::MAX.into() });
+    assert_eq!(layers(with_float(with_float(clip(&["x"]), "min", 0.0), "max", f32::MAX), vec![]), [most]);
+    for (name, far) in [("min", -f32::MAX), ("max", f32::MAX)] {
+        let bytes = model(&[1, 3], vec![with_float(clip(&["x"]), name, far)], vec![]).encode_to_vec();
+        let read = import_bytes(&bytes, "m").unwrap();
+        let theta = read.weights().theta().to_vec();
+        for x in [[0.1, -5.0, 1e3], [f64::from(far) * 4.0, 1.0, 0.0]] {
+            let expected = x.map(|x| if name == "min" { x.max(far.into()) } else { x.min(far.into()) });
+            assert_eq!(tightrope_testkit::evaluate::evaluate(&read.network, &theta, &x).last().unwrap(), &expected);
+        }
+    }
     let without_ends = vec![node("Clip", &["x"], "c"), node("Relu", &["c"], "y")];
     let read = import_bytes(&model(&[1, 3], without_ends, vec![]).encode_to_vec(), "m").unwrap();
     assert_eq!((read.network.nodes().len(), &read.network.node(1).layer), (2, &Layer::RELU));

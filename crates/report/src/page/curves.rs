@@ -2,8 +2,9 @@
 
 use super::Report;
 use super::html::{figure, note};
+use crate::run::TEST;
 use crate::svg::{Curve, CurveChart};
-use crate::{Epoch, Run};
+use crate::{Epoch, Evaluation, Run};
 
 /// What is read from an epoch.
 type Figure = fn(&Epoch) -> Option<f64>;
@@ -16,10 +17,11 @@ pub fn section(report: &Report) -> String {
     if report.runs.iter().all(|run| run.epochs.is_empty()) {
         return note("No epochs are logged: metrics.jsonl is missing or empty.");
     }
-    let mut html = note(
-        "Accuracies: the thick line is of test samples, the thin one of training samples (certified at the ε of their step). \
+    let mut html = note(&format!(
+        "Accuracies: the thick line is of {} samples, the thin one of training samples (certified at the ε of their step). \
          Schedules are those of the last step of each epoch.",
-    );
+        splits(&report.runs)
+    ));
     html.push_str("<div class=\"charts\">\n");
     for chart in [
         Chart {
@@ -108,6 +110,17 @@ pub fn section(report: &Report) -> String {
     html
 }
 
+/// What the runs are evaluated on.
+fn splits(runs: &[Run]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in runs.iter().filter_map(Run::last_evaluation).map(Evaluation::split) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { TEST.into() } else { names.join(" or ") }
+}
+
 /// One chart of figures by epoch.
 struct Chart {
     id: &'static str,
@@ -137,11 +150,12 @@ impl Chart {
                     .filter(|(_, value)| value.is_some() || !self.accuracy)
                     .collect(),
             };
-            let test = if self.accuracy { ", test" } else { "" };
+            let split = run.last_evaluation().map_or(TEST, Evaluation::split);
+            let evaluated = if self.accuracy { format!(", {split}") } else { String::new() };
             if let Some(figure) = self.faint {
                 curves.push(curve(figure, true, format!("{}, training", run.name)));
             }
-            curves.push(curve(self.main, false, format!("{}{test}", run.name)));
+            curves.push(curve(self.main, false, format!("{}{evaluated}", run.name)));
         }
         let values = || curves.iter().flat_map(|curve| curve.points.iter().filter_map(|(_, value)| *value));
         let least = values().fold(f64::INFINITY, f64::min);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
 use super::html::{Cell, TableRow, columns, note, table};
+use super::{Report, of_model};
 use crate::Record;
 use crate::text::{escape, number, seconds};
 
@@ -15,7 +15,8 @@ pub fn section(report: &Report) -> String {
     let mut html = String::new();
     for (place, run) in report.runs.iter().enumerate() {
         let Some(found) = &run.certification else { continue };
-        let _ = writeln!(html, "<div data-run=\"{place}\"><h3>{}</h3>", report.run_head(place));
+        let (head, model) = (report.run_head(place), of_model(found.earlier_model));
+        let _ = writeln!(html, "<div data-run=\"{place}\"><h3>{head}{model}</h3>");
         html.push_str(&list("undecided", &found.undecided(), true));
         html.push_str(&list("misclassified", &found.misclassified(), false));
         html.push_str("</div>\n");

@@ -60,6 +60,7 @@ fn certification(found: &Certification) -> Value {
     let undecided: Vec<&Record> = found.undecided();
     json!({
         "settings": found.settings,
+        "earlier_model": found.earlier_model,
         "natural": found.natural(),
         "adversarial": found.adversarial(),
         "certified": found.certified(),

@@ -6,7 +6,7 @@ use super::Report;
 use super::html::{Cell, TableRow, columns, figure, note, table};
 use super::overview::share_with_interval;
 use crate::svg::{Point, ScatterChart};
-use crate::text::{escape, percent};
+use crate::text::{counted, escape, percent};
 use tightrope_statistics::Proportion;
 
 use crate::{Front, Outcome};
@@ -17,17 +17,18 @@ pub fn section(report: &Report, fronts: &[Front]) -> String {
         return note("No run tells natural and certified accuracy together.");
     }
     let mut html = note(
-        "Runs are compared only on the same data, norm and ε. Filled marks are accuracies of the certification cascade, hollow \
-         ones of the last evaluation in training, which one relaxation certifies. Crosses are Wilson 95 % intervals. The \
-         dashed stairs are the Pareto front; hypervolume is the grey area below it, from 0 % and 0 % (beyond the chart's \
-         edges), in %²: 10,000 %² would be perfect.",
+        "Runs are compared only on the same samples, norm, ε and data range; where nothing else is said, samples are those of \
+         the test split and perturbed inputs are clipped to [0, 1]. Filled marks are accuracies of the certification \
+         cascade, hollow ones of the last evaluation in training, which one relaxation certifies. Crosses are Wilson 95 % \
+         intervals. The dashed stairs are the Pareto front; hypervolume is the grey area below it, from 0 % and 0 % (beyond \
+         the chart's edges), in %²: 10,000 %² would be perfect.",
     );
     for (place, front) in fronts.iter().enumerate() {
         let _ = write!(html, "<h3>{}</h3>\n<div class=\"charts\">\n", escape(&front.problem));
         let on_front: Vec<&str> = front.front.iter().map(|&at| &*report.runs[front.outcomes[at].run].name).collect();
         let description = format!(
-            "{} runs; hypervolume {:.1} %². On the front, by rising natural accuracy: {}.",
-            front.outcomes.len(),
+            "{}; hypervolume {:.1} %². On the front, by rising natural accuracy: {}.",
+            counted(front.outcomes.len(), "run", "runs"),
             front.hypervolume,
             on_front.join(", ")
         );

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Report;
 use super::html::{Cell, TableRow, columns, figure, note, table};
+use super::{Report, of_model};
 use crate::run::{Landscape, LandscapeCurve};
 use crate::text::{escape, number};
 
@@ -15,7 +15,8 @@ pub fn section(report: &Report) -> String {
     let mut html = String::new();
     for (place, run) in report.runs.iter().enumerate() {
         let Some(landscape) = &run.landscape else { continue };
-        let _ = writeln!(html, "<div data-run=\"{place}\"><h3>{}</h3>", report.run_head(place));
+        let (head, model) = (report.run_head(place), of_model(landscape.earlier_model));
+        let _ = writeln!(html, "<div data-run=\"{place}\"><h3>{head}{model}</h3>");
         html.push_str(&note(&landscape.title));
         html.push_str(&drawings(landscape, &run.name));
         if !landscape.curves.is_empty() {
@@ -29,7 +30,7 @@ pub fn section(report: &Report) -> String {
     note(
         "Training losses through the run's parameters, original and smoothed by Gaussian noise on them; bands are two standard \
          errors. Discontinuity is the root of the sum of squared jumps, roughness the total change of slope, non-convexity the \
-         largest height of a midpoint above its chord, sensitivity the mean change under weight noise.",
+         largest height of a midpoint above its chord, sensitivity the mean absolute change under weight noise.",
     ) + &html
 }
 

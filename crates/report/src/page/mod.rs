@@ -36,6 +36,11 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
+/// What stands behind a heading of results that are of an earlier model than the run has now.
+fn of_model(earlier: bool) -> &'static str {
+    if earlier { ", of an earlier model" } else { "" }
+}
+
 impl Report {
     /// Natural and certified accuracies by problem.
     pub fn fronts(&self) -> Vec<Front> {
@@ -118,8 +123,9 @@ impl Report {
         if remarks.is_empty() {
             return String::new();
         }
-        let mut html =
-            String::from("<div class=\"remarks\" role=\"note\"><strong>Not everything could be read</strong><ul>");
+        let mut html = String::from(
+            "<div class=\"remarks\" role=\"note\"><strong>Not everything could be read or used</strong><ul>",
+        );
         for remark in remarks {
             let _ = write!(html, "<li>{}</li>", escape(&remark));
         }

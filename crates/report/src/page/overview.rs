@@ -1,12 +1,13 @@
 //! One row for each run: what was trained, and how it fares.
 
-use super::Report;
 use super::html::{Cell, TableRow, columns, note, table};
+use super::{Report, of_model};
 use crate::problem::{data_name, norm_title};
 use crate::text::{escape, number, percent, seconds};
 use tightrope_statistics::Proportion;
 
-use crate::Run;
+use crate::run::TEST;
+use crate::{Evaluation, Run};
 
 /// A share with its interval, as HTML.
 pub fn share_with_interval(p: &Proportion) -> String {
@@ -40,19 +41,25 @@ pub fn section(report: &Report) -> String {
         "ε",
         "epochs",
         "time",
+        "evaluated on",
         "natural accuracy",
         "certified accuracy",
         "certified by",
     ];
     let mut html = table(
         "short",
-        "Training, and the run's own last evaluation on test samples by one relaxation",
+        "Training, and the run's own last evaluation by one relaxation",
         &columns(&heads),
         &rows(|run| Some(training(run))),
     );
-    let certified = rows(certification);
+    let mut certified = rows(certification);
+    for row in &mut certified {
+        let found = row.run.and_then(|place| report.runs[place].certification.as_ref());
+        row.head.push_str(of_model(found.is_some_and(|found| found.earlier_model)));
+    }
     if !certified.is_empty() {
-        let heads = ["run", "samples", "natural accuracy", "adversarial accuracy", "certified accuracy", "undecided"];
+        let heads =
+            ["run", "split", "samples", "natural accuracy", "adversarial accuracy", "certified accuracy", "undecided"];
         html.push_str(&table("short", "Certification by the cascade", &columns(&heads), &certified));
         html.push_str(&note(
             "Adversarial accuracy is the share not falsified, an upper bound of the robust accuracy; certified accuracy is \
@@ -67,7 +74,7 @@ fn training(run: &Run) -> Vec<Cell> {
     let test = run.last_evaluation();
     let eps = run.setting("eps").and_then(|text| text.parse().ok());
     vec![
-        Cell::text(&data_name(run)),
+        Cell::text(&data_name(run, test.map_or(TEST, Evaluation::split))),
         setting("model"),
         setting("method.name"),
         setting("smoothing.kind"),
@@ -75,6 +82,7 @@ fn training(run: &Run) -> Vec<Cell> {
         Cell::number(&number(eps)),
         Cell::number(&run.epochs.last().map_or_else(|| "0".into(), |epoch| epoch.epoch.to_string())),
         Cell::number(&seconds(run.training_seconds())),
+        Cell::text(test.map_or("–", Evaluation::split)),
         Cell::number(&percent(test.and_then(|test| test.natural_accuracy))),
         Cell::number(&percent(test.and_then(|test| test.certified_accuracy))),
         Cell::text(test.and_then(|test| test.relaxation.as_deref()).unwrap_or("–")),
@@ -84,6 +92,7 @@ fn training(run: &Run) -> Vec<Cell> {
 fn certification(run: &Run) -> Option<Vec<Cell>> {
     let found = run.certification.as_ref().filter(|found| !found.records.is_empty())?;
     Some(vec![
+        Cell::text(found.split()),
         Cell::number(&found.records.len().to_string()),
         Cell::Number(share_with_interval(&found.natural())),
         Cell::Number(share_with_interval(&found.adversarial())),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::html::note;
-use crate::text::{escape, number};
+use crate::text::{escape, number_below};
 use crate::{Sample, Samples, image};
 
 /// The section.
@@ -13,8 +13,9 @@ pub fn section(report: &Report) -> String {
         return note("No sample images: they were not asked for, or could not be made.");
     }
     let mut html = note(
-        "A radius is certified: no perturbation up to it changes the prediction. The largest certified one lies above it by \
-         less than a step of the search, and the true robust radius may be larger still. Misclassified samples have none.",
+        "A radius is certified: no perturbation up to it changes the prediction. It is rounded down. The largest certified one \
+         lies above it by less than a step of the search, and the true robust radius may be larger still. Misclassified \
+         samples have none.",
     );
     for samples in report.samples.iter().filter(|samples| !samples.samples.is_empty()) {
         let _ = write!(
@@ -35,7 +36,7 @@ pub fn section(report: &Report) -> String {
 fn picture(samples: &Samples, sample: &Sample) -> String {
     let (index, label, prediction) = (sample.index, sample.label, sample.prediction);
     let (class, outcome) = match sample.radius {
-        Some(radius) => ("right", format!("<strong>ε ≥ {}</strong>", escape(&number(Some(radius))))),
+        Some(radius) => ("right", format!("<strong>ε ≥ {}</strong>", escape(&number_below(radius)))),
         None => ("wrong", format!("<strong>predicted {prediction}</strong>, no radius")),
     };
     let image = match image::data_uri(sample.shape, &sample.pixels) {

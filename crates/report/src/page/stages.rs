@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
 use super::html::{Cell, TableRow, columns, figure, note, table};
 use super::overview::share_with_interval;
+use super::{Report, of_model};
 use crate::svg::{Mark, Row, RowChart};
-use crate::text::{bare_percent, escape, percent, seconds};
+use crate::text::{bare_percent, counted, escape, percent, seconds};
 use tightrope_statistics::Proportion;
 
 use crate::{Certification, StageTotals};
@@ -42,7 +42,8 @@ pub fn section(report: &Report) -> String {
 fn perturbations(found: &Certification) -> String {
     let eps = crate::text::number(found.eps());
     let norm = found.setting("norm").map_or_else(|| "unknown norm".into(), crate::problem::norm_title);
-    format!("{} samples, {norm}, ε = {eps}", found.records.len())
+    let count = counted(found.records.len(), "sample", "samples");
+    format!("{count}, {norm}, ε = {eps}{}", of_model(found.earlier_model))
 }
 
 fn of_run(place: usize, name: &str, found: &Certification) -> String {

@@ -17,6 +17,10 @@ const MOST_BYTES: u64 = 2_000_000;
 pub struct Landscape {
     /// Batch, perturbations and directions in words.
     pub title: String,
+    /// SHA-256 of the model it was drawn of, where the file tells it.
+    pub model: Option<String>,
+    /// True if that is not the model that the run has now: see [`Run::compare_model`](crate::Run::compare_model).
+    pub earlier_model: bool,
     /// One entry for each method and σ of a line; none for planes.
     pub curves: Vec<LandscapeCurve>,
     /// Drawings by name.
@@ -43,7 +47,7 @@ pub struct LandscapeCurve {
     pub roughness: Option<f64>,
     /// Largest violation of midpoint convexity.
     pub convexity: Option<f64>,
-    /// Mean change of the loss under weight noise.
+    /// Mean absolute change of the loss under weight noise.
     pub sensitivity: Option<f64>,
 }
 
@@ -74,7 +78,8 @@ pub(super) fn parse(bytes: &[u8], remarks: &mut Vec<String>) -> Result<Landscape
         files.partition(|name| Path::new(name).file_name().is_some_and(|file| file == *name));
     remarks.extend(outside.iter().map(|name| format!("names the file {name}, which is left out")));
     let drawings = inside.into_iter().map(|name| (name.to_string(), Vec::new())).collect();
-    Ok(Landscape { title, curves, drawings })
+    let model = document["model"].as_str().map(Into::into);
+    Ok(Landscape { title, model, earlier_model: false, curves, drawings })
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

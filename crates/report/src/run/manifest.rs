@@ -29,6 +29,11 @@ pub struct Session {
 }
 
 impl Manifest {
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// Classes of the data, where their names are told.
     pub(super) fn classes(&self) -> Option<usize> {
         let told = self.fields.iter().filter(|(name, _)| name.starts_with("data.") && name.ends_with(".classes"));

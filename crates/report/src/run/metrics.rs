@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::log_lines;
+use super::{TEST, log_lines};
 use crate::text;
 
 /// One epoch. Every number but the epoch's may be missing: runs of other versions, and losses that are not finite.
@@ -32,13 +32,15 @@ pub struct Epoch {
     pub images_per_second: Option<f64>,
     /// Seconds of training.
     pub seconds: Option<f64>,
-    /// The evaluation on test samples.
+    /// The evaluation, on test or validation samples.
     pub test: Option<Evaluation>,
 }
 
-/// An evaluation on test samples.
+/// An evaluation on test or validation samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
+    /// `test` or `validation`; logs that were written before there was a choice do not tell it.
+    pub split: Option<String>,
     /// Samples evaluated.
     pub samples: Option<u64>,
     /// Radius certified.
@@ -53,6 +55,13 @@ pub struct Evaluation {
     pub natural_loss: Option<f64>,
     /// Mean certified cross-entropy.
     pub certified_loss: Option<f64>,
+}
+
+impl Evaluation {
+    /// What was evaluated on; `test` where it is not told.
+    pub fn split(&self) -> &str {
+        self.split.as_deref().unwrap_or(TEST)
+    }
 }
 
 impl Epoch {

@@ -5,6 +5,7 @@ mod find;
 mod landscape;
 mod manifest;
 mod metrics;
+mod model;
 
 pub use find::read_runs;
 pub use landscape::{Landscape, LandscapeCurve};
@@ -27,6 +28,9 @@ const METRICS: &str = "metrics.jsonl";
 const MANIFEST: &str = "manifest.json";
 /// One line per certified sample.
 const CERTIFY: &str = "certify.jsonl";
+
+/// The split that figures are of where none is told: logs that were written before there was a choice.
+pub(crate) const TEST: &str = "test";
 
 /// Remarks on a run at most.
 const MOST_REMARKS: usize = 50;
@@ -100,7 +104,7 @@ impl Run {
         Some(value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value))
     }
 
-    /// The last evaluation on test samples.
+    /// The last evaluation on samples that were not trained on.
     pub fn last_evaluation(&self) -> Option<&Evaluation> {
         self.epochs.iter().rev().find_map(|epoch| epoch.test.as_ref())
     }
