@@ -5,7 +5,7 @@ pub use tightrope::norm_name;
 use tightrope_attack::ThreatModel;
 use tightrope_engine::{Norm, Relaxation};
 use tightrope_network::nearest_name;
-pub use tightrope_network::{number_text as number, rounded_text as rounded};
+pub use tightrope_network::{counted_text as counted, number_text as number, rounded_text as rounded};
 use tightrope_statistics::Proportion;
 use tightrope_train::Config;
 use tightrope_verify::Stage;
@@ -90,11 +90,6 @@ pub fn threat_text(threat: &ThreatModel) -> String {
 /// A relaxation's name in texts, with its aliases.
 pub fn relaxation_title(name: &str) -> String {
     name.parse::<Relaxation>().map_or_else(|_| name.into(), Relaxation::listed)
-}
-
-/// A number of things, with their name in the singular or the plural.
-pub fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A share as a percentage.

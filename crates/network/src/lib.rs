@@ -36,7 +36,8 @@ pub use network::{Network, NetworkBuilder, Node, NodeId};
 pub use presets::{Architecture, Normalisation, Preset};
 pub use temporary::{remove_abandoned, temporary_owner, temporary_path};
 pub use text::{
-    bytes_text, choice_text, compared_text, nearest_name, number_text, quoted_text, rounded_text, screen_text,
+    bytes_text, choice_text, compared_text, counted_text, nearest_name, number_text, quoted_text, rounded_text,
+    screen_text,
 };
 pub use toml_text::parse_toml;
 pub use weights::{Place, Weights};

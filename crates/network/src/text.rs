@@ -13,6 +13,11 @@ pub fn bytes_text(bytes: usize) -> String {
     }
 }
 
+/// A number of things, with their name in the singular or the plural.
+pub fn counted_text(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// The shortest text that reads back as `value`: with an exponent where that is shorter.
 pub fn number_text(value: f64) -> String {
     let (plain, scaled) = (value.to_string(), format!("{value:e}"));
@@ -99,6 +104,11 @@ mod tests {
     use super::{
         bytes_text, choice_text, compared_text, nearest_name, number_text, quoted_text, rounded_text, screen_text,
     };
+
+    #[test]
+    fn one_thing_has_another_name_than_many() {
+        assert_eq!([0, 1, 2].map(|n| super::counted_text(n, "run", "runs")), ["0 runs", "1 run", "2 runs"]);
+    }
 
     #[test]
     fn short_texts_stay_and_long_ones_keep_both_ends() {

@@ -50,11 +50,6 @@ pub fn number_below(value: f64) -> String {
     number_text(format!("{kept}e{exponent}").parse().unwrap_or(0.0))
 }
 
-/// A number of things, with their name in the singular or the plural.
-pub fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
 /// A share as a percentage.
 pub fn percent(share: Option<f64>) -> String {
     match share {
@@ -101,7 +96,7 @@ pub fn lines(numbers: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, escape, lines, number, number_below, script_safe, seconds, tick};
+    use super::{escape, lines, number, number_below, script_safe, seconds, tick};
 
     #[test]
     fn markup_and_control_characters_are_escaped() {
@@ -136,7 +131,6 @@ mod tests {
 
     #[test]
     fn many_lines_are_counted() {
-        assert_eq!([counted(1, "run", "runs"), counted(2, "run", "runs")], ["1 run", "2 runs"]);
         assert_eq!([lines(&[3]), lines(&[1, 2])], ["line 3", "lines 1, 2"]);
         assert_eq!(lines(&[1, 2, 3, 4, 5, 6, 7]), "lines 1, 2, 3, 4, 5 and 2 more");
     }

@@ -63,7 +63,7 @@ struct Foreign {
     #[arg(long, requires = "dataset")]
     normalise: bool,
     /// Tensor of the file and its place in the network; names that end with a point stand for all that begin so. What no
-    /// name assigns is taken in order.
+    /// name assigns is taken in order, and told; names that are sorted, as in safetensors, have one where layers are numbered.
     #[arg(long, value_name = "FILE_NAME=NAME", requires = "network", value_parser = pair)]
     map: Vec<(String, String)>,
     /// Tensor of the file that is left out.

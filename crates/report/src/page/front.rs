@@ -6,7 +6,8 @@ use super::Report;
 use super::html::{Cell, TableRow, columns, figure, note, table};
 use super::overview::share_with_interval;
 use crate::svg::{Point, ScatterChart};
-use crate::text::{counted, escape, percent};
+use crate::text::{escape, percent};
+use tightrope_network::counted_text as counted;
 use tightrope_statistics::Proportion;
 
 use crate::{Front, Outcome};

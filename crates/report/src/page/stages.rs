@@ -6,7 +6,8 @@ use super::html::{Cell, TableRow, columns, figure, note, table};
 use super::overview::share_with_interval;
 use super::{Report, of_model};
 use crate::svg::{Mark, Row, RowChart};
-use crate::text::{bare_percent, counted, escape, percent, seconds};
+use crate::text::{bare_percent, escape, percent, seconds};
+use tightrope_network::counted_text as counted;
 use tightrope_statistics::Proportion;
 
 use crate::{Certification, StageTotals};

@@ -6,7 +6,7 @@
 //! lower bounds, walked like margins over the windows that the position sees.
 
 use crate::backward::images::constants::{Constants, PLAIN};
-use crate::backward::images::walk::{Coefficients, PacketWalk, Scene, TOGETHER, extremes, line_at, relaxed};
+use crate::backward::images::walk::{Coefficients, PacketWalk, Scene, TOGETHER, extremes, relax_channels};
 use crate::net::geometry::Field;
 use crate::net::plan::Window;
 use crate::net::weights::padded;
@@ -139,15 +139,7 @@ unsafe fn relax<S: Lanes, const VP: usize>(
         for v in 0..VP {
             own[v] = S::load_any(sums[v].as_ptr());
         }
-        for &channel in live {
-            let channel = usize::from(channel);
-            let [upper, lower, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
-            let line = [upper, lower, intercept, S::splat(bias[channel])];
-            for v in 0..VP {
-                let place = spot.add((channel * VP + v) * WIDTH);
-                S::store(place, relaxed::<S>(S::load(place), line, &mut own[v]));
-            }
-        }
+        relax_channels::<S, VP>(line, bias, live, spot, &mut own);
         for v in 0..VP {
             S::store_any(sums[v].as_mut_ptr(), own[v]);
         }

@@ -400,16 +400,34 @@ unsafe fn relax<S: Lanes, const VP: usize>(
     unsafe {
         for live in live.chunks(PLAIN) {
             let mut sums = [S::zero(); VP];
-            for &channel in live {
-                let channel = usize::from(channel);
-                let [upper, lower, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
-                let line = [upper, lower, intercept, S::splat(bias[channel])];
-                for v in 0..VP {
-                    let place = spot.add((channel * VP + v) * WIDTH);
-                    S::store(place, relaxed::<S>(S::load(place), line, &mut sums[v]));
-                }
-            }
+            relax_channels::<S, VP>(line, bias, live, spot, &mut sums);
             constants.add::<S, VP>(sums);
+        }
+    }
+}
+
+/// The relaxation of some channels at one position, in place; what the constants gain is added to `sums`, plainly.
+///
+/// # Safety
+/// The machine has `S`; lists name channels of the position, whose lines and coefficients are at `line` and `spot`.
+#[inline(always)]
+pub unsafe fn relax_channels<S: Lanes, const VP: usize>(
+    line: *const f32,
+    bias: &[f32],
+    live: &[u16],
+    spot: *mut f32,
+    sums: &mut [S::V; VP],
+) {
+    // SAFETY: the caller's word.
+    unsafe {
+        for &channel in live {
+            let channel = usize::from(channel);
+            let [upper, lower, intercept] = line_at::<S>(line.add(2 * channel * WIDTH));
+            let line = [upper, lower, intercept, S::splat(bias[channel])];
+            for v in 0..VP {
+                let place = spot.add((channel * VP + v) * WIDTH);
+                S::store(place, relaxed::<S>(S::load(place), line, &mut sums[v]));
+            }
         }
     }
 }
