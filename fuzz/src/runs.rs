@@ -177,7 +177,7 @@ fn certify(path: &Path, done: bool) -> Result<(), tightrope_verify::VerifyError>
     let cascade = Cascade {
         stages: vec![Stage::Bound(Relaxation::Ibp)],
         attack: Attack::default(),
-        threat: ThreatModel { norm: Norm::Inf, epsilon: 0.01, clip: None },
+        threat: ThreatModel::new(Norm::Inf, 0.01, None),
         timeout: None,
         alpha: AlphaBudget::default(),
     };

@@ -136,6 +136,24 @@ def test_attacks_find_what_they_claim(trained):
         tightrope.attack(trained.network, "digits", 0.3, kind="fgsm")
 
 
+def test_channels_have_radii_of_their_own(trained):
+    net, one = trained.network, dict(limit=40, stages="ibp,crown", timeout=5)
+    same = tightrope.certify(net, "digits", 0.05, **one)
+    assert tightrope.certify(net, "digits", [0.05], **one).certified == same.certified
+    layers = [("linear", np.float32([[1, -1, 0, 0], [0, 0, 1, -1]]), None)]
+    pairs = Network.from_layers((2, 1, 2), ["flatten", *layers])
+    x, y = np.float32([[[[0.6, 0.2]], [[0.5, 0.4]]]]), [0]
+    # The margin is x₀ − x₁ − x₂ + x₃ = 0.3; the first channel may move it by 2 · 0.1, the second by 2 · ε.
+    assert tightrope.certify(pairs, (x, y), np.array([0.1, 0.04])).certified == 1
+    assert tightrope.certify(pairs, (x, y), (0.1, 0.06)).certified == 0
+    moved = np.abs(tightrope.attack(pairs, (x, y), ["1/10", 0.06]).x - x)
+    assert np.allclose(moved, [[[[0.1, 0.1]], [[0.06, 0.06]]]], atol=1e-6)
+    with pytest.raises(tightrope.InputError, match="3 radii"):
+        tightrope.certify(pairs, (x, y), [0.1, 0.1, 0.1])
+    with pytest.raises(tightrope.InputError, match="inf alone"):
+        tightrope.attack(pairs, (x, y), [0.1, 0.1], norm=2)
+
+
 PROPERTY = """
 (declare-const X_0 Real)
 (declare-const X_1 Real)

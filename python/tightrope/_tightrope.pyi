@@ -46,7 +46,7 @@ class Network:
     ) -> tuple[np.ndarray, np.ndarray | None, list[tuple[str, list[int], np.ndarray, np.ndarray]], Tape | None]: ...
     def processor_seconds(self, question: dict[str, Any]) -> float: ...
 
-_Perturbation = tuple[float, str, tuple[float, float] | None]
+_Perturbation = tuple[float | list[float], str, tuple[float, float] | None]
 _Listener = Callable[[str, str], Any] | None
 
 def attack(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tightrope import _tightrope, data as _data
 from tightrope.errors import ConfigError, InputError
-from tightrope.network import Network, clip_range, norm_name, radius
+from tightrope.network import Network, clip_range, norm_name, radii
 from tightrope.results import Result
 
 Progress = Callable[[str, dict[str, Any]], Any]
@@ -181,7 +181,8 @@ def certify(
     """Takes every sample of ``data`` through ``stages`` of rising cost until it is decided or its ``timeout`` (seconds a
     sample) is out: pgd, ibp, crown-ibp, crown, alpha-crown, bab, or any other bounding method.
 
-    ``log`` is a ``certify.jsonl`` as the command writes it, with ``resume`` it goes on. ``progress`` hears of "samples".
+    ``eps`` is one radius, or for norm "inf" a list of one for each channel (the first axis of a sample). ``log`` is a
+    ``certify.jsonl`` as the command writes it, with ``resume`` it goes on. ``progress`` hears of "samples".
     Returns None if the callback ended it.
     """
     network = _network(net)
@@ -195,7 +196,7 @@ def certify(
     answer = _tightrope.certify(
         network._handle,
         _data.given(data, split, limit, data_dir, network.outputs),
-        (radius(eps), norm_name(norm), clip_range(clip)),
+        (radii(eps), norm_name(norm), clip_range(clip)),
         None if stages is None else list(stages),
         timeout,
         (steps, restarts, seed),
@@ -242,14 +243,15 @@ def attack(
     """Attacks every sample of ``data`` with ``kind``: pgd, pgd-targeted, apgd-ce, apgd-dlr, apgd-targeted, or all
     of them.
 
-    What counts as broken was replayed in single and in double precision. Returns None if the callback ended it.
+    ``eps`` is one radius, or for norm "inf" a list of one for each channel. What counts as broken was replayed in single and
+    in double precision. Returns None if the callback ended it.
     """
     network = _network(net)
     for name, count in (("limit", limit), ("steps", steps), ("restarts", restarts), ("targets", targets), ("seed", seed)):
         _count(name, count)
     samples = _data.given(data, split, limit, data_dir, network.outputs)
     answer = _tightrope.attack(
-        network._handle, samples, (radius(eps), norm_name(norm), clip_range(clip)), kind, (steps, restarts, seed), targets,
+        network._handle, samples, (radii(eps), norm_name(norm), clip_range(clip)), kind, (steps, restarts, seed), targets,
         _listener(progress),
     )  # fmt: skip
     if answer is None:

@@ -65,6 +65,13 @@ def radius(eps: Any) -> float:
         ) from None
 
 
+def radii(eps: Any) -> float | list[float]:
+    """``eps`` as a number, or a list of one for each channel."""
+    if isinstance(eps, (list, tuple)) or getattr(eps, "ndim", 0) == 1:
+        return [radius(one) for one in eps]
+    return radius(eps)
+
+
 def norm_name(norm: Any) -> str:
     """``norm`` (``"inf"``, ``numpy.inf``, 2 or 1) by its name."""
     if isinstance(norm, str):

@@ -169,7 +169,7 @@ mod tests {
     /// Down a kink the size must shrink, and the best point is kept and returned to.
     #[test]
     fn step_sizes_adapt_and_the_best_point_is_returned_to() {
-        let threat = ThreatModel { norm: Norm::Inf, epsilon: 1.0, clip: None };
+        let threat = ThreatModel::new(Norm::Inf, 1.0, None);
         let center = [0.0];
         let feasible = Feasible::new(&threat, &center);
         let mut walk = Walk::new(at(-1.0));

@@ -115,6 +115,7 @@ impl AttackPlan {
     ) -> Result<AttackOutcome, AttackError> {
         self.check(target.network.output_len())?;
         target.check(samples)?;
+        threat.epsilon.check(threat.norm, target.network.input_shape())?;
         // An empty or senseless region has no points to try, which must not look like robustness.
         threat.region::<f32>(samples.inputs, target.network.input_len()).map_err(|e| samples.locate(e))?;
         let everyone: Vec<usize> = (0..samples.labels.len()).collect();

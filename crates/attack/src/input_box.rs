@@ -38,11 +38,11 @@ impl<T: Real> InputBox<T> {
         shares.iter().enumerate().map(coordinate).collect()
     }
 
-    /// Moves `point` by `length(low, high)` in each coordinate against the sign of the `gradient`, and cuts it to the box.
-    pub fn signed_step(&self, point: &mut [T], gradient: &[T], length: impl Fn(T, T) -> T) {
+    /// Moves each coordinate i of `point` by `length(i, low, high)` against the sign of the `gradient`, and cuts it to the box.
+    pub fn signed_step(&self, point: &mut [T], gradient: &[T], length: impl Fn(usize, T, T) -> T) {
         let sides = self.low.iter().zip(&self.high);
-        for ((p, &g), (&low, &high)) in point.iter_mut().zip(gradient).zip(sides) {
-            *p = (*p - length(low, high) * g.signum0()).max(low).min(high);
+        for (i, ((p, &g), (&low, &high))) in point.iter_mut().zip(gradient).zip(sides).enumerate() {
+            *p = (*p - length(i, low, high) * g.signum0()).max(low).min(high);
         }
     }
 
@@ -58,7 +58,7 @@ impl<T: Real> InputBox<T> {
 impl<T: Real> FeasibleSet<T> for InputBox<T> {
     fn step(&self, point: &mut [T], gradient: &[T], size: f64) {
         let size = T::from_f64(size);
-        self.signed_step(point, gradient, |low, high| size * (high - low));
+        self.signed_step(point, gradient, |_, low, high| size * (high - low));
     }
 
     fn project(&self, point: &mut [T]) {

@@ -6,12 +6,12 @@ use tightrope_engine::Norm;
 use tightrope_noise::Stream;
 
 use crate::search::FeasibleSet;
-use crate::{InputBox, ThreatModel};
+use crate::{InputBox, Radius, ThreatModel};
 
 /// One sample's feasible set in f32, rounded inwards so that every point produced lies in the exact set.
 pub struct Feasible<'a> {
     norm: Norm,
-    epsilon: f64,
+    radius: Cow<'a, Radius>,
     x: &'a [f32],
     /// What is left of each coordinate alone.
     sides: Cow<'a, InputBox<f32>>,
@@ -21,13 +21,13 @@ impl<'a> Feasible<'a> {
     /// The perturbations of the sample `x [d]`.
     pub fn new(threat: &'a ThreatModel, x: &'a [f32]) -> Self {
         // A side is empty only where the data range lies within one rounding step; membership is checked at the end.
-        let sides = InputBox::inside(x.iter().map(|&value| threat.interval(value)));
-        Feasible { norm: threat.norm, epsilon: threat.epsilon, x, sides: Cow::Owned(sides) }
+        let sides = InputBox::inside(threat.sides(x));
+        Feasible { norm: threat.norm, radius: Cow::Borrowed(&threat.epsilon), x, sides: Cow::Owned(sides) }
     }
 
     /// The points of `sides` that the ball of radius `epsilon` around `x [d]` holds.
     pub fn cut_by(norm: Norm, epsilon: f64, x: &'a [f32], sides: &'a InputBox<f32>) -> Self {
-        Feasible { norm, epsilon, x, sides: Cow::Borrowed(sides) }
+        Feasible { norm, radius: Cow::Owned(epsilon.into()), x, sides: Cow::Borrowed(sides) }
     }
 
     /// A random point: uniform in the box (ℓ∞), uniform in the ball (ℓ2, ℓ1), cut to the data range.
@@ -43,7 +43,7 @@ impl<'a> Feasible<'a> {
                 stream.gaussian(0, &mut draws[..d]);
                 stream.uniform(d as u64, &mut draws[d..]);
                 let norm = draws[..d].iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-                let radius = self.epsilon * f64::from(draws[d]).powf(1.0 / d as f64);
+                let radius = self.epsilon() * f64::from(draws[d]).powf(1.0 / d as f64);
                 self.shifted(&draws[..d], radius / norm)
             }
             Norm::L1 => {
@@ -55,9 +55,14 @@ impl<'a> Feasible<'a> {
                 stream.uniform(d as u64 + 1, &mut signs);
                 let direction: Vec<f32> =
                     signs.iter().zip(&sizes).map(|(&s, &e)| if s < 0.5 { e as f32 } else { -e as f32 }).collect();
-                self.shifted(&direction, self.epsilon / total)
+                self.shifted(&direction, self.epsilon() / total)
             }
         }
+    }
+
+    /// The radius of a ball that is no box, which is one for all inputs.
+    fn epsilon(&self) -> f64 {
+        self.radius.largest()
     }
 
     /// The 1 % of the coordinates (at least one) with the largest |gradient| among those that can still move
@@ -85,9 +90,13 @@ impl<'a> Feasible<'a> {
 impl FeasibleSet<f32> for Feasible<'_> {
     /// Steepest descent in the ball's norm: along the signs (ℓ∞), the gradient (ℓ2), or the steepest coordinates (ℓ1).
     fn step(&self, point: &mut [f32], gradient: &[f32], size: f64) {
-        let size = self.epsilon * size;
+        if let Radius::Channels(_) = *self.radius {
+            let lengths: Vec<f32> = self.radius.each(point.len()).map(|epsilon| (epsilon * size) as f32).collect();
+            return self.sides.signed_step(point, gradient, |i, _, _| lengths[i]);
+        }
+        let size = self.epsilon() * size;
         match self.norm {
-            Norm::Inf => return self.sides.signed_step(point, gradient, |_, _| size as f32),
+            Norm::Inf => return self.sides.signed_step(point, gradient, |_, _, _| size as f32),
             Norm::L2 => {
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
                 let scale = if norm > 0.0 { (size / norm) as f32 } else { 0.0 };
@@ -107,7 +116,7 @@ impl FeasibleSet<f32> for Feasible<'_> {
         if self.norm != Norm::Inf {
             let offset: Vec<f64> = point.iter().zip(self.x).map(|(&p, &x)| f64::from(p) - f64::from(x)).collect();
             // A hair inside, so that the f64 sums of the membership test cannot exceed ε by rounding.
-            let epsilon = self.epsilon * (1.0 - 1e-12);
+            let epsilon = self.epsilon() * (1.0 - 1e-12);
             let projected = match self.norm {
                 Norm::L1 => onto_l1_ball(&offset, epsilon),
                 _ => onto_l2_ball(&offset, epsilon),
@@ -162,8 +171,8 @@ mod tests {
     use tightrope_noise::{Purpose, Stream};
 
     use super::{Feasible, onto_l1_ball};
-    use crate::ThreatModel;
     use crate::search::FeasibleSet;
+    use crate::{Radius, ThreatModel};
 
     proptest! {
         /// Whatever an attack does, it stays in the exact set.
@@ -177,7 +186,7 @@ mod tests {
             norm in prop::sample::select(vec![Norm::Inf, Norm::L2, Norm::L1]),
             seed: u64,
         ) {
-            let threat = ThreatModel { norm, epsilon, clip: clipped.then_some((0.0, 1.0)) };
+            let threat = ThreatModel::new(norm, epsilon, clipped.then_some((0.0, 1.0)));
             let feasible = Feasible::new(&threat, &x);
             let start = feasible.random(Stream::new(seed, Purpose::Attack, 0, 0));
             prop_assert!(threat.contains(&x, &start));
@@ -191,9 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn channels_are_searched_by_their_own_radii() {
+        let threat = ThreatModel::new(Norm::Inf, Radius::Channels(vec![0.5, 0.125]), Some((0.0, 1.0)));
+        let x = [0.25, 0.5, 0.5, 1.0];
+        let feasible = Feasible::new(&threat, &x);
+        let start = feasible.random(Stream::new(3, Purpose::Attack, 0, 0));
+        assert!(threat.contains(&x, &start));
+        let mut point = x.to_vec();
+        feasible.step(&mut point, &[1.0, -1.0, 1.0, -1.0], 0.5);
+        assert_eq!(point, [0.0, 0.75, 0.4375, 1.0]);
+        feasible.step(&mut point, &[-1.0, -1.0, 1.0, 1.0], 4.0);
+        assert_eq!(point, [0.75, 1.0, 0.375, 0.875]);
+    }
+
+    #[test]
     fn steps_go_down_the_gradient_and_use_the_whole_ball() {
         for norm in [Norm::Inf, Norm::L2, Norm::L1] {
-            let threat = ThreatModel { norm, epsilon: 0.5, clip: None };
+            let threat = ThreatModel::new(norm, 0.5, None);
             let x = [0.0, 0.0, 0.0];
             let mut point = x.to_vec();
             for _ in 0..4 {

@@ -37,9 +37,11 @@ impl<'a> Origin<'a> {
 
     /// The perturbations asked for; what is left open is the run's, or else clipped to [0, 1] in ℓ∞.
     pub fn threat(&mut self, asked: &Perturbation) -> anyhow::Result<ThreatModel> {
-        let epsilon = match (asked.eps, &self.config) {
-            (Some(epsilon), _) => epsilon,
-            (None, Some(config)) => self.take("eps", config.eps, |epsilon| format!("ε = {}", values::number(*epsilon))),
+        let epsilon = match (&asked.eps, &self.config) {
+            (Some(epsilon), _) => epsilon.clone(),
+            (None, Some(config)) => {
+                self.take("eps", config.eps, |epsilon| format!("ε = {}", values::number(*epsilon))).into()
+            }
             (None, None) => bail!(
                 "{}: is no run folder, so --eps E is needed, and samples by --dataset D or --inputs X.safetensors",
                 self.model.display()
@@ -56,7 +58,7 @@ impl<'a> Origin<'a> {
             (None, false, Some(config)) => self.take("clip", config.data_range(), |range| values::clip_text(*range)),
             (None, false, None) => Some((0.0, 1.0)),
         };
-        Ok(ThreatModel { norm, epsilon, clip })
+        Ok(ThreatModel::new(norm, epsilon, clip))
     }
 
     /// The test data of the run: a data set's name, or a file of arrays.

@@ -1,10 +1,11 @@
 //! Option values with a syntax of their own: radii, norms, methods, stages.
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 pub use tightrope::norm_name;
-use tightrope_attack::ThreatModel;
+use tightrope_attack::{Radius, ThreatModel};
 use tightrope_engine::{Norm, Relaxation};
-use tightrope_network::nearest_name;
+use tightrope_network::{Network, nearest_name};
 pub use tightrope_network::{counted_text as counted, number_text as number, rounded_text as rounded};
 use tightrope_statistics::Proportion;
 use tightrope_train::Config;
@@ -37,9 +38,10 @@ impl From<NormChoice> for Norm {
 /// The perturbation options of commands that take what is left out from a run.
 #[derive(Clone, Debug, Args)]
 pub struct Perturbation {
-    /// Perturbation radius ε, a number or a fraction such as 8/255 [default: a run folder's own].
-    #[arg(long, value_name = "E", value_parser = radius, allow_hyphen_values = true)]
-    pub eps: Option<f64>,
+    /// Perturbation radius ε, a number or a fraction such as 8/255, or one for each channel, between commas (ℓ∞ alone)
+    /// [default: a run folder's own].
+    #[arg(long, value_name = "E[,E…]", value_parser = radii, allow_hyphen_values = true)]
+    pub eps: Option<Radius>,
     /// Norm of the perturbation [default: a run folder's own, else inf].
     #[arg(long, value_enum)]
     pub norm: Option<NormChoice>,
@@ -84,7 +86,20 @@ pub fn clip_text(clip: Option<(f64, f64)>) -> String {
 
 /// The perturbations in words.
 pub fn threat_text(threat: &ThreatModel) -> String {
-    format!("{} ε = {}, {}", norm_title(threat.norm), number(threat.epsilon), clip_text(threat.clip))
+    format!("{} ε = {}, {}", norm_title(threat.norm), radius_text(&threat.epsilon), clip_text(threat.clip))
+}
+
+/// Checks that the radii are of the network's channels.
+pub fn check_radius(threat: &ThreatModel, network: &Network) -> anyhow::Result<()> {
+    threat.epsilon.check(threat.norm, network.input_shape()).context("--eps")
+}
+
+/// A radius in texts: a number, or one for each channel in parentheses.
+pub fn radius_text(radius: &Radius) -> String {
+    match radius {
+        Radius::Same(epsilon) => number(*epsilon),
+        Radius::Channels(radii) => format!("({})", radii.iter().map(|&e| number(e)).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 /// A relaxation's name in texts, with its aliases.
@@ -119,6 +134,16 @@ pub fn radius(text: &str) -> Result<f64, String> {
         }
         _ => Err("a radius is a finite number ≥ 0 such as 0.1, or a fraction such as 8/255".into()),
     }
+}
+
+/// Parses a radius, or one for each channel between commas.
+pub fn radii(text: &str) -> Result<Radius, String> {
+    if !text.contains(',') {
+        return radius(text).map(Radius::Same);
+    }
+    let one =
+        |(place, part): (usize, &str)| radius(part).map_err(|problem| format!("channel {}: {problem}", place + 1));
+    text.split(',').enumerate().map(one).collect::<Result<_, _>>().map(Radius::Channels)
 }
 
 /// Parses an end of a data range: a number that is not rounded to 0 or to infinity.

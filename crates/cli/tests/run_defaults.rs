@@ -67,23 +67,23 @@ fn what_train_says_next_works_as_it_is() {
     assert!(done.status.success(), "{shell}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// Four kinds of 6×6 images, told apart by the bright quarter.
-fn write_quarters(path: &Path, count: usize) {
+/// Four kinds of 6×6 images, told apart by the bright quarter; their halves may be two channels.
+fn write_quarters(path: &Path, count: usize, channels: usize) {
     let labels: Vec<i64> = (0..count as i64).map(|i| i % 4).collect();
     let pixel = |i: usize, p: usize| {
         let quarter = (p / 6 / 3) * 2 + p % 6 / 3;
         if quarter as i64 == labels[i] { 0.9 } else { (i * 7 + p * 3) as f32 % 10.0 / 40.0 }
     };
     let pixels: Vec<f32> = (0..count).flat_map(|i| (0..36).map(move |p| (i, p))).map(|(i, p)| pixel(i, p)).collect();
-    write_tensors(path, &[floats("x", &[count, 1, 6, 6], &pixels), integers("y", &labels)]);
+    write_tensors(path, &[floats("x", &[count, channels, 6 / channels, 6], &pixels), integers("y", &labels)]);
 }
 
 #[test]
 fn own_arrays_are_trained_on_certified_and_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    write_quarters(&path("train.safetensors"), 200);
-    write_quarters(&path("test.safetensors"), 40);
+    write_quarters(&path("train.safetensors"), 200, 1);
+    write_quarters(&path("test.safetensors"), 40, 1);
     let (train, test, first) = (path("train.safetensors"), path("test.safetensors"), path("first"));
     let own =
         ["--inputs", text(&train), "--test-inputs", text(&test), "--model", "mlp", "--eps", "0.05", "--batch", "20"];
@@ -123,6 +123,54 @@ fn own_arrays_are_trained_on_certified_and_gone_on_with() {
     succeeds(&[&again[..], &["--overwrite"]].concat());
     assert_eq!(losses(&first).len(), 1);
     assert!(!first.join("certify.jsonl").exists());
+}
+
+#[test]
+fn channels_have_radii_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name)).to_string();
+    write_quarters(folder.path().join("data.safetensors").as_path(), 200, 2);
+    let (data, run) = (path("data.safetensors"), path("run"));
+    let own = ["--inputs", &data, "--test-inputs", &data, "--model", "mlp", "--eps", "0.05", "--batch", "20"];
+    succeeds(&[&["train", "--out", &run, "--epochs", "3"], &own[..]].concat());
+    let certified = |eps: &str, name: &str| {
+        let out = path(name);
+        let asked = ["certify", &run, "--eps", eps, "--out", &out, "--limit", "60", "--stages", "pgd,ibp,crown"];
+        let document = document(&asked);
+        let lines = timeless_log(&folder.path().join(name).join("certify.jsonl"));
+        let verdicts: Vec<String> = lines[1..].iter().map(|line| line["verdict"].to_string()).collect();
+        (document, lines[0]["settings"]["eps"].clone(), verdicts)
+    };
+    let (told, header, same) = certified("0.25,0.25", "same");
+    assert_eq!((&told["eps"], &header), (&serde_json::json!([0.25, 0.25]), &serde_json::json!([0.25, 0.25])));
+    assert!(told["perturbation"].as_str().unwrap().contains("ε = (0.25, 0.25)"), "{told}");
+    // Equal radii are one radius; less in one channel proves no less, and more than that here.
+    assert_eq!(same, certified("0.25", "one").2);
+    let upper_half = certified("0.25,0", "half").2;
+    let count = |verdicts: &[String], word: &str| verdicts.iter().filter(|verdict| verdict.contains(word)).count();
+    assert!(same.iter().zip(&upper_half).all(|(all, half)| !all.contains("verified") || half.contains("verified")));
+    assert!(count(&upper_half, "verified") > count(&same, "verified"), "{same:?} {upper_half:?}");
+
+    // An attack moves each channel as far as it may.
+    let worst = path("worst.safetensors");
+    let attacked = document(&["attack", &run, "--eps", "1/4,0", "--limit", "60", "-o", &worst]);
+    assert_eq!(attacked["eps"], serde_json::json!([0.25, 0.0]));
+    let values = |file: &str| -> Vec<f32> {
+        let tensors = support::read_tensors(Path::new(file));
+        tensors["x"].2.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let moved = |channel: usize| {
+        let pairs = values(&worst).into_iter().zip(values(&data)).enumerate();
+        let moves = pairs.filter(|(i, _)| i / 18 % 2 == channel).map(|(_, (a, b))| (a - b).abs());
+        moves.fold(0.0, f32::max)
+    };
+    assert!((0.249..=0.25).contains(&moved(0)) && moved(1) == 0.0, "{} {}", moved(0), moved(1));
+
+    fails(&["certify", &run, "--eps", "0.1,0.1,0.1", "--out", &path("x")], &["--eps", "3 radii", "2 channels"]);
+    fails(&["attack", &run, "--eps", "0.1,0.1", "--norm", "2"], &["--eps", "norm inf alone"]);
+    fails(&["attack", &run, "--eps", "0.1,nine"], &["channel 2", "8/255"]);
+    fails(&["landscape", &run, "--eps", "0.1,0.1"], &["--eps", "one number"]);
+    fails(&["certify", &run, "--eps", "0.25,0.1", "--out", &path("half"), "--resume"], &["eps"]);
 }
 
 #[test]

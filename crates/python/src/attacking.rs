@@ -7,7 +7,7 @@ use tightrope::engine::Reference;
 use tightrope::training::cross_entropy;
 use tightrope::verification::Cascade;
 
-use crate::certifying::threat;
+use crate::certifying::{Perturbation, threat};
 use crate::data::Given;
 use crate::errors::{named, raise};
 use crate::network::Network;
@@ -24,13 +24,13 @@ pub fn attack(
     py: Python<'_>,
     network: &Bound<'_, Network>,
     data: Given<'_>,
-    perturbation: (f64, String, Option<(f64, f64)>),
+    perturbation: Perturbation,
     kind: &str,
     settings: (usize, usize, u64),
     targets: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Attacked> {
-    let threat = threat(py, perturbation.0, &perturbation.1, perturbation.2)?;
+    let threat = threat(py, perturbation)?;
     let shared = &network.get().0;
     let kinds = match kind {
         "all" => AttackKind::sequence(shared.model.network.output_len()),

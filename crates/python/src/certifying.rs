@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tightrope::attack::{Attack, Target};
 use tightrope::engine::Reference;
 use tightrope::verification::{AlphaBudget, Cascade, CertifyLog, SampleRecord, Summary, VerifyError};
-use tightrope::{Dataset, Error, Model, Stage, ThreatModel};
+use tightrope::{Dataset, Error, Model, Radius, Stage, ThreatModel};
 
 use crate::bounding::norm;
 use crate::data::Given;
@@ -18,9 +18,23 @@ use crate::network::Network;
 use crate::running;
 use crate::training::Listener;
 
-/// The perturbations as Python says them.
-pub fn threat(py: Python<'_>, eps: f64, norm_name: &str, clip: Option<(f64, f64)>) -> PyResult<ThreatModel> {
-    Ok(ThreatModel { norm: norm(py, norm_name)?, epsilon: eps, clip })
+/// The perturbations as Python says them: radius, norm, data range.
+pub type Perturbation = (Radii, String, Option<(f64, f64)>);
+
+/// One radius, or one for each channel.
+#[derive(FromPyObject)]
+pub enum Radii {
+    Same(f64),
+    Channels(Vec<f64>),
+}
+
+/// What may happen to the samples.
+pub fn threat(py: Python<'_>, (radii, norm_name, clip): Perturbation) -> PyResult<ThreatModel> {
+    let radius = match radii {
+        Radii::Same(epsilon) => Radius::Same(epsilon),
+        Radii::Channels(radii) => Radius::Channels(radii),
+    };
+    Ok(ThreatModel::new(norm(py, &norm_name)?, radius, clip))
 }
 
 /// Everything a certification reads.
@@ -72,7 +86,7 @@ pub fn certify(
     py: Python<'_>,
     network: &Bound<'_, Network>,
     data: Given<'_>,
-    perturbation: (f64, String, Option<(f64, f64)>),
+    perturbation: Perturbation,
     stages: Option<Vec<String>>,
     timeout: Option<f64>,
     attack: (usize, usize, u64),
@@ -81,7 +95,7 @@ pub fn certify(
     begin: String,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Option<String>> {
-    let threat = threat(py, perturbation.0, &perturbation.1, perturbation.2)?;
+    let threat = threat(py, perturbation)?;
     let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let stage =
         |name: &String| name.parse::<Stage>().map_err(|problem| named(py, "ConfigError", format!("stages: {problem}")));

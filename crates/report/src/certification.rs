@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::run::{TEST, log_lines};
 use crate::text;
+use tightrope_network::number_text;
 use tightrope_statistics::Proportion;
 
 /// The name under which misclassified samples are decided, before any stage.
@@ -165,9 +166,16 @@ impl Certification {
         self.settings.get(name).and_then(Value::as_str)
     }
 
-    /// Radius ε.
-    pub fn eps(&self) -> Option<f64> {
-        self.settings.get("eps").and_then(Value::as_f64)
+    /// Radius ε as a text, or those of the channels in parentheses.
+    pub fn eps(&self) -> Option<String> {
+        let number = |value: &Value| value.as_f64().map(number_text);
+        match self.settings.get("eps")? {
+            Value::Array(radii) => {
+                let radii = radii.iter().map(number).collect::<Option<Vec<String>>>()?;
+                Some(format!("({})", radii.join(", ")))
+            }
+            one => number(one),
+        }
     }
 
     /// What was certified: `test`, also where it is not told, or `validation`.
@@ -292,6 +300,15 @@ mod tests {
         assert_eq!((found.natural().count, found.adversarial().count, found.certified().count), (3, 2, 1));
         assert_eq!(found.undecided().iter().map(|record| record.index).collect::<Vec<_>>(), [2]);
         assert_eq!(found.misclassified().iter().map(|record| record.index).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn radii_of_channels_are_told_as_such() {
+        let header = HEADER.replace("\"eps\":0.1", "\"eps\":[0.1,0.25,0]");
+        let found = Certification::parse(format!("{header}\n").as_bytes(), &mut Vec::new()).unwrap();
+        assert_eq!(found.eps().as_deref(), Some("(0.1, 0.25, 0)"));
+        let found = Certification::parse(format!("{HEADER}\n").as_bytes(), &mut Vec::new()).unwrap();
+        assert_eq!(found.eps().as_deref(), Some("0.1"));
     }
 
     #[test]

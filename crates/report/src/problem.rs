@@ -102,7 +102,8 @@ fn outcome(place: usize, run: &Run) -> Option<(Problem, Outcome)> {
     if let Some(found) = certification {
         let samples = found.setting("dataset").map_or_else(|| data_name(run, found.split()), Into::into);
         let norm = found.setting("norm").unwrap_or(own_norm);
-        let eps = found.eps().or_else(|| run.setting("eps").and_then(|text| text.parse().ok()));
+        let own_eps = || Some(number_text(run.setting("eps")?.parse().ok()?));
+        let eps = found.eps().or_else(own_eps);
         let clip = found.settings.get("clip").or(own_clip.as_ref());
         let problem = Problem {
             words: words(&samples, found.split(), norm, eps, clip),
@@ -119,16 +120,22 @@ fn outcome(place: usize, run: &Run) -> Option<(Problem, Outcome)> {
     };
     let (natural, certified) = (share(test.natural_accuracy)?, share(test.certified_accuracy)?);
     let problem = Problem {
-        words: words(&data_name(run, test.split()), test.split(), own_norm, test.eps, own_clip.as_ref()),
+        words: words(
+            &data_name(run, test.split()),
+            test.split(),
+            own_norm,
+            test.eps.map(number_text),
+            own_clip.as_ref(),
+        ),
         data: data_checksum(run, test).map(Into::into),
     };
     Some((problem, Outcome { run: place, cascade: false, natural, certified }))
 }
 
 /// Samples, norm, radius and data range.
-fn words(data: &str, split: &str, norm: &str, eps: Option<f64>, clip: Option<&Value>) -> String {
+fn words(data: &str, split: &str, norm: &str, eps: Option<String>, clip: Option<&Value>) -> String {
     let split = if split == TEST { String::new() } else { format!(" {split}") };
-    let eps = eps.map_or_else(|| "unknown".into(), number_text);
+    let eps = eps.unwrap_or_else(|| "unknown".into());
     format!("{data}{split}, {}, ε = {eps}{}", norm_title(norm), clip_words(clip))
 }
 

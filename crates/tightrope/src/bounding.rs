@@ -32,7 +32,7 @@ pub fn default_engine() -> Result<Arc<dyn Engine<f32>>, Error> {
 /// let network = Preset::Mlp.build(&[1, 28, 28], 10, None)?;
 /// let theta = Initialisation::Ibp.theta(&network, 7);
 /// let model = Model::new(network, theta);
-/// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.01, clip: Some((0.0, 1.0)) };
+/// let threat = ThreatModel::new(Norm::Inf, 0.01, Some((0.0, 1.0)));
 /// let (loose, tight) = (
 ///     bound(&model, &[0.5; 784], &[3], &threat, Relaxation::Ibp)?,
 ///     bound(&model, &[0.5; 784], &[3], &threat, Relaxation::CrownMeetIbp)?,

@@ -1,7 +1,7 @@
 //! Certified accuracy in one call.
 
-use serde_json::json;
-use tightrope_attack::{Attack, Samples, Target, ThreatModel};
+use serde_json::{Value, json};
+use tightrope_attack::{Attack, Radius, Samples, Target, ThreatModel};
 use tightrope_data::Dataset;
 use tightrope_engine::{Norm, Reference};
 use tightrope_network::Model;
@@ -29,7 +29,7 @@ pub struct Certified {
 ///
 /// let network = Preset::Mlp.build(&[1, 28, 28], 10, None)?;
 /// let theta = Initialisation::Ibp.theta(&network, 7);
-/// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.001, clip: Some((0.0, 1.0)) };
+/// let threat = ThreatModel::new(Norm::Inf, 0.001, Some((0.0, 1.0)));
 /// let data = dataset("digits", Split::Test)?.limit(20);
 /// let certified = certify(&Model::new(network, theta), &data, threat, &[Stage::Bound(Relaxation::Crown)])?;
 /// assert_eq!(certified.records.len(), 20);
@@ -63,6 +63,14 @@ pub fn norm_name(norm: Norm) -> &'static str {
     }
 }
 
+/// A radius as JSON: a number, or a list of one for each channel.
+pub fn radius_value(radius: &Radius) -> Value {
+    match radius {
+        Radius::Same(epsilon) => json!(epsilon),
+        Radius::Channels(radii) => json!(radii),
+    }
+}
+
 /// Everything that must agree for the log of a certification to be continued: model, data, perturbations and stages.
 pub fn log_settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &str) -> LogSettings {
     let mut settings = LogSettings::from(
@@ -71,7 +79,7 @@ pub fn log_settings(cascade: &Cascade, model: &Model, set: &Dataset, engine: &st
             ("dataset", json!(set.name)),
             ("split", json!(set.split.name())),
             ("data", json!(set.checksum)),
-            ("eps", json!(cascade.threat.epsilon)),
+            ("eps", radius_value(&cascade.threat.epsilon)),
             ("norm", json!(norm_name(cascade.threat.norm))),
             ("clip", json!(cascade.threat.clip.map(|(low, high)| [low, high]))),
             ("stages", json!(cascade.stages.iter().map(|stage| stage.name()).collect::<Vec<_>>().join(","))),

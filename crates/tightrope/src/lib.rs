@@ -14,7 +14,7 @@
 //! let config = Config::parse("", "(inline)", &overrides.map(String::from))?;
 //! let outcome = train(&config)?;
 //!
-//! let threat = ThreatModel { norm: config.norm(), epsilon: config.eps, clip: Some((0.0, 1.0)) };
+//! let threat = ThreatModel::new(config.norm(), config.eps, Some((0.0, 1.0)));
 //! let test = dataset("digits", Split::Test)?.limit(50);
 //! let certified = certify(&outcome.model, &test, threat, &[Stage::Pgd, Stage::Bound(Relaxation::Crown)])?;
 //! assert!(certified.summary.certified.value <= certified.summary.adversarial.value);
@@ -43,7 +43,7 @@ pub use tightrope_verify as verification;
 pub use tightrope_vnnlib as vnnlib;
 
 pub use bounding::{bound, default_engine};
-pub use certifying::{Certified, certify, log_settings, norm_name};
+pub use certifying::{Certified, certify, log_settings, norm_name, radius_value};
 pub use error::Error;
 pub use model::{checksum, load, load_exact, load_trainable};
 pub use optimised::{Optimised, lower_to, raise_to};
@@ -53,7 +53,7 @@ pub use threads::check_threads;
 pub use training_run::{dataset, train, train_on};
 pub use verifying::{Counterexample, Verified, verify, verify_watched};
 
-pub use tightrope_attack::ThreatModel;
+pub use tightrope_attack::{Radius, ThreatModel};
 pub use tightrope_data::{Dataset, Split};
 pub use tightrope_engine::{Bounds, Norm, Relaxation};
 pub use tightrope_network::{Model, Network};

@@ -35,7 +35,7 @@ const DOUBLINGS: usize = 10;
 /// let mut builder = NetworkBuilder::new(&[1])?;
 /// builder.linear("linear", 2, false, builder.input())?;
 /// let model = Model::new(builder.build()?, vec![1.0, -1.0]);
-/// let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.25, clip: None };
+/// let threat = ThreatModel::new(Norm::Inf, 0.25, None);
 /// let found = certified_radii(&model, &[0.3], &[0], &threat, Relaxation::Crown, 8)?;
 /// let radius = found[0].radius.unwrap_or(0.0);
 /// assert!(0.298 < radius && radius < 0.3);
@@ -54,10 +54,10 @@ pub fn certified_radii(
     if let Some((sample, &label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) {
         return Err(EngineError::Label { sample, label, classes }.into());
     }
-    if !(threat.epsilon > 0.0 && threat.epsilon.is_finite()) {
-        let problem = format!("ε = {}: the search for a radius begins at a finite number above 0", threat.epsilon);
+    let Some(begin) = threat.epsilon.same().filter(|epsilon| *epsilon > 0.0 && epsilon.is_finite()) else {
+        let problem = format!("ε = {:?}: the search for a radius begins at one finite number above 0", threat.epsilon);
         return Err(EngineError::Usage(problem).into());
-    }
+    };
     let model = model.frozen()?;
     let at = default_engine()?.load(&model.network, &model.theta, &model.buffers)?;
     let logits = at.forward(inputs)?;
@@ -67,7 +67,7 @@ pub fn certified_radii(
             let prediction =
                 (0..classes).fold(0, |best, class| if logits[class] > logits[best] { class } else { best });
             let right = (0..classes).all(|class| class == label || logits[label] > logits[class]);
-            let search = Search { at: &*at, input, label, threat, relaxation };
+            let search = Search { at: &*at, input, label, threat, begin, relaxation };
             let radius = if right { Some(search.radius(steps)?) } else { None };
             Ok(CertifiedRadius { prediction, radius })
         })
@@ -80,12 +80,14 @@ struct Search<'a> {
     input: &'a [f32],
     label: usize,
     threat: &'a ThreatModel,
+    /// Radius that the search begins at, > 0.
+    begin: f64,
     relaxation: Relaxation,
 }
 
 impl Search<'_> {
     fn radius(&self, steps: usize) -> Result<f64, Error> {
-        let (mut certified, mut open) = (0.0, self.threat.epsilon);
+        let (mut certified, mut open) = (0.0, self.begin);
         for _ in 0..=DOUBLINGS {
             if !self.holds(open)? {
                 break;
@@ -105,7 +107,8 @@ impl Search<'_> {
 
     /// Whether all margins are above 0 within `epsilon`.
     fn holds(&self, epsilon: f64) -> Result<bool, Error> {
-        let region = ThreatModel { epsilon, ..*self.threat }.region(self.input, self.input.len())?;
+        let threat = ThreatModel::new(self.threat.norm, epsilon, self.threat.clip);
+        let region = threat.region(self.input, self.input.len())?;
         let spec = Spec::Margins { labels: vec![self.label] };
         let bounds = self.at.bound(&region, &spec, BoundRequest::lower(self.relaxation))?;
         Ok(bounds.lower.iter().enumerate().all(|(class, &lower)| class == self.label || lower > 0.0))

@@ -8,7 +8,7 @@ fn powers_of_two_change_no_verdict() {
         ["dataset=digits", "model=cnn3-tiny", "limit_train=1024", "train.epochs=10", "train.lr=0.005", "eps=0.01"];
     let config = Config::parse("", "(test)", &overrides.map(String::from)).unwrap();
     let model = train(&config).unwrap().model;
-    let threat = ThreatModel { norm: config.norm(), epsilon: config.eps, clip: Some((0.0, 1.0)) };
+    let threat = ThreatModel::new(config.norm(), config.eps, Some((0.0, 1.0)));
     let test = dataset("digits", Split::Test).unwrap().limit(60);
     let stages = [Stage::Pgd, Stage::Bound(Relaxation::Ibp), Stage::Bound(Relaxation::Crown), Stage::AlphaCrown];
     // A factor for each layer's weights; biases follow by the factors so far.
@@ -24,7 +24,7 @@ fn powers_of_two_change_no_verdict() {
             let factor = if info.name.ends_with("weight") { factors[layer - 1] } else { whole };
             scaled.theta[info.range()].iter_mut().for_each(|value| *value *= factor);
         }
-        let records = certify(&scaled, &test, threat, &stages).unwrap().records;
+        let records = certify(&scaled, &test, threat.clone(), &stages).unwrap().records;
         records.iter().map(|record| (record.index, record.verdict)).collect::<Vec<_>>()
     };
     let layers = model.network.parameters().iter().filter(|info| info.name.ends_with("weight")).count();

@@ -229,11 +229,11 @@ fn the_cascade_decides_networks_of_every_kind() {
         let labels: Vec<usize> = target.logits(&inputs).unwrap().chunks(3).map(top).collect();
         let indices: Vec<u64> = (0..24).collect();
         let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
-        let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.05, clip: Some((0.0, 1.0)) };
+        let threat = ThreatModel::new(Norm::Inf, 0.05, Some((0.0, 1.0)));
         let cascade = Cascade {
             stages: Stage::DEFAULT.to_vec(),
             attack: Attack { steps: 5, restarts: 1, ..Attack::default() },
-            threat,
+            threat: threat.clone(),
             timeout: Some(Duration::from_secs(20)),
             alpha: AlphaBudget::default(),
         };

@@ -35,7 +35,7 @@ fn every_attack_breaks_networks_in_every_norm_and_stays_inside() {
     let target = Target::new(&data.0, &Reference, &Reference).unwrap();
     for (norm, epsilon) in [(Norm::Inf, 0.08), (Norm::L2, 0.5), (Norm::L1, 3.0)] {
         for clip in [Some((0.0, 1.0)), None] {
-            let threat = ThreatModel { norm, epsilon, clip };
+            let threat = ThreatModel::new(norm, epsilon, clip);
             let chance = count(&run(&plan(&[AttackKind::Pgd], 0, 2), &threat, &data, 0..200));
             for kind in AttackKind::ALL {
                 let outcome = run(&plan(&[kind], 20, 1), &threat, &data, 0..200);
@@ -62,7 +62,7 @@ fn published_counterexamples_are_found_again() {
     for name in VERIFICATION {
         let data = verification(name);
         for (epsilon, published) in verdicts[name].as_object().unwrap() {
-            let threat = ThreatModel { norm: Norm::Inf, epsilon: epsilon.parse().unwrap(), clip: Some((0.0, 1.0)) };
+            let threat = ThreatModel::new(Norm::Inf, epsilon.parse::<f64>().unwrap(), Some((0.0, 1.0)));
             let sequence = AttackKind::sequence(10);
             let [pgd, adaptive, all] = [&sequence[..1], &sequence[1..], &sequence[..]]
                 .map(|kinds| run(&plan(kinds, 40, 3), &threat, &data, 0..30));
@@ -87,7 +87,7 @@ fn attacks_depend_on_neither_batches_nor_threads() {
     let data = small();
     for norm in [Norm::Inf, Norm::L2, Norm::L1] {
         let epsilon = if norm == Norm::Inf { 0.02 } else { 0.2 };
-        let threat = ThreatModel { norm, epsilon, clip: Some((0.0, 1.0)) };
+        let threat = ThreatModel::new(norm, epsilon, Some((0.0, 1.0)));
         let plan = plan(&AttackKind::ALL, 6, 2);
         let whole = run(&plan, &threat, &data, 0..200);
         assert!(count(&whole) > 2 && count(&whole) < 190);
@@ -111,7 +111,7 @@ fn random_starts_leave_flat_places() {
     let hidden = builder.add("relu", Layer::RELU, &[hidden]).unwrap();
     builder.linear("out", 2, true, hidden).unwrap();
     let model = Model::new(builder.build().unwrap(), vec![1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, -0.9]);
-    let threat = ThreatModel { norm: Norm::Inf, epsilon: 1.0, clip: None };
+    let threat = ThreatModel::new(Norm::Inf, 1.0, None);
     let data = (model, vec![0.0], vec![0]);
     for kind in [AttackKind::Pgd, AttackKind::PgdTargeted, AttackKind::ApgdCe] {
         let outcome = run(&plan(&[kind], 20, 1), &threat, &data, 0..1);
@@ -124,7 +124,7 @@ fn plans_that_make_no_sense_are_refused() {
     let (model, inputs, labels) = small();
     let target = Target::new(&model, &Reference, &Reference).unwrap();
     let samples = Samples { indices: &[0], inputs: &inputs[..64], labels: &labels[..1] };
-    let threat = ThreatModel { norm: Norm::Inf, epsilon: 0.1, clip: None };
+    let threat = ThreatModel::new(Norm::Inf, 0.1, None);
     let refused = |plan: AttackPlan, part: &str| {
         let problem = plan.run(&target, &threat, &samples).unwrap_err();
         assert!(matches!(&problem, AttackError::Usage(text) if text.contains(part)), "{problem}");

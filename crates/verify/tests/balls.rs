@@ -32,7 +32,7 @@ fn disc(threat: &ThreatModel, x: [f32; 2]) -> Vec<f64> {
             let angle = f64::from(direction) * std::f64::consts::TAU / 240.0;
             let (c, s) = (angle.cos(), angle.sin());
             let length = if threat.norm == Norm::L1 { c.abs() + s.abs() } else { 1.0 };
-            let radius = threat.epsilon * f64::from(ring) / 40.0 / length;
+            let radius = threat.epsilon.largest() * f64::from(ring) / 40.0 / length;
             for (x, d) in x.iter().zip([c, s]) {
                 let moved = f64::from(*x) + radius * d;
                 points.push(threat.clip.map_or(moved, |(low, high)| moved.clamp(low, high)));
@@ -53,7 +53,7 @@ fn verdicts_over_balls_of_two_inputs_are_the_truth() {
         let clean = logits(&model, &x.map(f64::from));
         let label = (0..3).max_by(|&a, &b| clean[a].total_cmp(&clean[b])).unwrap();
         for (norm, clip) in norms() {
-            let threat = ThreatModel { norm, epsilon: rng.between(0.02, 0.5), clip };
+            let threat = ThreatModel::new(norm, rng.between(0.02, 0.5), clip);
             let least = disc(&threat, x)
                 .chunks_exact(2)
                 .flat_map(|point| {
@@ -69,7 +69,7 @@ fn verdicts_over_balls_of_two_inputs_are_the_truth() {
             let cascade = Cascade {
                 stages,
                 attack: Attack { steps: 40, restarts: 4, ..Attack::default() },
-                threat,
+                threat: threat.clone(),
                 timeout: None,
                 alpha: AlphaBudget::default(),
             };
@@ -109,7 +109,7 @@ fn branch_and_bound_falsifies_what_an_attack_falsifies() {
                 let cascade = Cascade {
                     stages,
                     attack: Attack { steps: 40, restarts: 3, ..Attack::default() },
-                    threat: ThreatModel { norm, epsilon, clip },
+                    threat: ThreatModel::new(norm, epsilon, clip),
                     timeout: Some(Duration::from_secs(20)),
                     alpha: AlphaBudget::default(),
                 };

@@ -13,7 +13,7 @@ fn cascade(epsilon: f64) -> Cascade {
     Cascade {
         stages: Stage::DEFAULT.to_vec(),
         attack: Attack { steps: 10, restarts: 2, ..Attack::default() },
-        threat: ThreatModel { norm: Norm::Inf, epsilon, clip: Some((0.0, 1.0)) },
+        threat: ThreatModel::new(Norm::Inf, epsilon, Some((0.0, 1.0))),
         timeout: None,
         alpha: AlphaBudget::default(),
     }

@@ -44,7 +44,7 @@ impl Proved {
         // Without an attack of its own, so that only bounds stand between a false claim and this test.
         let settings = Settings { timeout: Duration::from_secs(5), attack_restarts: 0, ..Settings::default() };
         let decision = decide(&model.network, &model.weights(), &property, &settings, &|_| {}).unwrap();
-        let threat = ThreatModel { norm: Norm::Inf, epsilon, clip: Some((0.0, 1.0)) };
+        let threat = ThreatModel::new(Norm::Inf, epsilon, Some((0.0, 1.0)));
         matches!(decision.outcome, Outcome::Holds { .. }).then(|| Proved {
             model: model.clone(),
             input: input.to_vec(),

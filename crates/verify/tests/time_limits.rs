@@ -149,7 +149,7 @@ fn certify(timeout: Duration, stages: Vec<Stage>, alpha: AlphaBudget) -> (usize,
     let target = Target::new(&model, &slow, &Reference).unwrap();
     let indices: Vec<u64> = (0..labels.len() as u64).collect();
     let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
-    let threat = ThreatModel { norm: tightrope_engine::Norm::Inf, epsilon: 0.02, clip: Some((0.0, 1.0)) };
+    let threat = ThreatModel::new(tightrope_engine::Norm::Inf, 0.02, Some((0.0, 1.0)));
     let cascade = Cascade { stages, attack: Attack::default(), threat, timeout: Some(timeout), alpha };
     let start = Instant::now();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();

@@ -104,6 +104,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let attack = options.attack.attack(context.seed.unwrap_or(0))?;
     let (engine, exact) = (f32::engine(options.engine)?, f64::engine(EngineChoice::Auto)?);
     let model = tightrope::load(&options.model)?;
+    values::check_radius(&threat, &model.network)?;
     let samples = options.samples.load(&mut origin, &model.network, context)?;
     let (inputs, name) = (&samples.set, &samples.title);
     let kinds = match options.kind {
@@ -143,7 +144,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         "samples": inputs.len(),
         "samples_in_split": samples.all,
         "perturbation": threat_text(&threat),
-        "eps": threat.epsilon,
+        "eps": tightrope::radius_value(&threat.epsilon),
         "norm": values::norm_name(threat.norm),
         "clip": threat.clip.map(|(low, high)| [low, high]),
         "from_run": origin.document(),

@@ -180,7 +180,7 @@ fn run_in<T: Precision>(options: &Options, context: &Context) -> anyhow::Result<
         totals.correct,
         totals.certified,
         values::relaxation_title(options.method.name()),
-        values::threat_text(&ThreatModel { norm: options.norm.into(), epsilon: options.eps, clip }),
+        values::threat_text(&ThreatModel::new(options.norm.into(), options.eps, clip)),
         options.output.display()
     );
     context.print(&document, &text)

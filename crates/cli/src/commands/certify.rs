@@ -104,6 +104,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         }
     }
     let model = tightrope::load(&options.model)?;
+    values::check_radius(&job.cascade.threat, &model.network)?;
     let samples = options.samples.load(&mut origin, &model.network, context)?;
     if let Some(folder) = &options.out {
         std::fs::create_dir_all(folder)
@@ -267,7 +268,7 @@ pub fn document(summary: &Summary, job: &Job, samples: &TestSamples) -> Value {
         "data": set.name,
         "split": set.split.name(),
         "samples_in_split": samples.all,
-        "eps": job.cascade.threat.epsilon,
+        "eps": tightrope::radius_value(&job.cascade.threat.epsilon),
         "norm": values::norm_name(job.cascade.threat.norm),
         "clip": job.cascade.threat.clip.map(|(low, high)| [low, high]),
         "perturbation": threat_text(&job.cascade.threat),

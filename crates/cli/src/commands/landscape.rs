@@ -133,14 +133,20 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let folder = Folder::open(&output, options.overwrite)?;
 
     let end = config.at(config.train.epochs as f64);
-    let asked = Perturbation { eps: options.perturbation.eps.or(Some(end.epsilon)), ..options.perturbation.clone() };
+    let own = || Some(end.epsilon.into());
+    let asked = Perturbation { eps: options.perturbation.eps.clone().or_else(own), ..options.perturbation.clone() };
     let threat = origin.threat(&asked)?;
+    let Some(epsilon) = threat.epsilon.same() else {
+        bail!(
+            "--eps: training losses, of which landscapes are drawn, have one radius for all channels; give one number"
+        );
+    };
     let samples = options.samples_of.load(&mut origin, &model.network, context)?;
     let seed = context.seed.unwrap_or(0);
     let set = draw(&samples.set, options.images, seed, &samples.title)?;
     let inputs = set.images();
     let step = StepThreat {
-        epsilon: threat.epsilon as f32,
+        epsilon: epsilon as f32,
         norm: threat.norm,
         clip: threat.clip.map(|(low, high)| (low as f32, high as f32)),
     };
@@ -205,7 +211,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         seed,
         data: &samples.title,
         images: set.len(),
-        threat,
+        threat: threat.clone(),
         robust_weight: end.robust_weight,
         batch_statistics: !model.buffers.is_empty(),
         directions: &directions,

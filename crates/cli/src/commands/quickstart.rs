@@ -71,7 +71,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let cascade = Cascade {
         stages: Stage::DEFAULT.to_vec(),
         attack: Attack { steps: 20, restarts: 1, seed, ..Attack::default() },
-        threat: ThreatModel { norm: Norm::Inf, epsilon: config.eps, clip: Some((0.0, 1.0)) },
+        threat: ThreatModel::new(Norm::Inf, config.eps, Some((0.0, 1.0))),
         timeout: Some(Duration::from_secs(5)),
         alpha: AlphaBudget::default(),
     };

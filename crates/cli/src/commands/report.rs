@@ -119,9 +119,9 @@ fn radii(run: &Run, options: &Options, context: &Context) -> anyhow::Result<Samp
     let mut origin = Origin::of(&run.folder)?;
     let own = Perturbation { eps: None, norm: None, clip: None, no_clip: false };
     let mut threat = origin.threat(&own)?;
-    if threat.epsilon == 0.0 {
+    if threat.epsilon.largest() == 0.0 {
         // Somewhere the search must begin.
-        threat.epsilon = 0.01;
+        threat.epsilon = 0.01.into();
     }
     let model = tightrope::load(&run.folder)?;
     let set =

@@ -41,7 +41,7 @@ pub fn section(report: &Report) -> String {
 }
 
 fn perturbations(found: &Certification) -> String {
-    let eps = crate::text::number(found.eps());
+    let eps = found.eps().unwrap_or_else(|| "–".into());
     let norm = found.setting("norm").map_or_else(|| "unknown norm".into(), crate::problem::norm_title);
     let count = counted(found.records.len(), "sample", "samples");
     format!("{count}, {norm}, ε = {eps}{}", of_model(found.earlier_model))

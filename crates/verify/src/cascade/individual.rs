@@ -24,13 +24,13 @@ pub(crate) struct SampleQuery<'a> {
 
 impl SampleQuery<'_> {
     fn sides(&self) -> (Vec<f64>, Vec<f64>) {
-        self.x.iter().map(|&value| self.threat.interval(value)).unzip()
+        self.threat.sides(self.x).unzip()
     }
 
     fn ball(&self) -> Option<Ball<f64>> {
         let center = || self.x.iter().map(|&value| value.into()).collect();
-        let ThreatModel { norm, epsilon, .. } = *self.threat;
-        (norm != Norm::Inf).then(|| Ball { norm, center: center(), epsilon })
+        let norm = self.threat.norm;
+        (norm != Norm::Inf).then(|| Ball { norm, center: center(), epsilon: self.threat.epsilon.largest() })
     }
 
     /// A point of f32 numbers in the set, next to `input`.

@@ -165,6 +165,7 @@ impl Cascade {
 
     fn check(&self, target: &Target<'_>, samples: &Samples<'_>) -> Result<(), VerifyError> {
         self.check_stages()?;
+        self.threat.epsilon.check(self.threat.norm, target.network.input_shape())?;
         Ok(target.check(samples)?)
     }
 

@@ -131,7 +131,7 @@ impl Setting<'_> {
             "data": self.data,
             "images": self.images,
             "norm": values::norm_name(self.threat.norm),
-            "eps": self.threat.epsilon,
+            "eps": tightrope::radius_value(&self.threat.epsilon),
             "clip": self.threat.clip.map(|(low, high)| [low, high]),
             "robust_weight": self.robust_weight,
             "batch_statistics": self.batch_statistics,

@@ -96,12 +96,10 @@ impl TrainingAttack {
     /// Random starts are addressed by (seed, step, restart, position in the step): all members of a smoothing estimator
     /// start alike, so that their losses differ by their parameters alone.
     pub(super) fn points(&self, batch: &Minibatch<'_>, at: &dyn Loaded<f32>) -> Result<Vec<f32>, TrainError> {
-        let threat = ThreatModel {
-            norm: batch.threat.norm,
-            epsilon: f64::from(batch.threat.epsilon) * self.attack_eps_factor,
-            clip: batch.threat.clip.map(|(low, high)| (f64::from(low), f64::from(high))),
-        };
-        if threat.epsilon == 0.0 {
+        let epsilon = f64::from(batch.threat.epsilon) * self.attack_eps_factor;
+        let clip = batch.threat.clip.map(|(low, high)| (f64::from(low), f64::from(high)));
+        let threat = ThreatModel::new(batch.threat.norm, epsilon, clip);
+        if epsilon == 0.0 {
             return Ok(batch.inputs.to_vec());
         }
         let samples = batch.labels.len();
