@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use tightrope_data::{Dataset, Form, Options, Split};
 use tightrope_network::Network;
 
+use crate::classes;
 use crate::context::Context;
 use crate::origin::{Data, Origin};
 use crate::progress::Reading;
@@ -108,6 +109,7 @@ impl SampleOptions {
             Data::Arrays(path) => (arrays(&path, network)?, path.display().to_string()),
             Data::Set(name) => {
                 let set = self.read(&name, origin, context)?;
+                classes::check(&set, origin, self.folder.data_dir.as_deref(), context)?;
                 check(&set, network)?;
                 tell(context, &set, self.folder.data_dir.as_deref());
                 let title = format!("{name} {}{}", set.split, remark(&set));

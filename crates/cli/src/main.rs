@@ -1,6 +1,7 @@
 //! The `tightrope` command: trains certifiably robust networks, certifies them, and verifies properties.
 
 mod allocator;
+mod classes;
 mod commands;
 mod context;
 mod dataset;

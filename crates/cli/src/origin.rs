@@ -88,6 +88,11 @@ impl<'a> Origin<'a> {
         kept.then(|| (PathBuf::from(&config.inputs), config))
     }
 
+    /// The model: a run folder or a file.
+    pub fn model(&self) -> &Path {
+        self.model
+    }
+
     /// The configuration of the run; none if the model is of no run.
     pub fn config(&self) -> Option<&Config> {
         self.config.as_ref()

@@ -18,6 +18,16 @@ fn write_png(path: &Path, side: u32, value: impl Fn(usize) -> u8) {
     encoder.write_header().unwrap().write_image_data(&bytes).unwrap();
 }
 
+/// Writes a PNG file of `side`×`side` pixels of one colour.
+fn write_colour_png(path: &Path, side: u32, red: u8) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), side, side);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let bytes = [red, 100, 200].repeat((side * side) as usize);
+    encoder.write_header().unwrap().write_image_data(&bytes).unwrap();
+}
+
 /// Bright, dark and striped images: twelve of each class to train on, four to test, of two sizes.
 fn write_folder(root: &Path) {
     for (class, name) in ["bright", "dark", "striped"].iter().enumerate() {
@@ -93,6 +103,63 @@ fn a_folder_val_serves_evaluations_and_keeps_the_test_set_untouched() {
     fails(&certify, &["test/dark/00.png: is empty, 0 bytes", "put a good copy in its place"]);
     let own = [&train[..], &sizes, &["--overwrite", "--set", "train.validation=0.5"]].concat();
     fails(&own, &["`train.validation`", "validation split of its own"]);
+}
+
+#[test]
+fn samples_of_a_run_have_the_classes_that_it_was_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, other, out] = ["first", "other", "run"].map(|name| folder.path().join(name));
+    write_folder(&first);
+    write_folder(&other);
+    let sizes = ["--set", "data.resize=[8,8]", "--set", "train.validation=0.25"];
+    let train = ["train", "--dataset", "folder", "--model", "mlp", "--method", "standard", "--epochs", "1"];
+    let into = ["--data-dir", text(&first), "--out", text(&out)];
+    succeeds(&[&train[..], &sizes, &into].concat());
+    // Sorted after the others, so that each would have another's label.
+    for split in ["train", "test"] {
+        std::fs::rename(other.join(split).join("bright"), other.join(split).join("white")).unwrap();
+    }
+    let on_other = [text(&out), "--data-dir", text(&other)];
+    let told = [text(&other), "(missing: bright; unknown: white)", text(&out), "name the class folders", "--data-dir"];
+    fails(&[&["certify"], &on_other[..], &["--stages", "ibp"]].concat(), &told);
+    fails(&[&["certify"], &on_other[..], &["--stages", "ibp", "--split", "validation"]].concat(), &told);
+    fails(&[&["attack"], &on_other[..], &["--steps", "1"]].concat(), &told);
+    fails(&["train", "--out", text(&out), "--data-dir", text(&other), "--resume"], &told);
+    assert!(!out.join("certify.jsonl").exists());
+
+    // A run may begin from one on other classes, which is told.
+    let next = folder.path().join("next");
+    let from = ["--data-dir", text(&other), "--out", text(&next), "--init-from", text(&out)];
+    let output = run(&[&train[..], &sizes, &from].concat());
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("warning: the classes of `folder` are not called as"), "{log}");
+
+    // Letters' case alone does not matter.
+    for split in ["train", "test"] {
+        std::fs::rename(other.join(split).join("white"), other.join(split).join("Bright")).unwrap();
+    }
+    let report = json(&succeeds(&[&["certify"], &on_other[..], &["--stages", "ibp", "--json"]].concat()));
+    assert_eq!(report["result"]["samples"], 12);
+}
+
+#[test]
+fn other_class_names_of_another_set_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, cifar, out] = ["own", "cifar", "run"].map(|name| folder.path().join(name));
+    let names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+    for split in ["train", "test"] {
+        for (class, name) in names.iter().enumerate() {
+            write_colour_png(&own.join(split).join(format!("class {name}")).join("1.png"), 32, class as u8 * 20);
+            write_colour_png(&cifar.join(split).join(name).join("1.png"), 32, class as u8 * 20);
+        }
+    }
+    let train = ["train", "--dataset", "folder", "--data-dir", text(&own), "--out", text(&out), "--model", "mlp"];
+    succeeds(&[&train[..], &["--epochs", "1", "--method", "standard"]].concat());
+    let output = run(&["certify", text(&out), "--dataset", "cifar10", "--data-dir", text(&cifar), "--stages", "ibp"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("warning: the classes of `cifar10` are not called as"), "{log}");
+    assert!(log.contains("missing: class airplane, ") && log.contains("unknown: airplane, "), "{log}");
 }
 
 #[test]

@@ -57,19 +57,26 @@ pub(crate) fn find(info: &DatasetInfo, split: Split, root: &Path) -> Result<Plac
         }
     }
     let get = if split == Split::Validation { NO_VALIDATION.into() } else { info.how_to_get() };
-    let looked = folders.iter().map(|path| remark(path)).collect();
+    let looked = folders.iter().map(|path| remark(path, split)).collect();
     Err(DataError::Missing { name: info.name.into(), looked, get })
 }
 
-/// The folder, and whether it exists at all.
-fn remark(folder: &Path) -> String {
-    let path = folder.display();
-    if folder.is_dir() { format!("{path} (holds none of its files)") } else { format!("{path} (no such folder)") }
+/// The folder, and whether it exists at all; of an image folder, what it lacks of `split`.
+fn remark(folder: &Path, split: Split) -> String {
+    let has = |split| image_folder(folder, split).is_some();
+    let why = match split {
+        Split::Test if has(Split::Train) => "holds train, but neither test nor val",
+        Split::Train if has(Split::Test) => "holds test images, but no train",
+        _ if folder.is_dir() => "holds none of its files",
+        _ => "no such folder",
+    };
+    format!("{} ({why})", folder.display())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::root_from;
+    use super::{remark, root_from};
+    use crate::Split;
     use std::path::PathBuf;
 
     fn root(variables: &[(&str, &str)]) -> Option<PathBuf> {
@@ -83,6 +90,16 @@ mod tests {
         assert_eq!(root(&all[1..]), Some("/c/tightrope".into()));
         assert_eq!(root(&all[2..]), Some("/h/.cache/tightrope".into()));
         assert_eq!(root(&[]), None);
+    }
+
+    #[test]
+    fn image_folders_without_a_split_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("train")).unwrap();
+        assert!(remark(root.path(), Split::Test).ends_with("(holds train, but neither test nor val)"));
+        std::fs::rename(root.path().join("train"), root.path().join("test")).unwrap();
+        assert!(remark(root.path(), Split::Train).ends_with("(holds test images, but no train)"));
+        assert!(remark(&root.path().join("train"), Split::Test).ends_with("(no such folder)"));
     }
 
     #[test]

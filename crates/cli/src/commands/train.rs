@@ -19,8 +19,9 @@ use crate::context::Context;
 use crate::dataset::{self, DataDir};
 use crate::engines::{self, EngineChoice, Precision};
 use crate::interruption::Interruption;
+use crate::origin::Origin;
 use crate::progress::{Reading, Training};
-use crate::{memory, shell, values};
+use crate::{classes, memory, shell, values};
 
 /// Name of the exported network in a run folder.
 const ONNX_FILE: &str = "model.onnx";
@@ -252,8 +253,18 @@ impl Run<'_> {
         let sets: Vec<&Dataset> = [Some(&train), test.as_ref()].into_iter().flatten().collect();
         memory::tell(context, &memory::training(&network, &*engine, self.config, &sets))?;
         let begun = self.begin == Begin::Resume && self.folder.join(CHECKPOINT_FILE).is_file();
+        if begun {
+            classes::check_own(&train, self.folder, self.data.data_dir.as_deref())?;
+        }
         let initial = match &*self.config.init_from {
-            from if !from.is_empty() && !begun => Some(start(Path::new(from), &network)?),
+            from if !from.is_empty() && !begun => {
+                let initial = start(Path::new(from), &network)?;
+                // Other classes may be learnt on purpose; a model whose configuration is damaged still has its numbers.
+                if let Ok(origin) = Origin::of(Path::new(from)) {
+                    classes::tell(&train, &origin, context);
+                }
+                Some(initial)
+            }
             _ => None,
         };
         let job =

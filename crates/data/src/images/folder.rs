@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::read::Entry;
 use crate::dataset::Split;
 use crate::error::DataError;
+use crate::names::few;
 
 /// Endings of files that are read, in lower case.
 const READ: [&str; 6] = ["png", "jpg", "jpeg", "ppm", "pgm", "pnm"];
@@ -135,13 +136,4 @@ fn name(path: &Path) -> Result<String, DataError> {
 /// The ending of a file's name in lower case.
 fn ending(path: &Path) -> Option<String> {
     path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase())
-}
-
-/// The first few names.
-fn few(names: &[String]) -> String {
-    let mut text = names.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > 10 {
-        text.push_str(&format!(" and {} more", names.len() - 10));
-    }
-    text
 }

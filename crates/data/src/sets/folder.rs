@@ -1,9 +1,12 @@
 //! Image folders: one's own, and those that stand in for a named set.
 
+use std::path::Path;
+
 use crate::dataset::{Dataset, Split};
 use crate::error::DataError;
 use crate::images::{Tree, Wanted, classes_of, image_folder, listing, read};
 use crate::locate::Place;
+use crate::names::{ClassDifference, are_indices, plain};
 use crate::registry::{DatasetInfo, Options, Source};
 
 /// Any image folder: `train/CLASS` and `test/CLASS` or `val/CLASS` with PNG, JPEG, PPM and PGM files.
@@ -44,25 +47,37 @@ pub(crate) fn load(
         );
         return Err(DataError::file(root, problem));
     }
-    let classes = in_official_order(classes, info.class_names);
+    let classes = match info.class_names {
+        Some(official) => in_official_order(info.name, classes, official, root)?,
+        None => classes,
+    };
     let entries = listing(&folder, &classes)?;
     let wanted = Wanted { tree: &Tree::Disk, shape: info.shape, resize: options.resize, progress: options.progress };
     let (shape, pixels) = read(&entries, &wanted)?;
     let labels = entries.into_iter().map(|entry| entry.label).collect();
     let mut set = Dataset::from_bytes(info.name, split, shape, classes.len(), pixels, labels, place.form);
-    set.class_names = Some(classes);
+    // The set's own names, where it has any, say more than indices.
+    set.class_names = (info.class_names.is_none() || !are_indices(&classes)).then_some(classes);
     Ok(set)
 }
 
-/// Folder names in the order of the set's own class names, if they are those but for letters' case and signs; else as sorted.
-fn in_official_order(folders: Vec<String>, official: Option<&[&str]>) -> Vec<String> {
-    let plain =
-        |name: &str| -> String { name.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase() };
-    let Some(official) = official else { return folders };
+/// The class folders in `root` in the order of the class names of `set`, which they must have but for letters' case and
+/// signs; a class may be called by its index.
+fn in_official_order(
+    set: &str,
+    folders: Vec<String>,
+    official: &[&str],
+    root: &Path,
+) -> Result<Vec<String>, DataError> {
+    let names: Vec<String> = official.iter().map(|name| name.to_string()).collect();
+    let Some(difference) = ClassDifference::between((set, &names), (set, &folders)) else { return Ok(folders) };
     let find = |name: &&str| folders.iter().find(|folder| plain(folder) == plain(name)).cloned();
     let ordered: Option<Vec<String>> = official.iter().map(find).collect();
-    match ordered {
-        Some(ordered) if ordered.len() == folders.len() => ordered,
-        _ => folders,
-    }
+    ordered.filter(|ordered| ordered.len() == folders.len()).ok_or_else(|| {
+        let problem = format!(
+            "holds class folders that are not those of `{set}` ({difference}), so that its labels cannot be told; rename \
+             them, or train on this folder by --dataset folder"
+        );
+        DataError::file(root, problem)
+    })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tightrope_network::{MODEL_FILE, Model, NETWORK_FILE, remove_abandoned, temporary_owner, write_atomically};
 
 use super::checkpoint::{self, cannot_write};
-use super::manifest::Manifest;
+use super::manifest::{self, Manifest};
 use super::metrics::MetricsLog;
 use super::{CHECKPOINT_FILE, CONFIG_FILE, EVENTS_FILE, LOCK_FILE, MANIFEST_FILE, METRICS_FILE, RESULT_FILES};
 use crate::state::State;
@@ -199,6 +199,12 @@ impl RunFolder {
             return Ok(Some((checkpoint::stored_config(&checkpoint)?, checkpoint)));
         }
         Ok(None)
+    }
+
+    /// Names of the classes that the run in `path` was trained on, if its manifest tells them and its data set is the one
+    /// called `dataset`.
+    pub fn stored_classes(path: &Path, dataset: &str) -> Option<Vec<String>> {
+        manifest::classes(&path.join(MANIFEST_FILE), dataset)
     }
 
     /// Records in the manifest which instruction set the engine computes with.

@@ -131,6 +131,14 @@ impl Manifest {
     }
 }
 
+/// Names of the classes of the data set called `name` in the manifest at `path`; none where it does not tell them, whatever
+/// else is wrong with it.
+pub(super) fn classes(path: &Path, name: &str) -> Option<Vec<String>> {
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let mut of_set = manifest["data"].as_array()?.iter().filter(|set| set["name"] == name);
+    of_set.find_map(|set| serde_json::from_value::<Vec<String>>(set["classes"].clone()).ok())
+}
+
 /// The processor's name where the system tells it, else its architecture.
 fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

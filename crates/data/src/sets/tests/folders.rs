@@ -213,6 +213,50 @@ fn class_folders_named_as_the_classes_take_their_order() {
     assert!(text.contains("train/bag/2.png: is a colour image, and this data set is grey"), "{text}");
 }
 
+#[test]
+fn a_folder_with_other_classes_does_not_stand_in() {
+    let root = tempfile::tempdir().unwrap();
+    let names = ["airplane", "CAR", "bird", "cat", "deer", "dog", "frog", "horse", "Ship", "truck"];
+    for name in names {
+        write(root.path().join("train").join(name).join("1.png"), &colour([1, 2, 3], [32, 32]));
+    }
+    let text = message("cifar10", Split::Train, root.path());
+    for part in ["are not those of `cifar10`", "(missing: automobile; unknown: CAR)", "rename", "--dataset folder"] {
+        assert!(text.contains(part), "`{part}` is missing in: {text}");
+    }
+    std::fs::rename(root.path().join("train/CAR"), root.path().join("train/Automobile")).unwrap();
+    let set = load("cifar10", Split::Train, Some(root.path())).unwrap();
+    // Capitals are sorted before other letters.
+    assert_eq!(set.class_names.unwrap()[..2], ["airplane", "Automobile"]);
+    assert_eq!(set.labels, (0..10).collect::<Vec<_>>());
+    // Two for one class, none for another.
+    std::fs::rename(root.path().join("train/truck"), root.path().join("train/c_at")).unwrap();
+    let text = message("cifar10", Split::Train, root.path());
+    assert!(text.contains("missing: truck; unknown: "), "{text}");
+}
+
+#[test]
+fn classes_of_a_named_set_may_be_called_by_their_indices() {
+    let root = tempfile::tempdir().unwrap();
+    for class in 0..10 {
+        write(root.path().join(format!("train/{class}/1.png")), &colour([class, 2, 3], [32, 32]));
+    }
+    let set = load("cifar10", Split::Train, Some(root.path())).unwrap();
+    assert_eq!(set.labels, (0..10).collect::<Vec<_>>());
+    assert_eq!(set.class_names.unwrap()[1], "automobile");
+    // From 1 on it could be either.
+    std::fs::rename(root.path().join("train/0"), root.path().join("train/10")).unwrap();
+    let text = message("cifar10", Split::Train, root.path());
+    assert!(text.contains("missing: airplane, automobile, bird, "), "{text}");
+    // The classes of these digits have no other names.
+    let root = tempfile::tempdir().unwrap();
+    for class in 0..10 {
+        write(root.path().join(format!("train/{class}/1.png")), &grey(class, [28, 28]));
+    }
+    let set = load("mnist", Split::Train, Some(root.path())).unwrap();
+    assert_eq!((&*set.class_names.unwrap()[9], &set.labels[..3]), ("9", &[0, 1, 2][..]));
+}
+
 /// 200 classes with one training image each, one of them grey, and three annotated images of which two are there.
 fn tiny() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
