@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tightrope_attack::{Attack, Target, ThreatModel};
+use tightrope_attack::{Attack, Samples, Target, ThreatModel};
 use tightrope_data::{Dataset, Split};
 use tightrope_engine::{Norm, Reference, Relaxation};
 use tightrope_network::{Description, Model};
@@ -186,8 +186,10 @@ fn certify(path: &Path, done: bool) -> Result<(), tightrope_verify::VerifyError>
         false => (CertifyLog::create(path, &settings())?, Vec::new()),
     };
     let (set, target) = (images(Split::Test), Target::new(model(), &Reference, &Reference)?);
+    let (indices, images): (Vec<u64>, _) = ((0..set.len() as u64).collect(), set.images());
+    let samples = Samples { indices: &indices, inputs: &images, labels: &set.labels };
     cascade
-        .run(&target, &set.images(), &set.labels, &mut log, &records, |_| ControlFlow::Continue(()))
+        .run(&target, &samples, &mut log, &records, |_| ControlFlow::Continue(()))
         .map(|records| assert!(records.len() >= set.len()))
 }
 

@@ -10,6 +10,7 @@ pub mod data;
 pub mod export;
 pub mod landscape;
 pub mod man;
+pub mod merge;
 pub mod quickstart;
 pub mod recipe;
 pub mod report;

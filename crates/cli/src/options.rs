@@ -6,8 +6,8 @@ use clap::error::Error;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    attack, bounds, certify, check, completions, config, data, export, landscape, man, quickstart, recipe, report,
-    reproduce, sweep, train, verify,
+    attack, bounds, certify, check, completions, config, data, export, landscape, man, merge, quickstart, recipe,
+    report, reproduce, sweep, train, verify,
 };
 use crate::context::Context;
 use crate::values;
@@ -85,6 +85,8 @@ pub enum Command {
     Bounds(bounds::Options),
     /// Decide whether a network has a VNN-LIB property.
     Verify(verify::Options),
+    /// Put together what the parts of a certification or of a list of properties wrote.
+    Merge(merge::Options),
     /// Check the certificate of a property that holds.
     Check(check::Options),
     /// Convert a network to ONNX or safetensors.
@@ -118,6 +120,7 @@ impl Command {
             Command::Attack(options) => attack::run(options, context).map(done),
             Command::Bounds(options) => bounds::run(options, context).map(done),
             Command::Verify(options) => verify::run(options, context),
+            Command::Merge(options) => merge::run(options, context).map(done),
             Command::Check(options) => check::run(options, context).map(done),
             Command::Export(options) => export::run(options, context).map(done),
             Command::Report(options) => report::run(options, context).map(done),
@@ -165,11 +168,12 @@ mod tests {
     #[test]
     fn help_tells_what_an_option_is_without_being_given() {
         // Those that nothing stands in for: without them there is no such file, limit, part or change.
-        const NOTHING: [&str; 32] = [
+        const NOTHING: [&str; 34] = [
             "attack --inputs",
             "attack --output",
             "bounds --alpha-seconds",
             "certify --inputs",
+            "certify --shard",
             "data fetch --from",
             "export --classes",
             "export --dataset",
@@ -197,6 +201,7 @@ mod tests {
             "verify --certificate",
             "verify --results-file",
             "verify --retry",
+            "verify --shard",
             "verify --witness",
         ];
         let told = |argument: &Arg| {

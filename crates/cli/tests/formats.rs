@@ -78,7 +78,10 @@ fn files_of_a_run_and_of_its_certification() {
     same(documented("manifest.json", "field"), found, "manifest.json");
 
     succeeds(&["certify", text(&run), "--limit", "3", "--alpha-steps", "5", "--alpha-seconds", "1"]);
-    same(documented("certify.jsonl", "setting"), names(&line("certify.jsonl", 0)["settings"]), "certify.jsonl, header");
+    succeeds(&["certify", text(&run), "--limit", "3", "--alpha-steps", "5", "--alpha-seconds", "1", "--shard", "1/2"]);
+    let mut settings = names(&line("certify.jsonl", 0)["settings"]);
+    settings.extend(names(&line("certify.shard-1-of-2.jsonl", 0)["settings"]));
+    same(documented("certify.jsonl", "setting"), settings, "certify.jsonl, header");
     same(documented("certify.jsonl", "field"), names(&line("certify.jsonl", 1)), "certify.jsonl");
 
     let checkpoint = std::fs::read(run.join("checkpoint.safetensors")).unwrap();

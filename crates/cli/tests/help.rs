@@ -6,7 +6,7 @@ use support::{TINY, succeeds, text, write_inputs};
 
 #[test]
 fn every_command_has_help_with_an_example_and_the_common_options() {
-    let commands: [&[&str]; 23] = [
+    let commands: [&[&str]; 24] = [
         &["quickstart"],
         &["train"],
         &["sweep"],
@@ -17,6 +17,7 @@ fn every_command_has_help_with_an_example_and_the_common_options() {
         &["attack"],
         &["bounds"],
         &["verify"],
+        &["merge"],
         &["check"],
         &["export"],
         &["report"],

@@ -246,6 +246,38 @@ fn lists_are_worked_through_and_resumed() {
     assert_eq!(std::fs::read_to_string(&results).unwrap(), "something else\n");
 }
 
+#[test]
+fn parts_of_a_list_are_put_together() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let list = "net.onnx,holds.vnnlib,20\nnet.onnx,violated.vnnlib,20\nnet.onnx,holds.vnnlib,21\n";
+    std::fs::write(path("instances.csv"), list).unwrap();
+    let part = |results: &str, more: &[&str]| {
+        let arguments = [&["instances.csv", "--results-file", results, "--branching", "babsr"], more].concat();
+        let (code, _, errors) = verify(folder.path(), &arguments);
+        assert_eq!(code, Some(0), "{errors}");
+    };
+    part("whole.csv", &[]);
+    part("one.csv", &["--shard", "1/2"]);
+    part("two.csv", &["--shard", "2/2"]);
+    part("none.csv", &["--shard", "4/4"]);
+    assert_eq!((timeless(&path("one.csv")).len(), timeless(&path("two.csv")).len()), (2, 1));
+    assert!(std::fs::read(path("none.csv")).unwrap().is_empty());
+    let merge = |parts: &[&str]| {
+        let mut command = support::command(&[&["merge", "-o", "merged.csv", "--overwrite"], parts].concat());
+        let output = command.current_dir(folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(merge(&["one.csv", "two.csv"]).0, Some(0));
+    assert_eq!(timeless(&path("merged.csv")), timeless(&path("whole.csv")));
+    let (code, errors) = merge(&["two.csv", "one.csv"]);
+    assert!(code == Some(4) && errors.contains("one.csv: has 2 rows where two.csv has 1"), "{errors}");
+    let (code, errors) = merge(&["none.csv"]);
+    assert!(code == Some(4) && errors.contains("no results"), "{errors}");
+    let (code, _, errors) = verify(folder.path(), &["net.onnx", "holds.vnnlib", "--shard", "1/2"]);
+    assert!(code == Some(4) && errors.contains("--shard divides a list"), "{errors}");
+}
+
 /// Rows that tell of an error are worked on again when asked, in their places; two processes do not share a file.
 #[test]
 fn rows_of_lists_are_retried_and_locked() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
-use tightrope::attack::{Attack, Target};
+use tightrope::attack::{Attack, Samples, Target};
 use tightrope::engine::Reference;
 use tightrope::verification::{AlphaBudget, Cascade, CertifyLog, SampleRecord, Summary, VerifyError};
 use tightrope::{Dataset, Error, Model, Radius, Stage, ThreatModel};
@@ -64,7 +64,9 @@ impl Certification {
         };
         let target = Target::new(&self.model, &*engine, &Reference)?;
         let mut decided = done.len();
-        let outcome = self.cascade.run(&target, &self.set.images(), &self.set.labels, &mut log, &done, |new| {
+        let (indices, images): (Vec<u64>, _) = ((0..self.set.len() as u64).collect(), self.set.images());
+        let samples = Samples { indices: &indices, inputs: &images, labels: &self.set.labels };
+        let outcome = self.cascade.run(&target, &samples, &mut log, &done, |new| {
             decided += new.len();
             listener.tell("samples", &json!({ "decided": decided, "samples": self.set.len(), "records": new }));
             if listener.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

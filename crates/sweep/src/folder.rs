@@ -1,5 +1,6 @@
 //! The folder of a sweep: who works on it, its journals, and what they say together.
 
+use std::fmt;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    fn has(self, trial: u64) -> bool {
-        trial % self.of == self.index - 1
+    /// Whether it has number `place` of what is divided, counted from 0.
+    pub fn has(self, place: u64) -> bool {
+        place % self.of == self.index - 1
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
     }
 }
 

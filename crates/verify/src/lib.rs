@@ -11,6 +11,7 @@ mod error;
 mod replay;
 
 pub use cascade::log::{CertifyLog, Difference, LOG_FILE, LogSettings, SampleRecord, Verdict};
+pub use cascade::parts::{MergedLogs, Part, merge_logs};
 pub use cascade::stage::Stage;
 pub use cascade::summary::{StageTotals, Summary};
 pub use cascade::{AlphaBudget, Cascade};

@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 use common::{VERIFICATION, small, verdicts, verification};
 use tightrope_attack::{Attack, AttackError, Samples, Target, ThreatModel};
 use tightrope_engine::{Norm, Reference};
-use tightrope_verify::{AlphaBudget, Cascade, CertifyLog, LogSettings, SampleRecord, Stage, Verdict, VerifyError};
+use tightrope_verify::{
+    AlphaBudget, Cascade, CertifyLog, LogSettings, Part, SampleRecord, Stage, Verdict, VerifyError, merge_logs,
+};
 
 fn cascade(epsilon: f64) -> Cascade {
     Cascade {
@@ -144,13 +146,15 @@ fn branch_and_bound_decides_what_the_other_stages_leave() {
 #[test]
 fn an_interrupted_certification_resumes_to_the_same_records() {
     let (model, inputs, labels) = small();
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let target = Target::new(&model, &Reference, &Reference).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = cascade(0.02);
     let settings = LogSettings::from([("eps".to_string(), 0.02.into())]);
     let mut log = CertifyLog::create(&path, &settings).unwrap();
-    let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
+    let whole = cascade.run(&target, &samples, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(whole.iter().map(|r| r.index).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
     drop(log);
     let (log, logged) = CertifyLog::resume(&path, &settings).unwrap();
@@ -170,7 +174,7 @@ fn an_interrupted_certification_resumes_to_the_same_records() {
             heard += new.len();
             ControlFlow::Continue(())
         };
-        let resumed = cascade.run(&target, &inputs, &labels, &mut log, &done, hear).unwrap();
+        let resumed = cascade.run(&target, &samples, &mut log, &done, hear).unwrap();
         assert_eq!(heard, 200 - lines);
         assert_eq!(timeless(&resumed), timeless(&whole), "cut after {lines}");
         drop(log);
@@ -274,35 +278,106 @@ fn a_time_limit_stops_an_attack() {
 }
 
 #[test]
+fn parts_of_a_certification_come_to_the_log_of_the_whole() {
+    let (model, inputs, labels) = small();
+    let target = Target::new(&model, &Reference, &Reference).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (cascade, settings) = (cascade(0.02), LogSettings::from([("stages".to_string(), "pgd,ibp".into())]));
+    let (dimension, samples) = (inputs.len() / labels.len(), labels.len());
+    let certify = |name: &str, indices: &[u64], settings: &LogSettings, limit: usize| {
+        let _ = std::fs::remove_file(path(name));
+        let at = |index: &u64| *index as usize;
+        let own: Vec<f32> = indices.iter().flat_map(|i| &inputs[at(i) * dimension..][..dimension]).copied().collect();
+        let own_labels: Vec<usize> = indices.iter().map(|i| labels[at(i)]).collect();
+        let own = Samples { indices, inputs: &own, labels: &own_labels };
+        let mut log = CertifyLog::create(&path(name), settings).unwrap();
+        let mut heard = 0;
+        let _ = cascade.run(&target, &own, &mut log, &[], |new| {
+            heard += new.len();
+            if heard >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    };
+    certify("whole", &(0..samples as u64).collect::<Vec<_>>(), &settings, usize::MAX);
+    let part = |index: u64, of: u64, name: &str, limit: usize| {
+        let (part, mut settings) = (Part { index, of }, settings.clone());
+        part.mark(&mut settings, samples);
+        certify(name, &part.samples(samples), &settings, limit);
+    };
+    part(1, 2, "one", usize::MAX);
+    part(2, 2, "two", usize::MAX);
+    let merged = merge_logs(&[path("two"), path("one")], &path("merged")).unwrap();
+    let (log, whole) = CertifyLog::resume(&path("whole"), &settings).unwrap();
+    drop(log);
+    let (log, again) = CertifyLog::resume(&path("merged"), &settings).unwrap();
+    drop(log);
+    let sorted = |records: &[SampleRecord]| {
+        let mut records = timeless(records);
+        records.sort_by_key(|record| record.index);
+        records
+    };
+    assert_eq!(timeless(&again), sorted(&whole));
+    assert_eq!((merged.records, merged.settings.clone()), (again, settings.clone()));
+    assert_eq!(merged.stages, ["pgd", "ibp"].map(|name| name.parse::<Stage>().unwrap()));
+
+    let refused = |names: &[&str], words: &[&str]| {
+        let parts: Vec<_> = names.iter().map(|name| path(name)).collect();
+        let message = merge_logs(&parts, &path("none")).unwrap_err().to_string();
+        assert!(words.iter().all(|word| message.contains(word)), "{names:?}: {message}");
+        assert!(!path("none").exists());
+    };
+    refused(&["one"], &["one of 2 parts", "2 are missing"]);
+    refused(&["one", "one"], &["part 1 of 2 once more"]);
+    refused(&["one", "whole"], &["whole", "no part", "--shard"]);
+    part(2, 2, "short", 40);
+    refused(&["one", "short"], &["short", "not finished", "--resume"]);
+    part(2, 3, "third", usize::MAX);
+    refused(&["one", "third"], &["one of 3 parts"]);
+    let mut text = std::fs::read(path("two")).unwrap();
+    text.truncate(text.len() - 9);
+    std::fs::write(path("torn"), &text).unwrap();
+    refused(&["one", "torn"], &["torn", "not finished"]);
+    let mut other = settings.clone();
+    other.insert("stages".into(), "pgd".into());
+    Part { index: 2, of: 2 }.mark(&mut other, samples);
+    certify("other", &Part { index: 2, of: 2 }.samples(samples), &other, usize::MAX);
+    refused(&["one", "other"], &["another certification", "stages differ"]);
+}
+
+#[test]
 fn an_observer_stops_the_cascade_and_the_log_goes_on() {
     let (model, inputs, labels) = small();
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let target = Target::new(&model, &Reference, &Reference).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = cascade(0.02);
     let settings = LogSettings::new();
     let mut log = CertifyLog::create(&path, &settings).unwrap();
-    let stopped = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Break(()));
+    let stopped = cascade.run(&target, &samples, &mut log, &[], |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(VerifyError::Interrupted)));
     drop(log);
     let (mut log, done) = CertifyLog::resume(&path, &settings).unwrap();
     assert!(!done.is_empty() && done.len() < labels.len());
-    cascade.run(&target, &inputs, &labels, &mut log, &done, |_| ControlFlow::Continue(())).unwrap();
+    cascade.run(&target, &samples, &mut log, &done, |_| ControlFlow::Continue(())).unwrap();
 }
 
 #[test]
 fn records_of_other_data_are_refused() {
     let (model, inputs, labels) = small();
+    let indices: Vec<u64> = (0..labels.len() as u64).collect();
+    let samples = Samples { indices: &indices, inputs: &inputs, labels: &labels };
     let target = Target::new(&model, &Reference, &Reference).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("certify.jsonl");
     let cascade = Cascade { stages: vec![], ..cascade(0.02) };
     let mut log = CertifyLog::create(&path, &LogSettings::new()).unwrap();
-    let whole = cascade.run(&target, &inputs, &labels, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
+    let whole = cascade.run(&target, &samples, &mut log, &[], |_| ControlFlow::Continue(())).unwrap();
     let mut refused = |change: fn(&mut SampleRecord), part: &str| {
         let mut done = whole.clone();
         change(&mut done[7]);
-        let result = cascade.run(&target, &inputs, &labels, &mut log, &done, |_| ControlFlow::Continue(()));
+        let result = cascade.run(&target, &samples, &mut log, &done, |_| ControlFlow::Continue(()));
         let message = result.unwrap_err().to_string();
         assert!(message.contains("sample 7") && message.contains(part) && message.contains("--overwrite"), "{message}");
     };

@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use tightrope_attack::Target;
+use tightrope_attack::{Samples, Target};
 use tightrope_engine::BoundRequest;
 use tightrope_network::Model;
+use tightrope_sweep::Shard;
 use tightrope_verify::{
-    AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, SampleRecord, Stage, Summary, Verdict, VerifyError,
+    AlphaBudget, Cascade, CertifyLog, LOG_FILE, LogSettings, Part, SampleRecord, Stage, Summary, Verdict, VerifyError,
 };
 
 use crate::commands::attack::AttackOptions;
@@ -31,7 +32,9 @@ use crate::{memory, shell, table};
                         tightrope certify runs/mnist --limit 1000 --timeout 60 --resume\n  \
                         tightrope certify runs/mnist --split validation --out validation\n  \
                         tightrope certify model.onnx --dataset mnist --eps 2/255 --stages pgd,ibp,crown\n  \
-                        tightrope certify model.onnx --inputs x.safetensors --eps 0.1 --norm 2\n\n\
+                        tightrope certify model.onnx --inputs x.safetensors --eps 0.1 --norm 2\n  \
+                        tightrope certify runs/cifar10 --eps 0.03,0.02,0.03 --out channels\n  \
+                        tightrope certify runs/mnist --shard 1/2\n\n\
                         Exit codes: 0 every sample went through the stages, whatever the verdicts; 4 error; \
                         130 or 143 ended by Ctrl-C or SIGTERM.")]
 pub struct Options {
@@ -54,6 +57,9 @@ pub struct Options {
     /// Steps in which alpha-crown optimises each bound [default: 20].
     #[arg(long, value_name = "N", value_parser = values::count)]
     alpha_steps: Option<usize>,
+    /// Certify only part i of n of the samples, into certify.shard-i-of-n.jsonl; `tightrope merge` puts the parts together.
+    #[arg(long, value_name = "i/n")]
+    shard: Option<Shard>,
     /// Continue certify.jsonl where it ends.
     #[arg(long)]
     resume: bool,
@@ -88,9 +94,9 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
         (_, true) => Begin::Overwrite,
         _ => Begin::Create,
     };
-    let log = log_path(&options.model, options.out.as_deref());
+    let log = log_path(&options.model, options.out.as_deref(), options.shard);
     let again = shell::this_command(&["--overwrite"], &["--resume"]);
-    let job = Job { cascade, begin, engine: options.engine, log, again };
+    let job = Job { cascade, begin, engine: options.engine, shard: options.shard, log, again };
     if job.log.exists() {
         let inputs: Vec<&Path> =
             [Some(&*options.model), options.samples.inputs.as_deref()].into_iter().flatten().collect();
@@ -136,6 +142,8 @@ pub struct Job {
     pub begin: Begin,
     /// Engine.
     pub engine: EngineChoice,
+    /// Which part of the samples, if not all.
+    pub shard: Option<Shard>,
     /// The log.
     pub log: PathBuf,
     /// The command that goes on after an interruption.
@@ -153,7 +161,21 @@ pub fn certify(
     let (cascade, set) = (&job.cascade, &samples.set);
     let (engine, exact) = (f32::engine(job.engine)?, f64::engine(EngineChoice::Auto)?);
     memory::tell(context, &memory::certification(&model.network, &*engine, set, &cascade.stages))?;
-    let settings = tightrope::log_settings(cascade, model, set, engine.name());
+    let mut settings = tightrope::log_settings(cascade, model, set, engine.name());
+    let indices: Vec<u64> = match job.shard {
+        None => (0..set.len() as u64).collect(),
+        Some(Shard { index, of }) => {
+            let part = Part { index, of };
+            part.mark(&mut settings, set.len());
+            part.samples(set.len())
+        }
+    };
+    let labels: Vec<usize> = indices.iter().map(|&index| set.labels[index as usize]).collect();
+    let images = match job.shard {
+        None => set.images(),
+        Some(_) => indices.iter().flat_map(|&index| set.image(index as usize).to_vec()).collect::<Vec<f32>>().into(),
+    };
+    let own = Samples { indices: &indices, inputs: &images, labels: &labels };
     let (mut log, done) = open_log(job, &settings, context)?;
     if let Some(record) = done.iter().find(|record| record.index >= samples.all as u64) {
         bail!(
@@ -171,13 +193,13 @@ pub fn certify(
     if let Some(relaxation) = bounded {
         engines::tell(context, &*engine, &model.network, &BoundRequest::lower(relaxation));
     }
-    let bar = Bar::new(context, "certify", set.len());
+    let bar = Bar::new(context, "certify", own.labels.len());
     let mut seen = Tally::default();
     done.iter().filter(|record| record.index < set.len() as u64).for_each(|record| seen.add(record));
     bar.place(seen.samples as u64);
     let decided = Arc::new(AtomicUsize::new(seen.samples));
     let advice = {
-        let (log, all, decided) = (job.log.display().to_string(), set.len(), Arc::clone(&decided));
+        let (log, all, decided) = (job.log.display().to_string(), own.labels.len(), Arc::clone(&decided));
         let again = job.again.clone();
         move || {
             let done = decided.load(Ordering::Relaxed);
@@ -185,13 +207,13 @@ pub fn certify(
         }
     };
     interruption.end_soon(advice.clone());
-    let outcome = cascade.run(&target, &set.images(), &set.labels, &mut log, &done, |new| {
+    let outcome = cascade.run(&target, &own, &mut log, &done, |new| {
         new.iter().for_each(|record| seen.add(record));
         decided.store(seen.samples, Ordering::Relaxed);
         bar.place(seen.samples as u64);
         bar.message(seen.text());
         if !context.bars {
-            context.detail(&format!("certify {}/{} {}", seen.samples, set.len(), seen.text()));
+            context.detail(&format!("certify {}/{} {}", seen.samples, own.labels.len(), seen.text()));
         }
         if interruption.came() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -224,12 +246,16 @@ fn open_log(job: &Job, settings: &LogSettings, context: &Context) -> anyhow::Res
     Ok((log.context("cannot write the log; choose another place with --out")?, Vec::new()))
 }
 
-fn log_path(model: &Path, out: Option<&Path>) -> PathBuf {
+fn log_path(model: &Path, out: Option<&Path>, shard: Option<Shard>) -> PathBuf {
+    let name = match shard {
+        Some(Shard { index, of }) => format!("certify.shard-{index}-of-{of}.jsonl"),
+        None => LOG_FILE.to_string(),
+    };
     match out {
-        Some(folder) => folder.join(LOG_FILE),
-        None if model.is_dir() => model.join(LOG_FILE),
+        Some(folder) => folder.join(name),
+        None if model.is_dir() => model.join(name),
         // Beside the model may be no place to write.
-        None => Path::new(model.file_stem().unwrap_or(model.as_os_str())).with_extension(LOG_FILE),
+        None => Path::new(model.file_stem().unwrap_or(model.as_os_str())).with_extension(name),
     }
 }
 
@@ -264,7 +290,7 @@ impl Tally {
 /// The result as JSON.
 pub fn document(summary: &Summary, job: &Job, samples: &TestSamples) -> Value {
     let set = &samples.set;
-    json!({
+    let mut document = json!({
         "data": set.name,
         "split": set.split.name(),
         "samples_in_split": samples.all,
@@ -274,18 +300,35 @@ pub fn document(summary: &Summary, job: &Job, samples: &TestSamples) -> Value {
         "perturbation": threat_text(&job.cascade.threat),
         "result": summary,
         "log": job.log.display().to_string(),
-    })
+    });
+    if let Some(shard) = job.shard {
+        document["shard"] = json!(shard.to_string());
+    }
+    document
 }
 
 /// The result as a table; with intervals if only a part of the split was certified.
 pub fn text(summary: &Summary, job: &Job, samples: &TestSamples) -> String {
     let part = summary.samples < samples.all;
-    let (portion, perturbations) = (samples.portion(summary.samples), threat_text(&job.cascade.threat));
-    let mut text = format!("{}, {portion}, {perturbations}\n\n", samples.title);
+    let portion = match job.shard {
+        Some(Shard { index, of }) => format!("part {index} of {of} of {}", samples.portion(samples.set.len())),
+        None => samples.portion(summary.samples),
+    };
+    let perturbations = threat_text(&job.cascade.threat);
+    format!(
+        "{}, {portion}, {perturbations}\n\n{}\n{} undecided; one line per sample in {}\n",
+        samples.title,
+        tables(summary, part),
+        summary.unknown,
+        job.log.display()
+    )
+}
 
+/// Accuracies, and what each stage decided; with intervals if only a `part` of the samples was certified.
+pub fn tables(summary: &Summary, part: bool) -> String {
     let accuracies =
         [("natural", summary.natural), ("adversarial", summary.adversarial), ("certified", summary.certified)];
-    text.push_str(&table::render(&accuracies.map(|(title, p)| values::accuracy_row(title, p, part))));
+    let mut text = table::render(&accuracies.map(|(title, p)| values::accuracy_row(title, p, part)));
 
     let misclassified = summary.natural.total - summary.natural.count;
     let mut rows = vec![["stage", "entered", "verified", "falsified", "seconds"].map(String::from).to_vec()];
@@ -303,6 +346,5 @@ pub fn text(summary: &Summary, job: &Job, samples: &TestSamples) -> String {
             .map(|s| row(&values::relaxation_title(&s.stage), [s.entered, s.verified, s.falsified], s.seconds)),
     );
     text.push_str(&format!("\n{}", table::render(&rows)));
-    text.push_str(&format!("\n{} undecided; one line per sample in {}\n", summary.unknown, job.log.display()));
     text
 }

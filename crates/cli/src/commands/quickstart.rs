@@ -78,7 +78,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     context.note(&format!("certifying {} test images", set.len()));
     let log = options.out.join(LOG_FILE);
     let begin = if log.exists() { Begin::Resume } else { Begin::Create };
-    let job = Job { cascade, begin, engine: EngineChoice::Auto, log, again };
+    let job = Job { cascade, begin, engine: EngineChoice::Auto, shard: None, log, again };
     let samples = TestSamples { all: set.len(), title: format!("{} test", set.name), set };
     let summary = certify::certify(&job, &outcome.model, &samples, context, &interruption)?;
     let document = json!({

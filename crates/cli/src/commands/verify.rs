@@ -3,6 +3,8 @@
 mod batch;
 mod results;
 
+pub use results::merge_results;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tightrope::{Counterexample, Verified};
 use tightrope_network::{rounded_text, write_atomically};
+use tightrope_sweep::Shard;
 use tightrope_verify::complete::{Branching, Progress, Settings};
 use tightrope_vnnlib::{Property, Verdict, VnnlibError, witness};
 
@@ -23,7 +26,8 @@ use crate::values::{self, counted};
 #[command(
     after_help = "Example:\n  tightrope verify network.onnx property.vnnlib --timeout 60 --witness counterexample.txt\n  \
                         tightrope verify network.onnx property.vnnlib --certificate proof.cert\n  \
-                        tightrope verify instances.csv --results-file results.csv --resume\n\n\
+                        tightrope verify instances.csv --results-file results.csv --resume\n  \
+                        tightrope verify instances.csv --results-file part1.csv --shard 1/2\n\n\
                         What is read: VNN-LIB 1.0 and 2.0 (one network, one input and one output tensor), plain or packed by \
                         gzip; linear constraints on inputs, on outputs and on both, under and, or, not and =>. A list may name \
                         the plain file where only the packed one is there, and the other way round.\n\n\
@@ -57,6 +61,9 @@ pub struct Options {
     /// Continue the results file of a list where it ends.
     #[arg(long)]
     resume: bool,
+    /// Work only on part i of n of a list's instances; `tightrope merge` puts the parts' results together.
+    #[arg(long, value_name = "i/n")]
+    shard: Option<Shard>,
     /// With --resume: first work anew on the instances whose row says so.
     #[arg(long, value_enum, requires = "resume", value_name = "WHAT")]
     retry: Option<Retry>,
@@ -132,6 +139,7 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
 
 fn single(options: &Options, property_path: &Path, context: &Context) -> anyhow::Result<ExitCode> {
     ensure!(!options.resume, "--resume continues the results file of a list; leave it out for one property");
+    ensure!(options.shard.is_none(), "--shard divides a list; leave it out for one property");
     let outputs = [
         ("--witness", &options.witness),
         ("--results-file", &options.results_file),

@@ -181,35 +181,12 @@ impl CertifyLog {
         lock(path, &file)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|e| VerifyError::file(path, e))?;
-        let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
-        let bad = |line: usize, problem: String| VerifyError::Log {
-            path: path.into(),
-            line,
-            problem: quoted_text(&problem).into_owned(),
+        let whole = whole_lines(&text);
+        let agree = |logged: &LogSettings| match differences(logged, settings) {
+            differences if differences.is_empty() => Ok(()),
+            differences => Err(VerifyError::OtherSettings { path: path.into(), differences }),
         };
-        let mut lines = text[..whole].split(|&b| b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
-        let header: Header = match lines.next() {
-            Some((_, line)) => {
-                serde_json::from_slice(line).map_err(|e| bad(1, format!("no certification log begins so ({e})")))?
-            }
-            None => return Err(bad(1, "the header line is missing".into())),
-        };
-        if header.certify_log != 1 {
-            return Err(bad(1, format!("log version {} is newer than this program", header.certify_log)));
-        }
-        let differences = differences(&header.settings, settings);
-        if !differences.is_empty() {
-            return Err(VerifyError::OtherSettings { path: path.into(), differences });
-        }
-        let mut records: Vec<SampleRecord> = Vec::new();
-        let mut seen = HashSet::new();
-        for (number, line) in lines {
-            let record: SampleRecord = serde_json::from_slice(line).map_err(|e| bad(number + 1, e.to_string()))?;
-            if !seen.insert(record.index) {
-                return Err(bad(number + 1, format!("sample {} stands twice", record.index)));
-            }
-            records.push(record);
-        }
+        let (_, records) = parse(path, &text[..whole], agree)?;
         file.set_len(whole as u64).map_err(|e| VerifyError::file(path, e))?;
         Ok((CertifyLog { path: path.into(), file, _replaced: None }, records))
     }
@@ -229,6 +206,64 @@ impl CertifyLog {
             VerifyError::file(&self.path, format!("{e} while writing {size}; free some space and --resume"))
         })
     }
+}
+
+/// Length of the lines that are whole.
+fn whole_lines(text: &[u8]) -> usize {
+    text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1)
+}
+
+/// Settings, which are checked first, and records of a log's whole lines.
+fn parse(
+    path: &Path,
+    text: &[u8],
+    check: impl FnOnce(&LogSettings) -> Result<(), VerifyError>,
+) -> Result<(LogSettings, Vec<SampleRecord>), VerifyError> {
+    let bad = |line: usize, problem: String| VerifyError::Log {
+        path: path.into(),
+        line,
+        problem: quoted_text(&problem).into_owned(),
+    };
+    let mut lines = text.split(|&b| b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    let header: Header = match lines.next() {
+        Some((_, line)) => {
+            serde_json::from_slice(line).map_err(|e| bad(1, format!("no certification log begins so ({e})")))?
+        }
+        None => return Err(bad(1, "the header line is missing".into())),
+    };
+    if header.certify_log != 1 {
+        return Err(bad(1, format!("log version {} is newer than this program", header.certify_log)));
+    }
+    check(&header.settings)?;
+    let mut records: Vec<SampleRecord> = Vec::new();
+    let mut seen = HashSet::new();
+    for (number, line) in lines {
+        let record: SampleRecord = serde_json::from_slice(line).map_err(|e| bad(number + 1, e.to_string()))?;
+        if !seen.insert(record.index) {
+            return Err(bad(number + 1, format!("sample {} stands twice", record.index)));
+        }
+        records.push(record);
+    }
+    Ok((header.settings, records))
+}
+
+/// Settings and records of the log at `path`, and whether its last line is torn.
+pub(crate) fn read_log(path: &Path) -> Result<(LogSettings, Vec<SampleRecord>, bool), VerifyError> {
+    let text = std::fs::read(path).map_err(|e| VerifyError::file(path, e))?;
+    let whole = whole_lines(&text);
+    let (settings, records) = parse(path, &text[..whole], |_| Ok(()))?;
+    Ok((settings, records, whole < text.len()))
+}
+
+/// A whole log.
+pub(crate) fn log_text(settings: &LogSettings, records: &[SampleRecord]) -> serde_json::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(&Header { certify_log: 1, settings: settings.clone() })?;
+    text.push(b'\n');
+    for record in records {
+        serde_json::to_writer(&mut text, record)?;
+        text.push(b'\n');
+    }
+    Ok(text)
 }
 
 /// That there is a log already, and what to do.

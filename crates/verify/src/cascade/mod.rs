@@ -3,6 +3,7 @@
 pub(crate) mod individual;
 pub(crate) mod log;
 pub(crate) mod pace;
+pub(crate) mod parts;
 pub(crate) mod stage;
 pub(crate) mod summary;
 
@@ -60,7 +61,7 @@ impl Cascade {
     /// enough that threads seldom stand idle at the end of a round.
     pub const ROUND: usize = 64;
 
-    /// Certifies a whole data set, skipping what the log holds already.
+    /// Certifies `samples`, a whole data set or a part of one, skipping what the log holds already.
     ///
     /// `done` are the log's records ([`CertifyLog::resume`]), which must agree with the data and the model; `observe`
     /// hears of every new record and may stop the cascade. The log gets samples
@@ -75,18 +76,16 @@ impl Cascade {
     pub fn run(
         &self,
         target: &Target<'_>,
-        inputs: &[f32],
-        labels: &[usize],
+        samples: &Samples<'_>,
         log: &mut CertifyLog,
         done: &[SampleRecord],
         mut observe: impl FnMut(&[SampleRecord]) -> ControlFlow<()>,
     ) -> Result<Vec<SampleRecord>, VerifyError> {
-        let indices: Vec<u64> = (0..labels.len() as u64).collect();
-        let samples = Samples { indices: &indices, inputs, labels };
-        self.check(target, &samples)?;
+        let &Samples { indices, labels, .. } = samples;
+        self.check(target, samples)?;
         let done: HashMap<u64, &SampleRecord> = done.iter().map(|record| (record.index, record)).collect();
         let mut all: Vec<SampleRecord> = indices.iter().filter_map(|i| done.get(i).copied().cloned()).collect();
-        check_records(target, &samples, &done, log.path())?;
+        check_records(target, samples, &done, log.path())?;
         let mut observe = |new: &[SampleRecord]| match observe(new) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(VerifyError::Interrupted),
@@ -101,7 +100,7 @@ impl Cascade {
                 members += indices[batch.clone()].iter().filter(|i| self.was_taken_alone(done[i])).count();
             } else {
                 let (open, decided): (Vec<Open>, Vec<Open>) = self
-                    .batched_stages(target, &samples, batch.clone(), &mut pace)?
+                    .batched_stages(target, samples, batch.clone(), &mut pace)?
                     .into_iter()
                     .partition(|sample| self.goes_on_alone(sample));
                 let is_new = |sample: &Open| !done.contains_key(&sample.record.index);
@@ -113,7 +112,7 @@ impl Cascade {
                 waiting.extend(open.into_iter().filter(is_new));
             }
             if members >= Self::ROUND || batch.end == labels.len() {
-                self.individual_stages(target, &samples, std::mem::take(&mut waiting), &overruns, |record| {
+                self.individual_stages(target, samples, std::mem::take(&mut waiting), &overruns, |record| {
                     log.append(std::slice::from_ref(&record))?;
                     observe(std::slice::from_ref(&record))?;
                     all.push(record);

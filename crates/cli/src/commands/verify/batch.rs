@@ -35,6 +35,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<ExitCode> {
     let list = &options.model;
     let instances = Instance::read_list(list)?;
     ensure!(!instances.is_empty(), "{}: holds no instances; write lines network,property,seconds", list.display());
+    let instances: Vec<Instance> = match options.shard {
+        Some(shard) => (0..).zip(instances).filter(|(place, _)| shard.has(*place)).map(|(_, own)| own).collect(),
+        None => instances,
+    };
     let folder = list.parent().unwrap_or(Path::new(""));
     let category =
         list.canonicalize()?.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());

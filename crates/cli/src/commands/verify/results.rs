@@ -5,8 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use tightrope_network::{bytes_text, output_target, temporary_path};
+use tightrope_network::{bytes_text, output_target, temporary_path, write_atomically};
 use tightrope_vnnlib::{Instance, Verdict};
+
+use crate::values::counted;
 
 /// One line.
 pub struct Row {
@@ -85,6 +87,49 @@ impl ResultsFile {
     }
 }
 
+/// Writes the results of a whole list from those of its parts, given in order, as `--shard` divides it; the number of rows.
+pub fn merge_results(parts: &[PathBuf], output: &Path) -> anyhow::Result<usize> {
+    let mut all: Vec<Vec<Row>> = Vec::new();
+    for part in parts {
+        let place = || part.display().to_string();
+        let text = std::fs::read(part).with_context(place)?;
+        ensure!(
+            text.is_empty() || text.ends_with(b"\n"),
+            "{}: is not finished, its last row is torn; go on with --resume",
+            place()
+        );
+        let mut rows = Vec::new();
+        for (i, row) in parsed(&text).enumerate() {
+            rows.push(row.with_context(|| format!("{}: row {} is no result of a list", place(), i + 1))?);
+        }
+        all.push(rows);
+    }
+    // Part i has rows i, i + n, i + 2n, …: each as many as the first, or, from some part on, one less.
+    let longest = all.first().map_or(0, Vec::len);
+    ensure!(longest > 0, "{}: holds no results; give all parts in their order", parts[0].display());
+    let mut shorter = false;
+    for (rows, part) in all.iter().zip(parts) {
+        shorter |= rows.len() + 1 == longest;
+        ensure!(
+            rows.len() + usize::from(shorter) == longest,
+            "{}: has {} where {} has {longest}; give all parts in their order, each finished (--resume goes on with one)",
+            part.display(),
+            counted(rows.len(), "row", "rows"),
+            parts[0].display()
+        );
+    }
+    let mut columns: Vec<_> = all.into_iter().map(Vec::into_iter).collect();
+    let mut rows: Vec<Row> = Vec::new();
+    while let Some(row) = {
+        let place = rows.len() % columns.len();
+        columns[place].next()
+    } {
+        rows.push(row);
+    }
+    write_atomically(output, &lines(&rows)?).with_context(|| format!("cannot write {}", output.display()))?;
+    Ok(rows.len())
+}
+
 /// Holds the file until it is closed, so that no two processes write to it.
 fn lock(file: &File) -> anyhow::Result<()> {
     match file.try_lock() {
@@ -116,16 +161,20 @@ fn lines(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
 
 /// The rows of a results file.
 fn rows(text: &[u8], instances: &[Instance]) -> anyhow::Result<Vec<Row>> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text);
     let mut rows = Vec::new();
-    for (i, record) in reader.records().enumerate() {
-        let row = record.ok().and_then(|record| parse(&record));
+    for (i, row) in parsed(text).enumerate() {
         let row = row.with_context(|| format!("row {} is no result; name another file", i + 1))?;
         let same = instances.get(i).is_some_and(|o| (&o.network, &o.property) == (&row.network, &row.property));
         ensure!(same, "row {} belongs to another list; name another file", i + 1);
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Every row; none for what is no result.
+fn parsed(text: &[u8]) -> impl Iterator<Item = Option<Row>> + '_ {
+    let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+    reader.into_records().map(|record| record.ok().and_then(|record| parse(&record)))
 }
 
 /// Fails if what stands behind the last line break is not what a kill leaves of the row of `next`: it belongs to somebody,
