@@ -111,6 +111,22 @@ fn runs_on_arrays_show_their_test_arrays() {
 }
 
 #[test]
+fn one_run_has_its_page_in_its_folder_until_it_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[]);
+    let said = succeeds(&["report", text(&run), "--samples", "0"]);
+    let page = run.join("report.html");
+    assert!(said.contains(text(&page)) && std::fs::read_to_string(&page).unwrap().ends_with("</html>\n"), "{said}");
+    // Several runs have theirs where the command runs, whatever lies in their folders.
+    let mut command = support::command(&["report", text(folder.path()), "--samples", "0"]);
+    assert!(command.current_dir(folder.path()).output().unwrap().status.success());
+    assert!(folder.path().join("report.html").is_file());
+    train(&run, &["--overwrite"]);
+    assert!(!page.exists());
+}
+
+#[test]
 fn what_is_no_run_and_what_would_be_overwritten_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

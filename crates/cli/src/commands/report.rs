@@ -24,17 +24,21 @@ const STEPS: usize = 8;
 /// What certifies the radii: pure back-substitution, which knows all norms and costs milliseconds.
 const RELAXATION: Relaxation = Relaxation::Crown;
 
+/// Name of the page unless another is asked for.
+const PAGE: &str = "report.html";
+
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tightrope report runs/mnist -o mnist.html\n  \
+#[command(after_help = "Example:\n  tightrope report runs/mnist\n  \
+                        tightrope report runs/mnist -o mnist.html\n  \
                         tightrope report runs -o runs.html --samples 24\n\n\
                         Exit codes: 0 the page is written, whatever it could not tell; 4 error.")]
 pub struct Options {
     /// Run folders, and folders that hold some, up to three folders deeper.
     #[arg(value_name = "RUN|DIR", required = true)]
     runs: Vec<PathBuf>,
-    /// Where to write the page, which needs no other file.
-    #[arg(short, long, value_name = "REPORT.html", default_value = "report.html")]
-    output: PathBuf,
+    /// Where to write the page, which needs no other file [default: report.html, in the run's folder if one is given].
+    #[arg(short, long, value_name = "REPORT.html")]
+    output: Option<PathBuf>,
     /// Test images of each run to show with their largest certified radius; 0 for none.
     #[arg(long, value_name = "N", value_parser = values::count, default_value = "12")]
     samples: usize,
@@ -49,7 +53,13 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     // A run's folder, and those above it, which a sweep or a study may have.
     let folders = report.runs.iter().flat_map(|run| run.folder.ancestors().take(ABOVE + 1));
     let inputs = folders.filter(|folder| !folder.as_os_str().is_empty()).chain(logs.iter().map(PathBuf::as_path));
-    tightrope::check_outputs(&[("-o", &options.output)], &inputs.collect::<Vec<&Path>>())?;
+    // One run has its page beside its other files.
+    let output = match (&options.output, &report.runs[..], &options.runs[..]) {
+        (Some(output), ..) => output.clone(),
+        (None, [run], [given]) if run.folder == *given => given.join(PAGE),
+        _ => PathBuf::from(PAGE),
+    };
+    tightrope::check_outputs(&[("-o", &output)], &inputs.collect::<Vec<&Path>>())?;
     report.runs.iter_mut().for_each(compare_model);
     if options.samples > 0 {
         let bar = Bar::new(context, "certified radii", report.runs.len());
@@ -65,10 +75,10 @@ pub fn run(options: &Options, context: &Context) -> anyhow::Result<()> {
     let remarks = report.all_remarks();
     remarks.iter().for_each(|remark| context.note(remark));
     let page = report.html();
-    write_atomically(&options.output, page.as_bytes())
-        .with_context(|| format!("cannot write {}; choose another place with -o", options.output.display()))?;
+    write_atomically(&output, page.as_bytes())
+        .with_context(|| format!("cannot write {}; choose another place with -o", output.display()))?;
     let fronts = report.fronts();
-    let file = options.output.display().to_string();
+    let file = output.display().to_string();
     let document = json!({"file": file, "runs": report.runs.len(), "fronts": fronts, "remarks": remarks});
     let mut text = String::new();
     for front in &fronts {

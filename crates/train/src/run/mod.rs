@@ -21,6 +21,6 @@ pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// Held locked while a process trains in the folder.
 const LOCK_FILE: &str = ".lock";
-/// Files that belong to a run but are written by others: the network as ONNX, what `certify` finds, and what a landscape is
-/// known by.
-const RESULT_FILES: [&str; 3] = ["model.onnx", "certify.jsonl", "landscape/landscape.json"];
+/// Files that belong to a run but are written by others: the network as ONNX, what `certify` finds, what a landscape is
+/// known by, and the page about all of it.
+const RESULT_FILES: [&str; 4] = ["model.onnx", "certify.jsonl", "landscape/landscape.json", "report.html"];
