@@ -267,6 +267,46 @@ fn studies_are_listed_printed_and_checked() {
     assert_eq!(study("sigma")["trials"], serde_json::json!({ "smoke": 11, "laptop": 55, "paper": 110 }));
 }
 
+/// A rate at which all trials fail, and a claim of two blocks.
+#[test]
+fn what_has_failed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (study, out) = (folder.path().join("rates.toml"), folder.path().join("out"));
+    let definition = STUDY
+        .replace("set = { \"train.lr\" = 1e-9 }", "set = { \"train.lr\" = 3e38, \"train.grad_clip\" = 0 }")
+        .replace("limit_train = 1000", "limit_train = 1000\ntrain.validation = 0.5");
+    let block = definition.split("[[block]]").nth(1).unwrap().split("[[claim]]").next().unwrap();
+    let other =
+        block.replace("\"digits\"", "\"kept\"").replace("seeds = 3", "seeds = 3\ncertify = { split = \"validation\" }");
+    let claim =
+        "text = \"Data\"\nhigher = \"1e-2/ibp\"\nlower = \"1e-2/ibp\"\nlower_block = \"kept\"\nblocks = [\"digits\"]";
+    let definition = definition.replacen("[[claim]]", &format!("[[block]]{other}\n[[claim]]\n{claim}\n\n[[claim]]"), 1);
+    std::fs::write(&study, definition).unwrap();
+    let words = ["reproduce", text(&study), "--profile", "laptop", "-o", text(&out)];
+    succeeds(&[&words[..], &["--jobs", "2"]].concat());
+    let shown = succeeds(&[&words[..], &["--show"]].concat());
+    let failed = "1e-9/ibp, seed 1: train ended with exit code 4: training diverged: ";
+    for part in
+        ["4 of 4 trials, 2 failed", "[digits]: failed", "[digits and kept]: inconclusive", &format!("failed: {failed}")]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let row = shown.lines().find(|line| line.starts_with("1e-9/ibp ")).unwrap();
+    assert_eq!(row.split_whitespace().nth(1), Some("0/1"), "{shown}");
+    let told = std::fs::read_to_string(out.join("results.md")).unwrap();
+    let both = "1e-2/ibp of digits > 1e-2/ibp of kept";
+    for part in [
+        "4 of 4 trials, 2 failed.",
+        &format!("| {both} |"),
+        "| other data |",
+        "**failed**",
+        &format!("Failed: {failed}"),
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(std::fs::read_to_string(out.join("results.tex")).unwrap().contains(both));
+}
+
 /// Each built-in study in each profile.
 fn all_studies() -> impl Iterator<Item = Study> {
     builtins().flat_map(|(name, _)| PROFILES.map(|profile| Study::load(name, profile).unwrap()))

@@ -69,6 +69,36 @@ fn trials_are_asked_for_and_told() {
 }
 
 #[test]
+fn configurations_that_lack_a_seed_are_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sweep");
+    let out = text(&out);
+    succeeds(&["sweep", "--prepare", "--grid", "train.lr=1e-3,5e-4", "--seeds", "2", "--out", out]);
+    (0..4).for_each(|_| drop(succeeds(&["sweep", "ask", out])));
+    let mut child = support::command(&["sweep", "tell", out])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = br#"{"trial": 0, "natural": 0.9, "certified": 0.8}
+{"trial": 1, "failed": "out of memory"}
+{"trial": 2, "natural": 0.75, "certified": 0.5}
+{"trial": 3, "natural": 0.75, "certified": 0.5}
+"#;
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), lines).unwrap();
+    assert!(child.wait().unwrap().success());
+    let shown = succeeds(&["sweep", "show", out]);
+    let row = |number: &str| {
+        let line = shown.lines().find(|line| line.starts_with(number)).unwrap();
+        line.split_whitespace().skip(2).take(2).map(String::from).collect::<Vec<_>>()
+    };
+    assert_eq!((row("0:"), row("1:")), (vec!["incomplete".into(), "1/2".into()], vec!["*".into(), "2/2".into()]));
+    assert!(
+        shown.contains("incomplete: a seed has failed") && shown.contains("1 of 1 configurations, hypervolume 0.3750")
+    );
+}
+
+#[test]
 fn optuna_proposes_and_the_sweep_keeps_the_book() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -6,6 +6,9 @@ use crate::spread::{percent, probability, seconds};
 /// A table: what stands above its columns, and its rows.
 pub(crate) type Table = (Vec<String>, Vec<Vec<String>>);
 
+/// In place of the samples of a claim whose cells were certified on other samples each.
+pub(crate) const OTHER_SAMPLES: &str = "other data";
+
 /// A row for each cell of the block; `between` stands between a mean and its deviation.
 pub(crate) fn cells(block: &BlockResults, between: &str) -> Table {
     let stages = block.stages();
@@ -46,13 +49,15 @@ pub(crate) fn claims(results: &Results, between: &str) -> Table {
         });
         vec![
             verdict.claim.clone(),
-            verdict.block.clone(),
-            format!("{} > {}", verdict.higher, verdict.lower),
+            verdict.blocks(),
+            verdict.cells(),
             seeds.map_or_else(|| "0".into(), |seeds| seeds.moments.count.to_string()),
             percent(seeds.map(|seeds| seeds.moments), between),
             probability(p),
-            format!("{} : {}", verdict.samples.first, verdict.samples.second),
-            probability(seeds.map(|_| verdict.samples.p())),
+            verdict
+                .samples
+                .map_or_else(|| OTHER_SAMPLES.into(), |samples| format!("{} : {}", samples.first, samples.second)),
+            probability(seeds.and(verdict.samples).map(|samples| samples.p())),
             verdict.verdict.name().into(),
         ]
     });
@@ -80,6 +85,7 @@ mod tests {
             train_seconds: None,
             certify_seconds: Some(1.0),
             verified: Default::default(),
+            data: None,
         };
         let cell = |name: &str, trials| CellResults {
             name: name.into(),
@@ -89,6 +95,7 @@ mod tests {
             seeds: 2,
             trials,
             failures: Vec::new(),
+            failed: Default::default(),
         };
         let gone = TrialResults { stages: Vec::new(), ..trial(1, [0.0, 0.0], None) };
         let study = crate::Study::load("rate", "smoke").unwrap();

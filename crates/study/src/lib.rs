@@ -21,6 +21,6 @@ mod write;
 pub use claim::{Claim, Verdict, VerdictKind};
 pub use error::StudyError;
 pub use merge::merge;
-pub use results::{BlockResults, CellResults, Results, TrialResults};
+pub use results::{BlockResults, CellResults, Data, Results, TrialResults};
 pub use study::{Block, Cell, Certify, Study, builtin, builtins};
 pub use write::write;

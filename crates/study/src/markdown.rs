@@ -13,9 +13,8 @@ const BETWEEN: &str = " ± ";
 
 /// The whole document; `command` is what makes it again.
 pub(crate) fn document(results: &Results, command: &str) -> String {
-    let (ended, all) = results.progress();
     let mut text = format!("# {}\n\n{}\n\n", results.title, results.about.trim());
-    let _ = writeln!(text, "Profile {}, {ended} of {all} trials. Made by `{command}`.\n", results.profile);
+    let _ = writeln!(text, "Profile {}, {}. Made by `{command}`.\n", results.profile, results.progress_text());
     claims(results, &mut text);
     for block in &results.blocks {
         self::block(block, &mut text);
@@ -37,8 +36,17 @@ fn claims(results: &Results, text: &mut String) {
         "Difference: certified accuracy of the first cell less the second's, in points, over the seeds that both have. \
          p (seeds): paired t-test, one-sided in the difference's direction. Samples: certified in the first only, in the \
          second only. p (samples): exact McNemar test. A claim is supported, or not supported, where both are below 0.05 \
-         in one direction with at least three seeds, and inconclusive otherwise.\n\n",
+         in one direction with at least three seeds, inconclusive otherwise, and failed where of each seed the trial of one \
+         cell has.\n\n",
     );
+    if results.verdicts.iter().any(|verdict| verdict.samples.is_none()) {
+        let _ = writeln!(
+            text,
+            "{}: the two cells were certified on samples of different data sets or splits, which cannot be paired; such a \
+             claim stays inconclusive.\n",
+            figures::OTHER_SAMPLES
+        );
+    }
 }
 
 fn block(block: &BlockResults, text: &mut String) {

@@ -36,6 +36,28 @@ pub struct TrialResults {
     /// Whether each sample is certified, by its index.
     #[serde(skip)]
     pub verified: BTreeMap<u64, bool>,
+    /// What the samples are; none where the certification log is gone.
+    #[serde(skip)]
+    pub data: Option<Data>,
+}
+
+/// Which samples were certified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Data set and split.
+    pub name: String,
+    /// SHA-256 of the split; none in a log that does not tell it.
+    pub checksum: Option<String>,
+}
+
+impl Data {
+    /// Whether samples of one index are one sample: by checksum, or by name where one of the two has none.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.checksum, &other.checksum) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.name == other.name,
+        }
+    }
 }
 
 /// One cell.
@@ -53,8 +75,11 @@ pub struct CellResults {
     pub seeds: u64,
     /// Trials that have ended well, by seed.
     pub trials: Vec<TrialResults>,
-    /// Why others have not.
+    /// Why others have not, each with its seed.
     pub failures: Vec<String>,
+    /// Seeds that have failed.
+    #[serde(skip)]
+    pub failed: BTreeSet<u64>,
 }
 
 /// One block.
@@ -122,6 +147,18 @@ impl Results {
         })
     }
 
+    /// Trials that have failed.
+    pub fn failed(&self) -> u64 {
+        self.blocks.iter().flat_map(|block| &block.cells).map(|cell| cell.failures.len() as u64).sum()
+    }
+
+    /// Trials that have ended, well or not, and all of them, in words: `14 of 14 trials, 6 failed`.
+    pub fn progress_text(&self) -> String {
+        let ((ended, all), failed) = (self.progress(), self.failed());
+        let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+        format!("{ended} of {all} trials{failed}")
+    }
+
     /// Trials that have ended, well or not, and all of them.
     pub fn progress(&self) -> (u64, u64) {
         let cells = || self.blocks.iter().flat_map(|block| &block.cells);
@@ -146,6 +183,7 @@ impl BlockResults {
                 seeds: cell.seeds,
                 trials: Vec::new(),
                 failures: Vec::new(),
+                failed: BTreeSet::new(),
             };
             for record in records.iter().filter(|record| record.configuration == place) {
                 match &record.outcome {
@@ -154,7 +192,11 @@ impl BlockResults {
                         results.trials.extend(trial);
                         machines.extend(machine);
                     }
-                    Outcome::Failed(reason) => results.failures.push(format!("seed {}: {reason}", record.seed)),
+                    failed @ Outcome::Failed(_) => {
+                        let error = failed.error().unwrap_or_default();
+                        results.failures.push(format!("seed {}: {error}", record.seed));
+                        results.failed.insert(record.seed);
+                    }
                 }
             }
             results.trials.sort_by_key(|trial| trial.seed);
@@ -240,6 +282,10 @@ fn trial(record: &TrialRecord, folder: &Path) -> (Option<TrialResults>, Option<S
         train_seconds: measured.train_seconds,
         certify_seconds: measured.certify_seconds,
         verified,
+        data: run.certification.as_ref().map(|certification| Data {
+            name: format!("{} {}", certification.setting("dataset").unwrap_or(""), certification.split()),
+            checksum: certification.setting("data").map(Into::into),
+        }),
     };
     (Some(results), (!machine.is_empty()).then(|| machine.join(", ")))
 }

@@ -16,6 +16,9 @@ use crate::space::Parameters;
 /// What ends a line: its checksum in place of the closing brace.
 const SEAL: &str = r#","crc32c":"@@@@@@@@"}"#;
 
+/// What the program's errors begin with.
+const ERROR: &str = "error: ";
+
 /// What a trial measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
@@ -61,6 +64,25 @@ pub struct TrialRecord {
     pub seed: u64,
     /// What came out.
     pub outcome: Outcome,
+}
+
+impl Outcome {
+    /// What a failure comes down to, in one line: how the process ended and its error, without what it had told before;
+    /// all of it where it names no error.
+    pub fn error(&self) -> Option<String> {
+        let Outcome::Failed(words) = self else { return None };
+        let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let error = lines.iter().rposition(|line| line.starts_with(ERROR));
+        Some(match error {
+            Some(place) if place > 0 => {
+                let error = lines[place..].join(" ");
+                let error = error.strip_prefix(ERROR).unwrap_or(&error);
+                // The first line begins with the process's end.
+                lines[0].split_once(": ").map_or_else(|| error.into(), |(end, _)| format!("{end}: {error}"))
+            }
+            _ => lines.join(" ").replacen(&format!(": {ERROR}"), ": ", 1),
+        })
+    }
 }
 
 impl TrialRecord {
@@ -278,6 +300,19 @@ mod tests {
             objectives,
             setting: Default::default(),
         }
+    }
+
+    #[test]
+    fn failures_come_down_to_their_errors() {
+        let told = |words: &str| Outcome::Failed(words.into()).error().unwrap();
+        let whole = "train ended with exit code 4: memory: about 74.1 MB needed\ntraining on 60 images\n\nerror: no loss. Likely\n  cause: ε";
+        assert_eq!(told(whole), "train ended with exit code 4: no loss. Likely cause: ε");
+        assert_eq!(told("certify ended with exit code 4: error: no bound"), "certify ended with exit code 4: no bound");
+        assert_eq!(
+            told("train was ended by signal 9: memory: 1 GB\nepoch 1"),
+            "train was ended by signal 9: memory: 1 GB epoch 1"
+        );
+        assert_eq!([told("out of memory"), told("one\nerror: two")], ["out of memory", "two"]);
     }
 
     fn trial(trial: u64) -> Record {

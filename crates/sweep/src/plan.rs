@@ -183,6 +183,14 @@ impl Plan {
         }
     }
 
+    /// Seeds that a configuration is to have. Whoever tells trials may tell more.
+    pub(crate) fn seeds_of(&self, configuration: u64) -> u64 {
+        match self.strategy {
+            Strategy::Listed => self.listed.get(configuration as usize).map_or(self.seeds, |listed| listed.seeds),
+            _ => self.seeds,
+        }
+    }
+
     /// Configuration and seed of a trial.
     pub(crate) fn split(&self, number: u64) -> (u64, u64) {
         match self.strategy {
@@ -344,6 +352,7 @@ mod tests {
         let trials: Vec<(u64, u64)> = (0..5).map(|number| plan.split(number)).collect();
         assert_eq!(trials, [(0, 5), (1, 5), (2, 5), (0, 6), (2, 6)]);
         assert_eq!((plan.trials_of(2), plan.trials_of(1)), (vec![2, 4], vec![1]));
+        assert_eq!((plan.seeds_of(2), plan.seeds_of(1)), (2, 1));
         assert_eq!(json!(plan.propose(2, &[])).to_string(), r#"{"a":2}"#);
         assert_eq!(Plan::restored(&plan.settings(), 3).unwrap(), plan);
         for bad in [&[1, 3][..], &[0], &[]] {

@@ -1,5 +1,6 @@
 //! `results.csv` and `results.jsonl`: one row for each trial that has ended.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -10,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::SweepError;
 use crate::folder::{Merged, Sweep};
 use crate::journal::{Measured, Outcome, State, TrialRecord};
-use crate::lock;
 use crate::space::Parameters;
+use crate::{lock, summary};
 
 /// The table's name.
 const CSV: &str = "results.csv";
@@ -35,10 +36,11 @@ struct Row<'a> {
     train_seconds: Option<f64>,
     certify_seconds: Option<f64>,
     error: Option<&'a str>,
+    complete: bool,
 }
 
 impl<'a> Row<'a> {
-    fn of(record: &'a TrialRecord) -> Self {
+    fn of(record: &'a TrialRecord, complete: &BTreeSet<u64>) -> Self {
         let of = |measured: Option<&Measured>, status, error| Row {
             trial: record.trial,
             configuration: record.configuration,
@@ -52,6 +54,7 @@ impl<'a> Row<'a> {
             train_seconds: measured.and_then(|measured| measured.train_seconds),
             certify_seconds: measured.and_then(|measured| measured.certify_seconds),
             error,
+            complete: complete.contains(&record.configuration),
         };
         match &record.outcome {
             Outcome::Done(measured) => of(Some(measured), "done", None),
@@ -76,21 +79,22 @@ fn write(folder: &Path) -> Result<(), SweepError> {
     // The journals are read under the lock, so that a slower shard does not write what was true before. Where there are
     // no locks that may happen; the journals are what counts.
     let _ = held.lock();
-    let state = Merged::read(folder)?.state;
+    let Merged { plan, state, .. } = Merged::read(folder)?;
+    let complete = plan.map(|plan| summary::complete(&plan, &state)).unwrap_or_default();
     let error = |name: &str, e: &dyn std::fmt::Display| SweepError::file(&folder.join(name), e);
     let mut lines = Vec::new();
     for record in state.records.values() {
-        serde_json::to_writer(&mut lines, &Row::of(record)).map_err(|e| error(JSONL, &e))?;
+        serde_json::to_writer(&mut lines, &Row::of(record, &complete)).map_err(|e| error(JSONL, &e))?;
         lines.push(b'\n');
     }
-    let table = table(&state).map_err(|e| error(CSV, &e))?;
+    let table = table(&state, &complete).map_err(|e| error(CSV, &e))?;
     for (name, bytes) in [(JSONL, lines), (CSV, table)] {
         replace(&folder.join(name), &bytes).map_err(|e| error(name, &e))?;
     }
     Ok(())
 }
 
-fn table(state: &State) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn table(state: &State, complete: &BTreeSet<u64>) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut keys: Vec<&String> = Vec::new();
     for key in state.records.values().flat_map(|record| record.parameters.keys()) {
         if !keys.contains(&key) {
@@ -99,11 +103,12 @@ fn table(state: &State) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
     let (before, after) = (["trial", "configuration"], ["seed", "status"]);
-    let measured = ["natural", "adversarial", "certified", "samples", "train_seconds", "certify_seconds", "error"];
+    let measured =
+        ["natural", "adversarial", "certified", "samples", "train_seconds", "certify_seconds", "error", "complete"];
     let columns = keys.iter().map(|key| key.as_str());
     writer.write_record(before.into_iter().chain(columns).chain(after).chain(measured))?;
     for record in state.records.values() {
-        let row = match serde_json::to_value(Row::of(record))? {
+        let row = match serde_json::to_value(Row::of(record, complete))? {
             Value::Object(row) => row,
             _ => Map::new(),
         };

@@ -1,6 +1,6 @@
 //! What came out: means over seeds, Pareto fronts and their hypervolumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -20,8 +20,14 @@ pub struct ConfigurationSummary {
     pub configuration: u64,
     /// Values of the axes.
     pub parameters: Parameters,
+    /// Seeds that were asked for.
+    pub seeds: u64,
+    /// Trials with results.
+    pub done: usize,
     /// Trials that have failed.
     pub failed: usize,
+    /// Whether every seed has results. Means over some of them do not compare: such a configuration is on no front.
+    pub complete: bool,
     /// Natural accuracy over seeds; none if all failed.
     pub natural: Option<Moments>,
     /// Share of samples that are not falsified, over seeds.
@@ -66,7 +72,7 @@ pub struct Front {
     /// Values of the axes that say what is certified: samples, norm, radius and data range; figures of others do not
     /// compare.
     pub certified_for: Parameters,
-    /// Configurations with results.
+    /// Configurations whose seeds all have results.
     pub of: usize,
     /// Numbers of those that no other dominates in the means of all objectives, the largest first objective first.
     pub configurations: Vec<u64>,
@@ -92,12 +98,10 @@ impl Summary {
     }
 
     fn of(plan: &Plan, state: &State) -> Self {
-        let mut trials: BTreeMap<u64, Vec<&TrialRecord>> = BTreeMap::new();
-        for record in state.records.values() {
-            trials.entry(record.configuration).or_default().push(record);
-        }
-        let mut configurations: Vec<ConfigurationSummary> =
-            trials.iter().map(|(&configuration, records)| summed(configuration, records)).collect();
+        let mut configurations: Vec<ConfigurationSummary> = by_configuration(state)
+            .iter()
+            .map(|(&configuration, records)| summed(plan.seeds_of(configuration), configuration, records))
+            .collect();
         let means = |summary: &ConfigurationSummary| {
             let mean = |&objective: &Objective| Some(summary.moments(objective)?.mean);
             plan.objectives.iter().map(mean).collect::<Option<Vec<f64>>>()
@@ -107,7 +111,7 @@ impl Summary {
         // On the test split, what is kept for validation is a matter of training.
         let on_test = plan.setting.get("split").and_then(Value::as_str) == Some("test");
         let asks = |key: &str| QUESTION.contains(&key) || (!on_test && KEPT.contains(&key));
-        for (i, summary) in configurations.iter().enumerate() {
+        for (i, summary) in configurations.iter().enumerate().filter(|(_, summary)| summary.complete) {
             let Some(point) = means(summary) else { continue };
             let asked = summary.parameters.iter().filter(|(key, _)| asks(key.as_str()));
             let asked: Parameters = asked.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -142,8 +146,28 @@ impl Summary {
     }
 }
 
-fn summed(configuration: u64, records: &[&TrialRecord]) -> ConfigurationSummary {
+/// The trials that have ended, by configuration.
+fn by_configuration(state: &State) -> BTreeMap<u64, Vec<&TrialRecord>> {
+    let mut trials: BTreeMap<u64, Vec<&TrialRecord>> = BTreeMap::new();
+    for record in state.records.values() {
+        trials.entry(record.configuration).or_default().push(record);
+    }
+    trials
+}
+
+/// Numbers of the configurations whose seeds all have results.
+pub(crate) fn complete(plan: &Plan, state: &State) -> BTreeSet<u64> {
+    let summaries = by_configuration(state);
+    let whole = summaries.iter().map(|(&number, records)| summed(plan.seeds_of(number), number, records));
+    whole.filter(|summary| summary.complete).map(|summary| summary.configuration).collect()
+}
+
+/// The trials of a configuration that have ended, of so many `seeds` at least.
+fn summed(seeds: u64, configuration: u64, records: &[&TrialRecord]) -> ConfigurationSummary {
     let measured: Vec<_> = records.iter().filter_map(|record| record.measured()).collect();
+    // Whoever chooses trials may have tried a seed again, as a trial of its own.
+    let has = |seed| records.iter().any(|record| record.seed == seed && record.measured().is_some());
+    let lost: BTreeSet<u64> = records.iter().map(|record| record.seed).filter(|&seed| !has(seed)).collect();
     let moments = |objective: Objective| {
         let values: Vec<f64> = measured.iter().filter_map(|measured| objective.of(measured)).collect();
         Moments::of(&values)
@@ -151,7 +175,10 @@ fn summed(configuration: u64, records: &[&TrialRecord]) -> ConfigurationSummary 
     ConfigurationSummary {
         configuration,
         parameters: records[0].parameters.clone(),
+        seeds: seeds.max((measured.len() + lost.len()) as u64),
+        done: measured.len(),
         failed: records.len() - measured.len(),
+        complete: lost.is_empty() && measured.len() as u64 >= seeds,
         natural: moments(Objective::Natural),
         adversarial: moments(Objective::Adversarial),
         certified: moments(Objective::Certified),

@@ -45,16 +45,11 @@ fn what_is_asked_is_told_once() {
     assert_eq!(record.outcome, Outcome::Failed("out of memory".into()));
     assert_eq!(open().ask(true).unwrap(), None);
 
-    let mut expected = vec![0];
     for number in 2..16 {
         let mut sweep = open();
         let trial = sweep.ask(false).unwrap().unwrap();
         assert_eq!(trial.number, number);
         let x = trial.parameters["x"].as_f64().unwrap();
-        // What (0.75, 0.5) dominates.
-        if trial.seed == 0 && x > 0.5 {
-            expected.push(trial.configuration);
-        }
         let (natural, certified) = ((1.0 + x) / 2.0, (1.0 - x) / 2.0);
         sweep.tell(&format!(r#"{{"trial": {number}, "natural": {natural}, "certified": {certified}}}"#)).unwrap();
     }
@@ -66,7 +61,38 @@ fn what_is_asked_is_told_once() {
     assert_eq!((summary.done, summary.failed, summary.trials), (15, 1, 16));
     let mut front = summary.fronts[0].configurations.clone();
     front.sort_unstable();
-    assert_eq!(front, expected);
+    // None dominates another but configuration 0, which lacks a seed.
+    assert_eq!(front, [1, 2, 3, 4, 5, 6, 7]);
+}
+
+/// What fewer seeds say does not compare: a configuration is on the front once all of its seeds have results.
+#[test]
+fn configurations_that_lack_a_seed_are_on_no_front() {
+    let folder = tempfile::tempdir().unwrap();
+    let grid = plan(Strategy::Grid, support::lists(&["x=0,0.5,1"]), 3);
+    let mut sweep = Sweep::begin(folder.path(), grid, None, false).unwrap();
+    for _ in 0..9 {
+        sweep.ask(false).unwrap().unwrap();
+    }
+    let mut tell = |trial: u64, natural: f64, certified: f64| {
+        sweep.tell(&format!(r#"{{"trial": {trial}, "natural": {natural}, "certified": {certified}}}"#)).unwrap();
+    };
+    // The first would dominate all others.
+    tell(0, 0.9, 0.8);
+    (3..6).for_each(|trial| tell(trial, 0.5, 0.25));
+    tell(6, 0.95, 0.125);
+    for trial in [1, 2] {
+        sweep.tell(&format!(r#"{{"trial": {trial}, "failed": "out of memory"}}"#)).unwrap();
+    }
+    let summary = sweep.summary().unwrap();
+    let told: Vec<_> =
+        summary.configurations.iter().map(|c| (c.done, c.failed, c.seeds, c.complete, c.on_front)).collect();
+    assert_eq!(told, [(1, 2, 3, false, false), (3, 0, 3, true, true), (1, 0, 3, false, false)]);
+    assert_eq!((&summary.fronts[0].configurations[..], summary.fronts[0].of), (&[1][..], 1));
+    assert!((summary.fronts[0].hypervolume - 0.125).abs() < 1e-12);
+    sweep.write_results().unwrap();
+    let complete: Vec<bool> = rows(folder.path()).iter().map(|row| row["complete"].as_bool().unwrap()).collect();
+    assert_eq!(complete, [false, false, false, true, true, true, false]);
 }
 
 /// Accuracies at different radii do not compare: each radius has a front of its own.
@@ -122,7 +148,12 @@ fn whoever_proposes_tells_parameters() {
     assert_eq!(tell(r#"{"parameters": {"x": 0.5}, "seed": 1, "natural": 0.7, "certified": 0.25}"#).unwrap(), (1, 0, 1));
     assert_eq!(tell(r#"{"parameters": {"x": 0.9}, "natural": 0.4, "certified": 0.35}"#).unwrap(), (2, 1, 0));
     assert!(tell(r#"{"trial": 1, "natural": 0.5, "certified": 0.4}"#).unwrap_err().to_string().contains("no `trial`"));
+    // A seed that failed is no longer missing once another trial has it.
+    tell(r#"{"parameters": {"x": 0.9}, "seed": 1, "failed": "out of memory"}"#).unwrap();
+    assert_eq!(sweep.summary().unwrap().fronts[0].configurations, [0]);
+    let mut tell = |line: &str| sweep.tell(line).map(|record| (record.trial, record.configuration, record.seed));
+    assert_eq!(tell(r#"{"parameters": {"x": 0.9}, "seed": 1, "natural": 0.4, "certified": 0.35}"#).unwrap(), (4, 1, 1));
     let summary = sweep.summary().unwrap();
-    assert_eq!((summary.trials, summary.fronts[0].configurations.clone()), (3, vec![0, 1]));
+    assert_eq!((summary.trials, summary.fronts[0].configurations.clone()), (5, vec![0, 1]));
     assert!((summary.fronts[0].hypervolume - (0.6 * 0.25 + 0.4 * 0.1)).abs() < 1e-12);
 }

@@ -42,8 +42,8 @@ fn a_grid_with_seeds_runs_so_many_at_once_and_sums_up() {
     assert_eq!((&rows[2]["parameters"]["x"], &rows[2]["natural"]), (&0.5.into(), &0.775.into()));
     assert_eq!((&rows[2]["train_seconds"], &rows[2]["certify_seconds"]), (&0.5.into(), &0.25.into()));
     let table = std::fs::read_to_string(folder.path().join("results.csv")).unwrap();
-    let expected = "trial,configuration,x,y,seed,status,natural,adversarial,certified,samples,train_seconds,certify_seconds,error\n\
-                    0,0,0,0.5,0,done,0.9,0.21,0.2,10,0.5,0.25,\n";
+    let expected = "trial,configuration,x,y,seed,status,natural,adversarial,certified,samples,train_seconds,certify_seconds,error,complete\n\
+                    0,0,0,0.5,0,done,0.9,0.21,0.2,10,0.5,0.25,,true\n";
     assert!(table.starts_with(expected), "{table}");
 
     let summary = sweep.summary().unwrap();

@@ -24,31 +24,42 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     /// Fails if the mean loss of the step after `state` is none.
     pub(crate) fn loss(self, state: &State, value: f64) -> Result<(), TrainError> {
-        self.check(state, "the loss", value, LARGEST_LOSS)
+        self.check(state, "the loss", value, LARGEST_LOSS, false)
     }
 
     /// Fails if the norm of its gradient is no finite number.
     pub(crate) fn norm(self, state: &State, value: f64) -> Result<(), TrainError> {
-        self.check(state, "the gradient norm", value, f64::MAX)
+        self.check(state, "the gradient norm", value, f64::MAX, false)
     }
 
-    /// Fails if one of the `values` is no finite number.
-    pub(crate) fn finite(self, state: &State, what: &'static str, values: &[f32]) -> Result<(), TrainError> {
-        match values.iter().find(|value| !value.is_finite()) {
-            Some(&value) => self.check(state, what, f64::from(value), f64::MAX),
+    /// Fails if a parameter of `state`, which the optimiser has moved by now, is no finite number.
+    pub(crate) fn moved(self, state: &State) -> Result<(), TrainError> {
+        match state.theta.iter().find(|value| !value.is_finite()) {
+            Some(&value) => self.check(state, "a parameter", f64::from(value), f64::MAX, true),
             None => Ok(()),
         }
     }
 
-    fn check(self, state: &State, what: &'static str, value: f64, largest: f64) -> Result<(), TrainError> {
+    /// Fails if one of the statistics of batch norms is no finite number.
+    pub(crate) fn statistics(self, state: &State, values: &[f32]) -> Result<(), TrainError> {
+        match values.iter().find(|value| !value.is_finite()) {
+            Some(&value) => self.check(state, "a statistic of a batch norm", f64::from(value), f64::MAX, false),
+            None => Ok(()),
+        }
+    }
+
+    /// `moved`: whether the parameters of `state` are those after its step.
+    fn check(self, state: &State, what: &'static str, value: f64, largest: f64, moved: bool) -> Result<(), TrainError> {
         if value.abs() <= largest {
             return Ok(());
         }
-        Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1, cause: self.cause(state) })
+        let cause = self.cause(state, state.step == 0 && !moved);
+        Err(TrainError::Diverged { what, value, step: state.step, epoch: state.epoch + 1, cause })
     }
 
-    /// The first of the usual causes that this run shows, with what to change.
-    fn cause(self, state: &State) -> String {
+    /// The first of the usual causes that this run shows, with what to change. `first`: whether the parameters of `state` are
+    /// those that the run starts from.
+    fn cause(self, state: &State, first: bool) -> String {
         let config = &self.job.config;
         let (train, smoothing, warmup) = (&config.train, &config.smoothing, &config.warmup);
         let &Scheduled { lr, epsilon, sigma, .. } = self.scheduled;
@@ -61,7 +72,7 @@ impl Watch<'_> {
         if pixel > HUGE {
             return format!("the data, whose pixels are as large as {}; scale them to [0, 1]", short(pixel));
         }
-        if state.step == 0 && size > HUGE {
+        if first && size > HUGE {
             return format!(
                 "the parameters that it starts from, of the size {}; choose another init or init_from",
                 short(size)
@@ -150,8 +161,8 @@ mod tests {
         let watch = Watch { job: &job, scheduled: &scheduled };
         assert!(watch.loss(&state, -1e10).is_ok() && watch.norm(&state, 1e300).is_ok());
         assert!(watch.loss(&state, 1e16).is_err() && watch.norm(&state, f64::INFINITY).is_err());
-        assert!(watch.finite(&state, "a parameter", &[1.0, f32::MAX]).is_ok());
-        assert!(watch.finite(&state, "a parameter", &[1.0, f32::NAN]).is_err());
+        assert!(watch.statistics(&state, &[1.0, f32::MAX]).is_ok());
+        assert!(watch.statistics(&state, &[1.0, f32::NAN]).is_err());
         match watch.loss(&state, f64::NAN) {
             Err(TrainError::Diverged { cause, .. }) => cause,
             other => panic!("{other:?}"),
@@ -189,5 +200,20 @@ mod tests {
                 assert!(cause.contains(part), "{overrides:?}: {cause}");
             }
         }
+    }
+    /// What the first step has made of parameters that were in order is not their fault.
+    #[test]
+    fn a_first_step_that_is_too_long_is_the_rate_s() {
+        let overrides = ["dataset=digits", "model=mlp:10", "train.lr=3e38", "train.grad_clip=0", "train.milestones=[]"];
+        let config = Config::parse("", "(test)", &overrides.map(String::from)).unwrap();
+        let data = Arc::new(load("digits", Split::Train, None).unwrap());
+        let job = Job::new(&config, Arc::new(Reference), data, None).unwrap();
+        let mut state = job.initial_state().unwrap();
+        let scheduled = config.at(0.0);
+        let watch = Watch { job: &job, scheduled: &scheduled };
+        assert!(watch.moved(&state).is_ok());
+        Arc::make_mut(&mut state.theta)[0] = f32::NEG_INFINITY;
+        let told = watch.moved(&state).unwrap_err().to_string();
+        assert!(told.contains("a parameter is -inf at step 0") && told.contains("the learning rate, 3e38"), "{told}");
     }
 }

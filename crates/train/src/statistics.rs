@@ -24,7 +24,8 @@ pub(crate) fn advance(network: &Network, buffers: &mut [f32], statistics: &[f32]
 }
 
 /// Mean and variance of every batch norm over all of `batches`, each normalised by its own statistics as in training
-/// ("precise" batch norm, Wu and Johnson 2021). `stop` is asked before each batch; after a yes there are none.
+/// ("precise" batch norm, Wu and Johnson 2021): those of the first norm are exact, while later ones see what minibatches
+/// make of the norms before, not what the statistics found here would. `stop` is asked before each batch; after a yes there are none.
 ///
 /// # Errors
 /// If the engine refuses.

@@ -282,11 +282,11 @@ pub fn train(job: &Job, folder: Option<&mut RunFolder>, progress: &mut dyn Progr
             state.theta = Arc::default();
             at.change(&mut |theta| state.optimiser.update(theta, &gradient, scheduled.lr))?;
             state.theta = Arc::clone(at.theta());
-            watch.finite(&state, "a parameter", &state.theta)?;
+            watch.moved(&state)?;
             for (statistics, samples) in &step.statistics {
                 statistics::advance(&job.network, &mut state.buffers, statistics, *samples);
             }
-            watch.finite(&state, "a statistic of a batch norm", &state.buffers)?;
+            watch.statistics(&state, &state.buffers)?;
             if let (Some(adaptation), Some(signal)) = (&mut state.adaptation, step.signal()) {
                 adaptation.observe(&job.config.smoothing, signal);
             }
@@ -462,7 +462,7 @@ impl Run<'_> {
                 return Ok(None);
             };
             let watch = Watch { job, scheduled: &scheduled };
-            watch.finite(state, "a statistic of a batch norm", &precise)?;
+            watch.statistics(state, &precise)?;
             match &mut average {
                 Some(average) => average.buffers = precise,
                 None => buffers = precise,

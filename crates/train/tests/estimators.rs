@@ -167,6 +167,20 @@ fn what_only_pgpe_has_is_refused_elsewhere() {
     assert!(message("[smoothing]\nsplit = true").contains("smoothing.split"));
     assert!(message("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibq\"").contains("did you mean `ibp`"));
     assert!(message("[smoothing]\nkind = \"pgpe\"\ncontrol = \"alpha-crown\"").contains("has no gradient"));
+    // The run's own method is helped by with its own objective: what is advised must not be what is refused.
+    for (name, other) in [("crown-ibp", "choose ibp, or"), ("ibp", "choose crown-ibp, or")] {
+        let text = |control: &str| {
+            let method = format!("[method]\nname = \"{name}\"\nobjective = \"certified-error\"");
+            format!("{method}\n[smoothing]\nkind = \"pgpe\"\ncontrol = \"{control}\"")
+        };
+        let told = message(&text(name));
+        assert!(
+            told.contains("smoothing.control") && told.contains("method.objective") && told.contains(other),
+            "{told}"
+        );
+        let advised = if name == "ibp" { "crown-ibp" } else { "ibp" };
+        Config::parse(&text(advised), "(test)", &["model=mlp".into()]).unwrap();
+    }
     Config::parse("[smoothing]\nkind = \"pgpe\"\ncontrol = \"ibp\"\nsplit = true", "(test)", &["model=mlp".into()])
         .unwrap();
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tightrope_study::{Block, Cell, Results, Study, builtins};
+use tightrope_study::{Block, Cell, CellResults, Results, Study, builtins};
 use tightrope_sweep::{Commands, Event, Outcome, Run, Shard, Sweep, setting};
 use tightrope_train::Config;
 use tightrope_verify::Stage;
@@ -264,7 +264,7 @@ fn tell_event(block: &Block, event: &Event<'_>, context: &Context) {
                 Outcome::Done(measured) => {
                     format!("natural {}, certified {}", percent(measured.natural), percent(measured.certified))
                 }
-                Outcome::Failed(error) => format!("failed: {error}"),
+                failed => format!("failed: {}", failed.error().unwrap_or_default()),
             };
             let name = cell(record.configuration);
             context.note(&format!("{}: {name}, seed {}: {outcome} ({ended} of {all})", block.name, record.seed));
@@ -289,11 +289,11 @@ fn document(results: &Results, folder: &Path) -> anyhow::Result<Value> {
 }
 
 fn text(results: &Results, folder: &Path) -> String {
-    let (ended, all) = results.progress();
-    let mut text = format!("{}: {ended} of {all} trials\n", results.title);
+    let mut text = format!("{}: {}\n", results.title, results.progress_text());
     for block in &results.blocks {
         let mut rows = vec![vec![block.title.clone(), "seeds".into(), "natural".into(), "certified".into()]];
-        for cell in block.cells.iter().filter(|cell| !cell.trials.is_empty()) {
+        let ended = |cell: &&CellResults| !(cell.trials.is_empty() && cell.failures.is_empty());
+        for cell in block.cells.iter().filter(ended) {
             let figure =
                 |figure: fn(&tightrope_study::TrialResults) -> f64| match cell.moments(|trial| Some(figure(trial))) {
                     Some(moments) => {
@@ -306,12 +306,16 @@ fn text(results: &Results, folder: &Path) -> String {
             rows.push(vec![cell.name.clone(), seeds, figure(|trial| trial.natural), figure(|trial| trial.certified)]);
         }
         text.push_str(&format!("\n{}", table::render(&rows)));
+        for cell in &block.cells {
+            let told = cell.failures.iter().map(|failure| format!("failed: {}, {failure}\n", cell.name));
+            text.extend(told);
+        }
     }
     if !results.verdicts.is_empty() {
         text.push('\n');
     }
     for verdict in &results.verdicts {
-        text.push_str(&format!("{} [{}]: {}\n", verdict.claim, verdict.block, verdict.verdict.name()));
+        text.push_str(&format!("{} [{}]: {}\n", verdict.claim, verdict.blocks(), verdict.verdict.name()));
     }
     text.push_str(&format!("\nresults.md, .csv, .tex and .json are in {}\n", folder.display()));
     text

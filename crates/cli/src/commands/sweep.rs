@@ -192,7 +192,7 @@ fn tell_event(event: &Event<'_>, context: &Context) {
                 Outcome::Done(measured) => {
                     format!("natural {}, certified {}", percent(measured.natural), percent(measured.certified))
                 }
-                Outcome::Failed(error) => format!("failed: {error}"),
+                failed => format!("failed: {}", failed.error().unwrap_or_default()),
             };
             context.note(&format!("trial {}: {outcome} ({ended} of {all})", record.trial));
         }

@@ -44,8 +44,17 @@ impl Config {
         };
         let refused = |problem: String| TrainError::value(key, format!("\"{name}\""), problem);
         let helper = methods::method(&section).map_err(|e| refused(format!("names no method ({e})")))?;
+        let usual = MethodSection { name: name.into(), ..MethodSection::default() };
         match helper.differentiable() {
             true => Ok(Some(helper)),
+            // By itself it would have one: the run's own objective is in the way.
+            false if methods::method(&usual).is_ok_and(|usual| usual.differentiable()) => {
+                let other = if name == "ibp" { "crown-ibp" } else { "ibp" };
+                Err(refused(format!(
+                    "has no gradient here, since it is the run's own method and takes its method.objective, \
+                     \"certified-error\"; choose {other}, or method.objective = \"cross-entropy\""
+                )))
+            }
             false => Err(refused("has no gradient, which is what it is for here; choose crown-ibp or ibp".into())),
         }
     }

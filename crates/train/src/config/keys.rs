@@ -195,7 +195,7 @@ const TRAIN: &[Setting] = &[
         "train.accumulate",
         Values::Whole(1, 1 << 16),
         "micro-batches per step, whose gradients are averaged: as batch · accumulate samples at once, in the memory of batch; \
-         batch norms take the statistics of each micro-batch",
+         batch norms and method.regulariser take the statistics of each micro-batch",
         "4",
     ),
     Setting::new("train.optimiser", OPTIMISER, "optimiser", "\"radam\""),
@@ -275,7 +275,8 @@ const TRAIN: &[Setting] = &[
     Setting::new(
         "train.precise_bn",
         Values::Switch,
-        "batch norms: statistics over the training set after each epoch, for evaluations and the model; false for running ones",
+        "batch norms: statistics over the training set after each epoch, for evaluations and the model, pooled over minibatches \
+         of which earlier batch norms take their own; false for running ones",
         "false",
     ),
     Setting::new(
@@ -343,7 +344,7 @@ const SMOOTHING: &[Setting] = &[
         "smoothing.split",
         Values::Switch,
         "pgpe, mixed: whether each pair sees images of its own, a part of the minibatch, so that a population costs as much as one pair \
-         on the whole of it",
+         on the whole of it; batch norms take the statistics of these few images",
         "true",
     ),
     Setting::new(

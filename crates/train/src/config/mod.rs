@@ -146,7 +146,7 @@ pub struct TrainSection {
     /// Relaxation of the evaluation; the method's by default.
     pub eval_relaxation: Option<String>,
     /// Take the statistics of batch norms over the whole training set at the end of each epoch, for evaluations and the
-    /// model; else the running ones.
+    /// model, pooled over minibatches of which earlier batch norms take their own; else the running ones.
     pub precise_bn: bool,
     /// Also write a checkpoint every so many steps; 0 for at epochs only.
     pub checkpoint_steps: u64,

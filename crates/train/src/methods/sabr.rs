@@ -68,7 +68,8 @@ pub static SABR: MethodInfo = MethodInfo {
     aliases: &[],
     summary: "interval bounds over small boxes around worst points",
     description: "L as for `ibp`, with margins bounded over the box of radius λε around a worst point of B(x), which is moved \
-                  so that the box lies in B(x). The bounds are those of a part of the perturbations: they train networks \
+                  so that the box lies in the ball of radius ε around x; what of the box is beyond the data range is cut off. \
+                  The bounds are those of a part of the perturbations: they train networks \
                   of higher natural accuracy, whose robustness is then proved with tighter bounds; ReLU shrinkage c < 1 \
                   makes the boxes smaller still, layer by layer. λ = 1 with c = 1 is `ibp`. Over ℓ∞ alone.",
     source: "Müller et al. 2023 (arXiv 2210.04871)",

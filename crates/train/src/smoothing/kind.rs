@@ -55,7 +55,7 @@ impl SmoothingKind {
                 "Parameter-exploring policy gradients: for n = `smoothing.population` / 2 antithetic pairs \
                  δᵢ ~ N(0, σ²I) and rᵢ± = L(θ±δᵢ) on the same minibatch, g = (1/n) Σᵢ δᵢ (rᵢ⁺ − rᵢ⁻)/(2σ²). Needs no \
                  gradient, and `smoothing.population` losses a step. With `smoothing.split` each pair sees a part of the \
-                 minibatch. With `smoothing.control` the losses rᵢ± are less c times those of another method at the same \
+                 minibatch, and batch norms take their statistics, and regularisers their means, from these few images. With `smoothing.control` the losses rᵢ± are less c times those of another method at the same \
                  θ±δᵢ, whose gradient averaged as by `rgs` is \
                  added back c times; c leaves the differences least spread. With `smoothing.guide` only the slope along one \
                  direction is measured, that of the guide's gradient averaged as by `rgs`, at points with noise in all \

@@ -15,6 +15,9 @@ pub fn document(summary: &Summary, folder: &Path) -> anyhow::Result<Value> {
     Ok(document)
 }
 
+/// In the column `front`, what lacks a seed.
+const INCOMPLETE: &str = "incomplete";
+
 /// The result as a table; configurations of a Pareto front have a star.
 pub fn text(summary: &Summary, folder: &Path) -> String {
     let failed = if summary.failed > 0 { format!(", {} failed", summary.failed) } else { String::new() };
@@ -26,10 +29,15 @@ pub fn text(summary: &Summary, folder: &Path) -> String {
         summary.configurations.iter().any(|configuration| configuration.moments(*objective).is_some())
     };
     let columns: Vec<Objective> = Objective::ALL.into_iter().filter(told).collect();
+    let seeds = summary.configurations.iter().any(|configuration| configuration.seeds > 1);
     let mut rows = vec![vec!["configuration".to_string(), "front".into()]];
+    rows[0].extend(seeds.then(|| "seeds".into()));
     rows[0].extend(columns.iter().map(|objective| objective.name().to_string()));
-    rows.extend(summary.configurations.iter().map(|configuration| row(configuration, &columns)));
+    rows.extend(summary.configurations.iter().map(|configuration| row(configuration, seeds, &columns)));
     text.push_str(&format!("\n{}", table::render(&rows)));
+    if rows.iter().flatten().any(|cell| cell == INCOMPLETE) {
+        text.push_str(&format!("\n{INCOMPLETE}: a seed has failed or is still out; on no front"));
+    }
     if rows.iter().flatten().any(|cell| cell.contains('±')) {
         text.push_str("\nmean ± standard deviation over seeds");
     }
@@ -50,9 +58,15 @@ pub fn text(summary: &Summary, folder: &Path) -> String {
     text
 }
 
-fn row(configuration: &ConfigurationSummary, columns: &[Objective]) -> Vec<String> {
+fn row(configuration: &ConfigurationSummary, seeds: bool, columns: &[Objective]) -> Vec<String> {
     let name = format!("{}: {}", configuration.configuration, parameters_text(&configuration.parameters));
-    let mut row = vec![name, if configuration.on_front { "*" } else { "" }.into()];
+    let mark = match (configuration.on_front, configuration.complete) {
+        (true, _) => "*",
+        (false, true) => "",
+        (false, false) => INCOMPLETE,
+    };
+    let mut row = vec![name, mark.into()];
+    row.extend(seeds.then(|| format!("{}/{}", configuration.done, configuration.seeds)));
     row.extend(columns.iter().map(|&objective| match configuration.moments(objective) {
         None => "-".into(),
         Some(moments) => {

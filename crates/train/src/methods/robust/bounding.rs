@@ -68,7 +68,7 @@ impl Bounding {
     }
 
     /// The sets that margins are bounded over; small boxes are those of radius λε around `points [N, d]`, which are moved
-    /// until the boxes lie in the perturbations.
+    /// until the boxes lie in the balls of radius ε, and cut at the data range.
     pub(super) fn region<'r>(
         &self,
         batch: &'r Minibatch<'_>,
