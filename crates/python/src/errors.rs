@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use tightrope::training::TrainError;
+use tightrope::verification::VerifyError;
 
 /// The module that defines the exceptions.
 const MODULE: &str = "tightrope.errors";
@@ -48,6 +49,7 @@ fn class(error: &tightrope::Error) -> &'static str {
             | TrainError::Mismatch { .. } => "TrainingError",
         },
         Error::Vnnlib(_) => "PropertyError",
+        Error::Verify(VerifyError::Engine(_)) => "InputError",
         Error::Verify(_) => "VerificationError",
         Error::Certificate(_) => "CertificateError",
     }
