@@ -45,6 +45,16 @@ fn a_grid_is_trained_certified_and_resumed() {
     succeeds(&["attack", text(&out.join("trials/0003")), "--limit", "5", "--steps", "1"]);
 }
 
+/// Tells the sweep in the folder `out` the `lines`; what it answers.
+fn tell(out: &str, lines: &str) -> String {
+    let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
+    let mut child = support::command(&["sweep", "tell", out]).stdin(input).stdout(output).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn trials_are_asked_for_and_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,16 +65,8 @@ fn trials_are_asked_for_and_told() {
     assert!(asked["trial"] == 0 && asked["parameters"]["train.lr"].is_number(), "{asked}");
     let last: Value = serde_json::from_str(&succeeds(&["sweep", "ask", out])).unwrap();
     assert!(last["trial"].is_null(), "{last}");
-    let mut child = support::command(&["sweep", "tell", out])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let line = b"{\"trial\": 0, \"natural\": 0.75, \"certified\": 0.5}\n";
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), line).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"trial\":0,\"configuration\":0,\"status\":\"done\"}\n");
+    let said = tell(out, "{\"trial\": 0, \"natural\": 0.75, \"certified\": 0.5}\n");
+    assert_eq!(said, "{\"trial\":0,\"configuration\":0,\"status\":\"done\"}\n");
     assert!(succeeds(&["sweep", "show", out]).contains("hypervolume 0.3750"));
 }
 
@@ -75,18 +77,12 @@ fn configurations_that_lack_a_seed_are_marked() {
     let out = text(&out);
     succeeds(&["sweep", "--prepare", "--grid", "train.lr=1e-3,5e-4", "--seeds", "2", "--out", out]);
     (0..4).for_each(|_| drop(succeeds(&["sweep", "ask", out])));
-    let mut child = support::command(&["sweep", "tell", out])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = br#"{"trial": 0, "natural": 0.9, "certified": 0.8}
+    let lines = r#"{"trial": 0, "natural": 0.9, "certified": 0.8}
 {"trial": 1, "failed": "out of memory"}
 {"trial": 2, "natural": 0.75, "certified": 0.5}
 {"trial": 3, "natural": 0.75, "certified": 0.5}
 "#;
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), lines).unwrap();
-    assert!(child.wait().unwrap().success());
+    tell(out, lines);
     let shown = succeeds(&["sweep", "show", out]);
     let row = |number: &str| {
         let line = shown.lines().find(|line| line.starts_with(number)).unwrap();

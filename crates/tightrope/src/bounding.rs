@@ -49,9 +49,32 @@ pub fn bound(
 ) -> Result<Bounds<f32>, Error> {
     let dimension = model.network.input_len();
     EngineError::check_length("inputs", inputs.len(), labels.len() * dimension)?;
+    threat.epsilon.check(threat.norm, model.network.input_shape())?;
     let region = threat.region(inputs, dimension)?;
     let spec = Spec::Margins { labels: labels.to_vec() };
     let model = model.frozen()?;
     let at = default_engine()?.load(&model.network, &model.theta, &model.buffers)?;
     Ok(at.bound(&region, &spec, BoundRequest::lower(relaxation))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tightrope_network::{Layer, Model, NetworkBuilder};
+
+    use crate::{Norm, Radius, Relaxation, ThreatModel, bound};
+
+    #[test]
+    fn radii_are_those_of_the_networks_channels() {
+        let mut builder = NetworkBuilder::new(&[2, 1, 2]).unwrap();
+        let flat = builder.add("flatten", Layer::Flatten, &[builder.input()]).unwrap();
+        builder.linear("linear", 2, false, flat).unwrap();
+        let model = Model::new(builder.build().unwrap(), vec![1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        let margin = |radii: &[f64]| {
+            let threat = ThreatModel::new(Norm::Inf, Radius::Channels(radii.to_vec()), None);
+            bound(&model, &[0.5; 4], &[0], &threat, Relaxation::Ibp).map(|bounds| bounds.lower[1])
+        };
+        // Two inputs of each channel.
+        assert!((margin(&[0.25, 0.125]).unwrap() - 1.25).abs() < 1e-5);
+        assert!(margin(&[0.25, 0.125, 0.5]).unwrap_err().to_string().contains("2 channels"));
+    }
 }
