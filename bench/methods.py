@@ -26,8 +26,10 @@ SETTINGS = {
     0.3: {"sabr": ["method.box_share=0.9"], "mtl-ibp": ["method.alpha=0.5"], "cc-ibp": ["method.alpha=0.5"],
           "exp-ibp": ["method.alpha=0.5"], "staps": ["method.box_share=0.9"]},
 }
-# Methods that need more than a flag: what they train with instead of plain gradients.
-ESTIMATORS = {"alpha-crown": ["smoothing.kind=pgpe", "smoothing.population=64"]}
+# Methods that need more than a flag: what they train with instead of plain gradients. Along a guide's gradient a few members
+# are enough, which see images of their own each.
+ESTIMATORS = {"alpha-crown": ["smoothing.kind=pgpe", "smoothing.population=16", "smoothing.split=true",
+                              "smoothing.guide=crown-ibp"]}
 
 
 def seconds_of(folder, name):

@@ -19,24 +19,20 @@ use tightrope_engine::{
 use tightrope_fused::{Fused, Operands, peak};
 use tightrope_network::{Initialisation, Network, Preset};
 use tightrope_noise::{Purpose, Stream};
+use tightrope_testkit::clock::thread_seconds;
 
 /// True to measure wall time.
 static WALL: AtomicBool = AtomicBool::new(false);
 
 /// Processor seconds of this thread where the system tells them, so that a busy machine does not matter.
 fn processor_seconds() -> Option<f64> {
-    if WALL.load(Ordering::Relaxed) {
-        return None;
-    }
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
+    if WALL.load(Ordering::Relaxed) { None } else { thread_seconds() }
 }
 
 /// Seconds of the fastest of several runs.
 fn best(runs: usize, mut work: impl FnMut()) -> f64 {
     let seconds = std::env::var("TIGHTROPE_MEASURE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(0.1);
     (0..runs.max(2)).fold(f64::INFINITY, |best, _| {
-        // The system counts processor time in ticks of some milliseconds: measure a good many of them.
         let (start, before) = (Instant::now(), processor_seconds());
         let mut times = 0;
         while start.elapsed().as_secs_f64() < seconds {

@@ -14,6 +14,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use tightrope_data::Split;
 use tightrope_engine::{Engine, Loaded, Perturbation};
 use tightrope_fused::Fused;
+use tightrope_testkit::clock::thread_seconds;
 use tightrope_train::methods::{Method, Minibatch, StepThreat, method};
 use tightrope_train::smoothing::{Noise, pgpe};
 use tightrope_train::{
@@ -166,9 +167,7 @@ fn summary(values: &[f64]) -> String {
 
 /// Processor seconds of this thread, which does all the work.
 fn processor_seconds() -> Outcome<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds: f64 = text.split_whitespace().next().ok_or("schedstat is empty")?.parse()?;
-    Ok(nanoseconds * 1e-9)
+    thread_seconds().ok_or("this system does not tell a thread's processor time".into())
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -13,14 +13,13 @@ use rayon::ThreadPoolBuilder;
 use tightrope_engine::Engine;
 use tightrope_fused::Fused;
 use tightrope_noise::{Purpose, Stream};
+use tightrope_testkit::clock::thread_seconds;
 use tightrope_train::methods::{Minibatch, StepThreat, method};
 use tightrope_train::{Config, Estimator, Optimiser, estimate};
 
 /// Processor seconds of this thread.
 fn processor_seconds() -> Result<f64, Box<dyn Error>> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds: f64 = text.split_whitespace().next().ok_or("schedstat is empty")?.parse()?;
-    Ok(nanoseconds * 1e-9)
+    thread_seconds().ok_or("this system does not tell a thread's processor time".into())
 }
 
 fn dump(path: &Path, values: &[f32]) -> std::io::Result<()> {

@@ -318,6 +318,16 @@ impl Block<'_> {
     unsafe fn block<S: Lanes, const NI: usize, const NJ: usize>(&self) {
         // SAFETY: as above.
         unsafe {
+            // Rows lie pages apart, where the processor foresees nothing: what the block ends with is asked for as it begins.
+            for j in 0..NJ {
+                let row = *self.outputs.get_unchecked(j) * self.next;
+                for i in 0..NI {
+                    S::prefetch(self.target.add(row + i * WIDTH));
+                    if !self.absolute.is_empty() {
+                        S::prefetch(self.weights.add(row + i * WIDTH));
+                    }
+                }
+            }
             let mut sums = [[S::zero(); NI]; NJ];
             let mut left = self.left;
             for (part, terms) in [self.absolute, self.signed].into_iter().enumerate() {
