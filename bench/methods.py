@@ -27,9 +27,8 @@ SETTINGS = {
           "exp-ibp": ["method.alpha=0.5"], "staps": ["method.box_share=0.9"]},
 }
 # Methods that need more than a flag: what they train with instead of plain gradients. Along a guide's gradient a few members
-# are enough, which see images of their own each.
-ESTIMATORS = {"alpha-crown": ["smoothing.kind=pgpe", "smoothing.population=16", "smoothing.split=true",
-                              "smoothing.guide=crown-ibp"]}
+# are enough.
+ESTIMATORS = {"alpha-crown": ["smoothing.kind=pgpe", "smoothing.population=4", "smoothing.guide=crown-ibp"]}
 
 
 def seconds_of(folder, name):
