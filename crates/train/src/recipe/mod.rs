@@ -175,7 +175,9 @@ fn dear(setting: &Published, network: &str, method: &MethodInfo) -> Option<&'sta
         true if goes_back_for_layers(method) => {
             Some("each layer is bounded through all before it, most of a minute for an image and gradient on one core")
         }
-        true if setting.norm != INF => Some("balls of other norms have no fast kernels, minutes for a step on one core"),
+        true if setting.norm != INF => {
+            Some("balls of other norms have no fast kernels, minutes for a step on one core")
+        }
         _ => None,
     }
 }
