@@ -461,8 +461,6 @@ fn a_run_without_a_model_and_an_empty_recipe_are_told() {
     );
     std::fs::write(path("recipe.toml"), " \n").unwrap();
     refused(folder.path(), &["train", &path("recipe.toml"), "--out", &path("new")], &["recipe.toml", "is empty"]);
-    let deep = ["recipe", "show", "cifar10-2_255/cnn7-bn/deeppoly-rgs"];
-    refused(folder.path(), &deep, &["left out", "cifar10-2_255/cnn5/deeppoly-rgs", "--model cnn7-bn"]);
 }
 
 /// One output has no margins to tell that its bounds are no numbers.
