@@ -109,6 +109,11 @@ fn nothing_is_left_out_for_its_cost() {
     assert_eq!(model("cifar10-2_255/cnn7-bn/deeppoly-rgs", Profile::Smoke), "cnn7-bn:4");
     assert_eq!(model("tinyimagenet-1_255/cnn7-bn/deeppoly", Profile::Smoke), "cnn7-tinyimagenet-bn:4");
     assert_eq!(model("cifar10-2_255/cnn7-bn/ibp", Profile::Smoke), "cnn7-bn");
+    // Two losses cannot move a network of millions of parameters.
+    assert_eq!(model("cifar10-8_255/cnn7-bn/taps-pgpe", Profile::Smoke), "cnn7-bn:4");
+    assert_eq!(model("tinyimagenet-1_255/cnn5/alpha-crown-pgpe", Profile::Smoke), "cnn5:4");
+    assert_eq!(model("tinyimagenet-1_255/cnn5/alpha-crown-pgpe", Profile::Paper), "cnn5");
+    assert_eq!(model("mnist-0.1/cnn3/ibp-pgpe", Profile::Smoke), "cnn3");
     let told = |name: &str| recipe(name).unwrap().toml(Profile::Paper).contains("# Dear: ");
     assert!(told("mnist-0.1/cnn7-bn/deeppoly") && told("mnist-l2-0.3/cnn7-bn/ibp") && !told("mnist-0.1/cnn7-bn/ibp"));
 }

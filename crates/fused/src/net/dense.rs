@@ -23,6 +23,10 @@ const TASKS: usize = 16;
 /// Vectors of inputs per panel of the gradient's first factor.
 const PANEL: usize = 4;
 
+/// Blocks of outputs that pass over the inputs together in the gradient: so few that their rows' pages stay known to the
+/// processor, so many that a panel of inputs, which a large batch leaves to outer caches, serves several.
+const GROUP: usize = 4;
+
 /// True if stage `index` is one of these: dense, hidden, not the first, and no affine layer scales its weights.
 pub fn covers(plan: &Plan, index: usize) -> bool {
     let stage = &plan.stages[index];
@@ -235,11 +239,14 @@ pub unsafe fn gradient<S: Lanes>(
     others.into_iter().for_each(|output| gradient[output * n..(output + 1) * n].fill(MaybeUninit::new(0.0)));
     let gradient = Shared(gradient.as_mut_ptr().cast());
     let [wide, high] = block_size::<S>();
-    (0..vectors.div_ceil(PANEL)).into_par_iter().for_each(|panel| {
-        let mut rest = &outputs[..];
-        for count in blocks(outputs.len(), high) {
-            let (outputs, later) = rest.split_at(count);
-            rest = later;
+    let mut rest = &outputs[..];
+    let blocks: Vec<&[usize]> =
+        blocks(outputs.len(), high).map(|count| rest.split_off(..count).expect("blocks divide the outputs")).collect();
+    let across = vectors.div_ceil(PANEL);
+    let groups: Vec<_> = blocks.chunks(GROUP).collect();
+    (0..groups.len() * across).into_par_iter().for_each(|task| {
+        let (group, panel) = (groups[task / across], task % across);
+        for outputs in group {
             let mut vector = panel * PANEL;
             while vector < vectors.min((panel + 1) * PANEL) {
                 let width = wide.min(vectors - vector);
