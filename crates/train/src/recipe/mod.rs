@@ -373,7 +373,7 @@ fn published_keys(
                 keys.push((own.path, count.to_string()));
                 continue;
             }
-            "method.latent_steps" if profile == Profile::Smoke => {
+            "method.latent_steps" | "method.slope_steps" if profile == Profile::Smoke => {
                 keys.push((own.path, "1".into()));
                 continue;
             }
