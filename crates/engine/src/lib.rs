@@ -20,6 +20,7 @@ mod region;
 mod relaxation;
 mod spec;
 mod substitution;
+mod vector;
 
 pub use bounds::{BoundRequest, Bounds, LayerBounds};
 pub use engine::{Engine, Support};

@@ -1,6 +1,7 @@
 //! Projected Adam ascent on the shares of lines (Xu et al. 2021): how far it goes, its steps, and how a bound moves with a share.
 
 use crate::activation::Lines;
+use crate::vector::vectorised;
 use crate::{EngineError, Real};
 
 /// How the shares (for a ReLU the slope of the lower line) behind each row of a specification are optimised.
@@ -69,10 +70,12 @@ impl AdamStep {
 
     /// The step of shares, which stay in [0, 1].
     pub fn climb<T: Real>(self, shares: &mut [T], moments: &mut [[f32; 2]], gradient: &[T]) {
-        for ((share, moment), &g) in shares.iter_mut().zip(moments).zip(gradient) {
-            let by = self.of(moment, g.to_f64() as f32);
-            *share = T::from_f32((share.to_f64() as f32 + by).clamp(0.0, 1.0));
-        }
+        vectorised(|| {
+            for ((share, moment), &g) in shares.iter_mut().zip(moments).zip(gradient) {
+                let by = self.of(moment, g.to_f64() as f32);
+                *share = T::from_f32((share.to_f64() as f32 + by).clamp(0.0, 1.0));
+            }
+        });
     }
 }
 
@@ -83,10 +86,12 @@ impl<T: Real> Lines<T> {
         match &self.fan {
             None => {
                 let intercepts = &self.upper_intercept[set..set + z.len()];
-                for i in 0..z.len() {
-                    // Stable neurons have no intercept and keep their slopes.
-                    gradient[i] += if intercepts[i] > T::ZERO { post[i].max(T::ZERO) * z[i] } else { T::ZERO };
-                }
+                vectorised(|| {
+                    for (((g, &post), &z), &intercept) in gradient.iter_mut().zip(post).zip(z).zip(intercepts) {
+                        // Stable neurons have no intercept and keep their slopes.
+                        *g += if intercept > T::ZERO { post.max(T::ZERO) * z } else { T::ZERO };
+                    }
+                });
             }
             Some(fan) => {
                 for i in 0..z.len() {

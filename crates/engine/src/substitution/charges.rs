@@ -69,7 +69,7 @@ impl<T: Real> Charges<T> {
     /// Adds the next node: |z| ≤ `magnitude` over the box, and `reach` = |W|·M + |b| (affine nodes) or M of the inputs.
     pub fn push(&mut self, magnitude: &[T], reach: &[T]) {
         let charges: Vec<T> = magnitude.iter().zip(reach).map(|(&m, &r)| m + r).collect();
-        let sum = lane_sum(charges.len(), |i| charges[i]);
+        let sum = lane_sum([&charges; 3], |charge, _, _| charge);
         let readers = self.readers[self.charges.len()] as f64 * GENEROUS;
         self.underflow += T::from_f64(readers) * self.lost(sum);
         self.sums.push(sum);
@@ -107,24 +107,25 @@ impl<T: Real> Charges<T> {
 /// Lanes of the sums below, so that the compiler vectorises them.
 const LANES: usize = 16;
 
-/// Σ f(i) over `n` elements in lanes.
+/// Σ f(a, b, c) over the elements of `a` and those of `b` and `c` beside them, in lanes.
 #[inline(always)]
-pub(crate) fn lane_sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+pub(crate) fn lane_sum<T: Real>([a, b, c]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> T {
+    let (b, c) = (&b[..a.len()], &c[..a.len()]);
     let mut lanes = [T::ZERO; LANES];
-    let whole = n / LANES * LANES;
-    for first in (0..whole).step_by(LANES) {
-        for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += f(first + lane);
+    let ((a, a_rest), (b, b_rest), (c, c_rest)) = (a.as_chunks(), b.as_chunks(), c.as_chunks());
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        let (a, b, c): (&[T; LANES], &[T; LANES], &[T; LANES]) = (a, b, c);
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane], c[lane]);
         }
     }
     let mut total = T::ZERO;
     lanes.iter().for_each(|&lane| total += lane);
-    (whole..n).for_each(|i| total += f(i));
+    a_rest.iter().zip(b_rest).zip(c_rest).for_each(|((&a, &b), &c)| total += f(a, b, c));
     total
 }
 
 /// Σ |a|·v.
 pub(crate) fn absolute_dot<T: Real>(a: &[T], v: &[T]) -> T {
-    let v = &v[..a.len()];
-    lane_sum(a.len(), |i| a[i].abs() * v[i])
+    lane_sum([a, v, v], |a, v, _| a.abs() * v)
 }

@@ -1,6 +1,7 @@
 //! Sets over which rows are bounded one by one: boxes, lines, slopes and split multipliers of each row's own.
 
 use super::{CutBox, NodeLines};
+use crate::vector::vectorised;
 use crate::{Ball, Real};
 
 /// A signed multiplier of a neuron z split at a point p, of one row: −β where z ≥ p, +β where z ≤ p. Adding
@@ -94,7 +95,7 @@ impl<T: Real> Domain<'_, T> {
                 continue;
             }
             let (lower, upper) = self.ends(index, d);
-            points.extend(row.iter().zip(lower.iter().zip(upper)).map(|(&a, (&l, &u))| {
+            let minimiser = row.iter().zip(lower.iter().zip(upper)).map(|(&a, (&l, &u))| {
                 if a > T::ZERO {
                     l
                 } else if a < T::ZERO {
@@ -102,7 +103,8 @@ impl<T: Real> Domain<'_, T> {
                 } else {
                     (l + u) * half
                 }
-            }));
+            });
+            vectorised(|| points.extend(minimiser));
         }
         points
     }

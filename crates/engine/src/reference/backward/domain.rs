@@ -16,6 +16,7 @@ use crate::activation::mixed;
 use crate::reference::concrete;
 use crate::reference::plan::Plan;
 use crate::substitution::lane_sum;
+use crate::vector::vectorised;
 use crate::{Charges, Domain, NodeLines, Real, Trace};
 
 /// A walk of rows with sets of their own.
@@ -44,7 +45,7 @@ impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
         let site = self.plan.site(id);
         match &self.domain.lines[site] {
             NodeLines::Activation(_) => {
-                self.domain.relax(site, self.plan, &mut rows, values);
+                vectorised(|| self.domain.relax(site, self.plan, &mut rows, values));
                 rows
             }
             NodeLines::MaxPool(lines) => lines.substitute(&rows, values, |row| self.domain.lines_of.of(row)),
@@ -53,7 +54,7 @@ impl<T: Real> Pass<T> for DomainPass<'_, '_, T> {
     }
 
     fn finish(&mut self, rows: Vec<T>, values: &mut [T]) {
-        self.domain.minimum(&rows, values, &mut self.errors);
+        vectorised(|| self.domain.minimum(&rows, values, &mut self.errors));
         if let Some(trace) = self.trace.as_deref_mut() {
             trace.input = rows;
         }
@@ -103,6 +104,7 @@ impl<T: Real> Domain<'_, T> {
     }
 
     /// Replaces coefficients on an activation's output by those on its input.
+    #[inline(always)]
     fn relax(&self, site: usize, plan: &Plan<T>, rows: &mut [T], values: &mut [T]) {
         let Some(lines) = self.lines[site].activation() else { return };
         let site = &plan.sites.sites[site];
@@ -130,14 +132,16 @@ impl<T: Real> Domain<'_, T> {
                 }
                 continue;
             };
-            for (i, a) in row.iter_mut().enumerate() {
-                let low = relu_slope(shares[i], own[i], intercept[i]);
-                *a = *a * if *a >= T::ZERO { low } else { upper[i] };
+            let open = shares.iter().zip(own).zip(intercept);
+            for ((a, &up), ((&share, &own), &intercept)) in row.iter_mut().zip(upper).zip(open) {
+                let low = relu_slope(share, own, intercept);
+                *a = *a * if *a >= T::ZERO { low } else { up };
             }
         }
     }
 
     /// values += min over each row's set of row·x; `errors` grow by the size of terms that the charges know nothing of.
+    #[inline(always)]
     fn minimum(&self, rows: &[T], values: &mut [T], errors: &mut [T]) {
         let d = rows.len() / values.len();
         for (index, (row, (value, error))) in rows.chunks_exact(d).zip(values.iter_mut().zip(errors)).enumerate() {
@@ -177,7 +181,9 @@ impl<T: Real> Domain<'_, T> {
                 let range = index * outputs..(index + 1) * outputs;
                 let (post, z, values) = (&post[range.clone()], &z[index * n..(index + 1) * n], &mut values[range]);
                 match &self.lines[site] {
-                    NodeLines::Activation(_) => self.relaxed_activation(site, plan, index, post, z, values),
+                    NodeLines::Activation(_) => {
+                        vectorised(|| self.relaxed_activation(site, plan, index, post, z, values));
+                    }
                     NodeLines::MaxPool(lines) => lines.relaxed(set, post, z, values),
                     NodeLines::Product(lines) => lines.relaxed(set, post, z, values),
                 }
@@ -187,6 +193,7 @@ impl<T: Real> Domain<'_, T> {
     }
 
     /// The values of an activation for row `index` along the lines that `post` has chosen.
+    #[inline(always)]
     fn relaxed_activation(&self, site: usize, plan: &Plan<T>, index: usize, post: &[T], z: &[T], values: &mut [T]) {
         let Some(lines) = self.lines[site].activation() else { return };
         let (position, n) = (plan.sites.sites[site].position, z.len());
@@ -207,10 +214,12 @@ impl<T: Real> Domain<'_, T> {
             (None, _) => {
                 let own = &lines.lower_slope[set..set + n];
                 let (upper, intercept) = (&lines.upper_slope[set..set + n], &lines.upper_intercept[set..set + n]);
-                let shares = self.slopes.map(|slopes| &slopes[position][index * n..(index + 1) * n]);
-                for i in 0..n {
-                    let lower = shares.map_or(own[i], |shares| relu_slope(shares[i], own[i], intercept[i]));
-                    values[i] = if post[i] >= T::ZERO { lower * z[i] } else { upper[i] * z[i] + intercept[i] };
+                let shares = self.slopes.map_or(own, |slopes| &slopes[position][index * n..(index + 1) * n]);
+                let open = shares.iter().zip(own).zip(intercept);
+                let rows = values.iter_mut().zip(post).zip(z).zip(upper);
+                for ((((value, &post), &z), &up), ((&share, &own), &intercept)) in rows.zip(open) {
+                    let lower = relu_slope(share, own, intercept);
+                    *value = if post >= T::ZERO { lower * z } else { up * z + intercept };
                 }
             }
         }
@@ -225,19 +234,19 @@ fn relu_slope<T: Real>(share: T, own: T, upper_intercept: T) -> T {
 }
 
 /// Σ min(a, 0)·t.
+#[inline(always)]
 fn negative_dot<T: Real>(a: &[T], t: &[T]) -> T {
-    let t = &t[..a.len()];
-    lane_sum(a.len(), |i| if a[i] < T::ZERO { a[i] * t[i] } else { T::ZERO })
+    lane_sum([a, t, t], |a, t, _| if a < T::ZERO { a * t } else { T::ZERO })
 }
 
 /// Σ max(a, 0)·t; 0 for a = 0, also where t is infinite.
+#[inline(always)]
 fn positive_dot<T: Real>(a: &[T], t: &[T]) -> T {
-    let t = &t[..a.len()];
-    lane_sum(a.len(), |i| if a[i] <= T::ZERO { T::ZERO } else { a[i] * t[i] })
+    lane_sum([a, t, t], |a, t, _| if a <= T::ZERO { T::ZERO } else { a * t })
 }
 
 /// Σ a·l where a ≥ 0 and a·u elsewhere.
+#[inline(always)]
 fn box_minimum<T: Real>(a: &[T], lower: &[T], upper: &[T]) -> T {
-    let (lower, upper) = (&lower[..a.len()], &upper[..a.len()]);
-    lane_sum(a.len(), |i| a[i] * if a[i] >= T::ZERO { lower[i] } else { upper[i] })
+    lane_sum([a, lower, upper], |a, lower, upper| a * if a >= T::ZERO { lower } else { upper })
 }
